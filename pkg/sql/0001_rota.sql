@@ -1,0 +1,276 @@
+-- Rota's server kit, part 1: which tables are synced, and the feed of their changes.
+--
+-- Every change of a synced row gets a version under the lock of its feed row, so the versions of one record are in
+-- commit order, also across a delete and a new insert. Nothing here decides who may do what: that stays with the
+-- table's own row-level security. Written for PostgreSQL 15 and later, plain or Supabase. See PROTOCOL.md §5 and §6.
+
+-- Supabase has these roles; a plain server gets them. Roles belong to the whole cluster, so two databases that are
+-- migrated at the same moment may both try: the loser's error is the wanted state.
+do $roles$
+declare
+  wanted text;
+begin
+  foreach wanted in array array['anon', 'authenticated'] loop
+    if not exists (select from pg_roles where rolname = wanted) then
+      begin
+        execute format('create role %I nologin', wanted);
+      exception when duplicate_object or unique_violation then null;
+      end;
+    end if;
+  end loop;
+end
+$roles$;
+
+create schema rota;
+revoke all on schema rota from public;
+-- apply_operation and rota_pull run with the caller's rights, so the caller must reach what they use, and no more.
+grant usage on schema rota to authenticated;
+
+create sequence rota.version as bigint;
+
+create table rota.server (
+  only_row boolean primary key default true check (only_row),
+  incarnation uuid not null default gen_random_uuid()
+);
+insert into rota.server default values;
+
+create table rota.tables (
+  name text primary key,
+  relation regclass not null unique,
+  key_columns text[] not null check (cardinality(key_columns) > 0),
+  writable text[] not null,
+  owner_column text,
+  guard text, -- a name, not a regprocedure: pg_upgrade refuses tables that hold one
+  added_columns text[] not null default '{}' -- what unsync_table has to take away again
+);
+grant select on rota.tables to authenticated;
+
+create table rota.feed (
+  table_name text not null,
+  key text not null,
+  version bigint not null,
+  xid xid8 not null,
+  deleted boolean not null, -- tells "is gone" from "is not yours to see", which row-level security alone can't
+  primary key (table_name, key)
+);
+create index feed_xid on rota.feed (xid);
+
+-- The person who acts: the subject of the token that the gateway (or PostgREST) has checked.
+create function rota.actor() returns text language sql stable set search_path = '' as $$
+  select nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub', '')
+$$;
+
+-- A record's key as the protocol spells it: the column's text, or a JSON array of texts without white space.
+create function rota.key_of(record jsonb, key_columns text[]) returns text language sql immutable set search_path = '' as $$
+  select case when cardinality(key_columns) = 1 then record ->> key_columns[1]
+    else (select '[' || string_agg(to_json(record ->> c.name)::text, ',' order by c.at) || ']'
+          from unnest(key_columns) with ordinality c(name, at)) end
+$$;
+
+-- Upserts the feed row. The version is drawn once more in the conflict branch, which runs after the row's lock is held.
+create function rota.record_change(changed_table text, changed_key text, is_deleted boolean) returns bigint
+language sql volatile set search_path = '' as $$
+  insert into rota.feed as f (table_name, key, version, xid, deleted)
+  values (changed_table, changed_key, nextval('rota.version'), pg_current_xact_id(), is_deleted)
+  on conflict (table_name, key) do update
+    set version = nextval('rota.version'), xid = excluded.xid, deleted = excluded.deleted
+  returning f.version
+$$;
+
+-- Row trigger of synced tables. Arguments: the table's name for clients, its key columns. It sorts behind the table's
+-- own triggers (its name starts with zz), so it sees the row as it will be stored. Definer: clients never touch the feed.
+create function rota.stamp() returns trigger language plpgsql security definer set search_path = '' as $$
+declare
+  key_columns text[] := tg_argv[1]::text[];
+  key_before text;
+  key_after text;
+begin
+  if tg_op <> 'INSERT' then key_before := rota.key_of(to_jsonb(old), key_columns); end if;
+  if tg_op = 'DELETE' then
+    perform rota.record_change(tg_argv[0], key_before, true);
+    return old;
+  end if;
+  key_after := rota.key_of(to_jsonb(new), key_columns);
+  if key_before <> key_after then perform rota.record_change(tg_argv[0], key_before, true); end if;
+  new.rota_version := rota.record_change(tg_argv[0], key_after, false);
+  new.rota_op := nullif(current_setting('rota.op', true), '')::uuid;
+  return new;
+end
+$$;
+
+-- TRUNCATE fires no row trigger; without this its rows would stay on every screen.
+create function rota.stamp_truncate() returns trigger language plpgsql security definer set search_path = '' as $$
+begin
+  update rota.feed set version = nextval('rota.version'), xid = pg_current_xact_id(), deleted = true
+  where table_name = tg_argv[0] and not deleted;
+  return null;
+end
+$$;
+
+create function rota.check_columns(t regclass, columns text[], what text) returns void
+language plpgsql stable set search_path = '' as $$
+declare
+  wrong text;
+begin
+  select c into wrong from unnest(columns) c
+  where c in ('rota_version', 'rota_op') or not exists (
+    select from pg_attribute a where a.attrelid = t and a.attname = c and a.attnum > 0 and not a.attisdropped) limit 1;
+  if wrong is not null then
+    raise exception '% can''t be a column of % in %: % has no such column, or Rota writes it', wrong, what, t, t
+      using errcode = '42703';
+  end if;
+end
+$$;
+
+-- The name under which a guard is called, after a look at its signature: a wrong one should fail now, not in a race.
+create function rota.guard_name(guard regprocedure) returns text language plpgsql stable set search_path = '' as $$
+declare
+  found_name text;
+begin
+  if guard is null then return null; end if;
+  select format('%I.%I', n.nspname, p.proname) into found_name
+  from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+  where p.oid = guard and p.prorettype = 'jsonb'::regtype
+    and p.proargtypes::oid[] = array['jsonb'::regtype, 'jsonb'::regtype, 'text'::regtype]::oid[];
+  if found_name is null then
+    raise exception 'the guard % must take (op jsonb, row jsonb, actor text) and return jsonb', guard using errcode = '42883';
+  end if;
+  return found_name;
+end
+$$;
+
+create function rota.publish(t regclass, wanted boolean) returns void language plpgsql set search_path = '' as $$
+declare
+  for_all boolean;
+  is_there boolean;
+begin
+  select puballtables into for_all from pg_publication where pubname = 'supabase_realtime';
+  if for_all is null then
+    if not wanted then return; end if;
+    create publication supabase_realtime;
+  elsif for_all then return;
+  end if;
+  is_there := exists (select from pg_publication p join pg_publication_rel r on r.prpubid = p.oid
+    where p.pubname = 'supabase_realtime' and r.prrelid = t);
+  if wanted and not is_there then execute format('alter publication supabase_realtime add table %s', t); end if;
+  if is_there and not wanted then execute format('alter publication supabase_realtime drop table %s', t); end if;
+end
+$$;
+
+create function rota.drop_triggers(t regclass) returns void language plpgsql set search_path = '' as $$
+begin
+  execute format('drop trigger if exists zz_rota on %s', t);
+  execute format('drop trigger if exists zz_rota_truncate on %s', t);
+end
+$$;
+
+-- Forgets tables that were dropped without unsync_table, and what the feed holds of them.
+create function rota.forget_dropped() returns void language plpgsql set search_path = '' as $$
+begin
+  with dropped as (
+    delete from rota.tables r where not exists (select from pg_class c where c.oid = r.relation) returning r.name
+  )
+  delete from rota.feed f using dropped d where f.table_name = d.name;
+  if found then update rota.server set incarnation = gen_random_uuid(); end if;
+end
+$$;
+
+-- Makes a table synced, or changes how it is. Clients know it by its bare name. The caller must own the table;
+-- people who sync it need SELECT on the whole table and, for each column in `writable`, the fitting privilege.
+create function rota.sync_table(
+  t regclass, key_columns text[], writable text[], owner_column text default null, guard regprocedure default null
+) returns void language plpgsql set search_path = '' as $$
+declare
+  bare_name text := (select relname from pg_class where oid = t);
+  added text[] := '{}';
+begin
+  perform rota.check_columns(t, key_columns, 'the key');
+  perform rota.check_columns(t, writable, 'the writable columns');
+  perform rota.check_columns(t, array_remove(array[owner_column], null), 'the owner');
+  if not exists (
+    select from pg_index i where i.indrelid = t and i.indisunique and i.indpred is null
+      and (select array_agg(a.attname::text order by a.attname::text) from pg_attribute a
+           where a.attrelid = t and a.attnum = any (i.indkey[0:i.indnkeyatts - 1]) and a.attnotnull)
+        = (select array_agg(k order by k) from unnest(key_columns) k)
+  ) then
+    raise exception 'the key columns % of % need a primary key, or a unique index with not-null columns', key_columns, t
+      using errcode = '42830';
+  end if;
+  perform rota.forget_dropped();
+  if exists (select from rota.tables r where r.name = bare_name and r.relation <> t) then
+    raise exception 'another table named % is synced already', bare_name using errcode = '42710';
+  end if;
+  if exists (select from rota.tables r where r.relation = t and r.key_columns <> sync_table.key_columns) then
+    raise exception 'the key of % can''t change while it is synced: call rota.unsync_table first', t using errcode = '55000';
+  end if;
+
+  execute format('lock table %s in access exclusive mode', t);
+  perform rota.drop_triggers(t);
+  if not exists (select from rota.tables r where r.relation = t) then
+    added := rota.add_columns(t);
+    execute format('insert into rota.feed (table_name, key, version, xid, deleted)
+      select $1, rota.key_of(to_jsonb(t), $2), t.rota_version, pg_current_xact_id(), false from %s t', t)
+      using bare_name, key_columns;
+  end if;
+  execute format('create trigger zz_rota before insert or update or delete on %s
+    for each row execute function rota.stamp(%L, %L)', t, bare_name, key_columns);
+  execute format('create trigger zz_rota_truncate after truncate on %s
+    for each statement execute function rota.stamp_truncate(%L)', t, bare_name);
+  insert into rota.tables as r
+  values (bare_name, t, key_columns, writable, owner_column, rota.guard_name(guard), added)
+  on conflict (name) do update set key_columns = excluded.key_columns, writable = excluded.writable,
+    owner_column = excluded.owner_column, guard = excluded.guard;
+  perform rota.publish(t, true);
+end
+$$;
+
+-- Adds what is missing of the two columns, gives every row a version, and answers which columns it added. A default
+-- fills the new column while the table is rewritten; an UPDATE would run the table's own triggers on every row.
+create function rota.add_columns(t regclass) returns text[] language plpgsql set search_path = '' as $$
+declare
+  added text[] := '{}';
+begin
+  if not exists (select from pg_attribute where attrelid = t and attname = 'rota_op' and not attisdropped) then
+    execute format('alter table %s add column rota_op uuid', t);
+    added := added || 'rota_op'::text;
+  end if;
+  if not exists (select from pg_attribute where attrelid = t and attname = 'rota_version' and not attisdropped) then
+    execute format('alter table %s add column rota_version bigint default nextval(''rota.version'')', t);
+    execute format('alter table %s alter column rota_version drop default', t);
+    added := added || 'rota_version'::text;
+  else
+    execute format('update %s set rota_version = nextval(''rota.version''), rota_op = null', t); -- another database's versions
+  end if;
+  return added;
+end
+$$;
+
+-- Leaves the table as it was before sync_table. Changes are no longer seen from here on, so cursors that count on
+-- the feed must not be believed later: a new incarnation makes every client pull everything.
+create function rota.unsync_table(t regclass) returns void language plpgsql set search_path = '' as $$
+declare
+  gone rota.tables;
+  added text;
+begin
+  delete from rota.tables where relation = t returning * into gone;
+  if gone.name is null then
+    raise exception 'the table % is not synced', t using errcode = '42704';
+  end if;
+  perform rota.publish(t, false);
+  perform rota.drop_triggers(t);
+  foreach added in array gone.added_columns loop
+    execute format('alter table %s drop column %I', t, added);
+  end loop;
+  delete from rota.feed where table_name = gone.name;
+  update rota.server set incarnation = gen_random_uuid();
+end
+$$;
+
+-- What clients may know of a feed row: needed where row-level security hides the record itself.
+create function rota.feed_entry(of_table text, of_key text, out version bigint, out deleted boolean)
+language sql stable security definer set search_path = '' as $$
+  select f.version, f.deleted from rota.feed f where f.table_name = of_table and f.key = of_key
+$$;
+
+revoke all on all functions in schema rota from public;
+grant execute on function rota.actor(), rota.key_of(jsonb, text[]), rota.feed_entry(text, text) to authenticated;

@@ -1,0 +1,267 @@
+-- Rota's server kit, part 2: the ledger, and the operations. One SQL function, rota.op_<name>, for each operation name;
+-- an application adds a named operation by adding such a function.
+--
+-- An operation function runs with the caller's rights inside a subtransaction. It answers what happened, or raises
+-- through rota.refuse; either way nothing is left of an operation that was not confirmed. It never commits, never looks
+-- at the ledger and never trusts the operation for who acts. See PROTOCOL.md §2 to §4.
+
+create table rota.ledger (
+  id uuid primary key,
+  actor text not null,
+  op jsonb not null,
+  answer jsonb, -- null only inside the transaction that decides
+  created_at timestamptz not null default now()
+);
+create index ledger_created_at on rota.ledger (created_at);
+alter table rota.ledger enable row level security;
+create policy own_read on rota.ledger for select to authenticated using (actor = (select rota.actor()));
+create policy own_insert on rota.ledger for insert to authenticated with check (actor = (select rota.actor()));
+-- A decided operation stays as it was decided.
+create policy own_decide on rota.ledger for update to authenticated
+  using (actor = (select rota.actor()) and answer is null) with check (actor = (select rota.actor()));
+grant select on rota.ledger to authenticated;
+grant insert (id, actor, op) on rota.ledger to authenticated;
+grant update (answer) on rota.ledger to authenticated;
+
+create function rota.ledger_keep() returns interval language sql immutable set search_path = '' as $$ select interval '30 days' $$;
+
+-- When a UUIDv7 was made: its first 48 bits are milliseconds since 1970.
+create function rota.minted_at(id uuid) returns timestamptz language sql immutable set search_path = '' as $$
+  select to_timestamp(('x' || lpad(substr(replace(id::text, '-', ''), 1, 12), 16, '0'))::bit(64)::bigint / 1000.0)
+$$;
+
+-- Drops what is older than the ledger keeps. An id whose own time is younger stays: its author's clock may have run
+-- ahead, and without the entry the same id, sent again, would neither be known nor expired.
+create function rota.prune_ledger(keep interval default '30 days') returns bigint language plpgsql set search_path = '' as $$
+declare
+  dropped bigint;
+begin
+  if keep < rota.ledger_keep() then
+    raise exception 'the ledger must be kept at least %, or an operation could be applied twice', rota.ledger_keep()
+      using errcode = '22023';
+  end if;
+  delete from rota.ledger l where l.created_at < now() - keep and rota.minted_at(l.id) < now() - keep;
+  get diagnostics dropped = row_count;
+  return dropped;
+end
+$$;
+
+-- Ends the operation with a refusal; rota.decide turns it into the answer.
+create function rota.refuse(code text, message text) returns void language plpgsql set search_path = '' as $$
+begin
+  raise exception '%', message using errcode = 'RT001', detail = code;
+end
+$$;
+
+-- The select list that makes a row what clients get: its version, and integers above 2^53 - 1, as strings.
+create function rota.row_columns(relation regclass) returns text language sql stable set search_path = '' as $$
+  select string_agg(case
+    when a.attname = 'rota_version' then 'coalesce(t.rota_version, 0)::text'
+    when a.atttypid = 'int8'::regtype then format('case when t.%1$I between -9007199254740991 and 9007199254740991
+      then to_jsonb(t.%1$I) else to_jsonb(t.%1$I::text) end', a.attname)
+    when a.atttypid = 'numeric'::regtype then format('case when abs(t.%1$I) > 9007199254740991 and t.%1$I = trunc(t.%1$I)
+      then to_jsonb(t.%1$I::text) else to_jsonb(t.%1$I) end', a.attname)
+    else format('t.%I', a.attname) end || format(' as %I', a.attname), ', ' order by a.attnum)
+  from pg_attribute a where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
+$$;
+
+-- The condition under which row t has the key that the SQL expression `key_text` gives. It casts the text, not the
+-- column, so that the index is used.
+create function rota.key_condition(target rota.tables, key_text text) returns text language sql stable set search_path = '' as $$
+  select string_agg(format('t.%I = (%s)::%s', c.name,
+    case when cardinality(target.key_columns) = 1 then key_text else format('(%s)::jsonb ->> %s', key_text, c.at - 1) end,
+    format_type(a.atttypid, -1)), ' and ' order by c.at)
+  from unnest(target.key_columns) with ordinality c(name, at)
+  join pg_attribute a on a.attrelid = target.relation and a.attname = c.name
+$$;
+
+-- The record as the caller may see it, or null.
+create function rota.visible_record(target rota.tables, key text) returns jsonb language plpgsql set search_path = public, pg_temp as $$
+declare
+  seen jsonb;
+begin
+  execute format('select to_jsonb(r) from (select %s from %s t where %s) r', rota.row_columns(target.relation),
+    target.relation, rota.key_condition(target, '$1')) into seen using key;
+  return seen;
+exception when data_exception then return null; -- no record has a key of that form
+end
+$$;
+
+create function rota.ask_guard(target rota.tables, op jsonb, current_row jsonb, actor text) returns void
+language plpgsql set search_path = public, pg_temp as $$
+declare
+  objection jsonb;
+  known constant text[] := array['forbidden', 'invalid', 'not-found', 'exists'];
+begin
+  if target.guard is null then return; end if;
+  execute format('select %s($1, $2, $3)', target.guard) into objection using op, current_row, actor;
+  if objection is null or jsonb_typeof(objection) = 'null' then return; end if;
+  perform rota.refuse(case when objection ->> 'code' = any (known) then objection ->> 'code' else 'forbidden' end,
+    coalesce(objection ->> 'message', 'this is not allowed'));
+end
+$$;
+
+-- Refuses a field that clients may not set, or a key that is not spelt as the record's own.
+create function rota.check_fields(target rota.tables, fields jsonb, allowed text[]) returns void
+language plpgsql stable set search_path = '' as $$
+declare
+  field text;
+begin
+  for field in select jsonb_object_keys(fields) loop
+    if not exists (select from pg_attribute where attrelid = target.relation and attname = field and attnum > 0 and not attisdropped) then
+      perform rota.refuse('invalid', format('%s has no field %s', target.name, field));
+    elsif field <> all (allowed) then
+      perform rota.refuse('invalid', format('the field %s of %s can''t be set by an operation', field, target.name));
+    end if;
+  end loop;
+end
+$$;
+
+create function rota.check_key(target rota.tables, key text) returns void language plpgsql set search_path = public, pg_temp as $$
+declare
+  canonical text;
+begin
+  execute format('select rota.key_of(to_jsonb(t), $2) from (select %s) t', (
+    select string_agg(format('(%s)::%s as %I',
+      case when cardinality(target.key_columns) = 1 then '$1' else format('$1::jsonb ->> %s', c.at - 1) end,
+      format_type(a.atttypid, -1), c.name), ', ')
+    from unnest(target.key_columns) with ordinality c(name, at)
+    join pg_attribute a on a.attrelid = target.relation and a.attname = c.name)) into canonical using key, target.key_columns;
+  if canonical is distinct from key then
+    perform rota.refuse('invalid', format('%s is not how %s spells this key%s', key, target.name, coalesce(': ' || canonical, '')));
+  end if;
+exception when data_exception then
+  perform rota.refuse('invalid', format('%s can''t be a key of %s', key, target.name));
+end
+$$;
+
+-- No row could be locked or deleted: says why. Null: the record is deleted, or never was.
+create function rota.explain_absence(target rota.tables, op jsonb, actor text) returns void
+language plpgsql set search_path = '' as $$
+declare
+  seen jsonb := rota.visible_record(target, op ->> 'key');
+begin
+  if seen is not null then
+    perform rota.ask_guard(target, op, seen, actor);
+    perform rota.refuse('forbidden', format('you may not change %s in %s', op ->> 'key', target.name));
+  end if;
+  if not (select deleted from rota.feed_entry(target.name, op ->> 'key')) then
+    perform rota.refuse('not-found', format('there is no record %s in %s', op ->> 'key', target.name));
+  end if;
+end
+$$;
+
+create function rota.conflicted(code text, message text, fields jsonb) returns jsonb language sql immutable set search_path = '' as $$
+  select jsonb_build_object('outcome', 'conflicted', 'code', code, 'message', message, 'fields', fields)
+$$;
+
+-- Locks the row and compares it, typed by its columns, with what the person saw and wants. The one place that changes rows
+-- by an operation; `lost` is the code and `lost_message` the words when somebody else was first.
+create function rota.change_fields(target rota.tables, op jsonb, actor text, wanted jsonb, base jsonb, lost text, lost_message text)
+returns jsonb language plpgsql set search_path = public, pg_temp as $$
+declare
+  now_is jsonb;
+  saw jsonb;
+  wants jsonb;
+  condition text := rota.key_condition(target, '$1');
+  changed jsonb;
+begin
+  execute format('select to_jsonb(t), to_jsonb(jsonb_populate_record(t, $2)), to_jsonb(jsonb_populate_record(t, $3))
+    from %s t where %s for no key update', target.relation, condition) into now_is, saw, wants using op ->> 'key', base, wanted;
+  if now_is is null then
+    perform rota.explain_absence(target, op, actor);
+    if not exists (select from rota.feed_entry(target.name, op ->> 'key') e where e.deleted) then
+      perform rota.refuse('not-found', format('there is no record %s in %s', op ->> 'key', target.name));
+    end if;
+    return rota.conflicted(lost, 'the record is gone', (select coalesce(jsonb_agg(f order by f), '[]') from jsonb_object_keys(wanted) f));
+  end if;
+  perform rota.ask_guard(target, op, now_is, actor);
+  select jsonb_agg(f order by f) into changed from jsonb_object_keys(base) f
+    where now_is -> f is distinct from saw -> f and (not wanted ? f or now_is -> f is distinct from wants -> f);
+  if changed is not null then return rota.conflicted(lost, lost_message, changed); end if;
+  if now_is is distinct from wants then
+    execute format('update %s t set %s where %s', target.relation,
+      (select string_agg(format('%1$I = (jsonb_populate_record(t, $2)).%1$I', f), ', ') from jsonb_object_keys(wanted) f), condition)
+      using op ->> 'key', wanted;
+  end if;
+  return jsonb_build_object('outcome', 'confirmed');
+end
+$$;
+
+create function rota.op_patch(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$
+declare
+  unseen text;
+begin
+  perform rota.check_fields(target, op -> 'set', array(select w from unnest(target.writable) w where w <> all (target.key_columns)));
+  perform rota.check_fields(target, op -> 'base', array(select jsonb_object_keys(op -> 'base')));
+  select f into unseen from jsonb_object_keys(op -> 'set') f where not op -> 'base' ? f limit 1;
+  if unseen is not null then perform rota.refuse('invalid', format('base lacks the field %s, which set changes', unseen)); end if;
+  return rota.change_fields(target, op, actor, op -> 'set', op -> 'base', 'changed', 'somebody else changed this first');
+end
+$$;
+
+create function rota.op_assign(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$
+begin
+  if target.owner_column is null then
+    perform rota.refuse('invalid', format('%s has no owner, so it can''t be assigned', target.name));
+  elsif coalesce(jsonb_typeof(op #> '{args,to}'), 'missing') not in ('string', 'null') then
+    perform rota.refuse('invalid', 'args.to must be a person''s id or null');
+  elsif not op -> 'base' ? target.owner_column then
+    perform rota.refuse('invalid', format('base lacks the field %s, which assign changes', target.owner_column));
+  end if;
+  return rota.change_fields(target, op, actor, jsonb_build_object(target.owner_column, op #> '{args,to}'),
+    jsonb_build_object(target.owner_column, op -> 'base' -> target.owner_column), 'taken', 'somebody else was assigned first');
+end
+$$;
+
+create function rota.op_insert(op jsonb, target rota.tables, actor text) returns jsonb
+language plpgsql set search_path = public, pg_temp as $$
+declare
+  sent jsonb;
+  columns text := (select string_agg(format('%I', f), ', ') from jsonb_object_keys(op -> 'set') f);
+begin
+  perform rota.check_fields(target, op -> 'set', target.writable || target.key_columns);
+  execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', target.relation) into sent using op -> 'set';
+  if rota.key_of(sent, target.key_columns) is distinct from op ->> 'key' then
+    perform rota.refuse('invalid', format('key is %s, but the record in set has the key %s', op ->> 'key',
+      coalesce(rota.key_of(sent, target.key_columns), 'null')));
+  end if;
+  perform rota.ask_guard(target, op, null, actor);
+  -- Waits here for somebody who is deleting the same record: row first, feed second, as every other change locks them.
+  if has_any_column_privilege(target.relation, 'update') then
+    execute format('select from %s t where %s for no key update', target.relation, rota.key_condition(target, '$1')) using op ->> 'key';
+  end if;
+  execute format('insert into %1$s (%2$s) select %2$s from jsonb_populate_record(null::%1$s, $1)', target.relation, columns)
+    using op -> 'set';
+  return jsonb_build_object('outcome', 'confirmed');
+exception when unique_violation then
+  if (select not deleted from rota.feed_entry(target.name, op ->> 'key')) then
+    perform rota.refuse('exists', format('%s has a record %s already', target.name, op ->> 'key'));
+  end if;
+  raise;
+end
+$$;
+
+-- Deletes first and compares what went: a lock for reading would need the right to update, which a person who may
+-- only delete lacks. A conflict takes the deletion back.
+create function rota.op_delete(op jsonb, target rota.tables, actor text) returns jsonb
+language plpgsql set search_path = public, pg_temp as $$
+declare
+  seen jsonb := rota.visible_record(target, op ->> 'key');
+  went jsonb;
+  saw jsonb;
+  changed jsonb;
+begin
+  if op -> 'set' <> '{}' then perform rota.refuse('invalid', 'set must be {} for delete'); end if;
+  perform rota.check_fields(target, op -> 'base', array(select jsonb_object_keys(op -> 'base')));
+  if seen is not null then perform rota.ask_guard(target, op, seen, actor); end if;
+  execute format('delete from %s t where %s returning to_jsonb(t), to_jsonb(jsonb_populate_record(t, $2))',
+    target.relation, rota.key_condition(target, '$1')) into went, saw using op ->> 'key', op -> 'base';
+  if went is null then perform rota.explain_absence(target, op, actor); end if;
+  select jsonb_agg(f order by f) into changed from jsonb_object_keys(op -> 'base') f where went -> f is distinct from saw -> f;
+  if went is not null and changed is not null then raise exception using errcode = 'RT002'; end if;
+  return jsonb_build_object('outcome', 'confirmed');
+exception when sqlstate 'RT002' then
+  return rota.conflicted('changed', 'somebody else changed this first', changed);
+end
+$$;

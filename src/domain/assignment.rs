@@ -1,0 +1,116 @@
+//! Assignment: a record has one owner or none. Whoever assigns says whom they saw as the owner; if that is no longer so, they
+//! have lost a race, and the server's word decides.
+
+use crate::engine::error::Error;
+use crate::engine::operation::Operation;
+use crate::engine::overlay::Effect;
+use crate::engine::record::Record;
+use crate::engine::table::TableConfig;
+use crate::engine::value::{Fields, Value};
+
+/// The operation's name.
+pub(crate) const ASSIGN: &str = "assign";
+
+const TO: &str = "to";
+
+/// Returns the fields that an assignment sets.
+pub(crate) fn intend(table: &TableConfig, args: &Fields) -> Result<Fields, Error> {
+    let Some(owner) = &table.owner else {
+        return Err(Error::InvalidOperation(format!(
+            "table \"{}\" declares no owner field, so its records can't be assigned",
+            table.name
+        )));
+    };
+    match args.get(TO) {
+        Some(to @ (Value::Null | Value::String(_))) if args.len() == 1 && to.as_str() != Some("") => {
+            Ok(Fields::from([(owner.clone(), to.clone())]))
+        }
+        _ => Err(Error::InvalidOperation("assign takes a person's id, or null to unassign".to_owned())),
+    }
+}
+
+/// Re-runs a pending assignment on the record as it is now.
+pub(crate) fn effect<R: Record>(table: &TableConfig, operation: &Operation, record: &R) -> Effect {
+    let (Some(owner), Ok(set)) = (&table.owner, intend(table, &operation.args)) else {
+        return Effect::DoesNotApply;
+    };
+    let current = record.field(owner).unwrap_or_default();
+    let seen = operation.base.get(owner).cloned().unwrap_or_default();
+    if current == seen || set.get(owner) == Some(&current) { Effect::Set(set) } else { Effect::DoesNotApply }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::operation::{OperationId, PROTOCOL};
+    use crate::engine::record::JsonRecord;
+    use crate::engine::time::Hlc;
+
+    fn table(owner: Option<&str>) -> TableConfig {
+        TableConfig {
+            name: "companies".into(),
+            key: vec!["id".into()],
+            fields: vec!["id".into(), "owner_id".into()],
+            version: "rota_version".into(),
+            operation: "rota_op".into(),
+            owner: owner.map(str::to_owned),
+        }
+    }
+
+    fn fields(name: &str, value: Value) -> Fields {
+        Fields::from([(name.to_owned(), value)])
+    }
+
+    fn assign(seen: Value, to: Value) -> Operation {
+        Operation {
+            protocol: PROTOCOL,
+            id: OperationId::new(1, &[1; 10]),
+            name: ASSIGN.into(),
+            table: "companies".into(),
+            key: "1".into(),
+            args: fields(TO, to.clone()),
+            set: fields("owner_id", to),
+            base: fields("owner_id", seen),
+            base_version: None,
+            hlc: Hlc::default(),
+            tab: "t".into(),
+            after: vec![],
+        }
+    }
+
+    fn effect_on(current: Value, operation: &Operation) -> Effect {
+        effect(&table(Some("owner_id")), operation, &JsonRecord::create(&fields("owner_id", current)))
+    }
+
+    #[test]
+    fn an_assignment_applies_while_the_owner_is_the_one_that_was_seen() {
+        let operation = assign(Value::Null, "maya".into());
+        assert_eq!(effect_on(Value::Null, &operation), Effect::Set(fields("owner_id", "maya".into())));
+    }
+
+    #[test]
+    fn an_assignment_no_longer_applies_once_somebody_else_was_assigned() {
+        assert_eq!(effect_on("jonas".into(), &assign(Value::Null, "maya".into())), Effect::DoesNotApply);
+        assert_eq!(effect_on("jonas".into(), &assign("lena".into(), Value::Null)), Effect::DoesNotApply);
+    }
+
+    #[test]
+    fn an_assignment_that_already_came_true_still_applies() {
+        assert_eq!(
+            effect_on("maya".into(), &assign(Value::Null, "maya".into())),
+            Effect::Set(fields("owner_id", "maya".into()))
+        );
+    }
+
+    #[test]
+    fn arguments_that_make_no_sense_are_refused() {
+        let two = Fields::from([(TO.to_owned(), Value::Null), ("x".to_owned(), Value::Null)]);
+        for args in
+            [Fields::new(), fields(TO, Value::Number(1.0)), fields(TO, "".into()), fields("too", Value::Null), two]
+        {
+            assert_eq!(intend(&table(Some("owner_id")), &args).unwrap_err().code(), "invalid-operation", "{args:?}");
+        }
+        let error = intend(&table(None), &fields(TO, Value::Null)).unwrap_err();
+        assert!(error.to_string().contains("declares no owner"), "{error}");
+    }
+}

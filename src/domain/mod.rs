@@ -1,0 +1,33 @@
+//! The rules of who does what when, on top of the engine. One file, one domain; they never import each other.
+
+pub(crate) mod assignment;
+
+use crate::engine::error::Error;
+use crate::engine::operation::Operation;
+use crate::engine::overlay::{Effect, Rules};
+use crate::engine::record::Record;
+use crate::engine::table::TableConfig;
+use crate::engine::value::Fields;
+
+/// Sends each named operation to its domain.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Domains;
+
+impl<R: Record> Rules<R> for Domains {
+    fn intend(&self, table: &TableConfig, name: &str, args: &Fields, _record: &R) -> Result<Fields, Error> {
+        match name {
+            assignment::ASSIGN => assignment::intend(table, args),
+            _ => Err(Error::InvalidOperation(format!(
+                "there is no operation \"{name}\"; there are insert, patch, delete and assign"
+            ))),
+        }
+    }
+
+    fn effect(&self, table: &TableConfig, operation: &Operation, record: &R) -> Effect {
+        match operation.name.as_str() {
+            assignment::ASSIGN => assignment::effect(table, operation, record),
+            // A newer release's operation: it stays in the outbox, and only the server can say what it does.
+            _ => Effect::DoesNotApply,
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Routes: what comes in goes to the rooms it concerns, what they decide goes out. The only file, with its parts below
+//! `engine/`, that knows every room beside it.
+
+mod command;
+mod hearing;
+mod report;
+mod sending;
+mod sync;
+
+use std::collections::{BTreeSet, VecDeque};
+
+use rand_core::{Rng, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+use super::error::{Error, Problem};
+use super::input::{Config, Input};
+use super::link::{Gate, Link, Puller};
+use super::operation::{OperationId, Settlement, Version};
+use super::outbox::Outbox;
+use super::output::{Durability, OperationView, Output, Status};
+use super::overlay::{Rules, fold};
+use super::record::Record;
+use super::retry::RetryPolicy;
+use super::session::Session;
+use super::table::{RecordId, Tables};
+use super::tabs::{Kind, Role, Tabs};
+use super::time::{HybridClock, Now, Timers};
+
+/// How many settled operations are remembered, so that a late message about one is recognised.
+const SETTLED_MAX: usize = 10_000;
+
+/// By how much the wall clock may run ahead of the monotonic one between two inputs before we take it that the machine slept.
+const SLEPT_MS: u64 = 10_000;
+
+/// The sync engine: sans-IO and deterministic. Same configuration, same seed, same inputs: same outputs.
+pub struct Engine<R> {
+    session: Session,
+    rules: Box<dyn Rules<R>>,
+    retry: RetryPolicy,
+    random: Pcg64Mcg,
+    now: Now,
+    clock: HybridClock,
+    timers: Timers,
+    tables: Tables<R>,
+    outbox: Outbox,
+    link: Link,
+    puller: Puller,
+    gate: Gate,
+    tabs: Tabs,
+    durability: Durability,
+    ready: bool,
+    last_sync_ms: Option<u64>,
+    closed: bool,
+    settled: VecDeque<OperationId>,
+    settled_ids: BTreeSet<OperationId>,
+    outputs: VecDeque<Output<R>>,
+    dirty_records: BTreeSet<RecordId>,
+    dirty_operations: BTreeSet<OperationId>,
+    ended: Vec<OperationView>,
+    reported: Option<Status>,
+}
+
+/// Figures of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Records held: confirmed ones, and visible ones that differ from them.
+    pub records: usize,
+    /// Operations that are not settled.
+    pub operations: usize,
+}
+
+impl<R: Record> Engine<R> {
+    /// Makes an engine. The seed is its only randomness: sixteen bytes that no other engine has.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfiguration`], which says what can't work.
+    pub fn new(config: Config, rules: Box<dyn Rules<R>>, seed: [u8; 16], now: Now) -> Result<Self, Error> {
+        let session = Session { app: config.app, user: config.user };
+        session.validate()?;
+        config.retry.validate().map_err(Error::InvalidConfiguration)?;
+        let tables = Tables::new(config.tables)?;
+        let mut random = Pcg64Mcg::from_seed(seed);
+        let tab = format!("{:016x}", random.next_u64());
+        let mut engine = Self {
+            session,
+            rules,
+            retry: config.retry,
+            random,
+            now,
+            clock: HybridClock::default(),
+            timers: Timers::default(),
+            tables,
+            outbox: Outbox::default(),
+            link: Link::new(now.wall_ms),
+            puller: Puller::default(),
+            gate: Gate::Open,
+            tabs: Tabs::new(tab),
+            durability: Durability::Full,
+            ready: false,
+            last_sync_ms: None,
+            closed: false,
+            settled: VecDeque::new(),
+            settled_ids: BTreeSet::new(),
+            outputs: VecDeque::new(),
+            dirty_records: BTreeSet::new(),
+            dirty_operations: BTreeSet::new(),
+            ended: Vec::new(),
+            reported: None,
+        };
+        // The lock last: where it is granted at once, this tab has loaded what earlier ones left.
+        engine.outputs.push_back(Output::LoadOperations);
+        engine.say_hello();
+        engine.outputs.push_back(Output::RequestLock);
+        engine.report();
+        Ok(engine)
+    }
+
+    /// Takes one input. Afterwards, [`Engine::poll`] until it is empty.
+    ///
+    /// Returns the new operation's id for [`Input::Mutate`], and nothing for everything else.
+    ///
+    /// # Errors
+    /// Only commands fail, and then nothing has changed. What comes from outside and makes no sense becomes an
+    /// [`Output::Report`].
+    pub fn handle(&mut self, input: Input<R>, now: Now) -> Result<Option<OperationId>, Error> {
+        if self.closed {
+            return handle_closed(&input);
+        }
+        self.advance(now);
+        let result = self.route(input);
+        self.fire_timers();
+        self.pump();
+        self.report();
+        result
+    }
+
+    /// Takes the next thing that the engine asks for.
+    #[must_use = "an output that is not performed is lost"]
+    pub fn poll(&mut self) -> Option<Output<R>> {
+        self.outputs.pop_front()
+    }
+
+    /// Returns when to send [`Input::TimerFired`], on the monotonic clock.
+    #[must_use]
+    pub fn deadline(&self) -> Option<u64> {
+        if self.closed { None } else { self.timers.deadline() }
+    }
+
+    /// Returns what names this engine's channel, lock and database.
+    #[must_use]
+    pub const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Returns this tab's id.
+    #[must_use]
+    pub fn tab(&self) -> &str {
+        &self.tabs.id
+    }
+
+    /// Returns the record that is to be seen under a key.
+    #[must_use]
+    pub fn visible(&self, table: &str, key: &str) -> Option<R> {
+        let id = self.tables.find(self.tables.table_id(table)?, key)?;
+        self.tables.cell(id)?.visible.clone()
+    }
+
+    /// Returns the version that the server gave a record, or its tombstone.
+    #[must_use]
+    pub fn version(&self, table: &str, key: &str) -> Option<Version> {
+        let id = self.tables.find(self.tables.table_id(table)?, key)?;
+        self.tables.cell(id)?.version
+    }
+
+    /// Returns the engine's figures.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats { records: self.tables.held(), operations: self.outbox.len() }
+    }
+
+    fn route(&mut self, input: Input<R>) -> Result<Option<OperationId>, Error> {
+        match input {
+            Input::Mutate(command) => return self.mutate(command).map(Some),
+            Input::Cancel { id } => self.cancel(id)?,
+            Input::Retry { id } => self.retry_dead(id)?,
+            Input::Reconnect => self.reconnect(),
+            Input::Close => self.close(),
+            Input::OperationStored { id, stored } => self.on_stored(id, stored),
+            Input::OperationDurable { id, durable } => self.on_durable(id, durable),
+            Input::StorageProbed { durability } => self.durability = durability,
+            Input::EntriesFound { entries } => self.on_entries(entries),
+            Input::LockGranted => self.lead(),
+            Input::LockLost => self.follow(),
+            Input::NoLocks => self.go_alone(),
+            Input::TabMessageReceived(message) => self.on_message(message),
+            Input::Unreadable { code, place, message } => self.problem(Problem::new(&code, place, message)),
+            Input::LinkJoined { attempt } => self.on_joined(attempt),
+            Input::LinkLive { attempt } => self.on_live(attempt),
+            Input::LinkClosed { attempt, failure, message } => self.on_closed(attempt, failure, &message),
+            Input::ServerChanged { events } => self.on_events(events),
+            Input::Pulled(pulled) => self.on_pulled(pulled),
+            Input::PullFailed { id, failure, message } => self.on_pull_failed(id, failure, &message),
+            Input::Answered { answer } => self.on_answer(answer),
+            Input::PushFailed { id, failure, message, after_ms } => {
+                self.on_push_failed(id, failure, &message, after_ms);
+            }
+            Input::TokenRefreshed => self.on_token(),
+            Input::NetworkHinted { online } => self.on_hint(online),
+            Input::Woke => self.on_hint(true),
+            Input::TimerFired => {}
+        }
+        Ok(None)
+    }
+
+    /// Moves the clocks on. The monotonic one never goes back, whatever the shell says.
+    fn advance(&mut self, now: Now) {
+        let mono_passed = now.mono_ms.saturating_sub(self.now.mono_ms);
+        let wall_passed = now.wall_ms.saturating_sub(self.now.wall_ms);
+        self.now = Now { mono_ms: self.now.mono_ms.max(now.mono_ms), wall_ms: now.wall_ms };
+        if wall_passed > mono_passed + SLEPT_MS {
+            self.on_slept();
+        }
+    }
+
+    fn problem(&mut self, problem: Problem) {
+        self.outputs.push_back(Output::Report(problem));
+    }
+
+    /// Decides anew what is to be seen of a record.
+    fn recompute(&mut self, id: RecordId) {
+        let Some(cell) = self.tables.cell(id) else { return };
+        let config = self.tables.config(cell.table);
+        let operations: Vec<OperationId> = self.outbox.shown(id).map(|pending| pending.op.id).collect();
+        let folded =
+            fold(cell.confirmed.as_ref(), self.outbox.shown(id).map(|pending| &pending.op), config, &*self.rules);
+        for (operation, doubtful) in operations.into_iter().zip(folded.doubtful) {
+            if let Some(pending) = self.outbox.get_mut(operation)
+                && pending.doubtful != doubtful
+            {
+                pending.doubtful = doubtful;
+                self.dirty_operations.insert(operation);
+            }
+        }
+        self.tables.set_visible(id, folded.visible, folded.overlaid);
+        self.dirty_records.insert(id);
+    }
+
+    /// Ends an operation: it leaves outbox and storage, everyone hears of it, and what it showed is gone or confirmed.
+    fn settle(&mut self, settlement: Settlement) {
+        let Some(pending) = self.outbox.remove(settlement.id) else { return };
+        self.remember_settled(settlement.id);
+        self.dirty_operations.remove(&settlement.id);
+        self.ended.push(report::view(&pending, Some(&settlement)));
+        self.outputs.push_back(Output::Unpersist { key: self.session.operation_key(pending.op.hlc, pending.op.id) });
+        if pending.mine {
+            self.outputs.push_back(Output::Settled(settlement));
+        }
+        self.recompute(pending.record);
+    }
+
+    fn remember_settled(&mut self, id: OperationId) {
+        if !self.settled_ids.insert(id) {
+            return;
+        }
+        self.settled.push_back(id);
+        if self.settled.len() > SETTLED_MAX {
+            self.settled.pop_front().map(|oldest| self.settled_ids.remove(&oldest));
+        }
+    }
+
+    fn close(&mut self) {
+        let mine: Vec<OperationId> =
+            self.outbox.iter().filter(|pending| pending.mine).map(|pending| pending.op.id).collect();
+        for id in mine {
+            self.outputs.push_back(Output::Settled(Settlement {
+                id,
+                outcome: super::operation::OperationState::Unknown,
+                code: Some("closed".to_owned()),
+                message: Some("the store was closed before the server answered; the operation stays stored and is sent by the next store".to_owned()),
+                fields: vec![],
+            }));
+        }
+        let bye = self.tabs.message(Kind::Bye);
+        self.outputs.push_back(Output::Broadcast(bye));
+        if self.tabs.role != Role::Follower {
+            self.outputs.push_back(Output::Disconnect);
+        }
+        self.outputs.push_back(Output::ReleaseLock);
+        self.closed = true;
+    }
+}
+
+/// A closed engine takes no commands, and drops what still arrives.
+fn handle_closed<R>(input: &Input<R>) -> Result<Option<OperationId>, Error> {
+    match input {
+        Input::Mutate(_) | Input::Cancel { .. } | Input::Retry { .. } | Input::Reconnect => Err(Error::Closed),
+        _ => Ok(None),
+    }
+}

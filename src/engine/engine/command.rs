@@ -1,0 +1,270 @@
+//! What people want done: checked, made into operations, stored, and only then shown.
+
+use rand_core::Rng;
+
+use super::Engine;
+use crate::engine::error::{Error, Problem};
+use crate::engine::input::{Command, Stored};
+use crate::engine::operation::{Operation, OperationId, OperationState, PROTOCOL, Settlement, name};
+use crate::engine::outbox::{OUTBOX_LEN_MAX, Pending};
+use crate::engine::output::{Durability, Output};
+use crate::engine::overlay::base;
+use crate::engine::record::Record;
+use crate::engine::stored::{FoundEntry, Reading, StoredOperation, read};
+use crate::engine::table::TableId;
+use crate::engine::tabs::{Kind, Role};
+use crate::engine::time::Now;
+use crate::engine::value::Fields;
+
+/// What a command means, once it is known to make sense.
+struct Intent {
+    table: TableId,
+    key: String,
+    set: Fields,
+    base: Fields,
+}
+
+impl<R: Record> Engine<R> {
+    pub(super) fn mutate(&mut self, command: Command) -> Result<OperationId, Error> {
+        if self.outbox.len() >= OUTBOX_LEN_MAX {
+            return Err(Error::OutboxFull { len_max: OUTBOX_LEN_MAX });
+        }
+        let Some(table) = self.tables.table_id(&command.table) else {
+            return Err(Error::UnknownTable { table: command.table });
+        };
+        let intent = match command.name.as_str() {
+            name::INSERT => self.intend_insert(table, &command)?,
+            _ => self.intend_change(table, &command)?,
+        };
+        Ok(self.accept(command, intent))
+    }
+
+    fn intend_insert(&self, table: TableId, command: &Command) -> Result<Intent, Error> {
+        let config = self.tables.config(table);
+        config.check_fields(command.set.keys())?;
+        let key = config.key_of(&command.set)?;
+        if command.key.as_ref().is_some_and(|given| *given != key) {
+            return Err(Error::InvalidOperation("the key given for an insert is not that of the record".to_owned()));
+        }
+        if self.tables.find(table, &key).and_then(|id| self.tables.cell(id)).is_some_and(|cell| cell.visible.is_some())
+        {
+            return Err(Error::RecordExists { table: config.name.clone(), key });
+        }
+        Ok(Intent { table, key, set: command.set.clone(), base: Fields::new() })
+    }
+
+    fn intend_change(&self, table: TableId, command: &Command) -> Result<Intent, Error> {
+        let config = self.tables.config(table);
+        let Some(key) = command.key.clone() else {
+            return Err(Error::MissingKey { table: config.name.clone(), field: config.key.join(", ") });
+        };
+        let visible =
+            self.tables.find(table, &key).and_then(|id| self.tables.cell(id)).and_then(|cell| cell.visible.as_ref());
+        let Some(record) = visible else {
+            return Err(Error::UnknownRecord { table: config.name.clone(), key });
+        };
+        let set = match command.name.as_str() {
+            name::PATCH => {
+                config.check_fields(command.set.keys())?;
+                if let Some(field) = command.set.keys().find(|field| config.key.contains(field)) {
+                    return Err(Error::InvalidOperation(format!(
+                        "\"{field}\" is a part of the key, and a key never changes; insert another record"
+                    )));
+                }
+                if command.set.is_empty() {
+                    return Err(Error::InvalidOperation("a patch must set at least one field".to_owned()));
+                }
+                command.set.clone()
+            }
+            name::DELETE => Fields::new(),
+            named => self.rules.intend(config, named, &command.args, record)?,
+        };
+        Ok(Intent { table, key, base: base(record, &set), set })
+    }
+
+    /// Makes the operation, and asks for it to be stored. It is neither seen nor sent before that.
+    fn accept(&mut self, command: Command, intent: Intent) -> OperationId {
+        let mut random = [0; 10];
+        self.random.fill_bytes(&mut random);
+        let hlc = self.clock.mint(self.now);
+        let record = self.tables.intern(intent.table, &intent.key);
+        // What changes a record that is itself still to be inserted depends on that.
+        let after = self
+            .outbox
+            .shown(record)
+            .filter(|pending| pending.op.name == name::INSERT)
+            .map(|pending| pending.op.id)
+            .collect();
+        let op = Operation {
+            protocol: PROTOCOL,
+            id: OperationId::new(hlc.wall_ms(), &random),
+            name: command.name,
+            table: command.table,
+            key: intent.key,
+            args: command.args,
+            set: intent.set,
+            base: intent.base,
+            base_version: self.tables.cell(record).and_then(|cell| cell.version),
+            hlc,
+            tab: self.tabs.id.clone(),
+            after,
+        };
+        let id = op.id;
+        let entry = StoredOperation::new(op.clone());
+        self.outputs.push_back(Output::Persist { id, key: self.session.operation_key(hlc, id), entry });
+        self.outbox.insert(pending(op, record, true));
+        id
+    }
+
+    pub(super) fn on_stored(&mut self, id: OperationId, stored: Stored) {
+        let Some(entry) = self.outbox.get_mut(id) else { return };
+        let (op, record) = (entry.op.clone(), entry.record);
+        match stored {
+            Stored::Failed(message) => {
+                self.outbox.remove(id);
+                if !self.outbox.concerns(record) {
+                    self.tables.release_if_unknown(record);
+                }
+                self.outputs.push_back(Output::Rejected { id, message });
+                return;
+            }
+            Stored::Now => {}
+            Stored::Later => self.durability = Durability::Async,
+            Stored::Memory => {
+                self.durability = Durability::Memory;
+                self.outputs.push_back(Output::Durable { id, durability: Durability::Memory });
+            }
+        }
+        entry_accepted(self, id);
+        self.recompute(record);
+        let mut message = self.tabs.message(Kind::Operation);
+        message.op = Some(op);
+        self.outputs.push_back(Output::Broadcast(message));
+    }
+
+    pub(super) fn on_durable(&mut self, id: OperationId, durable: bool) {
+        let level = match (durable, self.durability) {
+            (true, _) => Durability::Full,
+            // Neither step has it: say so, and keep it while this tab lives.
+            (false, Durability::Async | Durability::Memory) => {
+                self.durability = Durability::Memory;
+                let why = "an operation could be stored neither at once nor later; it lives as long as this page";
+                self.problem(Problem::new("storage", id.to_string(), why));
+                Durability::Memory
+            }
+            (false, Durability::Full | Durability::Tab) => {
+                self.durability = Durability::Tab;
+                Durability::Tab
+            }
+        };
+        self.outputs.push_back(Output::Durable { id, durability: level });
+    }
+
+    /// Takes in what earlier tabs left in storage.
+    pub(super) fn on_entries(&mut self, entries: Vec<FoundEntry>) {
+        for entry in entries {
+            let key = entry.key.clone();
+            match read(entry, &self.session) {
+                Reading::Take(op) => self.adopt(op),
+                Reading::Leave(problem) => self.problem(problem),
+                Reading::Quarantine(problem) => {
+                    if let Some(to) = self.session.quarantine_key(&key) {
+                        self.outputs.push_back(Output::Quarantine { key, to });
+                    }
+                    self.problem(problem);
+                }
+            }
+        }
+    }
+
+    /// Takes in an operation of another tab, once.
+    pub(super) fn adopt(&mut self, op: Operation) {
+        let id = op.id;
+        if self.outbox.contains(id) || self.settled_ids.contains(&id) {
+            return;
+        }
+        let Some(table) = self.tables.table_id(&op.table) else {
+            // Another release of the application made it; it stays stored for a tab that knows the table.
+            self.problem(Problem::new(
+                "unknown-table",
+                op.table,
+                format!("operation {id} is of a table that is not declared here; it stays stored"),
+            ));
+            return;
+        };
+        self.clock.observe(op.hlc, self.now);
+        let record = self.tables.intern(table, &op.key);
+        self.outbox.insert(pending(op, record, false));
+        entry_accepted(self, id);
+        self.recompute(record);
+    }
+
+    pub(super) fn cancel(&mut self, id: OperationId) -> Result<(), Error> {
+        let Some(pending) = self.outbox.get(id) else { return Err(Error::UnknownOperation { id: id.to_string() }) };
+        // One that was ever sent may have arrived, though its call failed.
+        if pending.state == OperationState::Sent
+            || (pending.state == OperationState::Queued && pending.sent_at_mono_ms > 0)
+        {
+            return Err(Error::TooLate { id: id.to_string(), state: OperationState::Sent.name() });
+        }
+        if self.tabs.role == Role::Follower && pending.state != OperationState::Dead {
+            let mut message = self.tabs.message(Kind::Cancel);
+            message.id = Some(id);
+            self.outputs.push_back(Output::Broadcast(message));
+            return Ok(());
+        }
+        self.cancel_here(id);
+        Ok(())
+    }
+
+    /// Cancels an operation for all tabs.
+    pub(super) fn cancel_here(&mut self, id: OperationId) {
+        let mut message = self.tabs.message(Kind::Settled);
+        (message.id, message.outcome) = (Some(id), Some(OperationState::Cancelled));
+        self.settle(Settlement { id, outcome: OperationState::Cancelled, code: None, message: None, fields: vec![] });
+        self.outputs.push_back(Output::Broadcast(message));
+    }
+
+    pub(super) fn retry_dead(&mut self, id: OperationId) -> Result<(), Error> {
+        let Some(pending) = self.outbox.get_mut(id) else { return Err(Error::UnknownOperation { id: id.to_string() }) };
+        if pending.state != OperationState::Dead {
+            return Err(Error::InvalidOperation(format!(
+                "operation {id} is {}; only a dead one can be retried",
+                pending.state.name()
+            )));
+        }
+        (pending.state, pending.tries, pending.not_before_mono_ms, pending.trouble) =
+            (OperationState::Queued, 0, 0, None);
+        let record = pending.record;
+        self.dirty_operations.insert(id);
+        self.recompute(record);
+        Ok(())
+    }
+}
+
+const fn pending(op: Operation, record: crate::engine::table::RecordId, mine: bool) -> Pending {
+    Pending {
+        op,
+        record,
+        state: OperationState::Queued,
+        mine,
+        accepted: false,
+        doubtful: false,
+        tries: 0,
+        not_before_mono_ms: 0,
+        sent_at_mono_ms: 0,
+        trouble: None,
+    }
+}
+
+fn entry_accepted<R: Record>(engine: &mut Engine<R>, id: OperationId) {
+    if let Some(pending) = engine.outbox.get_mut(id) {
+        pending.accepted = true;
+    }
+    engine.dirty_operations.insert(id);
+}
+
+/// The engine's clock, for its parts.
+pub(super) const fn after(now: Now, delay_ms: u64) -> u64 {
+    now.mono_ms.saturating_add(delay_ms)
+}

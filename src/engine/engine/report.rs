@@ -1,0 +1,78 @@
+//! The change list: what one input changed, for subscribers, once.
+
+use super::Engine;
+use crate::engine::operation::{OperationState, Settlement};
+use crate::engine::outbox::Pending;
+use crate::engine::output::{Changes, OperationView, Output, RecordChange, Status};
+use crate::engine::record::Record;
+use crate::engine::tabs::Role;
+
+impl<R: Record> Engine<R> {
+    /// Asks for subscribers to be told, if anything changed.
+    pub(super) fn report(&mut self) {
+        let status = self.status();
+        let is_new = self.reported.as_ref() != Some(&status);
+        let link_moved = self.reported.as_ref().is_none_or(|known| known.link != status.link);
+        if !is_new && self.dirty_records.is_empty() && self.dirty_operations.is_empty() && self.ended.is_empty() {
+            return;
+        }
+        let records = self.take_records();
+        let ids = std::mem::take(&mut self.dirty_operations);
+        let pending = ids.into_iter().filter_map(|id| self.outbox.get(id)).filter(|pending| pending.accepted);
+        let mut operations: Vec<OperationView> = pending.map(|pending| view(pending, None)).collect();
+        operations.append(&mut self.ended);
+        self.reported = Some(status.clone());
+        let changes = Changes { records, operations, status: is_new.then_some(status) };
+        self.outputs.push_back(Output::Notify(changes));
+        if link_moved && self.tabs.role == Role::Leader && !self.closed {
+            self.beat();
+        }
+    }
+
+    fn take_records(&mut self) -> Vec<RecordChange<R>> {
+        let ids = std::mem::take(&mut self.dirty_records);
+        let mut changes = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(cell) = self.tables.cell(id) else { continue };
+            let (table, key, record) = (cell.table, cell.key.clone(), cell.visible.clone());
+            let released = !self.outbox.concerns(id) && self.tables.release_if_unknown(id);
+            changes.push(RecordChange { id, table, key, record, released });
+        }
+        changes
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let accepted = || self.outbox.iter().filter(|pending| pending.accepted);
+        let dead = accepted().filter(|pending| pending.state == OperationState::Dead).count();
+        Status {
+            role: self.tabs.role,
+            link: self.link.status().clone(),
+            unsent: accepted().count() - dead,
+            dead,
+            durability: self.durability,
+            ready: self.ready,
+            last_sync_ms: self.last_sync_ms,
+        }
+    }
+}
+
+/// Returns an operation as users see it.
+pub(super) fn view(pending: &Pending, end: Option<&Settlement>) -> OperationView {
+    let (code, message) = match end {
+        Some(end) => (end.code.clone(), end.message.clone()),
+        None => pending.trouble.clone().unzip(),
+    };
+    OperationView {
+        id: pending.op.id,
+        name: pending.op.name.clone(),
+        table: pending.op.table.clone(),
+        key: pending.op.key.clone(),
+        state: end.map_or(pending.state, |end| end.outcome),
+        made_at_ms: pending.op.hlc.wall_ms(),
+        mine: pending.mine,
+        doubtful: pending.doubtful,
+        tries: pending.tries,
+        code,
+        message,
+    }
+}

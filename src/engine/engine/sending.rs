@@ -1,0 +1,320 @@
+//! Everything that goes to the server: the link, pulls, operations, and what follows when they fail.
+
+use super::Engine;
+use super::command::after;
+use crate::engine::input::PullCall;
+use crate::engine::link::{
+    Gate, JOIN_TIMEOUT_MS, LinkState, PULL_KEYS_MAX, PULL_TIMEOUT_MS, PullRequest, STABLE_MS, describe,
+};
+use crate::engine::operation::{Answer, OperationId, OperationState, PROTOCOL};
+use crate::engine::output::Output;
+use crate::engine::record::Record;
+use crate::engine::retry::Failure;
+use crate::engine::tabs::Role;
+use crate::engine::time::Timer;
+
+impl<R: Record> Engine<R> {
+    pub(super) fn lead(&mut self) {
+        self.tabs.lead();
+        // Between a dying leader and us, some tab may have stored what nobody has read.
+        self.outputs.push_back(Output::LoadOperations);
+        self.start_link();
+        self.beat();
+    }
+
+    pub(super) fn go_alone(&mut self) {
+        self.tabs.role = Role::Alone;
+        self.start_link();
+    }
+
+    /// Another tab has the link now.
+    pub(super) fn follow(&mut self) {
+        self.tabs.role = Role::Follower;
+        for timer in [
+            Timer::Reconnect,
+            Timer::JoinTimeout,
+            Timer::Stable,
+            Timer::Pull,
+            Timer::PullTimeout,
+            Timer::Outbox,
+            Timer::Beat,
+        ] {
+            self.timers.stop(timer);
+        }
+        self.puller.abandon();
+        self.outputs.push_back(Output::Disconnect);
+        self.outputs.push_back(Output::RequestLock);
+        self.say_hello();
+    }
+
+    fn start_link(&mut self) {
+        // A first pull at once shows data before the stream is up; the one after "live" makes it whole.
+        self.puller.want();
+        self.connect();
+    }
+
+    fn connect(&mut self) {
+        self.timers.stop(Timer::Reconnect);
+        self.timers.stop(Timer::Stable);
+        let attempt = self.link.connect(self.now.wall_ms);
+        self.timers.set(Timer::JoinTimeout, after(self.now, JOIN_TIMEOUT_MS));
+        self.outputs.push_back(Output::Connect { attempt });
+    }
+
+    pub(super) fn reconnect(&mut self) {
+        if !self.tabs.sends() || self.link.is(LinkState::Connecting) {
+            return;
+        }
+        self.link.forget_failures();
+        self.open_gate();
+        self.puller.want();
+        self.timers.stop(Timer::Pull);
+        if !self.link.is(LinkState::Live) {
+            self.connect();
+        }
+    }
+
+    pub(super) fn on_joined(&mut self, attempt: u32) {
+        if self.link.is_current(attempt) {
+            self.puller.want();
+            self.open_gate();
+        }
+    }
+
+    pub(super) fn on_live(&mut self, attempt: u32) {
+        if !self.link.is_current(attempt) {
+            return;
+        }
+        self.link.live(self.now.wall_ms);
+        self.timers.stop(Timer::JoinTimeout);
+        self.timers.set(Timer::Stable, after(self.now, STABLE_MS));
+        self.timers.stop(Timer::Pull);
+        self.puller.want();
+        self.open_gate();
+    }
+
+    pub(super) fn on_closed(&mut self, attempt: u32, failure: Failure, message: &str) {
+        if self.link.is_current(attempt) {
+            self.close_link(failure, message);
+        }
+    }
+
+    fn close_link(&mut self, failure: Failure, message: &str) {
+        self.timers.stop(Timer::JoinTimeout);
+        self.timers.stop(Timer::Stable);
+        self.outputs.push_back(Output::Disconnect);
+        if failure == Failure::Auth {
+            self.pause(message);
+            return;
+        }
+        let delay_ms = self.link.close(describe(failure, message), self.now.wall_ms, &mut self.random);
+        self.timers.set(Timer::Reconnect, after(self.now, delay_ms));
+    }
+
+    /// The token was refused: nothing is tried with it again, and nothing is lost.
+    fn pause(&mut self, message: &str) {
+        self.gate = Gate::Auth;
+        if !self.link.is(LinkState::Paused) {
+            self.link.pause(describe(Failure::Auth, message), self.now.wall_ms);
+            self.outputs.push_back(Output::RefreshToken);
+        }
+    }
+
+    pub(super) fn on_token(&mut self) {
+        if self.gate == Gate::Auth || self.link.is(LinkState::Paused) {
+            self.gate = Gate::Open;
+            if self.tabs.sends() {
+                self.start_link();
+            }
+        }
+    }
+
+    /// The browser's word is a hint: on-line means try now, off-line means look whether the server still answers.
+    pub(super) fn on_hint(&mut self, online: bool) {
+        if !self.tabs.sends() {
+            return;
+        }
+        self.puller.want();
+        self.timers.stop(Timer::Pull);
+        if online {
+            self.open_gate();
+            if self.link.is(LinkState::Offline) {
+                self.connect();
+            }
+        }
+    }
+
+    /// The machine slept: a stream that looks open may be dead, and what it carried is lost.
+    pub(super) fn on_slept(&mut self) {
+        if self.tabs.sends() && (self.link.is(LinkState::Live) || self.link.is(LinkState::Connecting)) {
+            self.outputs.push_back(Output::Disconnect);
+            self.puller.want();
+            self.connect();
+        }
+    }
+
+    pub(super) fn open_gate(&mut self) {
+        if matches!(self.gate, Gate::Network { .. }) {
+            self.gate = Gate::Open;
+        }
+    }
+
+    pub(super) fn fire_timers(&mut self) {
+        while let Some(timer) = self.timers.take_due(self.now.mono_ms) {
+            match timer {
+                Timer::Reconnect => self.connect(),
+                Timer::JoinTimeout => self.close_link(Failure::Timeout, "the stream did not come up in time"),
+                Timer::Stable => self.link.forget_failures(),
+                Timer::Pull => {}
+                Timer::PullTimeout => {
+                    if let Some(id) = self.puller.id_under_way() {
+                        self.on_pull_failed(id, Failure::Timeout, "no answer in time");
+                    }
+                }
+                Timer::Outbox => self.look_at_outbox(),
+                Timer::Beat => self.beat(),
+            }
+        }
+    }
+
+    fn look_at_outbox(&mut self) {
+        if let Gate::Network { until_mono_ms } = self.gate
+            && until_mono_ms <= self.now.mono_ms
+        {
+            self.gate = Gate::Open;
+        }
+        for id in self.outbox.timed_out(self.now.mono_ms, self.retry.timeout) {
+            self.on_push_failed(id, Failure::Timeout, "no answer in time", None);
+        }
+    }
+
+    /// Starts whatever may start now.
+    pub(super) fn pump(&mut self) {
+        if self.closed || !self.tabs.sends() {
+            return;
+        }
+        self.pull();
+        if self.gate == Gate::Open {
+            for id in self.outbox.sendable(self.now.mono_ms) {
+                self.push(id);
+            }
+        }
+        self.set_outbox_timer();
+    }
+
+    fn set_outbox_timer(&mut self) {
+        let probe = if let Gate::Network { until_mono_ms } = self.gate { Some(until_mono_ms) } else { None };
+        let waiting = self.outbox.deadline(self.now.mono_ms, self.retry.timeout);
+        match probe.into_iter().chain(waiting).min() {
+            Some(due_mono_ms) => self.timers.set(Timer::Outbox, due_mono_ms),
+            None => self.timers.stop(Timer::Outbox),
+        }
+    }
+
+    fn push(&mut self, id: OperationId) {
+        self.outbox.mark_sent(id, self.now.mono_ms.max(1));
+        self.dirty_operations.insert(id);
+        if let Some(pending) = self.outbox.get(id) {
+            self.outputs.push_back(Output::Push { operation: pending.op.clone() });
+        }
+    }
+
+    fn pull(&mut self) {
+        if self.gate == Gate::Auth || self.timers.is_set(Timer::Pull) {
+            return;
+        }
+        let Some((id, keys)) = self.puller.begin(self.tables.arrivals()) else { return };
+        let pending = self
+            .outbox
+            .iter()
+            .filter(|pending| pending.accepted)
+            .map(|pending| pending.op.id)
+            .take(PULL_KEYS_MAX)
+            .collect();
+        let cursor = if keys.is_some() { None } else { self.puller.cursor.clone() };
+        let request = PullRequest { protocol: PROTOCOL, tables: self.tables.names(), cursor, keys, pending };
+        self.timers.set(Timer::PullTimeout, after(self.now, PULL_TIMEOUT_MS));
+        self.outputs.push_back(Output::Pull(PullCall { id, request }));
+    }
+
+    pub(super) fn on_pull_failed(&mut self, id: u32, failure: Failure, message: &str) {
+        let Some(delay_ms) = self.puller.fail(id, &mut self.random) else { return };
+        self.timers.stop(Timer::PullTimeout);
+        if failure == Failure::Auth {
+            self.close_link(failure, message);
+            return;
+        }
+        self.timers.set(Timer::Pull, after(self.now, delay_ms));
+        // A stream that looks open beside a server that can't be reached is most likely dead.
+        if failure == Failure::Network && self.link.is(LinkState::Live) {
+            self.close_link(failure, message);
+        }
+    }
+
+    pub(super) fn on_retry(&mut self, answer: &Answer<R>) {
+        let asked_ms = answer.after_ms.unwrap_or(0);
+        let Some(tries) = self.outbox.get(answer.id).map(|pending| pending.tries) else { return };
+        let delay_ms = asked_ms.max(self.retry.delay_ms(tries, &mut self.random));
+        let trouble = (answer.code.clone().unwrap_or_default(), answer.message.clone().unwrap_or_default());
+        // The server is there and well; it only could not decide. That is no failed try.
+        self.wait(answer.id, delay_ms, tries, trouble);
+    }
+
+    pub(super) fn on_push_failed(&mut self, id: OperationId, failure: Failure, message: &str, after_ms: Option<u64>) {
+        let Some(pending) = self.outbox.get(id).filter(|pending| pending.state == OperationState::Sent) else { return };
+        let tries = pending.tries;
+        let trouble = (failure.code().to_owned(), message.to_owned());
+        match failure {
+            Failure::Network => {
+                self.wait(id, 0, tries, trouble);
+                let delay_ms = self.retry.delay_ms(0, &mut self.random);
+                self.gate = Gate::Network { until_mono_ms: after(self.now, delay_ms) };
+                // See whether the server can be reached at all: if not, the link is told.
+                self.puller.want();
+            }
+            Failure::Auth => {
+                self.wait(id, 0, tries, trouble);
+                self.close_link(failure, message);
+            }
+            Failure::RateLimit => {
+                let delay_ms = after_ms.unwrap_or_else(|| self.retry.delay_ms(tries, &mut self.random));
+                self.wait(id, delay_ms, tries, trouble);
+            }
+            Failure::Timeout | Failure::Server | Failure::Unknown if tries < self.retry.max_retries => {
+                let delay_ms = after_ms.unwrap_or(0).max(self.retry.delay_ms(tries, &mut self.random));
+                self.wait(id, delay_ms, tries + 1, trouble);
+            }
+            Failure::Timeout
+            | Failure::Server
+            | Failure::Unknown
+            | Failure::Forbidden
+            | Failure::Invalid
+            | Failure::Gone => self.bury(id, trouble),
+        }
+    }
+
+    fn wait(&mut self, id: OperationId, delay_ms: u64, tries: u32, trouble: (String, String)) {
+        self.outbox.mark_returned(id, OperationState::Queued);
+        self.dirty_operations.insert(id);
+        let not_before = after(self.now, delay_ms);
+        if let Some(pending) = self.outbox.get_mut(id) {
+            (pending.tries, pending.not_before_mono_ms, pending.trouble) = (tries, not_before, Some(trouble));
+        }
+    }
+
+    /// Gives an operation up. It is no longer seen, stays stored, and blocks nothing but what depends on it.
+    fn bury(&mut self, id: OperationId, trouble: (String, String)) {
+        self.outbox.mark_returned(id, OperationState::Dead);
+        self.dirty_operations.insert(id);
+        let Some(pending) = self.outbox.get_mut(id) else { return };
+        pending.trouble = Some(trouble);
+        let (record, mine) = (pending.record, pending.mine);
+        if mine {
+            let mut settlement = super::sync::settlement(id, OperationState::Dead);
+            (settlement.code, settlement.message) =
+                self.outbox.get(id).and_then(|pending| pending.trouble.clone()).unzip();
+            self.outputs.push_back(Output::Settled(settlement));
+        }
+        self.recompute(record);
+    }
+}

@@ -1,0 +1,176 @@
+//! What the server says: through the stream, in pulls, in answers. Confirmed changes apply at once, whatever is pending.
+
+use super::Engine;
+use crate::engine::error::Problem;
+use crate::engine::input::{Pulled, ServerEvent};
+use crate::engine::operation::{Answer, OperationId, OperationState, Outcome, Settlement};
+use crate::engine::output::Output;
+use crate::engine::record::Record;
+use crate::engine::table::{Fact, Row, Source};
+use crate::engine::tabs::{Kind, Role};
+
+impl<R: Record> Engine<R> {
+    pub(super) fn on_events(&mut self, events: Vec<ServerEvent<R>>) {
+        let mut news = Vec::new();
+        for event in events {
+            match event {
+                ServerEvent::Changed { row, partial } => {
+                    if let Some(row) = self.complete(row, partial) {
+                        self.learn(row, Source::Stream, &mut news);
+                    }
+                }
+                // The event has no version, so only a pull can say what is true.
+                ServerEvent::Deleted { table, key } => self.puller.want_key(&table, &key),
+            }
+        }
+        self.relay(news);
+    }
+
+    /// Fills in the columns that an event lacked. Where there is nothing to fill them from, the record is pulled.
+    fn complete(&mut self, row: Row<R>, partial: bool) -> Option<Row<R>> {
+        let Some(record) = row.record.as_ref().filter(|_| partial) else { return Some(row) };
+        let known = self.tables.table_id(&row.table).and_then(|table| self.tables.find(table, &row.key));
+        match known.and_then(|id| self.tables.cell(id)).and_then(|cell| cell.confirmed.as_ref()) {
+            Some(older) => Some(Row { record: Some(record.filled(older)), ..row }),
+            None => {
+                self.puller.want_key(&row.table, &row.key);
+                None
+            }
+        }
+    }
+
+    /// Takes a row in. Remembers it in `news` if it was any.
+    pub(super) fn learn(&mut self, row: Row<R>, source: Source, news: &mut Vec<Row<R>>) {
+        let Some(table) = self.tables.table_id(&row.table) else {
+            self.problem(Problem::new(
+                "malformed-event",
+                row.table,
+                "the server told of a table that is not declared".to_owned(),
+            ));
+            return;
+        };
+        let id = self.tables.intern(table, &row.key);
+        let fact = Fact { version: row.version, op: row.op, record: row.record.clone() };
+        let writer = row.op;
+        if self.tables.apply(id, fact, source) {
+            self.recompute(id);
+            news.push(row);
+        }
+        // A row that one of our operations wrote is the proof that it was done, should its answer be late or lost.
+        if let Some(op) = writer.filter(|op| self.outbox.contains(*op)) {
+            self.settle(settlement(op, OperationState::Confirmed));
+        }
+    }
+
+    /// Tells the followers what was learned.
+    fn relay(&mut self, records: Vec<Row<R>>) {
+        if records.is_empty() || self.tabs.role != Role::Leader {
+            return;
+        }
+        let mut message = self.tabs.message(Kind::Changes);
+        (message.records, message.cursor) = (Some(records), Some(self.puller.cursor.clone()));
+        self.outputs.push_back(Output::Broadcast(message));
+    }
+
+    pub(super) fn on_pulled(&mut self, pulled: Pulled<R>) {
+        let Some(asked) = self.puller.end(pulled.id) else { return };
+        self.timers.stop(crate::engine::time::Timer::PullTimeout);
+        let mut news = Vec::new();
+        let whole = pulled.whole && !asked.by_keys;
+        for row in pulled.records {
+            self.learn(row, Source::Pull, &mut news);
+        }
+        for gone in pulled.gone {
+            let row = Row { table: gone.table, key: gone.key, version: gone.version, op: None, record: None };
+            self.learn(row, Source::Pull, &mut news);
+        }
+        if whole {
+            self.forget_unseen(asked.arrivals, &mut news);
+        }
+        for answer in pulled.settled {
+            self.on_answer(answer);
+        }
+        if !asked.by_keys {
+            self.puller.cursor = pulled.cursor;
+            self.ready = true;
+        }
+        self.last_sync_ms = Some(self.now.wall_ms);
+        self.open_gate();
+        self.relay(news);
+    }
+
+    /// A whole pull brings everything: what it did not bring, and nothing told of since it began, is gone.
+    fn forget_unseen(&mut self, arrivals: u64, news: &mut Vec<Row<R>>) {
+        for table in 0..self.tables.names().len() {
+            for id in self.tables.confirmed_before(table, arrivals) {
+                self.tables.forget(id);
+                self.recompute(id);
+                let Some(cell) = self.tables.cell(id) else { continue };
+                let Some(version) = cell.version else { continue };
+                news.push(Row {
+                    table: self.tables.config(table).name.clone(),
+                    key: cell.key.to_string(),
+                    version,
+                    op: None,
+                    record: None,
+                });
+            }
+        }
+    }
+
+    pub(super) fn on_answer(&mut self, answer: Answer<R>) {
+        if answer.outcome == Outcome::Retry {
+            self.on_retry(&answer);
+            return;
+        }
+        self.open_gate();
+        let news = self.end_with(&answer);
+        if self.tabs.role == Role::Leader {
+            let mut message = self.tabs.message(Kind::Settled);
+            message.answer = Some(answer);
+            self.outputs.push_back(Output::Broadcast(message));
+            self.relay(news);
+        }
+    }
+
+    /// Ends an operation as the server says, with the record as it is now in the same step, so that nothing flickers.
+    pub(super) fn end_with(&mut self, answer: &Answer<R>) -> Vec<Row<R>> {
+        let outcome = match answer.outcome {
+            Outcome::Confirmed => OperationState::Confirmed,
+            Outcome::Refused => OperationState::Refused,
+            Outcome::Conflicted => OperationState::Conflicted,
+            Outcome::Retry => return Vec::new(),
+        };
+        let mut news = Vec::new();
+        if let (Some(version), Some(record)) = (answer.version, answer.record.clone()) {
+            let op = (outcome == OperationState::Confirmed).then_some(answer.id);
+            let row = Row { table: answer.table.clone(), key: answer.key.clone(), version, op, record };
+            // Retired here rather than by `learn`, which knows only confirmations.
+            self.learn_quietly(row, &mut news);
+        }
+        self.remember_settled(answer.id);
+        let settlement = Settlement {
+            code: answer.code.clone(),
+            message: answer.message.clone(),
+            fields: answer.fields.clone(),
+            ..settlement(answer.id, outcome)
+        };
+        self.settle(settlement);
+        news
+    }
+
+    /// Takes a row in without deciding anything by the operation that wrote it.
+    fn learn_quietly(&mut self, row: Row<R>, news: &mut Vec<Row<R>>) {
+        let Some(table) = self.tables.table_id(&row.table) else { return };
+        let id = self.tables.intern(table, &row.key);
+        if self.tables.apply(id, Fact { version: row.version, op: row.op, record: row.record.clone() }, Source::Stream)
+        {
+            self.recompute(id);
+            news.push(row);
+        }
+    }
+}
+
+pub(super) const fn settlement(id: OperationId, outcome: OperationState) -> Settlement {
+    Settlement { id, outcome, code: None, message: None, fields: Vec::new() }
+}

@@ -1,0 +1,173 @@
+//! What the world tells the engine: facts, and people's commands. All are data, so a list of them is a trace.
+//!
+//! Variants are tagged from outside (`{"linkLive": {"attempt": 1}}`): a tag inside would make the reader buffer the
+//! content, and records held by reference would not survive that.
+
+#![allow(missing_docs, reason = "a variant's line speaks for its members")]
+
+use serde::{Deserialize, Serialize};
+
+use super::link::PullRequest;
+use super::operation::{Answer, OperationId, Version};
+use super::output::Durability;
+use super::retry::{Failure, RetryPolicy};
+use super::stored::FoundEntry;
+use super::table::{Row, TableConfig};
+use super::tabs::TabMessage;
+use super::value::Fields;
+
+/// What an engine is made for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Config {
+    /// The application's name.
+    pub app: String,
+    /// The user's id.
+    pub user: String,
+    /// The tables.
+    pub tables: Vec<TableConfig>,
+    /// How to retry.
+    #[serde(default)]
+    pub retry: RetryPolicy,
+}
+
+/// What a person wants done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Command {
+    /// `insert`, `patch`, `delete`, or a named operation.
+    pub name: String,
+    /// The record's table.
+    pub table: String,
+    /// The record's key; for an insert it is taken from the record.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// The arguments of a named operation.
+    #[serde(default)]
+    pub args: Fields,
+    /// The fields to set; for an insert, the record.
+    #[serde(default)]
+    pub set: Fields,
+}
+
+/// How an operation was stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Stored {
+    /// It survives this tab already, and the rest is under way.
+    Now,
+    /// It will survive the browser, but is not written yet.
+    Later,
+    /// There is no storage here; it lives as long as the engine.
+    Memory,
+    /// It could not be stored; says why.
+    Failed(String),
+}
+
+/// Something the server's stream told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum ServerEvent<R> {
+    /// A record is now like this. `partial`: the event lacked columns.
+    Changed { row: Row<R>, partial: bool },
+    /// A record is gone; the event said no more than that.
+    Deleted { table: String, key: String },
+}
+
+/// A record that is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gone {
+    /// The table's name.
+    pub table: String,
+    /// The record's key.
+    pub key: String,
+    /// The version of its end.
+    pub version: Version,
+}
+
+/// What a pull brought.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "R: Deserialize<'de>"))]
+pub struct Pulled<R> {
+    /// Which pull.
+    pub id: u32,
+    /// Where the client stands now.
+    pub cursor: Option<String>,
+    /// True when what is not in it is gone.
+    pub whole: bool,
+    /// The records.
+    pub records: Vec<Row<R>>,
+    /// The records that are gone.
+    pub gone: Vec<Gone>,
+    /// What became of the pending operations.
+    pub settled: Vec<Answer<R>>,
+}
+
+/// One thing that the engine is told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", bound(deserialize = "R: Deserialize<'de>"))]
+pub enum Input<R> {
+    /// Command: change something.
+    Mutate(Command),
+    /// Command: take an operation back, if it is not sent yet; drop it, if it is dead.
+    Cancel { id: OperationId },
+    /// Command: try a dead operation again.
+    Retry { id: OperationId },
+    /// Command: try to connect now.
+    Reconnect,
+    /// Command: leave. Nothing is lost, and nothing is taken any more.
+    Close,
+    /// The answer to `Output::Persist`.
+    OperationStored { id: OperationId, stored: Stored },
+    /// The second step of durability ended.
+    OperationDurable { id: OperationId, durable: bool },
+    /// What storage there is, before anything was stored.
+    StorageProbed { durability: Durability },
+    /// What the shell found in storage.
+    EntriesFound { entries: Vec<FoundEntry> },
+    /// This tab leads.
+    LockGranted,
+    /// Another tab took the lock away.
+    LockLost,
+    /// The browser has no locks, or no channel.
+    NoLocks,
+    /// Another tab said something.
+    TabMessageReceived(TabMessage<R>),
+    /// Something came that can't be read: a tab's message, a server's event.
+    Unreadable { code: String, place: String, message: String },
+    /// The server took the subscription; changes may not flow yet.
+    LinkJoined { attempt: u32 },
+    /// The server said that changes flow.
+    LinkLive { attempt: u32 },
+    /// The link broke, or could not be opened.
+    LinkClosed { attempt: u32, failure: Failure, message: String },
+    /// The stream told of changes.
+    ServerChanged { events: Vec<ServerEvent<R>> },
+    /// A pull brought something.
+    Pulled(Pulled<R>),
+    /// A pull failed.
+    PullFailed { id: u32, failure: Failure, message: String },
+    /// The server answered an operation.
+    Answered { answer: Answer<R> },
+    /// An operation's call failed.
+    PushFailed { id: OperationId, failure: Failure, message: String, after_ms: Option<u64> },
+    /// There is a fresh token.
+    TokenRefreshed,
+    /// The browser believes to be on-line, or off-line. A hint, no more.
+    NetworkHinted { online: bool },
+    /// The page is shown again, or time has passed without us.
+    Woke,
+    /// Something is due.
+    TimerFired,
+}
+
+/// A pull to make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PullCall {
+    /// Its number, for the answer.
+    pub id: u32,
+    /// What to ask.
+    pub request: PullRequest,
+}

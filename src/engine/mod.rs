@@ -1,0 +1,21 @@
+//! The sync engine, for any table.
+//!
+//! Pure and deterministic: no clock, no randomness, no I/O, no browser. The world tells it [`Input`]s, it answers with
+//! [`Output`]s. Only [`engine`] knows every room beside it.
+
+pub(crate) mod engine;
+pub(crate) mod error;
+pub(crate) mod input;
+pub(crate) mod link;
+pub(crate) mod operation;
+pub(crate) mod outbox;
+pub(crate) mod output;
+pub(crate) mod overlay;
+pub(crate) mod record;
+pub(crate) mod retry;
+pub(crate) mod session;
+pub(crate) mod stored;
+pub(crate) mod table;
+pub(crate) mod tabs;
+pub(crate) mod time;
+pub(crate) mod value;

@@ -1,0 +1,286 @@
+//! Operations — a person's intent as data — and what a server answers to them. The shapes are those of `PROTOCOL.md` §2 and §3.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+use super::time::Hlc;
+use super::value::{Fields, present};
+
+/// The number of the wire protocol that this engine speaks.
+pub const PROTOCOL: u32 = 1;
+
+/// An operation's id, which is also its idempotency key: a UUIDv7.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OperationId(Uuid);
+
+impl OperationId {
+    /// Makes an id out of the time and ten random bytes.
+    #[must_use]
+    pub(crate) fn new(wall_ms: u64, random: &[u8; 10]) -> Self {
+        Self(uuid::Builder::from_unix_timestamp_millis(wall_ms, random).into_uuid())
+    }
+
+    /// Reads the one text form: hyphenated, lower case.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = Uuid::try_parse(text).ok()?;
+        let mut buffer = Uuid::encode_buffer();
+        (&*id.hyphenated().encode_lower(&mut buffer) == text).then_some(Self(id))
+    }
+}
+
+impl fmt::Display for OperationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+    }
+}
+
+impl Serialize for OperationId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+    }
+}
+
+impl<'de> Deserialize<'de> for OperationId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("an operation id is not a lower-case UUID"))
+    }
+}
+
+/// The server's order for a record: newer wins, equal is the same fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(u64);
+
+impl Version {
+    /// Reads a decimal string without sign or leading zeros.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+        if plain { text.parse().ok().map(Self) } else { None }
+    }
+
+    /// Takes a number that holds an integer exactly.
+    #[must_use]
+    pub fn from_number(number: f64) -> Option<Self> {
+        let exact = number.fract() == 0.0 && (0.0..=super::value::INTEGER_MAX).contains(&number);
+        // In range by the line above, so the cast is exact.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        exact.then_some(Self(number as u64))
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl Serialize for Version {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("a version is not a decimal string"))
+    }
+}
+
+/// A person's intent, as it is stored, sent to the other tabs and sent to the server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Operation {
+    /// The wire protocol it was written in.
+    pub protocol: u32,
+    /// Its identity everywhere.
+    pub id: OperationId,
+    /// `insert`, `patch`, `delete`, or a named operation of a domain.
+    pub name: String,
+    /// The record's table.
+    pub table: String,
+    /// The record's key.
+    pub key: String,
+    /// The arguments of a named operation.
+    pub args: Fields,
+    /// The fields it sets, and to what.
+    pub set: Fields,
+    /// What the person saw in those fields.
+    pub base: Fields,
+    /// The confirmed version under which the person decided.
+    pub base_version: Option<Version>,
+    /// When it was made, in an order that all tabs of a browser share.
+    pub hlc: Hlc,
+    /// The tab that made it.
+    pub tab: String,
+    /// Operations it depends on.
+    pub after: Vec<OperationId>,
+}
+
+/// The names of the three plain operations.
+pub mod name {
+    /// Makes a record.
+    pub const INSERT: &str = "insert";
+    /// Sets fields of a record.
+    pub const PATCH: &str = "patch";
+    /// Removes a record.
+    pub const DELETE: &str = "delete";
+}
+
+/// Where an operation is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OperationState {
+    /// Durable, and waiting to be sent.
+    Queued,
+    /// On its way; the server may have it.
+    Sent,
+    /// Done, says the server.
+    Confirmed,
+    /// Not done, and never will be, says the server.
+    Refused,
+    /// Not done, because somebody else changed the same thing.
+    Conflicted,
+    /// Taken back before it was sent.
+    Cancelled,
+    /// Given up after the last try; kept until somebody retries or drops it.
+    Dead,
+    /// Its end is not known: the store was closed before.
+    Unknown,
+}
+
+impl OperationState {
+    /// Returns the name that users see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Sent => "sent",
+            Self::Confirmed => "confirmed",
+            Self::Refused => "refused",
+            Self::Conflicted => "conflicted",
+            Self::Cancelled => "cancelled",
+            Self::Dead => "dead",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What a server says to an operation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer<R> {
+    /// The wire protocol it is written in.
+    pub protocol: u32,
+    /// The operation.
+    pub id: OperationId,
+    /// The record's table.
+    pub table: String,
+    /// The record's key.
+    pub key: String,
+    /// True when the ledger knew the operation already.
+    pub replayed: bool,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why not, as a stable code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Why not, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The fields in conflict.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
+    /// How long to wait before a retry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_ms: Option<u64>,
+    /// The record's version now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+    /// The record now: missing when not told, null when there is none.
+    #[serde(default = "no_record", skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[serde(bound(deserialize = "R: Deserialize<'de>"))]
+    pub record: Option<Option<R>>,
+}
+
+const fn no_record<R>() -> Option<Option<R>> {
+    None
+}
+
+/// How the server decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// Done.
+    Confirmed,
+    /// Not done, and never will be.
+    Refused,
+    /// Not done, because somebody else was first.
+    Conflicted,
+    /// Not decided; send it again.
+    Retry,
+}
+
+/// How an operation ended, for whoever made it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settlement {
+    /// The operation.
+    pub id: OperationId,
+    /// Its end.
+    pub outcome: OperationState,
+    /// Why, as a stable code, where it was not confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Why, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The fields in conflict.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_one_text_form() {
+        let text = "019aa5e3-f1c0-7a3b-9c1d-2e4f60718293";
+        assert_eq!(OperationId::parse(text).unwrap().to_string(), text);
+        for other in [
+            "",
+            "019AA5E3-F1C0-7A3B-9C1D-2E4F60718293",
+            "019aa5e3f1c07a3b9c1d2e4f60718293",
+            "{019aa5e3-f1c0-7a3b-9c1d-2e4f60718293}",
+        ] {
+            assert_eq!(OperationId::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_minted_id_is_a_uuid_of_version_7_that_holds_the_time() {
+        let text = OperationId::new(0x019a_a5e3_f1c0, &[0xff; 10]).to_string();
+        assert!(text.starts_with("019aa5e3-f1c0-7"), "{text}");
+    }
+
+    #[test]
+    fn versions_order_by_number_not_by_text() {
+        assert!(Version::parse("10").unwrap() > Version::parse("9").unwrap());
+        assert_eq!(Version::from_number(7.0), Version::parse("7"));
+    }
+
+    #[test]
+    fn what_is_not_a_version_is_refused() {
+        for text in ["", "-1", "01", "1.0", "1e3", "one", " 1", "99999999999999999999"] {
+            assert_eq!(Version::parse(text), None, "{text}");
+        }
+        for number in [-1.0, 0.5, f64::NAN, f64::INFINITY, 9_007_199_254_740_992.0] {
+            assert_eq!(Version::from_number(number), None, "{number}");
+        }
+    }
+}

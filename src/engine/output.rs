@@ -1,0 +1,153 @@
+//! What the engine asks of the world. Nothing else leaves it.
+
+#![allow(missing_docs, reason = "a variant's line speaks for its members")]
+
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Problem;
+use super::input::PullCall;
+use super::link::LinkStatus;
+use super::operation::{Operation, OperationId, OperationState, Settlement};
+use super::stored::StoredOperation;
+use super::table::RecordId;
+use super::tabs::{Role, TabMessage};
+
+/// How safe accepted operations are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Durability {
+    /// Before `mutate` returns they survive the tab; a moment later, the browser.
+    Full,
+    /// A moment after `mutate` returns they survive the browser.
+    Async,
+    /// They survive the tab, but not the end of the browser.
+    Tab,
+    /// They live as long as the engine.
+    Memory,
+}
+
+/// A record changed for its viewers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordChange<R> {
+    /// The record's number.
+    pub id: RecordId,
+    /// Its table's place in the declaration.
+    pub table: usize,
+    /// Its key.
+    #[serde(serialize_with = "as_str")]
+    pub key: Rc<str>,
+    /// What is to be seen; `None` when there is nothing.
+    pub record: Option<R>,
+    /// True when the number may be given to another record from now on.
+    pub released: bool,
+}
+
+fn as_str<S: serde::Serializer>(text: &Rc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
+/// An operation as users see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OperationView {
+    /// The operation.
+    pub id: OperationId,
+    /// What it does.
+    pub name: String,
+    /// The record's table.
+    pub table: String,
+    /// The record's key.
+    pub key: String,
+    /// Where it is in its life.
+    pub state: OperationState,
+    /// When it was made, in milliseconds since 1970.
+    pub made_at_ms: u64,
+    /// True when this tab made it.
+    pub mine: bool,
+    /// True when it no longer applies to the record as it is now; the server will say.
+    pub doubtful: bool,
+    /// Tries that failed.
+    pub tries: u32,
+    /// Why it ended as it did, or why the last try failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The same, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// How the engine is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// This tab's part.
+    pub role: Role,
+    /// The link, this tab's or the leader's.
+    pub link: LinkStatus,
+    /// Operations that are not settled, of all tabs.
+    pub unsent: usize,
+    /// Operations given up.
+    pub dead: usize,
+    /// How safe accepted operations are.
+    pub durability: Durability,
+    /// True once everything was pulled, by this tab or its leader.
+    pub ready: bool,
+    /// When a pull last succeeded, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sync_ms: Option<u64>,
+}
+
+/// The change list: everything that one input changed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Changes<R> {
+    /// Records.
+    pub records: Vec<RecordChange<R>>,
+    /// Operations, the settled ones included.
+    pub operations: Vec<OperationView>,
+    /// The status, if it changed.
+    pub status: Option<Status>,
+}
+
+/// One thing that the engine asks for.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Output<R> {
+    /// Store an operation; answered within the drain by `Input::OperationStored`.
+    Persist { id: OperationId, key: String, entry: StoredOperation },
+    /// Delete a stored operation.
+    Unpersist { key: String },
+    /// Move an entry that can't be read out of the way.
+    Quarantine { key: String, to: String },
+    /// Look for stored operations; answered by `Input::EntriesFound`.
+    LoadOperations,
+    /// Queue for the lock; answered by `Input::LockGranted` or `Input::NoLocks`.
+    RequestLock,
+    /// Give the lock back, or stop waiting for it.
+    ReleaseLock,
+    /// Tell the other tabs.
+    Broadcast(TabMessage<R>),
+    /// Open the link; answered by `LinkJoined`, `LinkLive`, `LinkClosed` with the same number.
+    Connect { attempt: u32 },
+    /// Close the link.
+    Disconnect,
+    /// Ask the server; answered by `Pulled` or `PullFailed`.
+    Pull(PullCall),
+    /// Send an operation; answered by `Answered` or `PushFailed`.
+    Push { operation: Operation },
+    /// Get a fresh token; answered by `TokenRefreshed`.
+    RefreshToken,
+    /// Tell subscribers.
+    Notify(Changes<R>),
+    /// An operation that this tab made has ended.
+    Settled(Settlement),
+    /// An operation that this tab made is as durable as it gets here.
+    Durable { id: OperationId, durability: Durability },
+    /// An operation could not be stored, and was not accepted.
+    Rejected { id: OperationId, message: String },
+    /// Something from outside could not be used.
+    Report(Problem),
+}

@@ -1,0 +1,134 @@
+//! Why a call failed, and what follows from it: wait for the link, wait for a token, try again later, or give up.
+
+use rand_core::Rng;
+use serde::{Deserialize, Serialize};
+
+/// Why a call to the backend brought no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Failure {
+    /// The server was not reached, or the connection broke. Waits for the link; never counts as a try.
+    Network,
+    /// No answer in time.
+    Timeout,
+    /// The server failed.
+    Server,
+    /// Too many requests; waits as long as the server says.
+    RateLimit,
+    /// The token is missing, expired or refused. Pauses until there is a fresh one.
+    Auth,
+    /// The call itself is not allowed.
+    Forbidden,
+    /// The call itself makes no sense to the server.
+    Invalid,
+    /// What the call names is not there.
+    Gone,
+    /// None of these.
+    Unknown,
+}
+
+impl Failure {
+    /// Returns the stable code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Timeout => "timeout",
+            Self::Server => "server",
+            Self::RateLimit => "rate-limit",
+            Self::Auth => "auth",
+            Self::Forbidden => "forbidden",
+            Self::Invalid => "invalid",
+            Self::Gone => "gone",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// How often and how fast to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct RetryPolicy {
+    /// Tries after the first one.
+    pub max_retries: u32,
+    /// The wait before the first retry, at most, in milliseconds.
+    pub retry_delay: u64,
+    /// By how much each wait exceeds the one before.
+    pub backoff_multiplier: f64,
+    /// How long an answer may take, in milliseconds.
+    pub timeout: u64,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { max_retries: 3, retry_delay: 1_000, backoff_multiplier: 2.0, timeout: 10_000 }
+    }
+}
+
+/// No wait is longer than this.
+pub const DELAY_MS_MAX: u64 = 60_000;
+
+impl RetryPolicy {
+    /// Says what is wrong with the policy, if anything.
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        if !(self.backoff_multiplier.is_finite() && (1.0..=10.0).contains(&self.backoff_multiplier)) {
+            return Err("retry.backoffMultiplier must be between 1 and 10".to_owned());
+        }
+        if self.retry_delay == 0
+            || self.retry_delay > DELAY_MS_MAX
+            || self.timeout == 0
+            || self.timeout > 10 * DELAY_MS_MAX
+        {
+            return Err(
+                "retry.retryDelay must be between 1 and 60000 ms, retry.timeout between 1 and 600000 ms".to_owned()
+            );
+        }
+        if self.max_retries > 100 {
+            return Err("retry.maxRetries must be at most 100".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Returns the wait before retry number `attempt` (from 0): a random part of the capped exponential ("full jitter", as in the
+    /// AWS architecture blog's "Exponential Backoff And Jitter"), and at least a twentieth of it, so that a lucky draw is no hot loop.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)] // 1..=60,000 throughout
+    pub(crate) fn delay_ms(&self, attempt: u32, random: &mut dyn Rng) -> u64 {
+        let exponent = i32::try_from(attempt.min(64)).unwrap_or(64);
+        let ceiling =
+            (self.retry_delay as f64 * self.backoff_multiplier.powi(exponent)).min(DELAY_MS_MAX as f64) as u64;
+        let floor = (ceiling / 20).max(1);
+        floor + random.next_u64() % (ceiling - floor + 1).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_core::SeedableRng;
+
+    #[test]
+    fn waits_grow_to_the_cap_and_spread_over_the_whole_range() {
+        let mut random = rand_pcg::Pcg64Mcg::from_seed([7; 16]);
+        let policy = RetryPolicy::default();
+        for (attempt, ceiling) in [(0, 1_000), (1, 2_000), (5, 32_000), (6, 60_000), (1_000, 60_000)] {
+            let waits: Vec<u64> = (0..2_000).map(|_| policy.delay_ms(attempt, &mut random)).collect();
+            assert!(waits.iter().all(|wait| (ceiling / 20..=ceiling).contains(wait)));
+            assert!(waits.iter().any(|wait| *wait < ceiling / 10) && waits.iter().any(|wait| *wait > ceiling * 9 / 10));
+        }
+    }
+
+    #[test]
+    fn a_policy_that_cannot_work_is_refused() {
+        let good = RetryPolicy::default();
+        assert!(good.validate().is_ok());
+        for bad in [
+            RetryPolicy { backoff_multiplier: f64::NAN, ..good },
+            RetryPolicy { backoff_multiplier: 0.5, ..good },
+            RetryPolicy { retry_delay: 0, ..good },
+            RetryPolicy { timeout: 0, ..good },
+            RetryPolicy { max_retries: 101, ..good },
+        ] {
+            assert!(bad.validate().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The persisted forms, each with its number. The shapes are those of `PROTOCOL.md` §7.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Problem;
+use super::operation::Operation;
+use super::session::{FORMAT, Session};
+
+/// An operation as it lies in storage: written once, deleted after settlement, never changed between.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredOperation {
+    /// The number of the form.
+    pub v: u32,
+    /// The operation.
+    pub op: Operation,
+}
+
+impl StoredOperation {
+    pub(crate) const fn new(op: Operation) -> Self {
+        Self { v: FORMAT, op }
+    }
+}
+
+/// What the shell found under one key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FoundEntry {
+    /// The storage key.
+    pub key: String,
+    /// What was there.
+    pub content: Content,
+}
+
+/// What an entry turned out to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Content {
+    /// An entry of today's form.
+    Operation(StoredOperation),
+    /// Of a form with this number, which is not today's.
+    Other(f64),
+    /// Not readable; says why.
+    Corrupt(String),
+}
+
+/// What to do with an entry.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    Take(Operation),
+    /// Move it away, and report.
+    Quarantine(Problem),
+    /// Leave it for the release that wrote it, and report.
+    Leave(Problem),
+}
+
+pub(crate) fn read(entry: FoundEntry, session: &Session) -> Reading {
+    let FoundEntry { key, content } = entry;
+    let corrupt = |key: String, why: String| Reading::Quarantine(Problem::new("corrupt-entry", key, why));
+    match content {
+        Content::Operation(StoredOperation { v, op }) if v == FORMAT => {
+            if session.operation_key(op.hlc, op.id) == key {
+                Reading::Take(op)
+            } else {
+                corrupt(key, "the entry's key is not that of its operation".to_owned())
+            }
+        }
+        Content::Operation(StoredOperation { v, .. }) => other(key, f64::from(v)),
+        Content::Other(v) => other(key, v),
+        Content::Corrupt(why) => corrupt(key, why),
+    }
+}
+
+fn other(key: String, v: f64) -> Reading {
+    if v > f64::from(FORMAT) {
+        return Reading::Leave(Problem::new(
+            "newer-entry",
+            key,
+            format!("the entry has form {v}; this release reads up to {FORMAT}"),
+        ));
+    }
+    Reading::Quarantine(Problem::new("corrupt-entry", key, format!("there never was a form {v}")))
+}

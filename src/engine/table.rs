@@ -1,0 +1,464 @@
+//! Confirmed records: what the server last said of each, with its version, and the tombstones of those that are gone.
+//!
+//! A later version always wins, an earlier one never does, whatever the order and number of arrivals. What the person *sees*
+//! is kept here too (`visible`), but decided by the overlay.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+use super::operation::{OperationId, Version};
+use super::record::Record;
+use super::value::{Fields, Value};
+
+/// A table as the application declares it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TableConfig {
+    /// Its name, on the server too.
+    pub name: String,
+    /// The fields that make the key, in order.
+    pub key: Vec<String>,
+    /// All its fields, the key's included.
+    pub fields: Vec<String>,
+    /// The column that holds the version.
+    #[serde(default = "default_version")]
+    pub version: String,
+    /// The column that holds the id of the operation that wrote the row.
+    #[serde(default = "default_operation")]
+    pub operation: String,
+    /// The field that `assign` sets, where records have an owner.
+    #[serde(default)]
+    pub owner: Option<String>,
+}
+
+fn default_version() -> String {
+    "rota_version".to_owned()
+}
+
+fn default_operation() -> String {
+    "rota_op".to_owned()
+}
+
+/// How many tables, fields of a table, and parts of a key there may be.
+const TABLES_MAX: usize = 256;
+const FIELDS_MAX: usize = 1_024;
+const KEY_PARTS_MAX: usize = 16;
+
+impl TableConfig {
+    fn validate(&self) -> Result<(), Error> {
+        let wrong = |what: String| Err(Error::InvalidConfiguration(format!("table \"{}\" {what}", self.name)));
+        if self.name.is_empty() {
+            return Err(Error::InvalidConfiguration("a table has no name".to_owned()));
+        }
+        if self.key.is_empty() || self.key.len() > KEY_PARTS_MAX {
+            return wrong(format!("needs a key of 1 to {KEY_PARTS_MAX} fields"));
+        }
+        if self.fields.len() > FIELDS_MAX {
+            return wrong(format!("has more than {FIELDS_MAX} fields"));
+        }
+        if let Some(field) = self.key.iter().chain(&self.owner).find(|field| !self.fields.contains(field)) {
+            return wrong(format!("uses \"{field}\" as key or owner, which is not among its fields"));
+        }
+        if self.fields.contains(&self.version) || self.fields.contains(&self.operation) {
+            return wrong(format!(
+                "lists \"{}\" or \"{}\" among its fields; these belong to the server",
+                self.version, self.operation
+            ));
+        }
+        if self.owner.as_ref().is_some_and(|owner| self.key.contains(owner)) {
+            return wrong("has an owner that is a part of its key".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Refuses names that are not fields of the table.
+    pub(crate) fn check_fields<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Result<(), Error> {
+        match names.into_iter().find(|name| !self.fields.contains(name)) {
+            Some(field) => Err(Error::UnknownField { table: self.name.clone(), field: field.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the key of a record: its one key field as text, or the JSON array of the parts as text.
+    pub fn key_of(&self, fields: &Fields) -> Result<String, Error> {
+        let mut parts = Vec::with_capacity(self.key.len());
+        for field in &self.key {
+            let part = fields.get(field).and_then(key_part);
+            parts.push(part.ok_or_else(|| Error::MissingKey { table: self.name.clone(), field: field.clone() })?);
+        }
+        Ok(join_key(&parts))
+    }
+}
+
+/// Returns a key field's value as text; text must not be empty, a number must be an integer.
+#[must_use]
+pub fn key_part(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) if number.fract() == 0.0 => Some(format!("{number}")),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::List(_) | Value::Map(_) => None,
+    }
+}
+
+/// Joins the parts of a key.
+#[must_use]
+pub fn join_key(parts: &[String]) -> String {
+    match parts {
+        [part] => part.clone(),
+        _ => {
+            let quoted: Vec<String> = parts.iter().map(|part| quote(part)).collect();
+            format!("[{}]", quoted.join(","))
+        }
+    }
+}
+
+/// Writes a JSON string, escaping as `JSON.stringify` does.
+fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            c if u32::from(c) < 0x20 => out.extend(format!("\\u{:04x}", u32::from(c)).chars()),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// A table's number, in the order of declaration.
+pub(crate) type TableId = usize;
+
+/// A record's number inside one engine. Reused after the record is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RecordId(pub u32);
+
+/// A row as a server or a tab tells it. Without a record: it is gone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Row<R> {
+    /// The table's name.
+    pub table: String,
+    /// The record's key.
+    pub key: String,
+    /// Its version.
+    pub version: Version,
+    /// The operation that wrote it.
+    pub op: Option<OperationId>,
+    /// The record, or null when it is gone.
+    pub record: Option<R>,
+}
+
+/// What the server says of one record at one version; without a record, it is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Fact<R> {
+    pub(crate) version: Version,
+    pub(crate) op: Option<OperationId>,
+    pub(crate) record: Option<R>,
+}
+
+/// Where a fact comes from. A record may leave a person's sight, and come back, without a new version: only a pull,
+/// which looks under the person's own rights, can tell, so only a pull may change whether a known version is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Stream,
+    Pull,
+}
+
+/// Everything known of one record.
+#[derive(Debug)]
+pub(crate) struct Cell<R> {
+    pub(crate) table: TableId,
+    pub(crate) key: Rc<str>,
+    pub(crate) confirmed: Option<R>,
+    /// Of the confirmed record, or of its tombstone.
+    pub(crate) version: Option<Version>,
+    /// The operation that wrote the confirmed version.
+    pub(crate) op: Option<OperationId>,
+    pub(crate) visible: Option<R>,
+    /// True while a pending operation makes `visible` differ from `confirmed`.
+    pub(crate) overlaid: bool,
+    /// When the confirmed part last changed, in the engine's own count of arrivals.
+    pub(crate) seen: u64,
+}
+
+#[derive(Debug)]
+struct Table {
+    config: TableConfig,
+    ids: BTreeMap<Rc<str>, RecordId>,
+}
+
+/// All tables.
+#[derive(Debug)]
+pub(crate) struct Tables<R> {
+    tables: Vec<Table>,
+    cells: Vec<Option<Cell<R>>>,
+    free: Vec<RecordId>,
+    arrivals: u64,
+}
+
+impl<R: Record> Tables<R> {
+    pub(crate) fn new(configs: Vec<TableConfig>) -> Result<Self, Error> {
+        if configs.is_empty() || configs.len() > TABLES_MAX {
+            return Err(Error::InvalidConfiguration(format!("declare 1 to {TABLES_MAX} tables")));
+        }
+        let mut tables: Vec<Table> = Vec::with_capacity(configs.len());
+        for config in configs {
+            config.validate()?;
+            if tables.iter().any(|table| table.config.name == config.name) {
+                return Err(Error::InvalidConfiguration(format!("table \"{}\" is declared twice", config.name)));
+            }
+            tables.push(Table { config, ids: BTreeMap::new() });
+        }
+        Ok(Self { tables, cells: Vec::new(), free: Vec::new(), arrivals: 0 })
+    }
+
+    pub(crate) fn table_id(&self, name: &str) -> Option<TableId> {
+        self.tables.iter().position(|table| table.config.name == name)
+    }
+
+    pub(crate) fn config(&self, table: TableId) -> &TableConfig {
+        &self.tables[table].config
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.tables.iter().map(|table| table.config.name.clone()).collect()
+    }
+
+    pub(crate) fn find(&self, table: TableId, key: &str) -> Option<RecordId> {
+        self.tables[table].ids.get(key).copied()
+    }
+
+    pub(crate) fn cell(&self, id: RecordId) -> Option<&Cell<R>> {
+        self.cells.get(id.0 as usize)?.as_ref()
+    }
+
+    /// Returns the number of a record, giving it one when it is new.
+    pub(crate) fn intern(&mut self, table: TableId, key: &str) -> RecordId {
+        if let Some(id) = self.find(table, key) {
+            return id;
+        }
+        let key: Rc<str> = Rc::from(key);
+        let cell = Cell {
+            table,
+            key: Rc::clone(&key),
+            confirmed: None,
+            version: None,
+            op: None,
+            visible: None,
+            overlaid: false,
+            seen: 0,
+        };
+        let id = if let Some(id) = self.free.pop() {
+            self.cells[id.0 as usize] = Some(cell);
+            id
+        } else {
+            let id = RecordId(u32::try_from(self.cells.len()).unwrap_or(u32::MAX));
+            self.cells.push(Some(cell));
+            id
+        };
+        self.tables[table].ids.insert(key, id);
+        id
+    }
+
+    /// Gives a record's number back when nothing is known of it: no record, no tombstone, nothing visible.
+    pub(crate) fn release_if_unknown(&mut self, id: RecordId) -> bool {
+        let Some(cell) = self.cell(id) else { return false };
+        if cell.version.is_some() || cell.visible.is_some() {
+            return false;
+        }
+        let (table, key) = (cell.table, Rc::clone(&cell.key));
+        self.tables[table].ids.remove(&key);
+        self.cells[id.0 as usize] = None;
+        self.free.push(id);
+        true
+    }
+
+    /// Takes what the server says of a record. Returns false when something newer, or the same, is known.
+    pub(crate) fn apply(&mut self, id: RecordId, fact: Fact<R>, source: Source) -> bool {
+        self.arrivals += 1;
+        let arrivals = self.arrivals;
+        let Some(cell) = self.cells.get_mut(id.0 as usize).and_then(Option::as_mut) else { return false };
+        cell.seen = arrivals;
+        let news = match cell.version {
+            None => true,
+            Some(known) if known == fact.version => {
+                source == Source::Pull && cell.confirmed.is_some() != fact.record.is_some()
+            }
+            Some(known) => known < fact.version,
+        };
+        if news {
+            (cell.version, cell.op, cell.confirmed) = (Some(fact.version), fact.op, fact.record);
+        }
+        news
+    }
+
+    /// Forgets a record that a whole pull did not bring, keeping its last version as a tombstone.
+    pub(crate) fn forget(&mut self, id: RecordId) {
+        if let Some(cell) = self.cells.get_mut(id.0 as usize).and_then(Option::as_mut) {
+            (cell.op, cell.confirmed) = (None, None);
+        }
+    }
+
+    pub(crate) fn set_visible(&mut self, id: RecordId, visible: Option<R>, overlaid: bool) {
+        if let Some(cell) = self.cells.get_mut(id.0 as usize).and_then(Option::as_mut) {
+            (cell.visible, cell.overlaid) = (visible, overlaid);
+        }
+    }
+
+    /// Returns the count of arrivals so far; what is seen later has a higher one.
+    pub(crate) const fn arrivals(&self) -> u64 {
+        self.arrivals
+    }
+
+    /// Returns the records of a table that are confirmed and were last seen before a point in the count of arrivals.
+    pub(crate) fn confirmed_before(&self, table: TableId, arrival: u64) -> Vec<RecordId> {
+        let seen_before =
+            |id: &RecordId| self.cell(*id).is_some_and(|cell| cell.confirmed.is_some() && cell.seen <= arrival);
+        self.tables[table].ids.values().copied().filter(seen_before).collect()
+    }
+
+    /// Returns everything confirmed, tombstones included, by table and key.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Row<R>> + '_ {
+        self.tables.iter().flat_map(|table| table.ids.values().map(move |id| (table, *id))).filter_map(|(table, id)| {
+            let cell = self.cell(id)?;
+            Some(Row {
+                table: table.config.name.clone(),
+                key: cell.key.to_string(),
+                version: cell.version?,
+                op: cell.op,
+                record: cell.confirmed.clone(),
+            })
+        })
+    }
+
+    /// Counts the records that are held: the confirmed ones, and the visible ones that differ from them.
+    pub(crate) fn held(&self) -> usize {
+        let held = |cell: &Cell<R>| {
+            usize::from(cell.confirmed.is_some()) + usize::from(cell.overlaid && cell.visible.is_some())
+        };
+        self.cells.iter().flatten().map(held).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::record::JsonRecord;
+
+    fn config() -> TableConfig {
+        let fields = ["id", "name", "owner"].map(str::to_owned).to_vec();
+        TableConfig {
+            name: "jobs".into(),
+            key: vec!["id".into()],
+            fields,
+            version: default_version(),
+            operation: default_operation(),
+            owner: Some("owner".into()),
+        }
+    }
+
+    fn tables() -> Tables<JsonRecord> {
+        Tables::new(vec![config()]).unwrap()
+    }
+
+    fn version(n: u64) -> Version {
+        Version::parse(&n.to_string()).unwrap()
+    }
+
+    fn record(name: &str) -> JsonRecord {
+        JsonRecord::create(&Fields::from([("name".to_owned(), Value::from(name))]))
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_work_is_refused_and_says_why() {
+        let cases: [(&str, fn(&mut TableConfig)); 5] = [
+            ("needs a key", |c| c.key.clear()),
+            ("\"nope\" as key or owner", |c| c.owner = Some("nope".into())),
+            ("\"id2\" as key or owner", |c| c.key = vec!["id2".into()]),
+            ("belong to the server", |c| c.fields.push("rota_op".into())),
+            ("part of its key", |c| c.owner = Some("id".into())),
+        ];
+        for (why, spoil) in cases {
+            let mut spoilt = config();
+            spoil(&mut spoilt);
+            let error = Tables::<JsonRecord>::new(vec![spoilt]).unwrap_err();
+            assert_eq!(error.code(), "invalid-configuration");
+            assert!(error.to_string().contains(why), "{error}");
+        }
+        assert!(Tables::<JsonRecord>::new(vec![config(), config()]).is_err());
+        assert!(Tables::<JsonRecord>::new(vec![]).is_err());
+    }
+
+    #[test]
+    fn a_composite_key_is_the_json_array_of_its_parts() {
+        let mut table = config();
+        table.key = vec!["id".into(), "name".into()];
+        let fields =
+            Fields::from([("id".to_owned(), Value::Number(42.0)), ("name".to_owned(), Value::from("a \"b\"\n\u{1}"))]);
+        assert_eq!(table.key_of(&fields).unwrap(), r#"["42","a \"b\"\n\u0001"]"#);
+    }
+
+    #[test]
+    fn a_record_without_its_key_is_refused() {
+        for value in [Value::Null, Value::from(""), Value::Number(1.5), Value::Bool(true), Value::List(vec![])] {
+            let error = config().key_of(&Fields::from([("id".to_owned(), value)])).unwrap_err();
+            assert_eq!(error.code(), "missing-key");
+        }
+        assert!(config().key_of(&Fields::new()).is_err());
+    }
+
+    fn fact(n: u64, name: Option<&str>) -> Fact<JsonRecord> {
+        Fact { version: version(n), op: None, record: name.map(record) }
+    }
+
+    #[test]
+    fn an_older_version_never_wins_and_a_delete_does_not_resurrect() {
+        for source in [Source::Stream, Source::Pull] {
+            let mut tables = tables();
+            let id = tables.intern(0, "1");
+            assert!(tables.apply(id, fact(5, Some("five")), source));
+            assert!(!tables.apply(id, fact(4, Some("four")), source));
+            assert!(!tables.apply(id, fact(5, Some("other five")), source));
+            assert!(tables.apply(id, fact(6, None), source));
+            assert!(!tables.apply(id, fact(5, Some("five")), source));
+            assert_eq!(tables.cell(id).unwrap().confirmed, None);
+            assert!(tables.apply(id, fact(7, Some("again")), source));
+        }
+    }
+
+    #[test]
+    fn a_record_that_leaves_and_enters_sight_at_one_version_follows_the_pulls_only() {
+        let mut tables = tables();
+        let id = tables.intern(0, "1");
+        assert!(tables.apply(id, fact(5, Some("five")), Source::Pull));
+        assert!(!tables.apply(id, fact(5, None), Source::Stream));
+        assert!(tables.apply(id, fact(5, None), Source::Pull));
+        assert!(!tables.apply(id, fact(5, Some("five")), Source::Stream));
+        assert!(tables.apply(id, fact(5, Some("five")), Source::Pull));
+    }
+
+    #[test]
+    fn a_number_is_given_again_only_after_everything_of_its_record_is_forgotten() {
+        let mut tables = tables();
+        let id = tables.intern(0, "1");
+        assert_eq!(tables.intern(0, "1"), id);
+        tables.set_visible(id, Some(record("mine")), true);
+        assert!(!tables.release_if_unknown(id));
+        tables.set_visible(id, None, false);
+        assert!(tables.release_if_unknown(id));
+        assert_eq!(tables.find(0, "1"), None);
+        assert_eq!(tables.intern(0, "2"), id);
+    }
+}

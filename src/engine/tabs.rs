@@ -1,0 +1,320 @@
+//! The tabs of one browser: who leads, in which epoch, and what they tell each other (`PROTOCOL.md` §8).
+//!
+//! Leading is granted by the browser's lock, never decided by timing. The channel may lose, repeat and reorder: every
+//! message has a number, and a gap makes a follower ask the leader for everything.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::link::LinkStatus;
+use super::operation::{Answer, Operation, OperationId, OperationState, Settlement};
+use super::session::FORMAT;
+use super::table::Row;
+use super::value::present;
+
+/// How often a leader says that it is alive.
+pub const BEAT_MS: u64 = 2_000;
+
+/// How many other tabs are kept track of; the one heard of longest ago is forgotten.
+const PEERS_MAX: usize = 256;
+
+/// What a tab is among the tabs of its browser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Role {
+    /// Another tab has the link, or will say so.
+    Follower,
+    /// This tab has the link, and sends for all.
+    Leader,
+    /// The browser has no locks, or no channel: this tab sends its own.
+    Alone,
+}
+
+/// A tab message as it travels: one flat object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "R: Deserialize<'de>"))]
+pub struct TabMessage<R> {
+    /// The protocol of tab messages.
+    pub v: u32,
+    /// The sender.
+    pub from: String,
+    /// The highest epoch the sender knows.
+    pub epoch: u64,
+    /// The sender's own count.
+    pub seq: u64,
+    /// Which message it is.
+    pub kind: Kind,
+    /// `hello`: the operations the tab holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Vec<OperationId>>,
+    /// `beat`, `snapshot`: where the leader's link is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkStatus>,
+    /// `snapshot`: whom it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// `snapshot`, `changes`: where the leader stands.
+    #[serde(default = "absent", skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub cursor: Option<Option<String>>,
+    /// `snapshot`, `changes`: confirmed rows.
+    #[serde(default = "absent", skip_serializing_if = "Option::is_none")]
+    pub records: Option<Vec<Row<R>>>,
+    /// `snapshot`: what is not settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operations: Option<Vec<Operation>>,
+    /// `operation`: the one accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub op: Option<Operation>,
+    /// `settled`: what the server said.
+    #[serde(default = "absent", skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answer<R>>,
+    /// `cancel`, `settled` without an answer: which operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<OperationId>,
+    /// `settled` without an answer: how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<OperationState>,
+}
+
+const fn absent<T>() -> Option<T> {
+    None
+}
+
+/// The kinds of tab messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Kind {
+    /// A tab has come, or has noticed a gap.
+    Hello,
+    /// The leader is alive.
+    Beat,
+    /// Everything the leader knows.
+    Snapshot,
+    /// A tab accepted an operation.
+    Operation,
+    /// What the leader learned from the server.
+    Changes,
+    /// An operation has ended.
+    Settled,
+    /// An operation's author takes it back.
+    Cancel,
+    /// The sender is closing.
+    Bye,
+}
+
+/// A message's meaning, once it is known to be whole.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Body<R> {
+    Hello { pending: Vec<OperationId> },
+    Beat { link: LinkStatus },
+    Snapshot { to: String, cursor: Option<String>, records: Vec<Row<R>>, operations: Vec<Operation>, link: LinkStatus },
+    Operation { op: Operation },
+    Changes { records: Vec<Row<R>>, cursor: Option<String> },
+    Settled { answer: Answer<R> },
+    SettledLocally { settlement: Settlement },
+    Cancel { id: OperationId },
+    Bye,
+}
+
+impl<R> Body<R> {
+    /// True for what only a leader may say.
+    const fn is_of_leader(&self) -> bool {
+        matches!(self, Self::Beat { .. } | Self::Snapshot { .. } | Self::Changes { .. })
+    }
+}
+
+impl<R> TabMessage<R> {
+    /// Reads the meaning; `None` when a member is missing.
+    pub(crate) fn into_body(self) -> Option<Body<R>> {
+        Some(match self.kind {
+            Kind::Hello => Body::Hello { pending: self.pending? },
+            Kind::Beat => Body::Beat { link: self.link? },
+            Kind::Snapshot => Body::Snapshot {
+                to: self.to?,
+                cursor: self.cursor?,
+                records: self.records?,
+                operations: self.operations?,
+                link: self.link?,
+            },
+            Kind::Operation => Body::Operation { op: self.op? },
+            Kind::Changes => Body::Changes { records: self.records?, cursor: self.cursor? },
+            Kind::Settled => match self.answer {
+                Some(answer) => Body::Settled { answer },
+                None => Body::SettledLocally {
+                    settlement: Settlement {
+                        id: self.id?,
+                        outcome: self.outcome?,
+                        code: None,
+                        message: None,
+                        fields: vec![],
+                    },
+                },
+            },
+            Kind::Cancel => Body::Cancel { id: self.id? },
+            Kind::Bye => Body::Bye,
+        })
+    }
+}
+
+/// What became of a message that came in.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Received<R> {
+    /// It is to be acted upon; `gap` when messages before it were lost.
+    Take { from: String, body: Body<R>, gap: bool },
+    /// Seen before, out of date, or our own.
+    Drop,
+    /// Not readable; says why.
+    Malformed(&'static str),
+}
+
+/// This tab among the others.
+#[derive(Debug)]
+pub(crate) struct Tabs {
+    pub(crate) id: String,
+    pub(crate) role: Role,
+    epoch: u64,
+    seq: u64,
+    /// The last number heard of each other tab, and when in the count of messages.
+    peers: BTreeMap<String, (u64, u64)>,
+    heard: u64,
+}
+
+impl Tabs {
+    pub(crate) const fn new(id: String) -> Self {
+        Self { id, role: Role::Follower, epoch: 0, seq: 0, peers: BTreeMap::new(), heard: 0 }
+    }
+
+    /// True when this tab has a link and sends operations.
+    pub(crate) fn sends(&self) -> bool {
+        matches!(self.role, Role::Leader | Role::Alone)
+    }
+
+    pub(crate) const fn lead(&mut self) {
+        self.role = Role::Leader;
+        self.epoch += 1;
+    }
+
+    /// Makes the next message; its members are filled in by the caller.
+    pub(crate) fn message<R>(&mut self, kind: Kind) -> TabMessage<R> {
+        self.seq += 1;
+        TabMessage {
+            v: FORMAT,
+            from: self.id.clone(),
+            epoch: self.epoch,
+            seq: self.seq,
+            kind,
+            pending: None,
+            link: None,
+            to: None,
+            cursor: None,
+            records: None,
+            operations: None,
+            op: None,
+            answer: None,
+            id: None,
+            outcome: None,
+        }
+    }
+
+    /// Takes a message in.
+    pub(crate) fn receive<R>(&mut self, message: TabMessage<R>) -> Received<R> {
+        if message.v != FORMAT {
+            return Received::Malformed("the message is of another protocol");
+        }
+        if message.from == self.id {
+            return Received::Drop;
+        }
+        let (from, seq, epoch) = (message.from.clone(), message.seq, message.epoch);
+        let Some(body) = message.into_body() else { return Received::Malformed("the message lacks a member") };
+        let last = self.peers.get(&from).map(|(last, _)| *last);
+        let is_repeated = last.is_some_and(|last| seq <= last);
+        // The first message of a tab that has been there longer than us is no gap: `hello` fetches what came before.
+        let gap = last.is_some_and(|last| seq > last + 1);
+        self.note(&from, last.map_or(seq, |last| last.max(seq)));
+        let is_stale = epoch < self.epoch && body.is_of_leader();
+        self.epoch = self.epoch.max(epoch);
+        // A late operation is still an operation: it has an id, so taking it twice does no harm, but losing it would.
+        let is_idempotent = matches!(body, Body::Operation { .. } | Body::Settled { .. } | Body::SettledLocally { .. });
+        if is_stale || (is_repeated && !is_idempotent) {
+            return Received::Drop;
+        }
+        Received::Take { from, body, gap }
+    }
+
+    fn note(&mut self, from: &str, seq: u64) {
+        self.heard += 1;
+        self.peers.insert(from.to_owned(), (seq, self.heard));
+        if self.peers.len() > PEERS_MAX {
+            let oldest = self.peers.iter().min_by_key(|(_, (_, heard))| *heard).map(|(peer, _)| peer.clone());
+            oldest.and_then(|peer| self.peers.remove(&peer));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::record::JsonRecord;
+
+    type Message = TabMessage<JsonRecord>;
+
+    fn cancel(tabs: &mut Tabs) -> Message {
+        let mut message = tabs.message(Kind::Cancel);
+        message.id = OperationId::parse("019aa5e3-f1c0-7a3b-9c1d-2e4f60718293");
+        message
+    }
+
+    fn bye(tabs: &mut Tabs) -> Message {
+        tabs.message(Kind::Bye)
+    }
+
+    #[test]
+    fn a_repeated_message_is_dropped_and_a_gap_is_noticed() {
+        let (mut one, mut two) = (Tabs::new("one".into()), Tabs::new("two".into()));
+        let (first, second, third) = (cancel(&mut one), cancel(&mut one), bye(&mut one));
+        assert!(matches!(two.receive(first.clone()), Received::Take { gap: false, .. }));
+        assert_eq!(two.receive(first), Received::Drop);
+        assert!(matches!(two.receive(third), Received::Take { gap: true, .. }));
+        assert_eq!(two.receive(second), Received::Drop);
+    }
+
+    #[test]
+    fn a_tab_does_not_hear_itself() {
+        let mut one = Tabs::new("one".into());
+        let message = cancel(&mut one);
+        assert_eq!(one.receive(message), Received::Drop);
+    }
+
+    #[test]
+    fn what_an_old_leader_says_is_dropped() {
+        let (mut old, mut new, mut tab) = (Tabs::new("old".into()), Tabs::new("new".into()), Tabs::new("tab".into()));
+        old.lead();
+        let mut stale: Message = old.message(Kind::Changes);
+        (stale.records, stale.cursor) = (Some(vec![]), Some(None));
+        assert!(matches!(new.receive(stale.clone()), Received::Take { .. }));
+        new.lead();
+        let from_new: Message = bye(&mut new);
+        assert!(matches!(tab.receive(from_new), Received::Take { .. }));
+        assert_eq!(tab.receive(stale), Received::Drop);
+    }
+
+    #[test]
+    fn a_message_that_lacks_a_member_or_speaks_another_protocol_is_malformed() {
+        let (mut one, mut two) = (Tabs::new("one".into()), Tabs::new("two".into()));
+        let empty: Message = one.message(Kind::Changes);
+        assert!(matches!(two.receive(empty), Received::Malformed(_)));
+        let newer = Message { v: FORMAT + 1, ..bye(&mut one) };
+        assert!(matches!(two.receive(newer), Received::Malformed(_)));
+    }
+
+    #[test]
+    fn the_number_of_tabs_kept_track_of_is_bounded() {
+        let mut tab = Tabs::new("tab".into());
+        for n in 0..PEERS_MAX * 2 {
+            let message = bye(&mut Tabs::new(n.to_string()));
+            tab.receive(message);
+        }
+        assert_eq!(tab.peers.len(), PEERS_MAX);
+    }
+}

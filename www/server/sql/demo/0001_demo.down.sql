@@ -1,0 +1,6 @@
+-- The way back to a database without the demo.
+select rota.unsync_table('public.leads');
+select rota.unsync_table('public.companies');
+select rota.unsync_table('public.people');
+drop table public.leads, public.companies, public.people;
+drop schema demo cascade;

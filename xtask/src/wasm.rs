@@ -1,0 +1,328 @@
+//! Builds the engine's wasm and its glue into `pkg/wasm`: cargo, wasm-bindgen's own library, binaryen. Proves on the way
+//! that link-time optimisation ran, and puts the proof into the file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use serde::Serialize;
+use wasm_bindgen_cli_support::Bindgen;
+
+use crate::fresh::{Inputs, Stamp, digest, write_changed};
+use crate::setup::WASM_TARGET;
+use crate::size::brotli;
+use crate::step::{Failure, Said, step};
+use crate::tool::{Tool, version};
+use crate::{root, target};
+
+pub const DIRECTORY: &str = "pkg/wasm";
+const NAME: &str = "rota_engine";
+/// The custom section with the evidence of link-time optimisation; tests/artifact reads it.
+const LINK_SECTION: &str = "rota.link";
+
+const CARGO_ARGUMENTS: [&str; 9] = [
+    "rustc",
+    "--package=rota-engine",
+    "--lib",
+    "--release",
+    "--locked",
+    "--target",
+    WASM_TARGET,
+    // Without this the rlib of Cargo.toml is made as well, and fat LTO is off without a word.
+    "--crate-type",
+    "cdylib",
+];
+
+/// Which of the two is smaller changes with the code, by about one in a hundred; the smaller one is kept.
+const LEVELS: [&str; 2] = ["-Os", "-O3"];
+const WASM_OPT_ARGUMENTS: [&str; 2] = ["--strip-producers", "--strip-target-features"];
+
+/// What `pkg/wasm/build.json` tells about the file beside it.
+#[derive(Serialize)]
+struct Record {
+    rustc: String,
+    cargo: Vec<String>,
+    wasm_bindgen: String,
+    wasm_opt: String,
+    wasm_opt_arguments: Vec<String>,
+    link: Link,
+    bytes: Sizes,
+    sha256: String,
+}
+
+#[derive(Serialize)]
+struct Sizes {
+    cargo: usize,
+    wasm_bindgen: usize,
+    wasm_opt: usize,
+    wasm_opt_brotli: usize,
+}
+
+/// What the linker was given. With fat LTO that is one object with the whole program in it and the compiler's own
+/// intrinsics, which never take part; without, it is a library for each crate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Link {
+    objects: usize,
+    libraries: Vec<String>,
+}
+
+pub fn build() -> Result<()> {
+    let stamp = Stamp::new("wasm", inputs()?, &[DIRECTORY]);
+    if stamp.is_fresh()? {
+        return step("building the wasm", || Ok(Said::noted((), "up to date")));
+    }
+    let (linked, link) = step("building the wasm", compile)?;
+    let generated = step("generating the glue", || generate(&linked))?;
+    let (level, optimised) = step("optimising the wasm", || optimise(&generated))?;
+    step("writing pkg/wasm", || {
+        let wasm = with_section(optimised, LINK_SECTION, &serde_json::to_vec(&link)?)?;
+        let record = Record {
+            rustc: version("rustc").unwrap_or_default(),
+            cargo: CARGO_ARGUMENTS.map(String::from).to_vec(),
+            wasm_bindgen: wasm_bindgen_shared_version(),
+            wasm_opt: version(root().join("node_modules/.bin/wasm-opt")).unwrap_or_default(),
+            wasm_opt_arguments: [level].into_iter().chain(WASM_OPT_ARGUMENTS).map(String::from).collect(),
+            bytes: Sizes {
+                cargo: size_of_file(&linked)?,
+                wasm_bindgen: size_of_file(&generated.join(format!("{NAME}_bg.wasm")))?,
+                wasm_opt: wasm.len(),
+                wasm_opt_brotli: brotli(&wasm)?,
+            },
+            link,
+            sha256: String::new(),
+        };
+        let note = format!("{} bytes, {} in brotli, {level}", record.bytes.wasm_opt, record.bytes.wasm_opt_brotli);
+        write(&generated, &wasm, record)?;
+        stamp.set()?;
+        Ok(Said::noted((), note))
+    })
+}
+
+fn inputs() -> Result<Inputs> {
+    Inputs::default()
+        .path("Cargo.toml")?
+        .path("Cargo.lock")?
+        .path("rust-toolchain.toml")?
+        .path(".cargo/config.toml")?
+        .path("src")?
+        .path("xtask/src/wasm.rs")?
+        .path("node_modules/binaryen/package.json")
+        .map(|inputs| inputs.word(&version("rustc").unwrap_or_default()).word(&rust_flags()))
+}
+
+fn compile() -> Result<Said<(PathBuf, Link)>> {
+    let directory = target().join(WASM_TARGET).join("release");
+    let wasm = directory.join(format!("{NAME}.wasm"));
+    let evidence = directory.join("rota_engine.link");
+    if !evidence.exists() {
+        // Cargo links again, and so tells the linker's arguments again, only when its own output is missing.
+        Tool::new("cargo").args(["clean", "--package=rota-engine", "--release", "--target", WASM_TARGET]).run()?;
+        fs::create_dir_all(&directory)?;
+    }
+    let mut print = std::ffi::OsString::from("link-args=");
+    print.push(&evidence);
+    Tool::new("cargo")
+        .args(CARGO_ARGUMENTS)
+        .args(["--", "--print"])
+        .args([print])
+        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags())
+        .remedy("mend the error above")
+        .run()?;
+    let arguments = fs::read_to_string(&evidence).context("rustc did not tell what it linked")?;
+    let link = Link::from_arguments(&arguments);
+    if !link.is_optimised_as_a_whole() {
+        let _ = fs::remove_file(&evidence);
+        return Err(Failure::new(format!("link-time optimisation was off: the linker got {link:?}"))
+            .remedy("[profile.release] in Cargo.toml must say lto = \"fat\", and no environment variable otherwise")
+            .into());
+    }
+    Ok(Said::done(((wasm), link)))
+}
+
+/// The caller's flags, and paths of this machine taken out of panic messages: they are nobody's business and would make
+/// the file differ from machine to machine.
+fn rust_flags() -> String {
+    static FLAGS: OnceLock<String> = OnceLock::new();
+    let flags = || {
+        let mut flags = match (std::env::var("CARGO_ENCODED_RUSTFLAGS"), std::env::var("RUSTFLAGS")) {
+            (Ok(encoded), _) => encoded.split('\x1f').map(String::from).collect::<Vec<_>>(),
+            (_, Ok(plain)) => plain.split_whitespace().map(String::from).collect(),
+            _ => Vec::new(),
+        };
+        let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
+        if let Some(cargo) = std::env::var_os("CARGO_HOME").map(PathBuf::from).or(home) {
+            flags.push(format!("--remap-path-prefix={}=/cargo", cargo.display()));
+        }
+        flags.push(format!("--remap-path-prefix={}=/rota", root().display()));
+        flags.retain(|flag| !flag.is_empty());
+        flags.join("\x1f")
+    };
+    FLAGS.get_or_init(flags).clone()
+}
+
+impl Link {
+    fn from_arguments(arguments: &str) -> Self {
+        let names = |ending: &str| -> Vec<String> {
+            arguments
+                .split('"')
+                .filter(|argument| argument.ends_with(ending))
+                .filter_map(|argument| argument.rsplit('/').next())
+                .map(String::from)
+                .collect()
+        };
+        let crate_of = |file: String| {
+            let name = file.trim_start_matches("lib").trim_end_matches(".rlib");
+            name.rsplit_once('-').map_or(name, |(name, _hash)| name).to_string()
+        };
+        Self { objects: names(".o").len(), libraries: names(".rlib").into_iter().map(crate_of).collect() }
+    }
+
+    fn is_optimised_as_a_whole(&self) -> bool {
+        self.objects == 1 && self.libraries.iter().all(|library| library == "compiler_builtins")
+    }
+}
+
+fn generate(linked: &Path) -> Result<Said<PathBuf>> {
+    let directory = target().join("xtask/glue");
+    if directory.exists() {
+        fs::remove_dir_all(&directory)?;
+    }
+    let mut bindgen = Bindgen::new();
+    bindgen
+        .input_path(linked)
+        .out_name(NAME)
+        .web(true)?
+        .typescript(true)
+        // Otherwise the glue names a .wasm file by URL, which bundlers then look for and do not find.
+        .omit_default_module_path(true)
+        .remove_name_section(true)
+        .remove_producers_section(true);
+    bindgen.generate(&directory).context("wasm-bindgen could not read the wasm")?;
+    if directory.join("snippets").exists() {
+        return Err(Failure::new("the glue needs snippets, which the package does not carry")
+            .remedy("replace inline_js and module = \"…\" in src/web by imports of globals")
+            .into());
+    }
+    Ok(Said::done(directory))
+}
+
+fn optimise(generated: &Path) -> Result<Said<(&'static str, Vec<u8>)>> {
+    let input = generated.join(format!("{NAME}_bg.wasm"));
+    // Both at once: each takes a second or more on one core.
+    let results = std::thread::scope(|scope| {
+        let runs = LEVELS.map(|level| scope.spawn(|| optimise_at(level, &input, generated)));
+        runs.map(|run| run.join().unwrap_or_else(|_| Err(Failure::new("wasm-opt's watcher panicked").into())))
+    });
+    let mut smallest: Option<(usize, &'static str, Vec<u8>)> = None;
+    for (level, result) in LEVELS.into_iter().zip(results) {
+        let wasm = result?;
+        let size = brotli(&wasm)?;
+        if smallest.as_ref().is_none_or(|(best, ..)| size < *best) {
+            smallest = Some((size, level, wasm));
+        }
+    }
+    let (_, level, wasm) = smallest.context("wasm-opt made nothing")?;
+    Ok(Said::done((level, wasm)))
+}
+
+fn optimise_at(level: &str, input: &Path, directory: &Path) -> Result<Vec<u8>> {
+    let output = directory.join(format!("optimised{level}.wasm"));
+    Tool::node_bin("wasm-opt")
+        .args([level])
+        .args(WASM_OPT_ARGUMENTS)
+        .args([input, Path::new("--output"), &output])
+        .remedy("is binaryen in package.json older than this Rust? Renew it")
+        .run()?;
+    fs::read(&output).with_context(|| format!("{} can't be read", output.display()))
+}
+
+/// Adds a custom section at the end: name and content, each length in LEB128.
+fn with_section(mut wasm: Vec<u8>, name: &str, content: &[u8]) -> Result<Vec<u8>> {
+    let mut body = leb128(name.len())?;
+    body.extend_from_slice(name.as_bytes());
+    body.extend_from_slice(content);
+    wasm.push(0);
+    wasm.extend(leb128(body.len())?);
+    wasm.extend(body);
+    Ok(wasm)
+}
+
+fn leb128(number: usize) -> Result<Vec<u8>> {
+    let mut rest = number;
+    let mut bytes = Vec::new();
+    loop {
+        let low = u8::try_from(rest & 0x7f)?;
+        rest >>= 7;
+        if rest == 0 {
+            bytes.push(low);
+            return Ok(bytes);
+        }
+        bytes.push(low | 0x80);
+    }
+}
+
+fn write(generated: &Path, wasm: &[u8], mut record: Record) -> Result<()> {
+    let directory = root().join(DIRECTORY);
+    for file in [format!("{NAME}.js"), format!("{NAME}.d.ts")] {
+        write_changed(&directory.join(&file), &fs::read(generated.join(&file))?)?;
+    }
+    let wasm_file = directory.join(format!("{NAME}_bg.wasm"));
+    write_changed(&wasm_file, wasm)?;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(wasm);
+    write_changed(&directory.join("bytes.js"), format!("export default \"{encoded}\";\n").as_bytes())?;
+    let declaration = "/** The engine's wasm in base64. */\ndeclare const bytes: string;\nexport default bytes;\n";
+    write_changed(&directory.join("bytes.d.ts"), declaration.as_bytes())?;
+    record.sha256 = digest(&wasm_file)?;
+    let mut json = serde_json::to_string_pretty(&record)?;
+    json.push('\n');
+    write_changed(&directory.join("build.json"), json.as_bytes())
+}
+
+/// The version of wasm-bindgen in Cargo.lock; the crate and this tool are held to the same one.
+fn wasm_bindgen_shared_version() -> String {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap_or_default();
+    let mut lines = lock.lines().skip_while(|line| *line != "name = \"wasm-bindgen\"");
+    lines.nth(1).unwrap_or_default().trim_start_matches("version = ").trim_matches('"').to_string()
+}
+
+fn size_of_file(path: &Path) -> Result<usize> {
+    let length = fs::metadata(path).with_context(|| format!("{} is missing", path.display()))?.len();
+    Ok(usize::try_from(length)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Both lines are rustc 1.95's own, shortened.
+    const WITH_LTO: &str = r#"PATH="/rust/bin" "rust-lld" "-flavor" "wasm" "/t/deps/e.e.3aa3-cgu.0.rcgu.o"
+        "/rust/lib/libcompiler_builtins-a8653b759c7b83b3.rlib" "-o" "/t/deps/e.wasm" "--gc-sections""#;
+    const WITHOUT_LTO: &str = r#""rust-lld" "/t/deps/e.e.b4fe-cgu.0.rcgu.o" "/t/deps/e.afr0.rcgu.o"
+        "/t/deps/libuuid-e21b9e0bda7c7775.rlib" "/rust/lib/libstd-2c19544a9276d693.rlib"
+        "/rust/lib/libcompiler_builtins-a8653b759c7b83b3.rlib" "-o" "/t/deps/e.wasm""#;
+
+    #[test]
+    fn fat_lto_is_seen_in_what_the_linker_got() {
+        let link = Link::from_arguments(WITH_LTO);
+        assert_eq!(link, Link { objects: 1, libraries: vec!["compiler_builtins".into()] });
+        assert!(link.is_optimised_as_a_whole());
+    }
+
+    #[test]
+    fn its_absence_is_seen_too() {
+        let link = Link::from_arguments(WITHOUT_LTO);
+        assert_eq!(link.libraries, ["uuid", "std", "compiler_builtins"]);
+        assert!(!link.is_optimised_as_a_whole());
+        assert!(!Link::from_arguments("").is_optimised_as_a_whole());
+    }
+
+    #[test]
+    fn a_section_is_appended_with_its_lengths() {
+        let wasm = with_section(vec![1, 2], "ab", &[7; 200]).expect("lengths fit");
+        // 3 bytes of name and 200 of content: 203 is 0xcb 0x01.
+        assert_eq!(wasm[..7], [1, 2, 0, 0xcb, 0x01, 2, b'a']);
+        assert_eq!(wasm.len(), 2 + 3 + 203);
+    }
+}
