@@ -122,6 +122,15 @@ begin
 end
 $$;
 
+-- The unique indexes over exactly these columns, none of them nullable: what makes columns a key.
+create function rota.key_indexes(t regclass, key_columns text[]) returns table (name name) language sql stable set search_path = '' as $$
+  select c.relname from pg_index i join pg_class c on c.oid = i.indexrelid
+  where i.indrelid = t and i.indisunique and i.indpred is null
+    and (select array_agg(a.attname::text order by a.attname::text) from pg_attribute a
+         where a.attrelid = t and a.attnum = any (i.indkey[0:i.indnkeyatts - 1]) and a.attnotnull)
+      = (select array_agg(k order by k) from unnest(key_columns) k)
+$$;
+
 -- The name under which a guard is called, after a look at its signature: a wrong one should fail now, not in a race.
 create function rota.guard_name(guard regprocedure) returns text language plpgsql stable set search_path = '' as $$
 declare
@@ -131,7 +140,7 @@ begin
   select format('%I.%I', n.nspname, p.proname) into found_name
   from pg_proc p join pg_namespace n on n.oid = p.pronamespace
   where p.oid = guard and p.prorettype = 'jsonb'::regtype
-    and p.proargtypes::oid[] = array['jsonb'::regtype, 'jsonb'::regtype, 'text'::regtype]::oid[];
+    and oidvectortypes(p.proargtypes) = 'jsonb, jsonb, text';
   if found_name is null then
     raise exception 'the guard % must take (op jsonb, row jsonb, actor text) and return jsonb', guard using errcode = '42883';
   end if;
@@ -187,12 +196,7 @@ begin
   perform rota.check_columns(t, key_columns, 'the key');
   perform rota.check_columns(t, writable, 'the writable columns');
   perform rota.check_columns(t, array_remove(array[owner_column], null), 'the owner');
-  if not exists (
-    select from pg_index i where i.indrelid = t and i.indisunique and i.indpred is null
-      and (select array_agg(a.attname::text order by a.attname::text) from pg_attribute a
-           where a.attrelid = t and a.attnum = any (i.indkey[0:i.indnkeyatts - 1]) and a.attnotnull)
-        = (select array_agg(k order by k) from unnest(key_columns) k)
-  ) then
+  if not exists (select from rota.key_indexes(t, key_columns)) then
     raise exception 'the key columns % of % need a primary key, or a unique index with not-null columns', key_columns, t
       using errcode = '42830';
   end if;

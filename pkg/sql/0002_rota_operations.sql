@@ -135,19 +135,29 @@ exception when data_exception then
 end
 $$;
 
--- No row could be locked or deleted: says why. Null: the record is deleted, or never was.
-create function rota.explain_absence(target rota.tables, op jsonb, actor text) returns void
+-- No row could be locked or deleted: says why. Answers whether the record is deleted; null if there never was one.
+-- `before` is the record as it was visible just before. Each look has its own snapshot, so a record that others delete and
+-- insert meanwhile can look forbidden or unseen when it is neither; then nothing is known, and the operation must come again.
+create function rota.explain_absence(target rota.tables, op jsonb, actor text, before jsonb) returns boolean
 language plpgsql set search_path = '' as $$
 declare
-  seen jsonb := rota.visible_record(target, op ->> 'key');
+  entry_before record;
+  entry record;
+  seen jsonb;
 begin
-  if seen is not null then
+  select * into entry_before from rota.feed_entry(target.name, op ->> 'key');
+  seen := rota.visible_record(target, op ->> 'key');
+  select * into entry from rota.feed_entry(target.name, op ->> 'key');
+  if entry.version is distinct from entry_before.version
+    or (seen is not null and seen ->> 'rota_version' is distinct from before ->> 'rota_version') then
+    raise exception 'the record changed at the same moment' using errcode = '40001';
+  elsif seen is not null then
     perform rota.ask_guard(target, op, seen, actor);
     perform rota.refuse('forbidden', format('you may not change %s in %s', op ->> 'key', target.name));
-  end if;
-  if not (select deleted from rota.feed_entry(target.name, op ->> 'key')) then
+  elsif not entry.deleted then
     perform rota.refuse('not-found', format('there is no record %s in %s', op ->> 'key', target.name));
   end if;
+  return entry.deleted;
 end
 $$;
 
@@ -160,6 +170,7 @@ $$;
 create function rota.change_fields(target rota.tables, op jsonb, actor text, wanted jsonb, base jsonb, lost text, lost_message text)
 returns jsonb language plpgsql set search_path = public, pg_temp as $$
 declare
+  before jsonb := rota.visible_record(target, op ->> 'key');
   now_is jsonb;
   saw jsonb;
   wants jsonb;
@@ -169,8 +180,7 @@ begin
   execute format('select to_jsonb(t), to_jsonb(jsonb_populate_record(t, $2)), to_jsonb(jsonb_populate_record(t, $3))
     from %s t where %s for no key update', target.relation, condition) into now_is, saw, wants using op ->> 'key', base, wanted;
   if now_is is null then
-    perform rota.explain_absence(target, op, actor);
-    if not exists (select from rota.feed_entry(target.name, op ->> 'key') e where e.deleted) then
+    if rota.explain_absence(target, op, actor, before) is null then
       perform rota.refuse('not-found', format('there is no record %s in %s', op ->> 'key', target.name));
     end if;
     return rota.conflicted(lost, 'the record is gone', (select coalesce(jsonb_agg(f order by f), '[]') from jsonb_object_keys(wanted) f));
@@ -219,6 +229,7 @@ language plpgsql set search_path = public, pg_temp as $$
 declare
   sent jsonb;
   columns text := (select string_agg(format('%I', f), ', ') from jsonb_object_keys(op -> 'set') f);
+  hit text;
 begin
   perform rota.check_fields(target, op -> 'set', target.writable || target.key_columns);
   execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', target.relation) into sent using op -> 'set';
@@ -235,7 +246,8 @@ begin
     using op -> 'set';
   return jsonb_build_object('outcome', 'confirmed');
 exception when unique_violation then
-  if (select not deleted from rota.feed_entry(target.name, op ->> 'key')) then
+  get stacked diagnostics hit = constraint_name;
+  if exists (select from rota.key_indexes(target.relation, target.key_columns) k where k.name = hit) then
     perform rota.refuse('exists', format('%s has a record %s already', target.name, op ->> 'key'));
   end if;
   raise;
@@ -257,7 +269,7 @@ begin
   if seen is not null then perform rota.ask_guard(target, op, seen, actor); end if;
   execute format('delete from %s t where %s returning to_jsonb(t), to_jsonb(jsonb_populate_record(t, $2))',
     target.relation, rota.key_condition(target, '$1')) into went, saw using op ->> 'key', op -> 'base';
-  if went is null then perform rota.explain_absence(target, op, actor); end if;
+  if went is null then perform rota.explain_absence(target, op, actor, seen); end if;
   select jsonb_agg(f order by f) into changed from jsonb_object_keys(op -> 'base') f where went -> f is distinct from saw -> f;
   if went is not null and changed is not null then raise exception using errcode = 'RT002'; end if;
   return jsonb_build_object('outcome', 'confirmed');

@@ -113,6 +113,7 @@ end
 $$;
 
 create function rota.decide(op jsonb, actor text) returns jsonb language plpgsql set search_path = '' as $$
+#variable_conflict use_variable
 declare
   fault text;
   target rota.tables;
@@ -143,6 +144,7 @@ $$;
 
 -- The answer for an id that the ledger knows. Row-level security hides other people's entries: they look like none.
 create function rota.replayed(op jsonb, actor text) returns jsonb language plpgsql stable set search_path = '' as $$
+#variable_conflict use_variable
 declare
   entry rota.ledger;
 begin
@@ -155,9 +157,10 @@ end
 $$;
 
 create function public.apply_operation(op jsonb) returns jsonb language plpgsql volatile set search_path = '' as $$
+#variable_conflict use_variable
 declare
   actor text := rota.actor();
-  answer jsonb;
+  decided jsonb;
 begin
   if actor is null then
     raise exception 'no person in the token' using errcode = '42501', hint = 'Call apply_operation with a signed-in person''s token.';
@@ -169,9 +172,9 @@ begin
   begin
     insert into rota.ledger (id, actor, op) values ((op ->> 'id')::uuid, actor, rota.known_members(op)) on conflict (id) do nothing;
     if not found then return rota.replayed(op, actor); end if;
-    answer := rota.answer(op, rota.decide(op, actor));
-    update rota.ledger l set answer = apply_operation.answer where l.id = (op ->> 'id')::uuid;
-    return answer;
+    decided := rota.answer(op, rota.decide(op, actor));
+    update rota.ledger l set answer = decided where l.id = (op ->> 'id')::uuid;
+    return decided;
   exception when deadlock_detected or serialization_failure or lock_not_available then
     return rota.answer(op, jsonb_build_object('outcome', 'retry', 'code', 'busy', 'message', sqlerrm, 'afterMs', 250));
   end;

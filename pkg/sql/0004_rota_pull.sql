@@ -84,16 +84,17 @@ end
 $$;
 
 -- The records of a table that changed since a transaction, or that have one of the keys; and those that are not there.
+-- A key the feed does not know (version 0) is not cast: it may be no key of this table at all.
 create function rota.changed_rows(target rota.tables, since xid8, keys text[], out rows jsonb, out gone jsonb)
 language plpgsql stable set search_path = public, pg_temp as $$
 begin
   execute format($q$
     select coalesce(jsonb_agg(to_jsonb(r)) filter (where there), '[]'),
       coalesce(jsonb_agg(jsonb_build_object('table', $1, 'key', f.key, 'version', f.version::text)) filter (where not there), '[]')
-    from %s f left join %s t on f.version > 0 and %s
+    from %s f left join %s t on %s
     cross join lateral (select %s) r cross join lateral (select t.%I is not null as there) s $q$,
     case when keys is null then 'rota.feed_since($1, $2)' else 'rota.feed_of($1, $3)' end,
-    target.relation, rota.key_condition(target, 'f.key'), rota.row_columns(target.relation), target.key_columns[1])
+    target.relation, rota.key_condition(target, 'case when f.version > 0 then f.key end'), rota.row_columns(target.relation), target.key_columns[1])
     into rows, gone using target.name, since, keys;
 end
 $$;
@@ -111,7 +112,7 @@ declare
   since xid8;
   asked jsonb;
   by_key boolean;
-  name text;
+  asked_table text;
   target rota.tables;
   rows jsonb;
   gone_here jsonb;
@@ -125,19 +126,19 @@ begin
   asked := nullif(request -> 'keys', 'null');
   by_key := asked is not null;
   if not by_key then since := rota.cursor_xid(request ->> 'cursor'); end if;
-  for name in select jsonb_array_elements_text(request -> 'tables') union select jsonb_object_keys(coalesce(asked, '{}')) order by 1 loop
-    select * into target from rota.tables t where t.name = rota_pull.name;
+  for asked_table in select jsonb_array_elements_text(request -> 'tables') union select jsonb_object_keys(coalesce(asked, '{}')) order by 1 loop
+    select * into target from rota.tables t where t.name = asked_table;
     if target.name is null then
-      raise exception 'the table % is not synced', name using errcode = '42P01', hint = 'Call rota.sync_table for it first.';
+      raise exception 'the table % is not synced', asked_table using errcode = '42P01', hint = 'Call rota.sync_table for it first.';
     end if;
     if not by_key and since is null then
-      records := records || jsonb_build_object(name, rota.whole_table(target));
+      records := records || jsonb_build_object(asked_table, rota.whole_table(target));
       continue;
     end if;
-    continue when by_key and not asked ? name;
+    continue when by_key and not asked ? asked_table;
     select c.rows, c.gone into rows, gone_here
-    from rota.changed_rows(target, since, case when by_key then array(select jsonb_array_elements_text(asked -> name)) end) c;
-    if rows <> '[]' then records := records || jsonb_build_object(name, rows); end if;
+    from rota.changed_rows(target, since, case when by_key then array(select jsonb_array_elements_text(asked -> asked_table)) end) c;
+    if rows <> '[]' then records := records || jsonb_build_object(asked_table, rows); end if;
     gone := gone || gone_here;
   end loop;
   return jsonb_build_object('protocol', 1, 'cursor', case when not by_key then cursor end, 'whole', not by_key and since is null,

@@ -1,1 +1,13 @@
-//! The shell.
+//! The shell: runs the engine in a browser, a worker or Node. It performs outputs and reports facts; it decides nothing.
+//! One browser API a file.
+
+mod channel;
+mod clock;
+mod database;
+mod driver;
+mod exports;
+mod js_record;
+mod locks;
+mod panic;
+mod rows;
+mod storage;

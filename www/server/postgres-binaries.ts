@@ -37,7 +37,7 @@ export function runAs(): RunAs {
     }
     found = look();
   }
-  const [uid, gid] = found.map((answer) => Number(answer.stdout));
+  const [uid = 0, gid = 0] = found.map((answer) => Number(answer.stdout));
   return { uid, gid };
 }
 

@@ -26,6 +26,8 @@ export interface Postgres {
   url: string;
   /** Whether this start made the database. */
   firstStart: boolean;
+  /** Where the database really lives; missing for a server of DATABASE_URL. */
+  dataDir?: string;
   /** Stops the server if this call started it. May be called twice. */
   stop(): Promise<void>;
 }
@@ -50,10 +52,10 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
   const urlAt = (port: number) => `postgres://postgres:${password}@127.0.0.1:${port}/postgres`;
 
   const running = await settleOldServer(dataDir, urlAt, log);
-  if (running !== undefined) return { url: running, firstStart: false, stop: async () => undefined };
+  if (running !== undefined) return { url: running, firstStart: false, dataDir, stop: async () => undefined };
   const port = options.port ?? (await freePort());
   const server = await launch(binaries, dataDir, port, who, { ...SETTINGS, ...options.settings }, log);
-  return { url: urlAt(port), firstStart, stop: server.stop };
+  return { url: urlAt(port), firstStart, dataDir, stop: server.stop };
 }
 
 /** Somebody's own server: nothing to start, but what Rota needs of it can be missing. */

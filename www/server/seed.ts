@@ -63,7 +63,7 @@ function placed(at: number, salt: number): Row {
 async function restoreAll(db: ClientBase): Promise<void> {
   const companies = seededCompanies();
   const leads = seededLeads();
-  const people = DEMO_PEOPLE.map((person) => ({ ...person }));
+  const people = DEMO_PEOPLE.map(({ id, name, email, department, role }) => ({ id, name, email, department, role }));
   // Owners must be there before their records, and records of other people gone before those.
   await restore(db, 'people', people, false);
   await restore(db, 'companies', companies, true);

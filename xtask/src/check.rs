@@ -18,16 +18,14 @@ const CHECKS: [Check; 9] = [
     },
     Check {
         what: "clippy has nothing to say (host)",
-        tool: || {
-            Tool::new("cargo").args(["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny=warnings"])
-        },
+        tool: || Tool::cargo("clippy").args(["--workspace", "--all-targets", "--", "--deny=warnings"]),
     },
     Check {
         // The host never compiles src/web.
         what: "clippy has nothing to say (wasm)",
         tool: || {
-            let package = ["clippy", "--locked", "--package=rota-engine", "--lib", "--target", WASM_TARGET];
-            Tool::new("cargo").args(package).args(["--", "--deny=warnings"])
+            let package = ["--package=rota-engine", "--lib", "--target", WASM_TARGET];
+            Tool::cargo("clippy").args(package).args(["--", "--deny=warnings"])
         },
     },
     Check {
@@ -72,7 +70,7 @@ pub fn run() -> Result<()> {
 pub fn all() -> Tally {
     let mut tally = Tally::default();
     for check in &CHECKS {
-        match step(check.what, || (check.tool)().run().map(|_| Said::done(()))) {
+        match step(check.what, || (check.tool)().log(check.what).run().map(|_| Said::done(()))) {
             Ok(()) => tally.passed += 1,
             Err(error) => {
                 tally.failed += 1;

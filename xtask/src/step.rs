@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result};
 
-/// Long enough for a compiler error or one failed test, short enough to leave the cause on the screen.
-const TAIL_LINES: usize = 60;
+/// Long enough for a compiler error or one failed test, short enough to leave the cause on the screen. Some tools say the
+/// cause first and explain their usage afterwards, so a little of the beginning is shown too.
+const HEAD_LINES: usize = 12;
+const TAIL_LINES: usize = 50;
 
 /// The result of a step, with a word to print behind it where the time alone would mislead.
 pub struct Said<T> {
@@ -70,17 +72,22 @@ pub fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
-/// What went wrong, what the tool said last, and what helps.
+/// What went wrong, what the tool printed, and what helps.
 #[derive(Debug)]
 pub struct Failure {
     cause: String,
-    tail: Vec<String>,
+    output: Vec<String>,
     remedy: Option<String>,
 }
 
 impl Failure {
     pub fn new(cause: impl Into<String>) -> Self {
-        Self { cause: cause.into(), tail: Vec::new(), remedy: None }
+        Self { cause: cause.into(), output: Vec::new(), remedy: None }
+    }
+
+    /// A failure that has been explained already: nothing more is printed.
+    pub fn told() -> Self {
+        Self::new("")
     }
 
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
@@ -89,8 +96,14 @@ impl Failure {
     }
 
     pub fn output(mut self, lines: &[String]) -> Self {
-        let start = lines.len().saturating_sub(TAIL_LINES);
-        self.tail = lines[start..].to_vec();
+        let omitted = lines.len().saturating_sub(HEAD_LINES + TAIL_LINES);
+        if omitted == 0 {
+            self.output = lines.to_vec();
+            return self;
+        }
+        self.output = lines[..HEAD_LINES].to_vec();
+        self.output.push(format!("… {omitted} lines more …"));
+        self.output.extend_from_slice(&lines[HEAD_LINES + omitted..]);
         self
     }
 }
@@ -106,13 +119,16 @@ impl std::error::Error for Failure {}
 /// Prints an error to standard error: the end of the output first, so that cause and remedy are the last things read.
 pub fn print_failure(error: &Error) {
     flush();
+    if error.to_string().is_empty() {
+        return;
+    }
     let (red, plain) = if std::io::stderr().is_terminal() { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
     let failure = error.downcast_ref::<Failure>();
-    if let Some(Failure { tail, .. }) = failure
-        && !tail.is_empty()
+    if let Some(Failure { output, .. }) = failure
+        && !output.is_empty()
     {
-        eprintln!("  ┌─ the last {} lines", tail.len());
-        for line in tail {
+        eprintln!("  ┌─ what it printed");
+        for line in output {
             eprintln!("  │ {line}");
         }
         eprintln!("  └─");

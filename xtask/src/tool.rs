@@ -21,6 +21,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 pub struct Tool {
     command: Command,
     name: String,
+    log: Option<String>,
     remedy: Option<String>,
 }
 
@@ -42,7 +43,15 @@ impl Tool {
         command.current_dir(root()).stdin(Stdio::null());
         // The output goes through a pipe into a log; escape codes would only be in the way.
         command.env("NO_COLOR", "1").env("CARGO_TERM_COLOR", "never").env_remove("FORCE_COLOR");
-        Self { command, name, remedy: None }
+        Self { command, name, log: None, remedy: None }
+    }
+
+    /// Cargo; on a server it must take Cargo.lock as it is, at a desk it may renew it.
+    pub fn cargo(command: &str) -> Self {
+        let locked = std::env::var_os("CI").map(|_| "--locked");
+        let mut tool = Self::new("cargo").args([command]).args(locked);
+        tool.name = format!("cargo {command}");
+        tool
     }
 
     /// A program of an npm package, run by node itself so that neither npx nor a shell stands in between.
@@ -72,14 +81,21 @@ impl Tool {
         self
     }
 
+    /// The name of the file its output is kept in when it fails, where the program's own name is not enough.
+    pub fn log(mut self, log: &str) -> Self {
+        self.log = Some(log.to_string());
+        self
+    }
+
     /// Runs to the end; a bad exit status is an error with the output's end.
     pub fn run(self) -> Result<Finished> {
         let (name, remedy) = (self.name.clone(), self.remedy.clone());
+        let log = self.log.clone().unwrap_or_else(|| name.clone());
         let finished = self.finish()?;
         if finished.status.success() {
             return Ok(finished);
         }
-        Err(finished.failure(&name, remedy).into())
+        Err(finished.failure(&name, &log, remedy).into())
     }
 
     /// Runs to the end, whatever the exit status.
@@ -102,13 +118,13 @@ impl Tool {
 
 impl Finished {
     /// The failure this end amounts to; the whole output is kept in a file.
-    pub fn failure(&self, name: &str, remedy: Option<String>) -> Failure {
+    pub fn failure(&self, name: &str, log: &str, remedy: Option<String>) -> Failure {
         let cause = match self.status.code() {
             Some(code) => format!("{name} ended with exit code {code}"),
             None => format!("{name} was ended by a signal ({})", self.status),
         };
         let mut advice = remedy.unwrap_or_default();
-        if let Ok(log) = self.keep(name) {
+        if let Ok(log) = self.keep(log) {
             let lead = if advice.is_empty() { "" } else { "; " };
             advice = format!("{advice}{lead}its whole output is in {log}");
         }
@@ -152,11 +168,26 @@ fn read_lines(stream: impl Read + Send + 'static, sender: Sender<Line>, wrap: fn
         for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
             // Output is for people: bytes that are not UTF-8 are shown as well as can be.
             let text = String::from_utf8_lossy(&line);
-            if sender.send(wrap(text.trim_end_matches('\r').to_string())).is_err() {
+            if sender.send(wrap(plain(text.trim_end_matches('\r')))).is_err() {
                 return;
             }
         }
     });
+}
+
+/// Takes the colours out: some tools send them whatever the environment says.
+fn plain(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        if character != '\x1b' {
+            text.push(character);
+        } else if characters.next().is_some_and(|kind| kind == '[' || kind == '(') {
+            // The sequence ends with a letter.
+            let _ = characters.by_ref().find(char::is_ascii_alphabetic);
+        }
+    }
+    text
 }
 
 fn follow(child: &mut Child, receiver: &Receiver<Line>) -> Result<Finished> {
@@ -207,6 +238,12 @@ mod tests {
         let mut lines = finished.lines;
         lines.sort();
         assert_eq!(lines, ["error", "out"]);
+    }
+
+    #[test]
+    fn colours_are_taken_out() {
+        assert_eq!(plain("\x1b[38;2;92;157;255;1mfile\x1b[0m:\x1b(B\x1b[m 1"), "file: 1");
+        assert_eq!(plain("no colour: [0m"), "no colour: [0m");
     }
 
     #[test]

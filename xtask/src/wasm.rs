@@ -22,12 +22,10 @@ const NAME: &str = "rota_engine";
 /// The custom section with the evidence of link-time optimisation; tests/artifact reads it.
 const LINK_SECTION: &str = "rota.link";
 
-const CARGO_ARGUMENTS: [&str; 9] = [
-    "rustc",
+const CARGO_ARGUMENTS: [&str; 7] = [
     "--package=rota-engine",
     "--lib",
     "--release",
-    "--locked",
     "--target",
     WASM_TARGET,
     // Without this the rlib of Cargo.toml is made as well, and fat LTO is off without a word.
@@ -80,7 +78,7 @@ pub fn build() -> Result<()> {
         let wasm = with_section(optimised, LINK_SECTION, &serde_json::to_vec(&link)?)?;
         let record = Record {
             rustc: version("rustc").unwrap_or_default(),
-            cargo: CARGO_ARGUMENTS.map(String::from).to_vec(),
+            cargo: ["rustc"].into_iter().chain(CARGO_ARGUMENTS).map(String::from).collect(),
             wasm_bindgen: wasm_bindgen_shared_version(),
             wasm_opt: version(root().join("node_modules/.bin/wasm-opt")).unwrap_or_default(),
             wasm_opt_arguments: [level].into_iter().chain(WASM_OPT_ARGUMENTS).map(String::from).collect(),
@@ -101,7 +99,12 @@ pub fn build() -> Result<()> {
 }
 
 fn inputs() -> Result<Inputs> {
+    // Cargo takes profile settings from the environment too.
+    let profile = std::env::vars().filter(|(key, _)| key.starts_with("CARGO_PROFILE_"));
+    let mut profile: Vec<_> = profile.map(|(key, value)| format!("{key}={value}")).collect();
+    profile.sort();
     Inputs::default()
+        .word(&profile.join(" "))
         .path("Cargo.toml")?
         .path("Cargo.lock")?
         .path("rust-toolchain.toml")?
@@ -123,7 +126,7 @@ fn compile() -> Result<Said<(PathBuf, Link)>> {
     }
     let mut print = std::ffi::OsString::from("link-args=");
     print.push(&evidence);
-    Tool::new("cargo")
+    Tool::cargo("rustc")
         .args(CARGO_ARGUMENTS)
         .args(["--", "--print"])
         .args([print])
@@ -138,7 +141,7 @@ fn compile() -> Result<Said<(PathBuf, Link)>> {
             .remedy("[profile.release] in Cargo.toml must say lto = \"fat\", and no environment variable otherwise")
             .into());
     }
-    Ok(Said::done(((wasm), link)))
+    Ok(Said::done((wasm, link)))
 }
 
 /// The caller's flags, and paths of this machine taken out of panic messages: they are nobody's business and would make
@@ -173,7 +176,7 @@ impl Link {
                 .collect()
         };
         let crate_of = |file: String| {
-            let name = file.trim_start_matches("lib").trim_end_matches(".rlib");
+            let name = file.strip_prefix("lib").unwrap_or(&file).trim_end_matches(".rlib");
             name.rsplit_once('-').map_or(name, |(name, _hash)| name).to_string()
         };
         Self { objects: names(".o").len(), libraries: names(".rlib").into_iter().map(crate_of).collect() }

@@ -15,6 +15,9 @@ export interface Queryable {
 /** Both the pull and the stream must spell a time the same way, or one fact would look like two. */
 export const SESSION_SETTINGS = '-c TimeZone=UTC -c DateStyle=ISO,MDY -c IntervalStyle=postgres -c extra_float_digits=1'
 
+/** No connection to be had: nothing was done. */
+export class DatabaseAway extends Error {}
+
 export interface CallerIdentity {
   role: Role
   claimsJson: string
@@ -73,7 +76,9 @@ export class Database implements Queryable {
   }
 
   async #within<T>(begin: string, work: (client: Queryable) => Promise<T>): Promise<T> {
-    const client = await this.#pool.connect()
+    const client = await this.#pool.connect().catch((error: Error) => {
+      throw new DatabaseAway(error.message)
+    })
     let broken: Error | undefined
     try {
       await client.query(begin)

@@ -5,7 +5,6 @@
 
 import type { HttpBindings } from '@hono/node-server'
 import { Hono, type MiddlewareHandler } from 'hono'
-import { bodyLimit } from 'hono/body-limit'
 import { cors } from 'hono/cors'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { authRoutes, type AuthParts } from './auth/routes.js'
@@ -83,13 +82,15 @@ function keyRequired(anonKey: string): MiddlewareHandler<Env> {
   }
 }
 
-function limitedBody(maxSize: number): MiddlewareHandler<Env> {
-  return bodyLimit({
-    maxSize,
-    onError: () => {
-      throw new Problem(413, 'body-too-large', `the request body is larger than ${maxSize} bytes`)
-    },
-  })
+/** By the length that the request declares, to which Node holds it. Browsers declare it for every body they have. */
+function limitedBody(bytesMax: number): MiddlewareHandler<Env> {
+  return async (c, next) => {
+    if (c.req.header('transfer-encoding') !== undefined) throw new Problem(411, 'length-required', 'a request body must declare its length')
+    if (Number(c.req.header('content-length') ?? 0) > bytesMax) {
+      throw new Problem(413, 'body-too-large', `the request body is larger than ${bytesMax} bytes`)
+    }
+    await next()
+  }
 }
 
 function faulty(faults: Faults): MiddlewareHandler<Env> {

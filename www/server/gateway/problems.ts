@@ -49,6 +49,9 @@ const STATUS_BY_CODE: Record<string, number> = {
   '42P17': 500,
   '42883': 404,
   '57014': 500,
+  '57P01': 503,
+  '57P02': 503,
+  '57P03': 503,
 }
 
 const STATUS_BY_CLASS: Record<string, number> = {

@@ -119,7 +119,7 @@ export class Feed {
   #started(): void {
     this.counters.replicationStarts += 1
     this.log('replication: live')
-    for (const again of [...this.#onStart]) again()
+    for (const again of this.#onStart) again()
   }
 
   #lost(why: string): void {
@@ -127,7 +127,7 @@ export class Feed {
   }
 
   #failAll(reason: string): void {
-    for (const subscriber of [...this.#subscribers]) subscriber.fail(reason)
+    for (const subscriber of this.#subscribers) subscriber.fail(reason)
   }
 
   async #message(message: Pgoutput.Message): Promise<void> {

@@ -28,10 +28,10 @@ const asText = (text: string): string => text
 class TextPlugin extends PgoutputPlugin {
   client: Client | undefined
 
-  /** The slot must be made on the very connection that streams from it. */
+  /** The slot must be made on the very connection that streams from it. This grammar knows its words in capitals only. */
   override async start(client: Client, slotName: string, lastLsn: string): Promise<unknown> {
     this.client = client
-    await client.query(`create_replication_slot "${slotName}" temporary logical pgoutput noexport_snapshot`)
+    await client.query(`CREATE_REPLICATION_SLOT "${slotName}" TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT`)
     return super.start(client, slotName, lastLsn)
   }
 

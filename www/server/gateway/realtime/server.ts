@@ -14,6 +14,7 @@ export interface RealtimeParts extends SocketParts {
 }
 
 const PATH = '/realtime/v1/websocket'
+const BASE = 'http://127.0.0.1'
 const SWEEP_MS = 1_000
 const GOODBYE_MS = 1_000
 const REASONS: Record<number, string> = { 400: 'Bad Request', 401: 'Unauthorized', 403: 'Forbidden', 404: 'Not Found', 429: 'Too Many Requests' }
@@ -52,7 +53,8 @@ export class RealtimeServer {
   }
 
   #admit(request: IncomingMessage): { vsn: Vsn } | { status: number; error: string } {
-    const url = URL.parse(request.url ?? '', 'http://127.0.0.1')
+    const target = request.url ?? ''
+    const url = URL.canParse(target, BASE) ? new URL(target, BASE) : undefined
     if (url?.pathname !== PATH) return { status: 404, error: `no WebSocket here: only ${PATH}` }
     const { origin } = request.headers
     if (origin !== undefined && !this.parts.isAllowedOrigin(origin)) return { status: 403, error: 'only pages of this machine may connect' }

@@ -211,7 +211,7 @@ export class Socket {
   }
 
   #closeChannels(): void {
-    for (const topic of [...this.#channels.keys()]) this.#drop(topic)
+    for (const topic of this.#channels.keys()) this.#drop(topic)
   }
 
   #close(code: number, reason: string): void {

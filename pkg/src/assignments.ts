@@ -1,0 +1,121 @@
+import { RotaError } from './errors.js'
+import type { Mirror } from './mirror.js'
+import { keyText, type Tables } from './tables.js'
+import type { Key, Mutated, OperationView } from './types.js'
+
+/** Why the last assignment of a record did not come true. */
+export interface AssignmentError {
+  readonly operationId: string
+  readonly outcome: OperationView['state']
+  readonly code: string
+  readonly message: string
+}
+
+/** Who a record is assigned to, as a component shows it. The same object until something in it changes. */
+export interface AssignmentState {
+  /** The owner's id, or null: nobody. */
+  readonly ownerId: string | null
+  /** The owner's name; {@link UPDATING} while it is not known yet; null when there is no owner. */
+  readonly ownerName: string | null
+  /** True until the record was fetched. */
+  readonly isLoading: boolean
+  /** True while an assignment of this record waits for the server's word. */
+  readonly isUpdating: boolean
+  /** Why the last assignment did not come true; null again at the next try. */
+  readonly error: AssignmentError | null
+  /** True when the record is there and can have an owner. */
+  readonly canAssign: boolean
+}
+
+/** What an owner's name reads as until it is known. */
+export const UPDATING = 'Updating...'
+
+const ASSIGN = 'assign'
+
+/** Assignments: any record that has an owner. */
+export class Assignments<T extends Tables> {
+  readonly #mirror: Mirror
+  readonly #tables: T
+  readonly #mutate: (table: string, key: Key, to: string | null) => Mutated
+  readonly #states = new Map<string, AssignmentState>()
+
+  /** @internal */
+  constructor(mirror: Mirror, tables: T, mutate: (table: string, key: Key, to: string | null) => Mutated) {
+    this.#mirror = mirror
+    this.#tables = tables
+    this.#mutate = mutate
+  }
+
+  /** Assigns a record to a person, or to nobody. */
+  assign(table: keyof T & string, key: Key, to: string | null): Mutated {
+    return this.#mutate(table, key, to)
+  }
+
+  /** Returns a record's assignment as it is to be seen now. */
+  state(table: keyof T & string, key: Key): AssignmentState {
+    const text = keyText(key)
+    const next = this.#compute(table, text)
+    const name = JSON.stringify([table, text])
+    const known = this.#states.get(name)
+    if (known && isSame(known, next)) return known
+    this.#states.set(name, next)
+    return next
+  }
+
+  /** Calls back when a record's assignment may have changed; returns how to stop. */
+  subscribe(table: keyof T & string, key: Key, listener: () => void): () => void {
+    const text = keyText(key)
+    const names = this.#options(table).ownerName
+    const stops = [this.#mirror.watchRecord(table, text, listener)]
+    if (names) stops.push(this.#mirror.watchTable(names.table, listener))
+    return () => {
+      for (const stop of stops) stop()
+      this.#states.delete(JSON.stringify([table, text]))
+    }
+  }
+
+  #options(table: string): Tables[string] {
+    const options = this.#tables[table]
+    if (!options) throw new RotaError('unknown-table', `there is no table "${table}"`)
+    return options
+  }
+
+  #compute(table: string, key: string): AssignmentState {
+    const { owner, ownerName } = this.#options(table)
+    const cell = this.#mirror.cell(table, key)
+    const record = cell?.record as Record<string, unknown> | undefined
+    const ownerId = ((owner !== undefined && record?.[owner]) as string | null | undefined) || null
+    const isUpdating = [...(cell?.pending.values() ?? [])].some((view) => view.name === ASSIGN && view.state !== 'dead')
+    return {
+      ownerId,
+      ownerName: ownerId === null ? null : this.#nameOf(ownerId, ownerName),
+      isLoading: !record && !this.#mirror.status.ready,
+      isUpdating,
+      error: isUpdating ? null : errorOf(cell?.ended),
+      canAssign: record !== undefined && owner !== undefined,
+    }
+  }
+
+  #nameOf(ownerId: string, names: Tables[string]['ownerName']): string {
+    const person = names && (this.#mirror.get(names.table, ownerId) as Record<string, unknown> | undefined)
+    const name = person?.[names?.field ?? '']
+    return typeof name === 'string' ? name : UPDATING
+  }
+}
+
+function errorOf(ended: OperationView | undefined): AssignmentError | null {
+  if (!ended || ended.name !== ASSIGN) return null
+  if (ended.state !== 'refused' && ended.state !== 'conflicted' && ended.state !== 'dead') return null
+  return { operationId: ended.id, outcome: ended.state, code: ended.code ?? ended.state, message: ended.message ?? '' }
+}
+
+function isSame(one: AssignmentState, other: AssignmentState): boolean {
+  return (
+    one.ownerId === other.ownerId &&
+    one.ownerName === other.ownerName &&
+    one.isLoading === other.isLoading &&
+    one.isUpdating === other.isUpdating &&
+    one.canAssign === other.canAssign &&
+    one.error?.operationId === other.error?.operationId
+  )
+}

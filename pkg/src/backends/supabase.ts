@@ -1,0 +1,128 @@
+import type { RealtimeChannel, SupabaseClient } from '@supabase/supabase-js'
+import { BackendError, type Answer, type Backend, type Failure, type LinkListener, type Operation, type PullRequest, type PullResponse } from '../backend.js'
+
+/** How to reach the tables. */
+export interface SupabaseOptions {
+  /** The schema of the synced tables; `public` by default. */
+  readonly schema?: string
+}
+
+/** What the client's `rpc` resolves to, as far as it is read here. */
+interface Reply {
+  readonly data: unknown
+  readonly error: { readonly message: string; readonly code?: string } | null
+  readonly status: number
+}
+
+/**
+ * A backend on a Supabase client of yours: its session, its connection. The database needs the server kit of `rota-engine/sql`.
+ *
+ * Changes come over `postgres_changes`. Supabase reports a subscription before changes flow, so the stream counts as live only at
+ * the server's `system` message, and the engine pulls once more after it.
+ */
+export function supabaseBackend(client: SupabaseClient, options: SupabaseOptions = {}): Backend {
+  const schema = options.schema ?? 'public'
+  return {
+    pull: (request, signal) => call(client, 'rota_pull', { request }, signal) as Promise<PullResponse>,
+    push: (operation, signal) => call(client, 'apply_operation', { op: operation }, signal) as Promise<Answer>,
+    connect: (tables, listener) => connect(client, schema, tables, listener),
+    refreshToken: () => refreshToken(client),
+    onToken: (listener) => {
+      const { data } = client.auth.onAuthStateChange((event) => {
+        if (event === 'TOKEN_REFRESHED' || event === 'SIGNED_IN') listener()
+      })
+      return () => data.subscription.unsubscribe()
+    },
+  }
+}
+
+async function call(client: SupabaseClient, name: string, args: { request: PullRequest } | { op: Operation }, signal: AbortSignal): Promise<unknown> {
+  const reply: Reply = await client.rpc(name, args).abortSignal(signal)
+  if (!reply.error) return reply.data
+  const message = reply.error.message || `the server answered ${reply.status}`
+  throw new BackendError(failureOf(reply), message)
+}
+
+/** Tells what a failed call means by its status; the client gives 0 where no answer came. */
+function failureOf({ status, error }: Reply): Failure {
+  if (status === 0) return 'network'
+  // PostgREST's words for a token that is expired or wrong.
+  if (status === 401 || error?.code?.startsWith('PGRST30')) return 'auth'
+  if (status === 403) return 'forbidden'
+  if (status === 408 || status === 504) return 'timeout'
+  if (status === 410) return 'gone'
+  if (status === 429) return 'rate-limit'
+  if (status >= 400 && status < 500) return 'invalid'
+  if (status >= 500) return 'server'
+  return 'unknown'
+}
+
+async function refreshToken(client: SupabaseClient): Promise<void> {
+  const { error } = await client.auth.refreshSession()
+  if (error) throw new BackendError('auth', error.message)
+}
+
+/** Topics must differ: the client hands out the same channel for the same topic, and leaving one takes a round trip. */
+let topics = 0
+
+function connect(client: SupabaseClient, schema: string, tables: readonly string[], listener: LinkListener): () => void {
+  const channel = client.channel(`rota-${Date.now().toString(36)}-${(topics++).toString(36)}`)
+  let isOpen = true
+  const close = (failure: Failure, message: string) => {
+    if (!isOpen) return
+    isOpen = false
+    listener.closed(new BackendError(failure, message))
+  }
+  for (const table of tables) {
+    channel.on('postgres_changes', { event: '*', schema, table }, (payload) => {
+      if (!isOpen) return
+      if (payload.errors?.length) {
+        // The server could not show the row; a fresh start pulls it.
+        close('server', payload.errors.join(', '))
+      } else if (payload.eventType === 'DELETE') {
+        listener.changed([{ table, kind: 'deleted', row: payload.old }])
+      } else {
+        listener.changed([{ table, kind: 'changed', row: payload.new }])
+      }
+    })
+  }
+  channel.on('system', {}, (payload: { extension?: string; status?: string; message?: string }) => {
+    if (!isOpen || payload.extension !== 'postgres_changes') return
+    if (payload.status === 'ok') listener.live()
+    else close(isAboutToken(payload.message) ? 'auth' : 'server', payload.message ?? 'the stream failed')
+  })
+  void subscribe(client, channel, () => isOpen, listener, close)
+  return () => {
+    isOpen = false
+    void client.removeChannel(channel)
+  }
+}
+
+async function subscribe(
+  client: SupabaseClient,
+  channel: RealtimeChannel,
+  isWanted: () => boolean,
+  listener: LinkListener,
+  close: (failure: Failure, message: string) => void,
+): Promise<void> {
+  try {
+    // A fresh token first: a socket that joins with an expired one is shut out.
+    await client.realtime.setAuth()
+  } catch (error) {
+    return close('auth', error instanceof Error ? error.message : String(error))
+  }
+  if (!isWanted()) return
+  channel.subscribe((status, error) => {
+    if (status === 'SUBSCRIBED') {
+      if (isWanted()) listener.joined()
+    } else if (isAboutToken(error?.message)) {
+      close('auth', error?.message ?? '')
+    } else {
+      close(status === 'TIMED_OUT' ? 'timeout' : 'network', error?.message ?? `the channel reported ${status}`)
+    }
+  })
+}
+
+function isAboutToken(message: string | undefined): boolean {
+  return /\b(jwt|token|unauthorized)\b/i.test(message ?? '')
+}

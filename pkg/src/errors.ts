@@ -1,0 +1,45 @@
+/** Every code that a {@link RotaError} may carry. Codes are stable: they are never renamed, only added. */
+export type RotaErrorCode =
+  | 'not-initialised'
+  | 'invalid-configuration'
+  | 'duplicate-store'
+  | 'closed'
+  | 'unknown-table'
+  | 'unknown-field'
+  | 'unknown-record'
+  | 'unknown-operation'
+  | 'record-exists'
+  | 'missing-key'
+  | 'invalid-value'
+  | 'invalid-operation'
+  | 'too-late'
+  | 'outbox-full'
+  | 'storage-full'
+  | 'engine-crashed'
+  | 'no-provider'
+
+/** A call that could not be taken. Nothing has changed when one is thrown. */
+export class RotaError extends Error {
+  override readonly name = 'RotaError'
+  /** What kind of error it is; for programs. `message` is for people. */
+  readonly code: RotaErrorCode
+
+  constructor(code: RotaErrorCode, message: string, options?: ErrorOptions) {
+    super(`${message} [${code}]`, options)
+    this.code = code
+  }
+}
+
+/** Turns whatever the engine threw into a {@link RotaError}. `crashed` says what a panic said, if there was one. */
+export function toRotaError(thrown: unknown, crashed: () => string | undefined): RotaError {
+  if (thrown instanceof RotaError) return thrown
+  if (isRefusal(thrown)) return new RotaError(thrown.code, thrown.message)
+  const why = crashed() ?? (thrown instanceof Error ? thrown.message : String(thrown))
+  return new RotaError('engine-crashed', `the engine has crashed and can't go on; reload the page, nothing that was accepted is lost. It said: ${why}`, {
+    cause: thrown,
+  })
+}
+
+function isRefusal(thrown: unknown): thrown is { code: RotaErrorCode; message: string } {
+  return typeof thrown === 'object' && thrown !== null && !(thrown instanceof Error) && 'code' in thrown && 'message' in thrown
+}

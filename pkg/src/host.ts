@@ -1,0 +1,235 @@
+import { BackendError, type Answer, type Backend, type LinkListener, type Operation, type PullRequest, type StreamEvent } from './backend.js'
+import type { RotaEngine } from './init.js'
+import type { ChangeList, Mirror } from './mirror.js'
+import type { Durability, Problem, Settlement } from './types.js'
+import { plainObject } from './values.js'
+
+interface Promised {
+  durable(durability: Durability): void
+  settled(settlement: Settlement): void
+}
+
+/** Performs what the engine asks for and its shell can't do: calls the backend, tells subscribers, resolves promises. */
+export class Host {
+  readonly #backend: Backend
+  readonly #mirror: Mirror
+  readonly #tables: readonly string[]
+  readonly #stopped = new AbortController()
+  readonly #promised = new Map<string, Promised>()
+  /** Ends that came before anybody could wait for them: within `mutate` itself. */
+  readonly #early = new Map<string, { durability?: Durability; settlement?: Settlement }>()
+  #engine: RotaEngine | undefined
+  #disconnect: (() => void) | undefined
+  #mutating = 0
+
+  constructor(backend: Backend, mirror: Mirror, tables: readonly string[]) {
+    this.#backend = backend
+    this.#mirror = mirror
+    this.#tables = tables
+  }
+
+  attach(engine: RotaEngine): void {
+    this.#engine = engine
+  }
+
+  /** Runs a mutation, and returns its id with what it promises. */
+  mutate(run: () => string): { id: string; durable: Promise<Durability>; settled: Promise<Settlement> } {
+    this.#mutating++
+    try {
+      const id = run()
+      const early = this.#early.get(id)
+      this.#early.delete(id)
+      let promised: Partial<Promised> = {}
+      const durable = new Promise<Durability>((resolve) => (promised.durable = resolve))
+      const settled = new Promise<Settlement>((resolve) => (promised.settled = resolve))
+      const whole = promised as Promised
+      if (early?.durability) whole.durable(early.durability)
+      if (early?.settlement) whole.settled(early.settlement)
+      else this.#promised.set(id, whole)
+      return { id, durable, settled }
+    } finally {
+      this.#mutating--
+      if (this.#mutating === 0) this.#early.clear()
+    }
+  }
+
+  /** The shell's one way out. It must not throw into Rust, so every branch catches its own. */
+  readonly perform = (name: string, detail: unknown): void => {
+    switch (name) {
+      case 'notify':
+        return this.#guard(() => this.#mirror.apply(detail as ChangeList))
+      case 'settled':
+        return this.#settle(detail as Settlement)
+      case 'durable':
+        return this.#durable(...(detail as [string, Durability]))
+      case 'report':
+        return this.#guard(() => this.#mirror.report(detail as Problem))
+      case 'pull':
+        return void this.#pull(detail as { id: number; request: PullRequest })
+      case 'push':
+        return void this.#push(detail as Operation)
+      case 'connect':
+        return this.#connect(detail as number)
+      case 'disconnect':
+        return this.#disconnectNow()
+      case 'refreshToken':
+        return void this.#refreshToken()
+    }
+  }
+
+  /** Tells the engine a fact. */
+  tell(input: unknown): void {
+    if (this.#stopped.signal.aborted) return
+    this.#guard(() => this.#engine?.tell(input))
+  }
+
+  /** Ends everything under way. What was promised and is still open resolves with the least that is certain. */
+  stop(durability: Durability): void {
+    this.#stopped.abort()
+    this.#disconnectNow()
+    for (const promised of this.#promised.values()) promised.durable(durability === 'full' ? 'tab' : durability)
+    this.#promised.clear()
+  }
+
+  get signal(): AbortSignal {
+    return this.#stopped.signal
+  }
+
+  #settle(settlement: Settlement): void {
+    const promised = this.#promised.get(settlement.id)
+    if (!promised) {
+      if (this.#mutating > 0) this.#early.set(settlement.id, { ...this.#early.get(settlement.id), settlement })
+      return
+    }
+    promised.settled(settlement)
+    if (settlement.outcome !== 'dead') {
+      // It has ended, so it is in the server's hands: nothing safer will come.
+      promised.durable('full')
+      this.#promised.delete(settlement.id)
+    }
+  }
+
+  #durable(id: string, durability: Durability): void {
+    const promised = this.#promised.get(id)
+    if (promised) promised.durable(durability)
+    else if (this.#mutating > 0) this.#early.set(id, { ...this.#early.get(id), durability })
+  }
+
+  async #pull({ id, request }: { id: number; request: PullRequest }): Promise<void> {
+    try {
+      const response = await this.#backend.pull(request, this.#stopped.signal)
+      const copied = { ...response, records: copyRows(response?.records, (problem) => this.#report(problem)) }
+      if (!this.#stopped.signal.aborted) this.#engine?.pulled(id, copied)
+    } catch (error) {
+      const { failure, message } = toBackendError(error)
+      this.tell({ pullFailed: { id, failure, message } })
+    }
+  }
+
+  async #push(operation: Operation): Promise<void> {
+    try {
+      const answer: Answer = await this.#backend.push(operation, this.#stopped.signal)
+      if (!this.#stopped.signal.aborted) this.#engine?.answered(operation.id, answer)
+    } catch (error) {
+      const { failure, message, afterMs } = toBackendError(error)
+      this.tell({ pushFailed: { id: operation.id, failure, message, afterMs: afterMs ?? null } })
+    }
+  }
+
+  #connect(attempt: number): void {
+    this.#disconnectNow()
+    let isOpen = true
+    const tell = (input: unknown) => {
+      if (isOpen) this.tell(input)
+    }
+    const listener: LinkListener = {
+      joined: () => tell({ linkJoined: { attempt } }),
+      live: () => tell({ linkLive: { attempt } }),
+      closed: (error) => {
+        const { failure, message } = toBackendError(error)
+        tell({ linkClosed: { attempt, failure, message } })
+      },
+      changed: (events) => {
+        if (isOpen && !this.#stopped.signal.aborted) this.#changed(events)
+      },
+    }
+    try {
+      const disconnect = this.#backend.connect(this.#tables, listener)
+      this.#disconnect = () => {
+        isOpen = false
+        disconnect()
+      }
+    } catch (error) {
+      listener.closed(toBackendError(error))
+    }
+  }
+
+  #changed(events: readonly StreamEvent[]): void {
+    const flat: unknown[] = []
+    for (const { table, kind, row } of events) {
+      try {
+        flat.push(table, kind, plainObject(row, table))
+      } catch (error) {
+        this.#report({ code: 'malformed-event', place: String(table), message: messageOf(error) })
+      }
+    }
+    if (flat.length > 0) this.#guard(() => this.#engine?.changed(flat))
+  }
+
+  #disconnectNow(): void {
+    const disconnect = this.#disconnect
+    this.#disconnect = undefined
+    if (disconnect) this.#guard(disconnect)
+  }
+
+  async #refreshToken(): Promise<void> {
+    try {
+      if (!this.#backend.refreshToken) return
+      await this.#backend.refreshToken()
+      this.tell('tokenRefreshed')
+    } catch (error) {
+      this.#report({ code: 'auth', place: 'refreshToken', message: messageOf(error) })
+    }
+  }
+
+  #report(problem: Problem): void {
+    this.tell({ unreadable: problem })
+  }
+
+  #guard(run: () => void): void {
+    try {
+      run()
+    } catch (error) {
+      console.error(error)
+    }
+  }
+}
+
+/** Copies the rows of a pull into plain data. A row that is no data becomes null, which the engine counts as unreadable. */
+function copyRows(records: unknown, report: (problem: Problem) => void): Record<string, unknown[]> {
+  const copied: Record<string, unknown[]> = {}
+  if (typeof records !== 'object' || records === null) return copied
+  for (const [table, rows] of Object.entries(records)) {
+    if (!Array.isArray(rows)) continue
+    copied[table] = rows.map((row, index) => {
+      try {
+        return plainObject(row, `${table}[${index}]`)
+      } catch (error) {
+        report({ code: 'malformed-event', place: table, message: messageOf(error) })
+        return null
+      }
+    })
+  }
+  return copied
+}
+
+function toBackendError(error: unknown): BackendError {
+  if (error instanceof BackendError) return error
+  // Another copy of this package has a class of its own.
+  if (error instanceof Error && error.name === 'BackendError' && 'failure' in error) return error as BackendError
+  return new BackendError('unknown', messageOf(error))
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

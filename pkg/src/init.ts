@@ -1,0 +1,38 @@
+import bytes from '../wasm/bytes.js'
+import initWasm, { RotaEngine, crashed, version } from '../wasm/rota_engine.js'
+import { RotaError } from './errors.js'
+
+let loading: Promise<void> | undefined
+let ready = false
+
+/**
+ * Loads the engine. Call it once, before the first `createStore`; further calls return the same promise.
+ * The WebAssembly is inside the package, so there is no file to serve; a page with a Content-Security-Policy needs `'wasm-unsafe-eval'`.
+ */
+export function init(): Promise<void> {
+  loading ??= load().catch((error: unknown) => {
+    loading = undefined
+    throw error
+  })
+  return loading
+}
+
+async function load(): Promise<void> {
+  await initWasm({ module_or_path: decode(bytes) })
+  ready = true
+}
+
+function decode(base64: string): Uint8Array<ArrayBuffer> {
+  const text = atob(base64)
+  const decoded = new Uint8Array(text.length)
+  for (let index = 0; index < text.length; index++) decoded[index] = text.charCodeAt(index)
+  return decoded
+}
+
+/** The engine's class, once it is loaded. */
+export function engineClass(): typeof RotaEngine {
+  if (!ready) throw new RotaError('not-initialised', 'the engine is not loaded yet: `await init()` before createStore')
+  return RotaEngine
+}
+
+export { crashed, version, type RotaEngine }

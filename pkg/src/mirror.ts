@@ -1,0 +1,284 @@
+import { RotaError } from './errors.js'
+import type { Tables } from './tables.js'
+import type { Changes, OperationView, Operations, Problem, Status } from './types.js'
+import { freeze } from './values.js'
+
+/** What the engine's shell hands over: records flat — number, table, key, record, released — and by reference. */
+export interface ChangeList {
+  readonly records: readonly unknown[]
+  readonly operations: readonly OperationView[]
+  readonly status?: Status
+}
+
+/** How many ended operations are kept for people to see. */
+const RECENT_MAX = 100
+
+type Listener = () => void
+
+/** One record, and whoever watches it. */
+export interface Cell {
+  record: object | undefined
+  readonly pending: Map<string, OperationView>
+  /** The last operation on this record that ended. */
+  ended: OperationView | undefined
+  readonly listeners: Set<Listener>
+}
+
+interface MirrorTable {
+  readonly cells: Map<string, Cell>
+  readonly listeners: Set<Listener>
+  all: readonly object[] | undefined
+}
+
+declare const process: { env: { NODE_ENV?: string } } | undefined
+
+// Bundlers replace the second half; where there is no `process` at all, nobody asked for development.
+const IS_DEVELOPMENT = typeof process !== 'undefined' && process.env.NODE_ENV !== 'production'
+
+/**
+ * The store's picture of what is to be seen: built from change lists only, never read by the engine.
+ * Reading it is a map look-up, and a record is the same object until it changes.
+ */
+export class Mirror {
+  readonly #tables = new Map<string, MirrorTable>()
+  readonly #names: readonly string[]
+  readonly #numbered: (Cell | undefined)[] = []
+  readonly #watchers = new Set<(changes: Changes) => void>()
+  readonly #problemWatchers = new Set<(problem: Problem) => void>()
+  readonly #pending = new Map<string, OperationView>()
+  #recent: readonly OperationView[] = []
+  #operations: Operations | undefined
+  #status: Status
+  /** What listeners have not been told of yet. */
+  #untold: { records: Map<string, Changes['records'][number]>; operations: Map<string, OperationView>; status: boolean } | undefined
+  readonly #dueListeners = new Set<Listener>()
+  #depth = 0
+
+  constructor(tables: Tables, status: Status) {
+    this.#names = Object.keys(tables)
+    this.#status = status
+    for (const name of this.#names) this.#tables.set(name, { cells: new Map(), listeners: new Set(), all: undefined })
+  }
+
+  get status(): Status {
+    return this.#status
+  }
+
+  get(table: string, key: string): object | undefined {
+    return this.#table(table).cells.get(key)?.record
+  }
+
+  all(table: string): readonly object[] {
+    const entry = this.#table(table)
+    if (!entry.all) {
+      const records: object[] = []
+      for (const cell of entry.cells.values()) if (cell.record) records.push(cell.record)
+      entry.all = Object.freeze(records)
+    }
+    return entry.all
+  }
+
+  operations(): Operations {
+    this.#operations ??= { pending: [...this.#pending.values()].sort(byAge), recent: this.#recent }
+    return this.#operations
+  }
+
+  /** The cell of a record, for those who need more than the record. */
+  cell(table: string, key: string): Readonly<Cell> | undefined {
+    return this.#table(table).cells.get(key)
+  }
+
+  countListeners(): number {
+    let count = this.#watchers.size + this.#problemWatchers.size
+    for (const table of this.#tables.values()) {
+      count += table.listeners.size
+      for (const cell of table.cells.values()) count += cell.listeners.size
+    }
+    return count
+  }
+
+  watch(listener: (changes: Changes) => void): () => void {
+    return add(this.#watchers, listener)
+  }
+
+  watchProblems(listener: (problem: Problem) => void): () => void {
+    return add(this.#problemWatchers, listener)
+  }
+
+  watchTable(table: string, listener: Listener): () => void {
+    return add(this.#table(table).listeners, listener)
+  }
+
+  watchRecord(table: string, key: string, listener: Listener): () => void {
+    const cell = this.#cellOf(this.#table(table), key)
+    const remove = add(cell.listeners, listener)
+    return () => {
+      remove()
+      this.#forgetIfUnused(table, key, cell)
+    }
+  }
+
+  /** Takes a change list in, and tells listeners unless that is being put off. */
+  apply(list: ChangeList): void {
+    this.#untold ??= { records: new Map(), operations: new Map(), status: false }
+    for (let at = 0; at < list.records.length; at += 5) this.#applyRecord(list.records, at)
+    for (const view of list.operations) this.#applyOperation(view)
+    if (list.status) this.#applyStatus(list.status)
+    this.#flush()
+  }
+
+  /** Runs something, and tells listeners once, afterwards. */
+  batch<T>(run: () => T): T {
+    this.#depth++
+    try {
+      return run()
+    } finally {
+      this.#depth--
+      this.#flush()
+    }
+  }
+
+  report(problem: Problem): void {
+    if (this.#problemWatchers.size === 0) console.warn(`rota: ${problem.place}: ${problem.message} [${problem.code}]`)
+    for (const listener of [...this.#problemWatchers]) callSafely(() => listener(problem))
+  }
+
+  clear(): void {
+    this.#watchers.clear()
+    this.#problemWatchers.clear()
+    for (const table of this.#tables.values()) {
+      table.listeners.clear()
+      for (const cell of table.cells.values()) cell.listeners.clear()
+    }
+    this.#dueListeners.clear()
+    this.#untold = undefined
+  }
+
+  #table(name: string): MirrorTable {
+    const table = this.#tables.get(name)
+    if (!table) throw new RotaError('unknown-table', `there is no table "${name}"; declared are ${this.#names.join(', ')}`)
+    return table
+  }
+
+  #cellOf(table: MirrorTable, key: string): Cell {
+    let cell = table.cells.get(key)
+    if (!cell) {
+      cell = { record: undefined, pending: new Map(), ended: undefined, listeners: new Set() }
+      table.cells.set(key, cell)
+    }
+    return cell
+  }
+
+  #forgetIfUnused(table: string, key: string, cell: Cell): void {
+    if (cell.record || cell.listeners.size > 0 || cell.pending.size > 0 || cell.ended) return
+    const cells = this.#table(table).cells
+    if (cells.get(key) === cell) cells.delete(key)
+  }
+
+  #applyRecord(records: readonly unknown[], at: number): void {
+    const [number, tableNumber, key, record, released] = records.slice(at, at + 5) as [number, number, string, object | undefined, boolean]
+    const name = this.#names[tableNumber] ?? ''
+    const table = this.#table(name)
+    const cell = (this.#numbered[number] ??= this.#cellOf(table, key))
+    if (record && IS_DEVELOPMENT) freeze(record)
+    cell.record = record
+    table.all = undefined
+    for (const listener of cell.listeners) this.#dueListeners.add(listener)
+    for (const listener of table.listeners) this.#dueListeners.add(listener)
+    this.#untold?.records.set(`${tableNumber}:${key}`, { table: name, key, record })
+    if (!record) {
+      // The cell stays only for whoever watches it, and is found again by its key.
+      this.#numbered[number] = undefined
+      this.#forgetIfUnused(name, key, cell)
+    }
+    if (released) this.#numbered[number] = undefined
+  }
+
+  #applyOperation(view: OperationView): void {
+    const cell = this.#cellOf(this.#table(view.table), view.key)
+    const hasEnded = view.state !== 'queued' && view.state !== 'sent' && view.state !== 'dead'
+    if (hasEnded) {
+      this.#pending.delete(view.id)
+      cell.pending.delete(view.id)
+      cell.ended = view
+      const recent = [...this.#recent, view]
+      // A record that is kept for its last operation alone is forgotten together with it.
+      for (const old of recent.splice(0, Math.max(0, recent.length - RECENT_MAX))) this.#forgetEnded(old)
+      this.#recent = recent
+    } else {
+      this.#pending.set(view.id, view)
+      cell.pending.set(view.id, view)
+      if (view.state === 'dead') cell.ended = view
+    }
+    this.#operations = undefined
+    for (const listener of cell.listeners) this.#dueListeners.add(listener)
+    this.#untold?.operations.set(view.id, view)
+  }
+
+  #forgetEnded(view: OperationView): void {
+    const cell = this.#table(view.table).cells.get(view.key)
+    if (cell?.ended?.id !== view.id) return
+    cell.ended = undefined
+    this.#forgetIfUnused(view.table, view.key, cell)
+  }
+
+  #applyStatus(status: Status): void {
+    const becameReady = status.ready && !this.#status.ready
+    this.#status = status
+    if (this.#untold) this.#untold.status = true
+    if (!becameReady) return
+    // Whoever waits for a record that is not there learns now that it is not only late.
+    for (const table of this.#tables.values()) {
+      for (const cell of table.cells.values()) if (!cell.record) for (const listener of cell.listeners) this.#dueListeners.add(listener)
+    }
+  }
+
+  /** Tells listeners, one change list after the other, never inside each other. */
+  #flush(): void {
+    if (this.#depth > 0) return
+    this.#depth++
+    try {
+      while (this.#untold) {
+        const { records, operations, status } = this.#untold
+        this.#untold = undefined
+        const due = [...this.#dueListeners]
+        this.#dueListeners.clear()
+        for (const listener of due) callSafely(listener)
+        if (this.#watchers.size === 0) continue
+        const changes: Changes = {
+          records: [...records.values()],
+          operations: [...operations.values()],
+          ...(status ? { status: this.#status } : {}),
+        }
+        for (const watcher of [...this.#watchers]) callSafely(() => watcher(changes))
+      }
+    } finally {
+      this.#depth--
+    }
+  }
+}
+
+/** Every subscription is its own, even of the same function twice, and is silent from the moment it ends. */
+function add<T extends (...args: never[]) => void>(set: Set<T>, listener: T): () => void {
+  const own = ((...args: never[]) => {
+    if (set.has(own)) listener(...args)
+  }) as T
+  set.add(own)
+  return () => {
+    set.delete(own)
+  }
+}
+
+/** A listener that throws harms nobody: its error is reported like any uncaught one. */
+function callSafely(call: () => void): void {
+  try {
+    call()
+  } catch (error) {
+    if (typeof globalThis.reportError === 'function') globalThis.reportError(error)
+    else console.error(error)
+  }
+}
+
+function byAge(one: OperationView, other: OperationView): number {
+  return one.madeAtMs - other.madeAtMs || (one.id < other.id ? -1 : 1)
+}

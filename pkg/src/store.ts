@@ -1,0 +1,289 @@
+import { Assignments } from './assignments.js'
+import type { Backend } from './backend.js'
+import { RotaError, toRotaError } from './errors.js'
+import { Host } from './host.js'
+import { crashed, engineClass, type RotaEngine } from './init.js'
+import { Mirror } from './mirror.js'
+import { describeTable, keyText, type InputOf, type RecordOf, type Tables } from './tables.js'
+import type { Changes, Key, Mutated, Operations, Problem, RetryOptions, Stats, Status } from './types.js'
+import { plainObject } from './values.js'
+
+/** What a store is made of. */
+export interface StoreOptions<T extends Tables> {
+  /** The application's name: stores of two applications on one origin know nothing of each other. */
+  readonly app: string
+  /** The person's id: neither do stores of two people. */
+  readonly user: string
+  /** The tables, by name. */
+  readonly tables: T
+  /** The adapter to the server. */
+  readonly backend: Backend
+  /** How to retry calls that fail. */
+  readonly retry?: RetryOptions
+  /** `memory` keeps everything in this store alone: no storage, no other tabs. `auto`, the default, uses what the browser has. */
+  readonly storage?: 'auto' | 'memory'
+  /** Hears of what came from outside and could not be used. Without any such listener it goes to the console. */
+  readonly onProblem?: (problem: Problem) => void
+}
+
+/** Something to do to a record. */
+export type Mutation<T extends Tables> = {
+  [N in keyof T & string]:
+    | { readonly name: 'insert'; readonly table: N; readonly record: InputOf<T[N]> }
+    | { readonly name: 'patch'; readonly table: N; readonly key: Key; readonly set: Partial<InputOf<T[N]>> }
+    | { readonly name: 'delete'; readonly table: N; readonly key: Key }
+    | { readonly name: 'assign'; readonly table: N; readonly key: Key; readonly to: string | null }
+}[keyof T & string]
+
+const STARTING: Status = {
+  role: 'follower',
+  link: { state: 'offline', why: 'starting', sinceMs: 0 },
+  unsent: 0,
+  dead: 0,
+  durability: 'memory',
+  ready: false,
+}
+
+/** Two copies of this package in one page share this, so that neither opens a second store beside the other's. */
+const REGISTRY = Symbol.for('rota-engine/stores')
+
+function openStores(): Set<string> {
+  const holder = globalThis as { [REGISTRY]?: Set<string> }
+  return (holder[REGISTRY] ??= new Set())
+}
+
+/** Opens the store of one application and user. Needs `await init()` before. */
+export function createStore<T extends Tables>(options: StoreOptions<T>): Store<T> {
+  return new Store(options)
+}
+
+/**
+ * State that several tabs, people and a server share. Reading is immediate and never waits; whatever a person changes shows at once.
+ */
+export class Store<T extends Tables = Tables> {
+  /** Who is assigned to what. */
+  readonly assignments: Assignments<T>
+  readonly #mirror: Mirror
+  readonly #host: Host
+  readonly #tables: T
+  readonly #name: string
+  #engine: RotaEngine | undefined
+
+  /** @internal Use {@link createStore}. */
+  constructor(options: StoreOptions<T>) {
+    const Engine = engineClass()
+    checkOptions(options)
+    this.#tables = options.tables
+    this.#name = JSON.stringify([options.app, options.user])
+    if (openStores().has(this.#name)) {
+      throw new RotaError('duplicate-store', `there is a store of app "${options.app}" and user "${options.user}" in this page already; share it, or close it first`)
+    }
+    this.#mirror = new Mirror(options.tables, STARTING)
+    this.#host = new Host(options.backend, this.#mirror, Object.keys(options.tables))
+    this.assignments = new Assignments(this.#mirror, options.tables, (table, key, to) =>
+      this.mutate({ name: 'assign', table, key, to } as Mutation<T>),
+    )
+    if (options.onProblem) this.#mirror.watchProblems(options.onProblem)
+    const engine = this.#call(() => new Engine(configOf(options), randomSeed(), this.#host.perform, options.storage === 'memory'))
+    this.#engine = engine
+    this.#host.attach(engine)
+    openStores().add(this.#name)
+    this.#call(() => engine.start())
+    this.#listenToPage(options.backend)
+  }
+
+  /** Returns a record, or undefined when there is none. The same object until it changes; read-only, and frozen in development. */
+  get<N extends keyof T & string>(table: N, key: Key): RecordOf<T[N]> | undefined {
+    return this.#mirror.get(table, keyText(key)) as RecordOf<T[N]> | undefined
+  }
+
+  /** Returns all records of a table, in no particular order. The same list until one of them changes. */
+  all<N extends keyof T & string>(table: N): readonly RecordOf<T[N]>[] {
+    return this.#mirror.all(table) as readonly RecordOf<T[N]>[]
+  }
+
+  /**
+   * Calls back after a change: of anything (with what changed), of a table, or of one record, its operations included.
+   * Returns how to stop. Listeners hear of complete states only, once for each batch.
+   */
+  subscribe(listener: (changes: Changes) => void): () => void
+  subscribe(table: keyof T & string, listener: () => void): () => void
+  subscribe(table: keyof T & string, key: Key, listener: () => void): () => void
+  subscribe(first: string | ((changes: Changes) => void), second?: Key | (() => void), third?: () => void): () => void {
+    this.#open()
+    if (typeof first === 'function') return this.#mirror.watch(first)
+    if (typeof second === 'function') return this.#mirror.watchTable(first, second)
+    if (second === undefined || !third) throw new RotaError('invalid-operation', 'subscribe takes a listener, a table and a listener, or a table, a key and a listener')
+    return this.#mirror.watchRecord(first, keyText(second), third)
+  }
+
+  /** Calls back when something from outside could not be used; returns how to stop. */
+  onProblem(listener: (problem: Problem) => void): () => void {
+    this.#open()
+    return this.#mirror.watchProblems(listener)
+  }
+
+  /**
+   * Changes something. When it returns, the change shows and survives a reload; the server hears of it as soon as it can be reached.
+   * Throws a {@link RotaError}, and changes nothing, when the mutation makes no sense.
+   */
+  mutate(mutation: Mutation<T>): Mutated {
+    const engine = this.#open()
+    const command = commandOf(mutation)
+    return this.#host.mutate(() => this.#call(() => engine.mutate(command)))
+  }
+
+  /** Runs several mutations, and tells subscribers once, afterwards. Not a transaction: each stands for itself. */
+  batch<R>(run: () => R): R {
+    this.#open()
+    return this.#mirror.batch(run)
+  }
+
+  /** Takes an operation back that was not sent yet, or drops a dead one. Whether it was in time, its `settled` says. */
+  cancel(operationId: string): void {
+    const engine = this.#open()
+    this.#call(() => engine.tell({ cancel: { id: operationId } }))
+  }
+
+  /** Tries a dead operation again. */
+  retry(operationId: string): void {
+    const engine = this.#open()
+    this.#call(() => engine.tell({ retry: { id: operationId } }))
+  }
+
+  /** Tries to reach the server now, rather than at the end of the current wait. */
+  reconnect(): void {
+    const engine = this.#open()
+    this.#call(() => engine.tell('reconnect'))
+  }
+
+  /** Returns the operations of all tabs that have no end yet, and the last that ended. The same object until one of them changes. */
+  operations(): Operations {
+    return this.#mirror.operations()
+  }
+
+  /** Returns how the store is. The same object until it changes. */
+  status(): Status {
+    return this.#mirror.status
+  }
+
+  /** Returns figures for tests and devtools. */
+  stats(): Stats {
+    const figures = this.#engine?.stats() as Omit<Stats, 'listeners'> | undefined
+    return { records: 0, handles: 0, operations: 0, ...figures, listeners: this.#mirror.countListeners() }
+  }
+
+  /** True after {@link close}. */
+  get isClosed(): boolean {
+    return this.#engine === undefined
+  }
+
+  /** The declared tables. */
+  get tables(): T {
+    return this.#tables
+  }
+
+  /** Leaves. Nothing is lost: what is not sent stays stored, and is sent by another tab or the next store. Closing twice does no harm. */
+  close(): void {
+    const engine = this.#engine
+    if (!engine) return
+    this.#engine = undefined
+    const { durability } = this.status()
+    try {
+      engine.tell('close')
+    } catch {
+      // A crashed engine closes by being left.
+    }
+    this.#host.stop(durability)
+    this.#mirror.clear()
+    openStores().delete(this.#name)
+    // Not now: a listener that closes the store is still inside a call of the engine's.
+    setTimeout(() => free(engine), 0)
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
+  }
+
+  #open(): RotaEngine {
+    if (!this.#engine) throw new RotaError('closed', 'the store is closed')
+    return this.#engine
+  }
+
+  #call<R>(run: () => R): R {
+    try {
+      return run()
+    } catch (thrown) {
+      throw toRotaError(thrown, crashed)
+    }
+  }
+
+  /** Reports what the page hears: hints for the engine, which decides what to make of them. */
+  #listenToPage(backend: Backend): void {
+    const { signal } = this.#host
+    const stopTokens = backend.onToken?.(() => this.#host.tell('tokenRefreshed'))
+    if (stopTokens) signal.addEventListener('abort', stopTokens, { once: true })
+    if (typeof globalThis.addEventListener !== 'function') return
+    globalThis.addEventListener('online', () => this.#host.tell({ networkHinted: { online: true } }), { signal })
+    globalThis.addEventListener('offline', () => this.#host.tell({ networkHinted: { online: false } }), { signal })
+    globalThis.document?.addEventListener(
+      'visibilitychange',
+      () => {
+        if (globalThis.document.visibilityState === 'visible') this.#host.tell('woke')
+      },
+      { signal },
+    )
+  }
+}
+
+function free(engine: RotaEngine): void {
+  try {
+    engine.free()
+  } catch {
+    // A crashed engine is locked for good; the browser takes it with the page.
+  }
+}
+
+function checkOptions(options: StoreOptions<Tables>): void {
+  const invalid = (what: string) => new RotaError('invalid-configuration', `createStore: ${what}`)
+  if (typeof options?.app !== 'string' || typeof options.user !== 'string') throw invalid('app and user must be text')
+  if (typeof options.tables !== 'object' || options.tables === null) throw invalid('tables must be an object of tables by name')
+  const { backend } = options
+  for (const method of ['pull', 'push', 'connect'] as const) {
+    if (typeof backend?.[method] !== 'function') throw invalid(`the backend has no ${method}()`)
+  }
+  for (const [name, { ownerName }] of Object.entries(options.tables)) {
+    if (ownerName && !options.tables[ownerName.table]) throw invalid(`table "${name}" takes its owners' names from "${ownerName.table}", which is not declared`)
+  }
+}
+
+function configOf(options: StoreOptions<Tables>): object {
+  return {
+    app: options.app,
+    user: options.user,
+    tables: Object.entries(options.tables).map(([name, table]) => describeTable(name, table)),
+    ...(options.retry ? { retry: options.retry } : {}),
+  }
+}
+
+function commandOf(mutation: Mutation<Tables>): object {
+  if (typeof mutation !== 'object' || mutation === null) throw new RotaError('invalid-operation', 'mutate takes an object: { name, table, … }')
+  const { name, table } = mutation
+  if (typeof name !== 'string' || typeof table !== 'string') throw new RotaError('invalid-operation', 'a mutation needs a name and a table')
+  switch (mutation.name) {
+    case 'insert':
+      return { name, table, set: plainObject(mutation.record, 'record') }
+    case 'patch':
+      return { name, table, key: keyText(mutation.key), set: plainObject(mutation.set, 'set') }
+    case 'delete':
+      return { name, table, key: keyText(mutation.key) }
+    case 'assign':
+      return { name, table, key: keyText(mutation.key), args: plainObject({ to: mutation.to }, 'assign') }
+    default:
+      throw new RotaError('invalid-operation', `there is no operation "${name as string}"; there are insert, patch, delete and assign`)
+  }
+}
+
+function randomSeed(): Uint8Array {
+  return globalThis.crypto.getRandomValues(new Uint8Array(16))
+}

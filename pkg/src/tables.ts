@@ -1,0 +1,80 @@
+import { RotaError } from './errors.js'
+import type { DeepReadonly, Key } from './types.js'
+
+/** The fields of `T` that are text keys. */
+type Field<T> = keyof T & string
+
+/** How a table is declared. */
+export interface TableOptions<T> {
+  /** The field, or fields, that make the key. */
+  readonly key: Field<T> | readonly Field<T>[]
+  /** All fields, the key's included. */
+  readonly fields: readonly Field<T>[]
+  /** The field that `assign` sets. */
+  readonly owner?: Field<T>
+  /** Where to find an owner's name: a declared table whose key is the owner's id, and its field. */
+  readonly ownerName?: { readonly table: string; readonly field: string }
+  /** The column of the record's version; `rota_version` by default. */
+  readonly version?: string
+  /** The column of the operation that wrote the record; `rota_op` by default. */
+  readonly operation?: string
+}
+
+declare const recordType: unique symbol
+
+/** A declared table of records of type `T`. */
+export interface Table<T extends object> extends TableOptions<T> {
+  readonly [recordType]?: T
+}
+
+/** Declared tables by name. */
+// The record types differ from table to table, and `Table` is invariant in its record's: only `any` fits them all.
+// oxlint-disable-next-line typescript/no-explicit-any
+export type Tables = Readonly<Record<string, Table<any>>>
+
+/** The record type of a declared table, as the store hands it out. */
+export type RecordOf<X> = X extends Table<infer T> ? DeepReadonly<T> : never
+
+/** The record type of a declared table, as an application writes it. */
+export type InputOf<X> = X extends Table<infer T> ? T : never
+
+/**
+ * Declares a table.
+ *
+ * ```ts
+ * const companies = table<Company>({ key: 'id', fields: ['id', 'name', 'owner_id'], owner: 'owner_id' })
+ * ```
+ */
+export function table<T extends object>(options: TableOptions<T>): Table<T> {
+  return options
+}
+
+/** What the engine is told of a table. */
+export function describeTable(name: string, { key, fields, owner, version, operation }: Tables[string]): Record<string, unknown> {
+  return {
+    name,
+    key: typeof key === 'string' ? [key] : [...(key ?? [])],
+    fields: [...(fields ?? [])],
+    ...(owner === undefined ? {} : { owner }),
+    ...(version === undefined ? {} : { version }),
+    ...(operation === undefined ? {} : { operation }),
+  }
+}
+
+/** The text form of a key, under which the store knows the record (`PROTOCOL.md` §1). */
+export function keyText(key: Key): string {
+  if (typeof key === 'string') return key
+  if (typeof key === 'number') return numberText(key)
+  if (Array.isArray(key) && key.length > 0) return JSON.stringify(key.map((part) => (typeof part === 'number' ? numberText(part) : requireText(part))))
+  return requireText(key)
+}
+
+function numberText(part: number): string {
+  if (Number.isSafeInteger(part)) return String(part)
+  throw new RotaError('missing-key', `a key must be text, an integer or a list of these, not ${part}`)
+}
+
+function requireText(part: unknown): string {
+  if (typeof part === 'string') return part
+  throw new RotaError('missing-key', `a key must be text, an integer or a list of these, not ${part === null ? 'null' : typeof part}`)
+}

@@ -1,0 +1,54 @@
+import { RotaError } from './errors.js'
+
+/** How deep lists and objects may nest; the engine has the same bound. */
+const DEPTH_MAX = 64
+
+/**
+ * Copies a value into plain data: what is read later can't run anybody's code, and can't change under the store.
+ * Throws `invalid-value` for whatever is not data; `path` says where it is.
+ */
+export function plain(value: unknown, path: string, depth = 0): unknown {
+  switch (typeof value) {
+    case 'string':
+    case 'boolean':
+      return value
+    case 'number':
+      if (Number.isFinite(value) && (!Number.isInteger(value) || Number.isSafeInteger(value))) return value === 0 ? 0 : value
+      throw refuse(path, Number.isInteger(value) ? `${value}, an integer beyond 2^53 - 1; store it as text` : `${value}`)
+    case 'object':
+      if (value === null) return null
+      if (depth >= DEPTH_MAX) throw refuse(path, `nested deeper than ${DEPTH_MAX}, or in a circle`)
+      return Array.isArray(value) ? value.map((item, index) => plain(item, `${path}[${index}]`, depth + 1)) : plainObject(value, path, depth)
+    default:
+      throw refuse(path, value === undefined ? 'undefined; use null for nothing' : `a ${typeof value}`)
+  }
+}
+
+/** Copies an object into a plain one. */
+export function plainObject(value: unknown, path: string, depth = 0): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw refuse(path, 'not an object')
+  const prototype: unknown = Object.getPrototypeOf(value)
+  // Objects of other windows have another Object.prototype, whose own prototype is null too.
+  if (prototype !== null && Object.getPrototypeOf(prototype) !== null) {
+    throw refuse(path, `a ${value.constructor?.name ?? 'class instance'}; only plain objects can be stored`)
+  }
+  const copy: Record<string, unknown> = {}
+  for (const name of Object.keys(value)) {
+    const item = plain((value as Record<string, unknown>)[name], `${path}.${name}`, depth + 1)
+    // Plain assignment to this one name would set the prototype instead.
+    if (name === '__proto__') Object.defineProperty(copy, name, { value: item, enumerable: true, configurable: true, writable: true })
+    else copy[name] = item
+  }
+  return copy
+}
+
+function refuse(path: string, what: string): RotaError {
+  return new RotaError('invalid-value', `${path} is ${what}: a value is null, a boolean, a finite number, text, a list or a plain object`)
+}
+
+/** Freezes a record and everything in it. */
+export function freeze(value: unknown): void {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return
+  Object.freeze(value)
+  for (const item of Object.values(value)) freeze(item)
+}

@@ -1,0 +1,137 @@
+import { computed, inject, onScopeDispose, provide, shallowReadonly, shallowRef, toValue, watch, type ComputedRef, type InjectionKey, type MaybeRefOrGetter, type ShallowRef } from 'vue'
+import { RotaError, type AssignmentError, type AssignmentState, type Key, type Mutated, type Operations, type RecordOf, type Settlement, type Status, type Store, type Tables } from '../index.js'
+
+const STORE: InjectionKey<Store> = Symbol('rota')
+
+/** Gives a store to every component below the one that calls this. It neither opens nor closes the store. */
+export function provideRota(store: Store<never> | Store): void {
+  provide(STORE, store as Store)
+}
+
+/** Returns the store that was given by {@link provideRota}, or by `app.use(rotaPlugin(store))`. */
+export function useStore<T extends Tables = Tables>(): Store<T> {
+  const store = inject(STORE, null)
+  if (!store) throw new RotaError('no-provider', 'no component above called provideRota(store), and the application has no rotaPlugin(store)')
+  return store as unknown as Store<T>
+}
+
+/** A plugin that gives a store to a whole application. */
+export function rotaPlugin(store: Store<never> | Store): { install(app: { provide(key: InjectionKey<Store>, value: Store): unknown }): void } {
+  return { install: (app) => void app.provide(STORE, store as Store) }
+}
+
+/** Keeps a ref equal to something read from the store, for as long as the component lives. */
+function useStored<V>(subscribe: () => (listener: () => void) => () => void, read: () => V): Readonly<ShallowRef<V>> {
+  const value = shallowRef(read()) as ShallowRef<V>
+  const refresh = () => {
+    value.value = read()
+  }
+  let stop: (() => void) | undefined
+  watch(
+    subscribe,
+    (start) => {
+      stop?.()
+      stop = start(refresh)
+      refresh()
+    },
+    { immediate: true, flush: 'sync' },
+  )
+  onScopeDispose(() => stop?.())
+  return shallowReadonly(value)
+}
+
+/** Returns a record that stays current. */
+export function useRecord<T extends Tables = Tables, N extends keyof T & string = keyof T & string>(
+  table: MaybeRefOrGetter<N>,
+  key: MaybeRefOrGetter<Key>,
+): Readonly<ShallowRef<RecordOf<T[N]> | undefined>> {
+  const store = useStore<T>()
+  return useStored(
+    () => {
+      const [name, value] = [toValue(table), toValue(key)]
+      return (listener) => store.subscribe(name, value, listener)
+    },
+    () => store.get(toValue(table), toValue(key)),
+  )
+}
+
+/** Returns all records of a table; the list stays current. */
+export function useRecords<T extends Tables = Tables, N extends keyof T & string = keyof T & string>(
+  table: MaybeRefOrGetter<N>,
+): Readonly<ShallowRef<readonly RecordOf<T[N]>[]>> {
+  const store = useStore<T>()
+  return useStored(
+    () => {
+      const name = toValue(table)
+      return (listener) => store.subscribe(name, listener)
+    },
+    () => store.all(toValue(table)),
+  )
+}
+
+/** Returns how the store is. */
+export function useStatus(): Readonly<ShallowRef<Status>> {
+  const store = useStore()
+  return useStored(
+    () => (listener) => store.subscribe(listener),
+    () => store.status(),
+  )
+}
+
+/** Returns the operations of all tabs. */
+export function useOperations(): Readonly<ShallowRef<Operations>> {
+  const store = useStore()
+  return useStored(
+    () => (listener) => store.subscribe(listener),
+    () => store.operations(),
+  )
+}
+
+/** What {@link useAssignmentState} takes. */
+export interface AssignmentOptions {
+  /** The table. */
+  readonly entityType: MaybeRefOrGetter<string>
+  /** The record's key. */
+  readonly entityId: MaybeRefOrGetter<Key>
+  /** Called when an assignment made by this component is confirmed. */
+  readonly onSuccess?: (settlement: Settlement) => void
+  /** Called when an assignment made by this component did not come true. */
+  readonly onError?: (error: AssignmentError) => void
+}
+
+/** What {@link useAssignmentState} returns: a ref for each part of the state. */
+export type UseAssignmentState = { readonly [K in keyof AssignmentState]: ComputedRef<AssignmentState[K]> } & {
+  /** Assigns the record to a person, or to nobody. Throws, like `mutate`, when that makes no sense. */
+  assignToUser(userId: string | null): Mutated
+}
+
+/** Returns who a record is assigned to, and how to assign it. */
+export function useAssignmentState(options: AssignmentOptions): UseAssignmentState {
+  const store = useStore()
+  const state = useStored(
+    () => {
+      const [table, key] = [toValue(options.entityType), toValue(options.entityId)]
+      return (listener) => store.assignments.subscribe(table, key, listener)
+    },
+    () => store.assignments.state(toValue(options.entityType), toValue(options.entityId)),
+  )
+  const assignToUser = (userId: string | null): Mutated => {
+    const mutated = store.assignments.assign(toValue(options.entityType), toValue(options.entityId), userId)
+    void mutated.settled.then((settlement) => tell(options, settlement))
+    return mutated
+  }
+  return {
+    ownerId: computed(() => state.value.ownerId),
+    ownerName: computed(() => state.value.ownerName),
+    isLoading: computed(() => state.value.isLoading),
+    isUpdating: computed(() => state.value.isUpdating),
+    error: computed(() => state.value.error),
+    canAssign: computed(() => state.value.canAssign),
+    assignToUser,
+  }
+}
+
+function tell({ onSuccess, onError }: AssignmentOptions, { id, outcome, code, message }: Settlement): void {
+  if (outcome === 'confirmed') onSuccess?.({ id, outcome })
+  else onError?.({ operationId: id, outcome, code: code ?? outcome, message: message ?? '' })
+}

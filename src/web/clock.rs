@@ -1,0 +1,59 @@
+//! The clocks, and the one timer.
+
+use std::cell::RefCell;
+
+use gloo_timers::callback::Timeout;
+use js_sys::Reflect;
+use wasm_bindgen::JsCast;
+
+use crate::engine::time::Now;
+
+/// `setTimeout` takes a 32-bit delay; a longer one would fire at once. Waking up early does no harm.
+const DELAY_MS_MAX: u64 = 0x7fff_ffff;
+
+/// Reads both clocks.
+pub(crate) fn now() -> Now {
+    let wall_ms = millis(js_sys::Date::now());
+    let performance = Reflect::get(&js_sys::global(), &"performance".into()).ok();
+    let mono_ms = match performance.and_then(|value| value.dyn_into::<web_sys::Performance>().ok()) {
+        Some(performance) => millis(performance.now()),
+        None => wall_ms,
+    };
+    Now { mono_ms, wall_ms }
+}
+
+/// Whole milliseconds; no clock counts below zero or beyond 2⁵³.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn millis(time: f64) -> u64 {
+    time.max(0.0) as u64
+}
+
+/// Wakes the driver at one moment at a time.
+#[derive(Default)]
+pub(crate) struct Alarm {
+    set: RefCell<Option<(u64, Timeout)>>,
+}
+
+impl Alarm {
+    /// Sets the alarm to a moment of the monotonic clock, or off.
+    pub(crate) fn set(&self, deadline_mono_ms: Option<u64>, wake: impl FnOnce() + 'static) {
+        let Ok(mut set) = self.set.try_borrow_mut() else { return };
+        if set.as_ref().map(|(due, _)| *due) == deadline_mono_ms {
+            return;
+        }
+        *set = deadline_mono_ms.map(|due| {
+            // One more, because both clocks are cut to whole milliseconds.
+            let delay_ms = due.saturating_sub(now().mono_ms).saturating_add(1).min(DELAY_MS_MAX);
+            (due, Timeout::new(u32::try_from(delay_ms).unwrap_or(u32::MAX / 2), wake))
+        });
+    }
+
+    /// Forgets the moment that has come.
+    pub(crate) fn ring(&self) {
+        if let Ok(mut set) = self.set.try_borrow_mut()
+            && let Some((_, timeout)) = set.take()
+        {
+            timeout.forget();
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! Runs the engine: takes an output, lets go of the engine, performs the output, and feeds back what came of it.
+//!
+//! The engine is never borrowed while anything else runs, so whatever the host does may call back in.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use js_sys::{Array, Function, Object};
+use serde::Serialize;
+use serde_wasm_bindgen::Serializer;
+use wasm_bindgen::JsValue;
+
+use super::channel::Channel;
+use super::clock::{Alarm, now};
+use super::database::Database;
+use super::js_record::{JsRecord, set};
+use super::locks::Lock;
+use super::storage::Storage;
+use crate::engine::engine::{Engine, Stats};
+use crate::engine::error::{Error, Problem};
+use crate::engine::input::{Input, Stored};
+use crate::engine::operation::OperationId;
+use crate::engine::output::{Changes, Durability, Output};
+use crate::engine::stored::{Content, FoundEntry, StoredOperation};
+
+/// Why a call could not be taken.
+pub(crate) enum Refusal {
+    Engine(Error),
+    /// Storage refused the operation; says why.
+    StorageFull(String),
+    /// The engine has crashed, and is locked for good.
+    Crashed,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// What the browser lends an engine. In memory mode: nothing.
+#[derive(Default)]
+struct Browser {
+    storage: Option<Storage>,
+    database: Option<Database>,
+    channel: Option<Channel>,
+    lock: Option<Lock>,
+}
+
+/// One engine and its surroundings.
+pub(crate) struct Driver {
+    engine: RefCell<Engine<JsRecord>>,
+    /// Performs what is not the shell's: it takes a name and what belongs to it.
+    host: Function,
+    browser: RefCell<Browser>,
+    alarm: Alarm,
+    /// The operation that storage refused last, and why.
+    rejected: RefCell<Option<(OperationId, String)>>,
+    memory_only: bool,
+    closed: Cell<bool>,
+}
+
+impl Driver {
+    pub(crate) fn new(engine: Engine<JsRecord>, host: Function, memory_only: bool) -> Rc<Self> {
+        Rc::new(Self {
+            engine: RefCell::new(engine),
+            host,
+            browser: RefCell::default(),
+            alarm: Alarm::default(),
+            rejected: RefCell::new(None),
+            memory_only,
+            closed: Cell::new(false),
+        })
+    }
+
+    /// Opens what the browser has, and performs what the engine asked for when it was made.
+    pub(crate) fn start(self: &Rc<Self>) -> Result<(), Refusal> {
+        if !self.memory_only {
+            let name = self.engine.try_borrow().map_err(|_| Refusal::Crashed)?.session().name();
+            let channel = Lock::supported().then(|| Channel::open(&name, self.hearing())).flatten();
+            let browser = Browser { storage: Storage::open(), database: Database::new(&name), channel, lock: None };
+            self.browser.replace(browser);
+        }
+        let durability = self.durability();
+        self.dispatch(Input::StorageProbed { durability })?;
+        Ok(())
+    }
+
+    fn durability(&self) -> Durability {
+        let browser = self.browser.borrow();
+        match (browser.storage.is_some(), browser.database.is_some()) {
+            (true, true) => Durability::Full,
+            (false, true) => Durability::Async,
+            (true, false) => Durability::Tab,
+            (false, false) => Durability::Memory,
+        }
+    }
+
+    fn hearing(self: &Rc<Self>) -> impl FnMut(JsValue) + 'static {
+        let driver = Rc::downgrade(self);
+        move |message| {
+            if let Some(driver) = driver.upgrade() {
+                driver.tell(match serde_wasm_bindgen::from_value(message) {
+                    Ok(message) => Input::TabMessageReceived(message),
+                    Err(error) => unreadable("malformed-message", "another tab", &error.to_string()),
+                });
+            }
+        }
+    }
+
+    /// Tells the engine something, and performs what it asks for.
+    pub(crate) fn dispatch(self: &Rc<Self>, input: Input<JsRecord>) -> Result<Option<OperationId>, Refusal> {
+        let result = self.engine.try_borrow_mut().map_err(|_| Refusal::Crashed)?.handle(input, now());
+        self.drain();
+        self.wake_at_deadline();
+        Ok(result?)
+    }
+
+    /// The same for facts, which are never refused: a crashed engine is the only one that does not listen, and whoever calls it hears of that.
+    pub(crate) fn tell(self: &Rc<Self>, input: Input<JsRecord>) {
+        let _ = self.dispatch(input);
+    }
+
+    /// Takes the reason why storage refused an operation, if it did.
+    pub(crate) fn take_rejection(&self, id: OperationId) -> Option<Refusal> {
+        let (_, message) = self.rejected.borrow_mut().take_if(|(rejected, _)| *rejected == id)?;
+        Some(Refusal::StorageFull(message))
+    }
+
+    pub(crate) fn stats(&self) -> Option<Stats> {
+        self.engine.try_borrow().ok().map(|engine| engine.stats())
+    }
+
+    pub(crate) fn tab(&self) -> Option<String> {
+        self.engine.try_borrow().ok().map(|engine| engine.tab().to_owned())
+    }
+
+    fn drain(self: &Rc<Self>) {
+        loop {
+            // The borrow ends with this line.
+            let output = self.engine.try_borrow_mut().ok().and_then(|mut engine| engine.poll());
+            match output {
+                Some(output) => self.perform(output),
+                None => return,
+            }
+        }
+    }
+
+    fn perform(self: &Rc<Self>, output: Output<JsRecord>) {
+        match output {
+            Output::Persist { id, key, entry } => {
+                let stored = self.persist(id, key, &entry);
+                // Answered at once: nobody sees the operation, and nothing is sent, before this.
+                if let Ok(mut engine) = self.engine.try_borrow_mut() {
+                    let _ = engine.handle(Input::OperationStored { id, stored }, now());
+                }
+            }
+            Output::Unpersist { key } => self.unpersist(key),
+            Output::Quarantine { key, to } => self.quarantine(key, to),
+            Output::LoadOperations => self.load(),
+            Output::RequestLock => self.request_lock(),
+            Output::ReleaseLock => self.release(),
+            Output::Broadcast(message) => self.broadcast(&message),
+            Output::Notify(changes) => self.notify(&changes),
+            Output::Rejected { id, message } => *self.rejected.borrow_mut() = Some((id, message)),
+            Output::Connect { attempt } => self.call_host("connect", &JsValue::from(attempt)),
+            Output::Disconnect => self.call_host("disconnect", &JsValue::UNDEFINED),
+            Output::Pull(call) => self.call_host("pull", &to_js(&call)),
+            Output::Push { operation } => self.call_host("push", &to_js(&operation)),
+            Output::RefreshToken => self.call_host("refreshToken", &JsValue::UNDEFINED),
+            Output::Settled(settlement) => self.call_host("settled", &to_js(&settlement)),
+            Output::Durable { id, durability } => self.call_host("durable", &to_js(&(id, durability))),
+            Output::Report(problem) => self.call_host("report", &to_js(&problem)),
+        }
+    }
+
+    /// Calls the host, which catches what its own callees throw.
+    fn call_host(&self, name: &str, detail: &JsValue) {
+        let _ = self.host.call2(&JsValue::UNDEFINED, &name.into(), detail);
+    }
+
+    fn persist(self: &Rc<Self>, id: OperationId, key: String, entry: &StoredOperation) -> Stored {
+        let browser = self.browser.borrow();
+        let value = to_js(entry);
+        let at_once = browser.storage.as_ref().map(|storage| {
+            let text = js_sys::JSON::stringify(&value).map(String::from)?;
+            storage.set(&key, &text)
+        });
+        let driver = Rc::downgrade(self);
+        let later = browser
+            .database
+            .as_ref()
+            .map(|database| database.put(key, value, move |durable| ended(&driver, id, durable)));
+        match (at_once, later) {
+            (Some(Ok(())), Some(())) => Stored::Now,
+            (Some(Ok(())), None) => {
+                // There is no second step here, so the first is all there is.
+                let driver = Rc::downgrade(self);
+                js_sys::futures::spawn_local(async move { ended(&driver, id, false) });
+                Stored::Now
+            }
+            (None | Some(Err(_)), Some(())) => Stored::Later,
+            (Some(Err(error)), None) => Stored::Failed(describe(&error)),
+            (None, None) => Stored::Memory,
+        }
+    }
+
+    fn unpersist(&self, key: String) {
+        let browser = self.browser.borrow();
+        if let Some(storage) = &browser.storage {
+            storage.remove(&key);
+        }
+        if let Some(database) = &browser.database {
+            database.delete(key);
+        }
+    }
+
+    fn quarantine(&self, key: String, to: String) {
+        let browser = self.browser.borrow();
+        if let Some(storage) = &browser.storage {
+            storage.rename(&key, &to);
+        }
+        if let Some(database) = &browser.database {
+            database.rename(key, to);
+        }
+    }
+
+    /// Reads what is stored: at once from the one place, a moment later from the other.
+    fn load(self: &Rc<Self>) {
+        let Ok(engine) = self.engine.try_borrow() else { return };
+        let prefix = engine.session().operations_prefix();
+        drop(engine);
+        let texts = self.browser.borrow().storage.as_ref().map(|storage| storage.entries(&prefix));
+        if let Some(texts) = texts {
+            let entries = texts.into_iter().map(|(key, text)| FoundEntry { key, content: content_of_text(&text) });
+            self.tell(Input::EntriesFound { entries: entries.collect() });
+        }
+        let driver = Rc::downgrade(self);
+        if let Some(database) = &self.browser.borrow().database {
+            database.load(prefix, move |found| {
+                if let Some(driver) = driver.upgrade() {
+                    driver.tell(match found {
+                        Ok(found) => {
+                            let entries =
+                                found.into_iter().map(|(key, value)| FoundEntry { key, content: content_of(&value) });
+                            Input::EntriesFound { entries: entries.collect() }
+                        }
+                        Err(error) => unreadable("storage", "IndexedDB", &describe(&error)),
+                    });
+                }
+            });
+        }
+    }
+
+    fn request_lock(self: &Rc<Self>) {
+        if self.browser.borrow().channel.is_none() {
+            self.tell(Input::NoLocks);
+            return;
+        }
+        let Ok(name) = self.engine.try_borrow().map(|engine| engine.session().name()) else { return };
+        let driver = Rc::downgrade(self);
+        let lock = Lock::request(&name, move || {
+            if let Some(driver) = driver.upgrade() {
+                driver.tell(Input::LockGranted);
+            }
+        });
+        match lock {
+            Some(lock) => self.browser.borrow_mut().lock = Some(lock),
+            None => self.tell(Input::NoLocks),
+        }
+    }
+
+    /// Gives everything back. What was being written is still written.
+    fn release(&self) {
+        self.closed.set(true);
+        self.browser.replace(Browser::default());
+        self.alarm.set(None, || ());
+    }
+
+    fn broadcast<T: Serialize>(self: &Rc<Self>, message: &T) {
+        let failed = match &self.browser.borrow().channel {
+            Some(channel) => channel.send(&to_js(message)).err(),
+            None => None,
+        };
+        if let Some(error) = failed {
+            self.call_host("report", &to_js(&Problem::new("storage", "BroadcastChannel", describe(&error))));
+        }
+    }
+
+    /// Hands a change list to the host: records flat — number, table, key, record or undefined, released — and by reference.
+    fn notify(&self, changes: &Changes<JsRecord>) {
+        let records = Array::new();
+        for change in &changes.records {
+            records.push(&JsValue::from(change.id.0));
+            records.push(&JsValue::from(u32::try_from(change.table).unwrap_or(u32::MAX)));
+            records.push(&JsValue::from_str(&change.key));
+            records.push(change.record.as_ref().map_or(&JsValue::UNDEFINED, |record| record.object()));
+            records.push(&JsValue::from_bool(change.released));
+        }
+        let detail = Object::new();
+        set(&detail, "records", &records);
+        set(&detail, "operations", &to_js(&changes.operations));
+        if let Some(status) = &changes.status {
+            set(&detail, "status", &to_js(status));
+        }
+        self.call_host("notify", &detail);
+    }
+
+    fn wake_at_deadline(self: &Rc<Self>) {
+        if self.closed.get() {
+            return;
+        }
+        let deadline = self.engine.try_borrow().ok().and_then(|engine| engine.deadline());
+        let driver = Rc::downgrade(self);
+        self.alarm.set(deadline, move || {
+            if let Some(driver) = driver.upgrade() {
+                driver.alarm.ring();
+                driver.tell(Input::TimerFired);
+            }
+        });
+    }
+}
+
+/// Reports the end of an operation's second step.
+fn ended(driver: &Weak<Driver>, id: OperationId, durable: bool) {
+    if let Some(driver) = driver.upgrade() {
+        driver.tell(Input::OperationDurable { id, durable });
+    }
+}
+
+pub(crate) fn unreadable(code: &str, place: &str, message: &str) -> Input<JsRecord> {
+    Input::Unreadable { code: code.to_owned(), place: place.to_owned(), message: message.to_owned() }
+}
+
+/// Makes plain JavaScript of anything that is data: objects for maps, null for nothing.
+pub(crate) fn to_js<T: Serialize + ?Sized>(value: &T) -> JsValue {
+    value.serialize(&Serializer::json_compatible()).unwrap_or(JsValue::NULL)
+}
+
+fn content_of_text(text: &str) -> Content {
+    match js_sys::JSON::parse(text) {
+        Ok(value) => content_of(&value),
+        Err(error) => Content::Corrupt(describe(&error)),
+    }
+}
+
+fn content_of(value: &JsValue) -> Content {
+    match serde_wasm_bindgen::from_value(value.clone()) {
+        Ok(entry) => Content::Operation(entry),
+        Err(error) => {
+            let v = js_sys::Reflect::get(value, &"v".into()).ok().and_then(|v| v.as_f64());
+            match v.filter(|v| (*v - f64::from(crate::engine::session::FORMAT)).abs() > 0.0) {
+                Some(v) => Content::Other(v),
+                None => Content::Corrupt(error.to_string()),
+            }
+        }
+    }
+}
+
+/// Returns an error's own words.
+pub(crate) fn describe(error: &JsValue) -> String {
+    match js_sys::Reflect::get(error, &"message".into()).ok().and_then(|message| message.as_string()) {
+        Some(message) => message,
+        None => error.as_string().unwrap_or_else(|| "unknown error".to_owned()),
+    }
+}

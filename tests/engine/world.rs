@@ -1,0 +1,918 @@
+//! A world in virtual time: browsers with tabs, storage, locks and a channel, a network, and a server. Whatever an engine asks for
+//! is performed as the shell would; what comes back comes later, as JSON where it would travel as such. After every step
+//! the world checks what must always hold.
+
+use std::cell::Cell as Knob;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use rand_core::{Rng, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+use rota_engine::{
+    Changes, Command, Config, Content, Domains, Durability, Engine, Error, Failure, Fields, FoundEntry, Gone, Input,
+    JsonRecord, Now, Operation, OperationId, OperationState, OperationView, Output, Problem, PullCall, Pulled, Role,
+    Row, ServerEvent, Settlement, Status, Stored, StoredOperation, Value,
+};
+use serde_json::{Value as Json, json};
+
+use crate::server::{Key, Server, plain, tables, version};
+
+pub type Outcome = OperationState;
+
+/// When the stream tells of what an operation did.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Echo {
+    BeforeAnswer,
+    AfterAnswer,
+    Never,
+}
+
+/// What goes wrong, and how often.
+pub struct Faults {
+    pub echo: Echo,
+    pub lost_push_requests: u32,
+    pub lost_push_replies: u32,
+    pub push_failures: VecDeque<(Failure, Option<u64>)>,
+    /// Records for which the server fails, however often it is asked.
+    pub poison: BTreeSet<String>,
+    /// Further delay of everything, at random, which also reorders.
+    pub jitter_ms: u64,
+    pub lost_messages_percent: u64,
+    pub lost_replies_percent: u64,
+    pub doubled_percent: u64,
+    pub storage_full: bool,
+    /// Calls are neither answered nor fail.
+    pub silent: bool,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            echo: Echo::AfterAnswer,
+            lost_push_requests: 0,
+            lost_push_replies: 0,
+            push_failures: VecDeque::new(),
+            poison: BTreeSet::new(),
+            jitter_ms: 0,
+            lost_messages_percent: 0,
+            lost_replies_percent: 0,
+            doubled_percent: 0,
+            storage_full: false,
+            silent: false,
+        }
+    }
+}
+
+enum Happening {
+    Tell { tab: usize, input: Input<JsonRecord> },
+    Message { tab: usize, json: String },
+    Push { tab: usize, op: Json },
+    Pull { tab: usize, call: PullCall },
+    Join { tab: usize, attempt: u32 },
+    Subscribed { tab: usize, attempt: u32 },
+    Live { tab: usize, attempt: u32 },
+    Load { tab: usize },
+    Grant { lock: (usize, String) },
+    Stream { tab: usize, attempt: u32, key: Key, stand: crate::server::Stand, partial: bool, bare: bool },
+}
+
+pub struct Tab {
+    pub engine: Engine<JsonRecord>,
+    pub browser: usize,
+    pub user: String,
+    pub alive: bool,
+    /// Everything that the tab's subscribers know: built from change lists only.
+    pub mirror: BTreeMap<Key, Fields>,
+    pub operations: BTreeMap<OperationId, OperationView>,
+    pub status: Option<Status>,
+    /// What subscribers saw of each record, one after the other.
+    pub seen: BTreeMap<Key, Vec<Option<Fields>>>,
+    pub settled: Vec<Settlement>,
+    pub rejected: Vec<OperationId>,
+    pub durable: Vec<(OperationId, Durability)>,
+    pub problems: Vec<Problem>,
+    pub notified: u32,
+    pub pushed: Vec<OperationId>,
+    pub connects: u32,
+    pub refreshes: u32,
+    pub trace: Vec<String>,
+    pub inputs: Vec<(String, Now)>,
+    link: Option<u32>,
+    subscribed: bool,
+    versions: BTreeMap<Key, u64>,
+    seed: [u8; 16],
+    born: Now,
+}
+
+#[derive(Default)]
+struct Lock {
+    holder: Option<usize>,
+    queue: VecDeque<usize>,
+}
+
+pub struct World {
+    pub tabs: Vec<Tab>,
+    pub server: Server,
+    pub faults: Faults,
+    /// One storage a browser.
+    pub storage: Vec<BTreeMap<String, String>>,
+    pub network: bool,
+    pub token_good: bool,
+    pub refresh_works: bool,
+    pub locks_exist: bool,
+    /// How long the server takes from taking a subscription to feeding it.
+    pub live_delay_ms: u64,
+    pub streams_partial: bool,
+    pub retry: Json,
+    pub now: Now,
+    pub ops: BTreeMap<OperationId, Operation>,
+    pub tracing: bool,
+    /// Tests of what can't be (a stolen lock, an event twice out of nowhere) switch this off.
+    pub checks: bool,
+    random: Pcg64Mcg,
+    agenda: BTreeMap<(u64, u64), Happening>,
+    count: u64,
+    locks: BTreeMap<(usize, String), Lock>,
+    browser: Knob<usize>,
+}
+
+const HOP_MS: u64 = 5;
+
+impl World {
+    pub fn new() -> Self {
+        Self::seeded(1)
+    }
+
+    pub fn seeded(seed: u64) -> Self {
+        let mut bytes = [3; 16];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let mut server = Server::default();
+        server.seed(6);
+        Self {
+            tabs: Vec::new(),
+            server,
+            faults: Faults::default(),
+            storage: vec![BTreeMap::new(); 4],
+            network: true,
+            token_good: true,
+            refresh_works: true,
+            locks_exist: true,
+            live_delay_ms: 20,
+            streams_partial: false,
+            retry: json!({}),
+            now: Now { mono_ms: 1_000, wall_ms: 1_763_721_600_000 },
+            ops: BTreeMap::new(),
+            tracing: false,
+            checks: true,
+            random: Pcg64Mcg::from_seed(bytes),
+            agenda: BTreeMap::new(),
+            count: 0,
+            locks: BTreeMap::new(),
+            browser: Knob::new(0),
+        }
+    }
+
+    /// A world with so many tabs of one user in one browser, all of them quiet.
+    pub fn with_tabs(count: usize) -> Self {
+        let mut world = Self::new();
+        for _ in 0..count {
+            world.open_tab("maya");
+        }
+        world.run_for(1_000);
+        world
+    }
+
+    pub fn draw(&mut self, below: u64) -> u64 {
+        self.random.next_u64() % below.max(1)
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        percent > 0 && self.draw(100) < percent
+    }
+
+    // ---- people
+
+    /// Tabs opened from now on belong to this browser.
+    pub fn use_browser(&self, browser: usize) {
+        self.browser.set(browser);
+    }
+
+    pub fn open_tab(&mut self, user: &str) -> usize {
+        let config: Config = serde_json::from_value(
+            json!({"app": "crm", "user": user, "tables": tables(), "retry": self.retry}),
+        )
+        .unwrap();
+        let mut seed = [0; 16];
+        self.random.fill_bytes(&mut seed);
+        let engine = Engine::new(config, Box::new(Domains), seed, self.now).unwrap();
+        let tab = Tab {
+            engine,
+            browser: self.browser.get(),
+            user: user.to_owned(),
+            alive: true,
+            mirror: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            status: None,
+            seen: BTreeMap::new(),
+            settled: Vec::new(),
+            rejected: Vec::new(),
+            durable: Vec::new(),
+            problems: Vec::new(),
+            notified: 0,
+            pushed: Vec::new(),
+            connects: 0,
+            refreshes: 0,
+            trace: Vec::new(),
+            inputs: Vec::new(),
+            link: None,
+            subscribed: false,
+            versions: BTreeMap::new(),
+            seed,
+            born: self.now,
+        };
+        self.tabs.push(tab);
+        let index = self.tabs.len() - 1;
+        self.drain(index);
+        index
+    }
+
+    /// The tab is gone at once: no farewell, and nothing under way comes back to it.
+    pub fn kill_tab(&mut self, tab: usize) {
+        self.tabs[tab].alive = false;
+        self.tabs[tab].link = None;
+        self.release(tab);
+    }
+
+    pub fn reload_tab(&mut self, tab: usize) -> usize {
+        self.kill_tab(tab);
+        self.use_browser(self.tabs[tab].browser);
+        let user = self.tabs[tab].user.clone();
+        self.open_tab(&user)
+    }
+
+    pub fn close_tab(&mut self, tab: usize) {
+        self.tell(tab, Input::Close);
+        self.tabs[tab].alive = false;
+        self.tabs[tab].link = None;
+    }
+
+    /// The lock is taken from whoever has it, as of a tab that hangs.
+    pub fn steal_lock(&mut self, thief: usize) {
+        let name = self.lock_name(thief);
+        let lock = self.locks.entry(name).or_default();
+        let victim = lock.holder.replace(thief);
+        lock.queue.retain(|tab| *tab != thief);
+        if let Some(victim) = victim {
+            self.tell(victim, Input::LockLost);
+        }
+        self.tell(thief, Input::LockGranted);
+    }
+
+    pub fn tab(&mut self, index: usize) -> Person<'_> {
+        Person { world: self, index }
+    }
+
+    pub fn leader(&self) -> Option<usize> {
+        let leads = |tab: &Tab| tab.alive && tab.status.as_ref().is_some_and(|status| status.role == Role::Leader);
+        self.tabs.iter().position(leads)
+    }
+
+    pub fn living(&self) -> Vec<usize> {
+        (0..self.tabs.len()).filter(|tab| self.tabs[*tab].alive).collect()
+    }
+
+    // ---- the world outside
+
+    pub fn cut_network(&mut self) {
+        self.network = false;
+        for tab in self.living() {
+            self.break_link(tab, Failure::Network);
+        }
+    }
+
+    pub fn heal_network(&mut self) {
+        self.network = true;
+    }
+
+    pub fn break_link(&mut self, tab: usize, failure: Failure) {
+        if let Some(attempt) = self.tabs[tab].link.take() {
+            let message = "the connection broke".to_owned();
+            self.later(HOP_MS, Happening::Tell { tab, input: Input::LinkClosed { attempt, failure, message } });
+        }
+    }
+
+    pub fn expire_token(&mut self) {
+        self.token_good = false;
+    }
+
+    pub fn sql_update(&mut self, key: &str, field: &str, value: &str) {
+        self.server.sql_set(key, &[(field, value.into())]);
+        self.spread();
+    }
+
+    pub fn sql_delete(&mut self, key: &str) {
+        self.server.sql_delete(key);
+        self.spread();
+    }
+
+    /// The server's publication: every change goes to every subscribed link.
+    fn spread(&mut self) {
+        for key in std::mem::take(&mut self.server.news) {
+            let stand = self.server.rows[&key].clone();
+            let bare = stand.record.is_none();
+            let by_operation = stand.op.is_some();
+            if by_operation && self.faults.echo == Echo::Never {
+                continue;
+            }
+            let wait = if by_operation && self.faults.echo == Echo::AfterAnswer { 4 * HOP_MS } else { 1 };
+            for tab in self.living() {
+                let (Some(attempt), true) = (self.tabs[tab].link, self.tabs[tab].subscribed) else { continue };
+                let copies = if self.chance(self.faults.doubled_percent) { 2 } else { 1 };
+                for _ in 0..copies {
+                    let (key, stand, partial) = (key.clone(), stand.clone(), self.streams_partial);
+                    self.later(wait, Happening::Stream { tab, attempt, key, stand, partial, bare });
+                }
+            }
+        }
+    }
+
+    // ---- time
+
+    fn later(&mut self, delay_ms: u64, happening: Happening) {
+        let jitter = self.draw(self.faults.jitter_ms + 1);
+        self.count += 1;
+        self.agenda.insert((self.now.mono_ms + delay_ms + jitter, self.count), happening);
+    }
+
+    fn pass_to(&mut self, mono_ms: u64) {
+        let passed = mono_ms.saturating_sub(self.now.mono_ms);
+        self.now = Now { mono_ms: self.now.mono_ms + passed, wall_ms: self.now.wall_ms + passed };
+    }
+
+    /// The machine sleeps: the wall clock goes on, the monotonic one stands, and the streams die without a word.
+    pub fn sleep_for(&mut self, ms: u64) {
+        for tab in &mut self.tabs {
+            tab.link = None;
+        }
+        self.now.wall_ms += ms;
+    }
+
+    pub fn run_for(&mut self, ms: u64) {
+        let end = self.now.mono_ms + ms;
+        while self.step(end) {}
+        self.pass_to(end);
+    }
+
+    fn step(&mut self, end: u64) -> bool {
+        let next = self.agenda.first_key_value().map(|((at, _), _)| *at);
+        let wake = self
+            .living()
+            .into_iter()
+            .filter_map(|tab| self.tabs[tab].engine.deadline().map(|at| (at.max(self.now.mono_ms), tab)))
+            .min();
+        match (next, wake) {
+            (Some(at), _) if at <= end && wake.is_none_or(|(wake, _)| at <= wake) => {
+                self.pass_to(at);
+                let (_, happening) = self.agenda.pop_first().unwrap();
+                self.happen(happening);
+                true
+            }
+            (_, Some((at, tab))) if at <= end => {
+                self.pass_to(at);
+                self.tell(tab, Input::TimerFired);
+                let again = self.tabs[tab].engine.deadline();
+                assert!(again.is_none_or(|again| again > self.now.mono_ms), "tab {tab} has a timer that never rests");
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Runs until every operation of every living tab is settled or dead; fails when that takes longer than ten minutes.
+    pub fn run_until_quiet(&mut self) {
+        for _ in 0..600 {
+            self.run_for(1_000);
+            let busy = |tab: &Tab| tab.status.as_ref().is_some_and(|status| status.unsent > 0 || !status.ready);
+            if !self.living().into_iter().any(|tab| busy(&self.tabs[tab])) {
+                self.run_for(3_000);
+                return;
+            }
+        }
+        let stuck: Vec<_> = self.living().into_iter().map(|tab| (tab, &self.tabs[tab].status, &self.tabs[tab].operations)).collect();
+        panic!("something never came to rest: {stuck:#?}");
+    }
+
+    // ---- what happens
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Tell { tab, input } => self.tell(tab, input),
+            Happening::Message { tab, json } => {
+                let input = match serde_json::from_str(&json) {
+                    Ok(message) => Input::TabMessageReceived(message),
+                    Err(error) => Input::Unreadable {
+                        code: "malformed-message".into(),
+                        place: "channel".into(),
+                        message: error.to_string(),
+                    },
+                };
+                self.tell(tab, input);
+            }
+            Happening::Push { tab, op } => self.on_push(tab, &op),
+            Happening::Pull { tab, call } => self.on_pull(tab, &call),
+            Happening::Join { tab, attempt } => self.on_join(tab, attempt),
+            Happening::Subscribed { tab, attempt } => {
+                if self.tabs[tab].link == Some(attempt) {
+                    self.tabs[tab].subscribed = true;
+                    self.later(HOP_MS, Happening::Live { tab, attempt });
+                }
+            }
+            Happening::Live { tab, attempt } => {
+                if self.tabs[tab].link == Some(attempt) {
+                    self.tell(tab, Input::LinkLive { attempt });
+                }
+            }
+            Happening::Load { tab } => self.on_load(tab),
+            Happening::Grant { lock } => self.grant(&lock),
+            Happening::Stream { tab, attempt, key, stand, partial, bare } => {
+                if self.tabs[tab].link == Some(attempt) && self.network {
+                    self.on_stream(tab, key, &stand, partial, bare);
+                }
+            }
+        }
+    }
+
+    fn on_stream(&mut self, tab: usize, key: Key, stand: &crate::server::Stand, partial: bool, bare: bool) {
+        let event = if bare {
+            ServerEvent::Deleted { table: key.0, key: key.1 }
+        } else {
+            let mut record = Server::row_json(stand);
+            if partial {
+                record.as_object_mut().unwrap().remove("name");
+            }
+            let row = json!({"table": key.0, "key": key.1, "version": stand.version.to_string(), "op": stand.op, "record": record});
+            ServerEvent::Changed { row: serde_json::from_value(row).unwrap(), partial }
+        };
+        self.tell(tab, Input::ServerChanged { events: vec![event] });
+    }
+
+    fn push_failed(&mut self, tab: usize, id: OperationId, failure: Failure, after_ms: Option<u64>) {
+        let message = "the call failed".to_owned();
+        self.later(HOP_MS, Happening::Tell { tab, input: Input::PushFailed { id, failure, message, after_ms } });
+    }
+
+    fn on_push(&mut self, tab: usize, op: &Json) {
+        let id: OperationId = serde_json::from_value(op["id"].clone()).unwrap();
+        if self.faults.silent {
+            return;
+        }
+        if !self.network {
+            return self.push_failed(tab, id, Failure::Network, None);
+        }
+        if !self.token_good {
+            return self.push_failed(tab, id, Failure::Auth, None);
+        }
+        if let Some((failure, after_ms)) = self.faults.push_failures.pop_front() {
+            return self.push_failed(tab, id, failure, after_ms);
+        }
+        if self.faults.poison.contains(op["key"].as_str().unwrap()) {
+            return self.push_failed(tab, id, Failure::Server, None);
+        }
+        if self.faults.lost_push_requests > 0 {
+            self.faults.lost_push_requests -= 1;
+            return self.push_failed(tab, id, Failure::Network, None);
+        }
+        let user = self.tabs[tab].user.clone();
+        let answer = self.server.apply_operation(op, &user);
+        self.spread();
+        let is_lost = self.chance(self.faults.lost_replies_percent);
+        if self.faults.lost_push_replies > 0 || is_lost {
+            self.faults.lost_push_replies = self.faults.lost_push_replies.saturating_sub(1);
+            return self.push_failed(tab, id, Failure::Network, None);
+        }
+        let copies = if self.chance(self.faults.doubled_percent) { 2 } else { 1 };
+        for _ in 0..copies {
+            let answer = serde_json::from_value(answer.clone()).unwrap();
+            self.later(2 * HOP_MS, Happening::Tell { tab, input: Input::Answered { answer } });
+        }
+    }
+
+    fn on_pull(&mut self, tab: usize, call: &PullCall) {
+        let id = call.id;
+        let failure = match (self.faults.silent, self.network, self.token_good) {
+            (true, _, _) => return,
+            (_, false, _) => Some(Failure::Network),
+            (_, _, false) => Some(Failure::Auth),
+            (false, true, true) => None,
+        };
+        let failure = if self.chance(self.faults.lost_replies_percent) { Some(Failure::Network) } else { failure };
+        if let Some(failure) = failure {
+            let message = "the call failed".to_owned();
+            return self.later(HOP_MS, Happening::Tell { tab, input: Input::PullFailed { id, failure, message } });
+        }
+        let user = self.tabs[tab].user.clone();
+        let response = self.server.pull(&serde_json::to_value(&call.request).unwrap(), &user);
+        self.later(HOP_MS, Happening::Tell { tab, input: Input::Pulled(pulled(id, &response)) });
+    }
+
+    fn on_join(&mut self, tab: usize, attempt: u32) {
+        if self.tabs[tab].link != Some(attempt) {
+            return;
+        }
+        if !self.network || !self.token_good {
+            let failure = if self.network { Failure::Auth } else { Failure::Network };
+            return self.break_link(tab, failure);
+        }
+        self.tell(tab, Input::LinkJoined { attempt });
+        self.later(self.live_delay_ms, Happening::Subscribed { tab, attempt });
+    }
+
+    fn on_load(&mut self, tab: usize) {
+        let prefix = self.tabs[tab].engine.session().operations_prefix();
+        let storage = &self.storage[self.tabs[tab].browser];
+        let found = storage.iter().filter(|(key, _)| key.starts_with(&prefix));
+        let entries = found.map(|(key, text)| FoundEntry { key: key.clone(), content: content(text) }).collect();
+        self.tell(tab, Input::EntriesFound { entries });
+    }
+
+    fn lock_name(&self, tab: usize) -> (usize, String) {
+        (self.tabs[tab].browser, self.tabs[tab].engine.session().name())
+    }
+
+    fn release(&mut self, tab: usize) {
+        let name = self.lock_name(tab);
+        let lock = self.locks.entry(name.clone()).or_default();
+        lock.queue.retain(|waiting| *waiting != tab);
+        if lock.holder == Some(tab) {
+            lock.holder = None;
+        }
+        self.later(HOP_MS, Happening::Grant { lock: name });
+    }
+
+    fn grant(&mut self, name: &(usize, String)) {
+        let lock = self.locks.entry(name.clone()).or_default();
+        if lock.holder.is_some() {
+            return;
+        }
+        if let Some(next) = lock.queue.pop_front() {
+            lock.holder = Some(next);
+            self.tell(next, Input::LockGranted);
+        }
+    }
+
+    /// Tells a tab something, and performs what it asks for.
+    pub fn tell(&mut self, tab: usize, input: Input<JsonRecord>) {
+        let _ = self.try_tell(tab, input);
+    }
+
+    pub fn try_tell(&mut self, tab: usize, input: Input<JsonRecord>) -> Result<Option<OperationId>, Error> {
+        if !self.tabs[tab].alive {
+            return Ok(None);
+        }
+        let result = self.handle(tab, input);
+        self.drain(tab);
+        result
+    }
+
+    fn handle(&mut self, tab: usize, input: Input<JsonRecord>) -> Result<Option<OperationId>, Error> {
+        if self.tracing {
+            self.tabs[tab].inputs.push((serde_json::to_string(&input).unwrap(), self.now));
+        }
+        self.tabs[tab].notified = 0;
+        self.tabs[tab].engine.handle(input, self.now)
+    }
+
+    fn drain(&mut self, tab: usize) {
+        while let Some(output) = self.tabs[tab].engine.poll() {
+            if self.tracing {
+                self.tabs[tab].trace.push(serde_json::to_string(&output).unwrap());
+            }
+            self.perform(tab, output);
+        }
+        if self.checks {
+            self.check(tab);
+        }
+    }
+
+    fn perform(&mut self, tab: usize, output: Output<JsonRecord>) {
+        let hop = HOP_MS;
+        match output {
+            Output::Persist { id, key, entry } => self.persist(tab, id, key, &entry),
+            Output::Unpersist { key } => {
+                self.storage[self.tabs[tab].browser].remove(&key);
+            }
+            Output::Quarantine { key, to } => {
+                let storage = &mut self.storage[self.tabs[tab].browser];
+                if let Some(text) = storage.remove(&key) {
+                    storage.insert(to, text);
+                }
+            }
+            Output::LoadOperations => self.later(1, Happening::Load { tab }),
+            Output::RequestLock if !self.locks_exist => {
+                self.later(1, Happening::Tell { tab, input: Input::NoLocks });
+            }
+            Output::RequestLock => {
+                let lock = self.lock_name(tab);
+                self.locks.entry(lock.clone()).or_default().queue.push_back(tab);
+                self.later(hop, Happening::Grant { lock });
+            }
+            Output::ReleaseLock => self.release(tab),
+            Output::Broadcast(message) => self.broadcast(tab, &serde_json::to_string(&message).unwrap()),
+            Output::Connect { attempt } => {
+                let tab_ = &mut self.tabs[tab];
+                (tab_.link, tab_.subscribed, tab_.connects) = (Some(attempt), false, tab_.connects + 1);
+                self.later(hop, Happening::Join { tab, attempt });
+            }
+            Output::Disconnect => self.tabs[tab].link = None,
+            Output::Pull(call) => self.later(hop, Happening::Pull { tab, call }),
+            Output::Push { operation } => {
+                self.tabs[tab].pushed.push(operation.id);
+                let op = serde_json::to_value(&operation).unwrap();
+                self.later(hop, Happening::Push { tab, op });
+            }
+            Output::RefreshToken => {
+                self.tabs[tab].refreshes += 1;
+                if self.refresh_works {
+                    self.token_good = true;
+                    self.later(hop, Happening::Tell { tab, input: Input::TokenRefreshed });
+                }
+            }
+            Output::Notify(changes) => self.tabs[tab].hear(changes),
+            Output::Settled(settlement) => self.tabs[tab].settled.push(settlement),
+            Output::Durable { id, durability } => self.tabs[tab].durable.push((id, durability)),
+            Output::Rejected { id, .. } => self.tabs[tab].rejected.push(id),
+            Output::Report(problem) => self.tabs[tab].problems.push(problem),
+        }
+    }
+
+    fn persist(&mut self, tab: usize, id: OperationId, key: String, entry: &StoredOperation) {
+        self.ops.insert(id, entry.op.clone());
+        let stored = if self.faults.storage_full {
+            Stored::Failed("the quota is used up".into())
+        } else {
+            let text = serde_json::to_string(entry).unwrap();
+            assert!(self.storage[self.tabs[tab].browser].insert(key, text).is_none(), "an entry was written twice");
+            self.later(3, Happening::Tell { tab, input: Input::OperationDurable { id, durable: true } });
+            Stored::Now
+        };
+        let _ = self.handle(tab, Input::OperationStored { id, stored });
+    }
+
+    fn broadcast(&mut self, from: usize, json: &str) {
+        let name = self.lock_name(from);
+        for tab in self.living() {
+            if tab == from || self.lock_name(tab) != name || self.chance(self.faults.lost_messages_percent) {
+                continue;
+            }
+            let copies = if self.chance(self.faults.doubled_percent) { 2 } else { 1 };
+            for _ in 0..copies {
+                self.later(1, Happening::Message { tab, json: json.to_owned() });
+            }
+        }
+    }
+
+    // ---- what must always hold
+
+    fn check(&mut self, tab: usize) {
+        let (Self { server, ops, .. }, tab) = (&*self, &self.tabs[tab]);
+        assert!(server.effects.values().all(|times| *times == 1), "an operation had its effect twice");
+        let keys: BTreeSet<Key> = server.rows.keys().cloned().chain(tab.mirror.keys().cloned()).collect();
+        for key in &keys {
+            let visible = tab.engine.visible(&key.0, &key.1).map(|record| plain(&record));
+            assert_eq!(tab.mirror.get(key), visible.as_ref(), "the change lists told another story of {key:?}");
+            let known = tab.engine.version(&key.0, &key.1).map(|version| version.to_string().parse::<u64>().unwrap());
+            assert!(known >= tab.versions.get(key).copied(), "the version of {key:?} went back");
+            let confirmed = known.and_then(|known| server.history.get(&(key.clone(), known)).cloned().flatten());
+            let shown: Vec<&Operation> = tab.shown(key, ops);
+            let expected = fold(confirmed, &shown);
+            let may_be_gone = server.rows.get(key).is_none_or(|stand| stand.record.is_none() || stand.version > known.unwrap_or(0));
+            assert!(
+                visible == expected || (may_be_gone && visible == fold(None, &shown)),
+                "{key:?} shows {visible:?}, which is not confirmed {known:?} with {shown:?} over it: {expected:?}"
+            );
+        }
+        let versions: Vec<(Key, u64)> = keys
+            .into_iter()
+            .filter_map(|key| {
+                let version = tab.engine.version(&key.0, &key.1)?.to_string().parse().unwrap();
+                Some((key, version))
+            })
+            .collect();
+        let index = self.tabs.iter().position(|other| std::ptr::eq(other, tab)).unwrap();
+        self.tabs[index].versions.extend(versions);
+    }
+
+    /// Every living tab shows what the server has, and holds nothing unsettled but the dead.
+    pub fn assert_all_agree(&self) {
+        for index in self.living() {
+            let tab = &self.tabs[index];
+            let truth: BTreeMap<Key, Fields> = self
+                .server
+                .rows
+                .iter()
+                .filter_map(|(key, stand)| Some((key.clone(), stand.record.clone()?)))
+                .collect();
+            assert_eq!(tab.mirror, truth, "tab {index} of {} differs from the server", tab.user);
+            assert_eq!(tab.status.as_ref().unwrap().unsent, 0, "tab {index} still waits for {:?}", tab.operations);
+        }
+    }
+
+    pub fn outcome(&self, tab: usize, id: OperationId) -> Vec<Outcome> {
+        self.tabs[tab].settled.iter().filter(|end| end.id == id).map(|end| end.outcome).collect()
+    }
+
+    pub fn owner(&self, tab: usize, key: &str) -> Value {
+        self.tabs[tab].field(key, "owner_id")
+    }
+
+    pub fn sent(&self, id: OperationId) -> u32 {
+        self.server.pushes.get(&id).copied().unwrap_or(0)
+    }
+
+    pub fn stored(&self, browser: usize) -> Vec<&String> {
+        self.storage[browser].keys().collect()
+    }
+
+    /// Runs a tab's recorded inputs on a new engine, and returns what that one asks for.
+    pub fn replay(&self, tab: usize) -> Vec<String> {
+        let tab = &self.tabs[tab];
+        let config: Config =
+            serde_json::from_value(json!({"app": "crm", "user": tab.user, "tables": tables(), "retry": self.retry})).unwrap();
+        let mut engine: Engine<JsonRecord> = Engine::new(config, Box::new(Domains), tab.seed, tab.born).unwrap();
+        let mut outputs = Vec::new();
+        let mut inputs = tab.inputs.iter().peekable();
+        loop {
+            while let Some(output) = engine.poll() {
+                let is_persist = matches!(output, Output::Persist { .. });
+                outputs.push(serde_json::to_string(&output).unwrap());
+                if is_persist {
+                    break;
+                }
+            }
+            let Some((input, now)) = inputs.next() else { return outputs };
+            let _ = engine.handle(serde_json::from_str(input).unwrap(), *now);
+        }
+    }
+}
+
+impl Tab {
+    fn hear(&mut self, changes: Changes<JsonRecord>) {
+        self.notified += 1;
+        assert_eq!(self.notified, 1, "subscribers were told twice of one input");
+        for change in changes.records {
+            let table = tables()[change.table].name.clone();
+            let key = (table, change.key.to_string());
+            let record = change.record.as_ref().map(plain);
+            assert!(!(change.released && record.is_some()), "a record that is seen was released");
+            let seen = self.seen.entry(key.clone()).or_default();
+            if seen.last() != Some(&record) {
+                seen.push(record.clone());
+            }
+            match record {
+                Some(record) => self.mirror.insert(key, record),
+                None => self.mirror.remove(&key),
+            };
+        }
+        for view in changes.operations {
+            match view.state {
+                Outcome::Queued | Outcome::Sent | Outcome::Dead => self.operations.insert(view.id, view),
+                _ => self.operations.remove(&view.id),
+            };
+        }
+        self.status = changes.status.or(self.status.take());
+    }
+
+    fn shown<'a>(&self, key: &Key, ops: &'a BTreeMap<OperationId, Operation>) -> Vec<&'a Operation> {
+        let pending = self.operations.values().filter(|view| view.state != Outcome::Dead);
+        let mut shown: Vec<&Operation> = pending
+            .filter_map(|view| ops.get(&view.id))
+            .filter(|op| op.table == key.0 && op.key == key.1)
+            .collect();
+        shown.sort_by_key(|op| (op.hlc, op.tab.clone(), op.id));
+        shown
+    }
+
+    pub fn field(&self, key: &str, field: &str) -> Value {
+        let record = self.mirror.get(&("companies".to_owned(), key.to_owned()));
+        record.and_then(|record| record.get(field)).cloned().unwrap_or_default()
+    }
+
+    /// What subscribers saw of a field, one after the other.
+    pub fn seen(&self, key: &str, field: &str) -> Vec<Value> {
+        let all = self.seen.get(&("companies".to_owned(), key.to_owned())).cloned().unwrap_or_default();
+        let mut values: Vec<Value> =
+            all.into_iter().map(|record| record.and_then(|record| record.get(field).cloned()).unwrap_or_default()).collect();
+        values.dedup();
+        values
+    }
+
+    pub fn has_problem(&self, code: &str) -> bool {
+        self.problems.iter().any(|problem| problem.code == code)
+    }
+}
+
+/// Folds operations over a record, from their description in `PROTOCOL.md` alone.
+fn fold(confirmed: Option<Fields>, ops: &[&Operation]) -> Option<Fields> {
+    ops.iter().fold(confirmed, |current, op| match (op.name.as_str(), current) {
+        ("insert", None) => Some(op.set.clone()),
+        ("insert", Some(there)) => Some(there),
+        ("delete", _) | (_, None) => None,
+        ("assign", Some(record)) => {
+            let owner = record.get("owner_id").cloned().unwrap_or_default();
+            let applies = owner == op.base["owner_id"] || owner == op.args["to"];
+            Some(if applies { set(record, op) } else { record })
+        }
+        (_, Some(record)) => Some(set(record, op)),
+    })
+}
+
+fn set(mut record: Fields, op: &Operation) -> Fields {
+    record.extend(op.set.clone());
+    record
+}
+
+/// Reads a stored entry as the shell does.
+fn content(text: &str) -> Content {
+    let Ok(json) = serde_json::from_str::<Json>(text) else { return Content::Corrupt("it is not JSON".into()) };
+    match json["v"].as_f64() {
+        Some(1.0) => match serde_json::from_value(json) {
+            Ok(entry) => Content::Operation(entry),
+            Err(error) => Content::Corrupt(error.to_string()),
+        },
+        Some(other) => Content::Other(other),
+        None => Content::Corrupt("it has no form".into()),
+    }
+}
+
+/// Reads a pull's response as an adapter does.
+pub fn pulled(id: u32, response: &Json) -> Pulled<JsonRecord> {
+    let row = |table: &String, row: &Json| Row {
+        table: table.clone(),
+        key: row["id"].as_str().unwrap().to_owned(),
+        version: serde_json::from_value(row["rota_version"].clone()).unwrap(),
+        op: serde_json::from_value(row["rota_op"].clone()).unwrap(),
+        record: Some(serde_json::from_value(row.clone()).unwrap()),
+    };
+    let tables = response["records"].as_object().unwrap();
+    let gone: Vec<Gone> = serde_json::from_value(response["gone"].clone()).unwrap();
+    Pulled {
+        id,
+        cursor: serde_json::from_value(response["cursor"].clone()).unwrap(),
+        whole: response["whole"].as_bool().unwrap(),
+        records: tables
+            .iter()
+            .flat_map(|(table, rows)| rows.as_array().unwrap().iter().map(move |json| row(table, json)))
+            .collect(),
+        gone,
+        settled: serde_json::from_value(response["settled"].clone()).unwrap(),
+    }
+}
+
+/// Somebody at a tab.
+pub struct Person<'a> {
+    world: &'a mut World,
+    index: usize,
+}
+
+impl Person<'_> {
+    pub fn try_do(&mut self, command: Json) -> Result<OperationId, Error> {
+        let command: Command = serde_json::from_value(command).unwrap();
+        self.world.try_tell(self.index, Input::Mutate(command)).map(|id| id.expect("a mutation has an id"))
+    }
+
+    pub fn assign(&mut self, key: &str, to: &str) -> OperationId {
+        self.try_do(json!({"name": "assign", "table": "companies", "key": key, "args": {"to": to}})).unwrap()
+    }
+
+    pub fn patch(&mut self, key: &str, field: &str, value: &str) -> OperationId {
+        self.try_do(json!({"name": "patch", "table": "companies", "key": key, "set": {field: value}})).unwrap()
+    }
+
+    pub fn insert(&mut self, key: &str) -> OperationId {
+        let record = json!({"id": key, "name": "New", "city": "Kiel", "owner_id": null});
+        self.try_do(json!({"name": "insert", "table": "companies", "set": record})).unwrap()
+    }
+
+    pub fn delete(&mut self, key: &str) -> OperationId {
+        self.try_do(json!({"name": "delete", "table": "companies", "key": key})).unwrap()
+    }
+
+    pub fn cancel(&mut self, id: OperationId) -> Result<(), Error> {
+        self.world.try_tell(self.index, Input::Cancel { id }).map(|_| ())
+    }
+
+    pub fn retry(&mut self, id: OperationId) -> Result<(), Error> {
+        self.world.try_tell(self.index, Input::Retry { id }).map(|_| ())
+    }
+}
+
+/// A row as a stream tells it.
+pub fn row(key: &str, n: u64, owner: &str) -> Row<JsonRecord> {
+    let record = json!({"id": key, "name": "Harbour", "city": "Bremen", "owner_id": owner});
+    Row {
+        table: "companies".into(),
+        key: key.into(),
+        version: version(n),
+        op: None,
+        record: Some(serde_json::from_value(record).unwrap()),
+    }
+}
