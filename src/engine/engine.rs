@@ -7,7 +7,7 @@ mod report;
 mod sending;
 mod sync;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -51,13 +51,26 @@ pub struct Engine<R> {
     ready: bool,
     last_sync_ms: Option<u64>,
     closed: bool,
+    /// True once this tab has itself pulled since it began to send.
+    pulled_here: bool,
+    /// How often in a row the network kept an operation from the server.
+    gate_failures: u32,
     settled: VecDeque<OperationId>,
-    settled_ids: BTreeSet<OperationId>,
+    settled_ids: BTreeMap<OperationId, Ended>,
+    /// Operations that other tabs hold and this leader has never heard of: the ledger may know them.
+    asked: BTreeSet<OperationId>,
     outputs: VecDeque<Output<R>>,
     dirty_records: BTreeSet<RecordId>,
     dirty_operations: BTreeSet<OperationId>,
     ended: Vec<OperationView>,
     reported: Option<Status>,
+}
+
+/// An operation that has ended, for whoever missed it.
+struct Ended {
+    table: String,
+    key: String,
+    settlement: Settlement,
 }
 
 /// Figures of an engine.
@@ -99,8 +112,11 @@ impl<R: Record> Engine<R> {
             ready: false,
             last_sync_ms: None,
             closed: false,
+            pulled_here: false,
+            gate_failures: 0,
             settled: VecDeque::new(),
-            settled_ids: BTreeSet::new(),
+            settled_ids: BTreeMap::new(),
+            asked: BTreeSet::new(),
             outputs: VecDeque::new(),
             dirty_records: BTreeSet::new(),
             dirty_operations: BTreeSet::new(),
@@ -128,6 +144,9 @@ impl<R: Record> Engine<R> {
         }
         self.advance(now);
         let result = self.route(input);
+        if self.closed {
+            return result;
+        }
         self.fire_timers();
         self.pump();
         self.report();
@@ -248,7 +267,7 @@ impl<R: Record> Engine<R> {
     /// Ends an operation: it leaves outbox and storage, everyone hears of it, and what it showed is gone or confirmed.
     fn settle(&mut self, settlement: Settlement) {
         let Some(pending) = self.outbox.remove(settlement.id) else { return };
-        self.remember_settled(settlement.id);
+        self.remember_settled(&pending.op.table, &pending.op.key, settlement.clone());
         self.dirty_operations.remove(&settlement.id);
         self.ended.push(report::view(&pending, Some(&settlement)));
         self.outputs.push_back(Output::Unpersist { key: self.session.operation_key(pending.op.hlc, pending.op.id) });
@@ -258,10 +277,12 @@ impl<R: Record> Engine<R> {
         self.recompute(pending.record);
     }
 
-    fn remember_settled(&mut self, id: OperationId) {
-        if !self.settled_ids.insert(id) {
+    fn remember_settled(&mut self, table: &str, key: &str, settlement: Settlement) {
+        let id = settlement.id;
+        if self.settled_ids.contains_key(&id) {
             return;
         }
+        self.settled_ids.insert(id, Ended { table: table.to_owned(), key: key.to_owned(), settlement });
         self.settled.push_back(id);
         if self.settled.len() > SETTLED_MAX {
             self.settled.pop_front().map(|oldest| self.settled_ids.remove(&oldest));
@@ -270,7 +291,7 @@ impl<R: Record> Engine<R> {
 
     fn close(&mut self) {
         let mine: Vec<OperationId> =
-            self.outbox.iter().filter(|pending| pending.mine).map(|pending| pending.op.id).collect();
+            self.outbox.iter().filter(|pending| pending.mine && pending.state != super::operation::OperationState::Dead).map(|pending| pending.op.id).collect();
         for id in mine {
             self.outputs.push_back(Output::Settled(Settlement {
                 id,

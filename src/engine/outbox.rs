@@ -132,6 +132,13 @@ impl Outbox {
         }
     }
 
+    /// Takes everything back into the queue that is on its way.
+    pub(crate) fn return_all(&mut self) -> Vec<OperationId> {
+        let ids: Vec<OperationId> = self.in_flight.iter().map(|(_, _, id)| *id).collect();
+        ids.iter().for_each(|id| self.mark_returned(*id, OperationState::Queued));
+        ids
+    }
+
     /// Returns the operations that may be sent now.
     pub(crate) fn sendable(&self, mono_ms: u64) -> Vec<OperationId> {
         let room = IN_FLIGHT_MAX.saturating_sub(self.in_flight.len());
@@ -147,6 +154,8 @@ impl Outbox {
                 .of(pending.record)
                 .find(|other| other.state != OperationState::Dead)
                 .is_some_and(|first| first.op.id == pending.op.id)
+            // One that was heard of late does not join an earlier one that is on its way already.
+            && !self.of(pending.record).any(|other| other.state == OperationState::Sent)
             && pending.op.after.iter().all(|id| !self.contains(*id))
     }
 

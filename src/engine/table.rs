@@ -173,7 +173,11 @@ pub(crate) struct Fact<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     Stream,
+    /// An event that lacked columns, with what was known filled in.
+    Filled,
     Pull,
+    /// The leader, which looked for us.
+    Leader,
 }
 
 /// Everything known of one record.
@@ -189,6 +193,8 @@ pub(crate) struct Cell<R> {
     pub(crate) visible: Option<R>,
     /// True while a pending operation makes `visible` differ from `confirmed`.
     pub(crate) overlaid: bool,
+    /// True while columns of `confirmed` are those of an earlier version, because the event lacked them.
+    pub(crate) filled: bool,
     /// When the confirmed part last changed, in the engine's own count of arrivals.
     pub(crate) seen: u64,
 }
@@ -258,6 +264,7 @@ impl<R: Record> Tables<R> {
             op: None,
             visible: None,
             overlaid: false,
+            filled: false,
             seen: 0,
         };
         let id = if let Some(id) = self.free.pop() {
@@ -290,16 +297,21 @@ impl<R: Record> Tables<R> {
         self.arrivals += 1;
         let arrivals = self.arrivals;
         let Some(cell) = self.cells.get_mut(id.0 as usize).and_then(Option::as_mut) else { return false };
+        let Some(config) = self.tables.get(cell.table).map(|table| &table.config) else { return false };
         cell.seen = arrivals;
         let news = match cell.version {
             None => true,
             Some(known) if known == fact.version => {
-                source == Source::Pull && cell.confirmed.is_some() != fact.record.is_some()
+                let looked = matches!(source, Source::Pull | Source::Leader);
+                let may_differ = source == Source::Leader || cell.filled;
+                cell.filled &= !looked;
+                looked && differs(cell.confirmed.as_ref(), fact.record.as_ref(), config, may_differ)
             }
             Some(known) => known < fact.version,
         };
         if news {
             (cell.version, cell.op, cell.confirmed) = (Some(fact.version), fact.op, fact.record);
+            cell.filled = source == Source::Filled;
         }
         news
     }
@@ -349,6 +361,16 @@ impl<R: Record> Tables<R> {
             usize::from(cell.confirmed.is_some()) + usize::from(cell.overlaid && cell.visible.is_some())
         };
         self.cells.iter().flatten().map(held).sum()
+    }
+}
+
+/// Compares two records of one version: whether they are there, and, if asked, their fields.
+fn differs<R: Record>(known: Option<&R>, told: Option<&R>, config: &TableConfig, by_fields: bool) -> bool {
+    match (known, told) {
+        (Some(known), Some(told)) => {
+            by_fields && config.fields.iter().any(|field| known.field(field) != told.field(field))
+        }
+        (known, told) => known.is_some() != told.is_some(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Leading is granted by the browser's lock, never decided by timing. The channel may lose, repeat and reorder: every
 //! message has a number, and a gap makes a follower ask the leader for everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -160,7 +160,7 @@ impl<R> TabMessage<R> {
 /// What became of a message that came in.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Received<R> {
-    /// It is to be acted upon; `gap` when messages before it were lost.
+    /// It is to be acted upon; `gap` when messages before it were, or may have been, lost.
     Take { from: String, body: Body<R>, gap: bool },
     /// Seen before, out of date, or our own.
     Drop,
@@ -178,11 +178,33 @@ pub(crate) struct Tabs {
     /// The last number heard of each other tab, and when in the count of messages.
     peers: BTreeMap<String, (u64, u64)>,
     heard: u64,
+    /// Who last spoke as the leader.
+    leader: Option<String>,
+    /// Follower: true while everything the leader has said was heard, from its snapshot on.
+    pub(crate) caught_up: bool,
+    /// Follower: when the leader was last asked for a snapshot.
+    pub(crate) hello_at_mono_ms: u64,
+    /// Follower: when own operations that nobody has answered are told again, and the wait after that.
+    pub(crate) retell: (u64, u64),
+    /// Leader: who was given a snapshot before this tab had pulled, and is owed a whole one.
+    pub(crate) owed: BTreeSet<String>,
 }
 
 impl Tabs {
     pub(crate) const fn new(id: String) -> Self {
-        Self { id, role: Role::Follower, epoch: 0, seq: 0, peers: BTreeMap::new(), heard: 0 }
+        Self {
+            id,
+            role: Role::Follower,
+            epoch: 0,
+            seq: 0,
+            peers: BTreeMap::new(),
+            heard: 0,
+            leader: None,
+            caught_up: false,
+            hello_at_mono_ms: 0,
+            retell: (0, 0),
+            owed: BTreeSet::new(),
+        }
     }
 
     /// True when this tab has a link and sends operations.
@@ -192,7 +214,7 @@ impl Tabs {
 
     pub(crate) const fn lead(&mut self) {
         self.role = Role::Leader;
-        self.epoch += 1;
+        self.epoch = self.epoch.saturating_add(1);
     }
 
     /// Makes the next message; its members are filled in by the caller.
@@ -230,7 +252,7 @@ impl Tabs {
         let last = self.peers.get(&from).map(|(last, _)| *last);
         let is_repeated = last.is_some_and(|last| seq <= last);
         // The first message of a tab that has been there longer than us is no gap: `hello` fetches what came before.
-        let gap = last.is_some_and(|last| seq > last + 1);
+        let gap = last.is_some_and(|last| seq > last.saturating_add(1));
         self.note(&from, last.map_or(seq, |last| last.max(seq)));
         let is_stale = epoch < self.epoch && body.is_of_leader();
         self.epoch = self.epoch.max(epoch);
@@ -239,7 +261,12 @@ impl Tabs {
         if is_stale || (is_repeated && !is_idempotent) {
             return Received::Drop;
         }
-        Received::Take { from, body, gap }
+        // What a leader who is gone said last may have been lost, and no later number of its will ever show it.
+        let is_new_leader = body.is_of_leader() && self.leader.as_ref() != Some(&from);
+        if is_new_leader {
+            self.leader = Some(from.clone());
+        }
+        Received::Take { from, body, gap: gap || is_new_leader }
     }
 
     fn note(&mut self, from: &str, seq: u64) {

@@ -23,7 +23,10 @@ fn step(world: &mut World) {
         13..=14 => world.heal_network(),
         15 => drop(world.reload_tab(tab)),
         16 if living.len() > 2 => world.kill_tab(tab),
-        16 => drop(world.open_tab("maya")),
+        16 => {
+            world.use_browser(0);
+            world.open_tab("maya");
+        }
         17 => world.expire_token(),
         18 => {
             if let Some(id) = world.tabs[tab].operations.keys().next().copied() {
@@ -55,6 +58,10 @@ fn run(seed: u64) {
     let calm = crate::world::Faults { echo: world.faults.echo, ..Default::default() };
     world.faults = calm;
     world.heal_network();
+    if !world.living().iter().any(|tab| world.tabs[*tab].user == "jonas") {
+        world.use_browser(1);
+        world.open_tab("jonas");
+    }
     for tab in world.living() {
         world.tell(tab, Input::Reconnect);
     }

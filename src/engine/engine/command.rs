@@ -180,7 +180,7 @@ impl<R: Record> Engine<R> {
     /// Takes in an operation of another tab, once.
     pub(super) fn adopt(&mut self, op: Operation) {
         let id = op.id;
-        if self.outbox.contains(id) || self.settled_ids.contains(&id) {
+        if self.outbox.contains(id) || self.settled_ids.contains_key(&id) {
             return;
         }
         let Some(table) = self.tables.table_id(&op.table) else {
@@ -219,26 +219,33 @@ impl<R: Record> Engine<R> {
 
     /// Cancels an operation for all tabs.
     pub(super) fn cancel_here(&mut self, id: OperationId) {
-        let mut message = self.tabs.message(Kind::Settled);
-        (message.id, message.outcome) = (Some(id), Some(OperationState::Cancelled));
         self.settle(Settlement { id, outcome: OperationState::Cancelled, code: None, message: None, fields: vec![] });
-        self.outputs.push_back(Output::Broadcast(message));
+        self.tell_state(id, OperationState::Cancelled);
     }
 
     pub(super) fn retry_dead(&mut self, id: OperationId) -> Result<(), Error> {
-        let Some(pending) = self.outbox.get_mut(id) else { return Err(Error::UnknownOperation { id: id.to_string() }) };
+        let Some(pending) = self.outbox.get(id) else { return Err(Error::UnknownOperation { id: id.to_string() }) };
         if pending.state != OperationState::Dead {
             return Err(Error::InvalidOperation(format!(
                 "operation {id} is {}; only a dead one can be retried",
                 pending.state.name()
             )));
         }
+        self.revive(id);
+        self.tell_state(id, OperationState::Queued);
+        Ok(())
+    }
+
+    /// Puts a dead operation back into the queue.
+    pub(super) fn revive(&mut self, id: OperationId) {
+        let Some(pending) = self.outbox.get_mut(id).filter(|pending| pending.state == OperationState::Dead) else {
+            return;
+        };
         (pending.state, pending.tries, pending.not_before_mono_ms, pending.trouble) =
             (OperationState::Queued, 0, 0, None);
         let record = pending.record;
         self.dirty_operations.insert(id);
         self.recompute(record);
-        Ok(())
     }
 }
 

@@ -3,10 +3,11 @@
 use super::Engine;
 use super::command::after;
 use crate::engine::error::Problem;
-use crate::engine::link::LinkStatus;
-use crate::engine::operation::{Operation, OperationId, OperationState};
+use crate::engine::link::{LinkStatus, PULL_KEYS_MAX};
+use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
+use crate::engine::retry::DELAY_MS_MAX;
 use crate::engine::table::{Row, Source};
 use crate::engine::tabs::{BEAT_MS, Body, Kind, Received, Role, TabMessage};
 use crate::engine::time::Timer;
@@ -14,7 +15,9 @@ use crate::engine::time::Timer;
 impl<R: Record> Engine<R> {
     pub(super) fn say_hello(&mut self) {
         let mut message = self.tabs.message(Kind::Hello);
-        message.pending = Some(self.outbox.iter().map(|pending| pending.op.id).collect());
+        message.pending =
+            Some(self.outbox.iter().filter(|pending| pending.accepted).map(|pending| pending.op.id).collect());
+        self.tabs.hello_at_mono_ms = self.now.mono_ms;
         self.outputs.push_back(Output::Broadcast(message));
     }
 
@@ -36,36 +39,43 @@ impl<R: Record> Engine<R> {
                 self.problem(Problem::new("malformed-message", format!("tab {from}, protocol {v}"), why));
             }
             Received::Take { from, body, gap } => {
-                let is_whole = matches!(body, Body::Snapshot { .. });
-                self.take_body(from, body);
-                if gap && !is_whole && self.tabs.role == Role::Follower {
+                if gap && self.tabs.role == Role::Follower {
                     // What was lost may have carried a cursor's worth of changes.
+                    self.tabs.caught_up = false;
                     self.puller.cursor = None;
-                    self.say_hello();
+                }
+                self.take_body(from, body);
+                if gap {
+                    self.fill_gap();
                 }
             }
+        }
+    }
+
+    fn fill_gap(&mut self) {
+        match self.tabs.role {
+            Role::Follower if !self.tabs.caught_up => self.say_hello(),
+            // It may have been an operation; its author stored it before telling.
+            Role::Leader => self.outputs.push_back(Output::LoadOperations),
+            Role::Follower | Role::Alone => {}
         }
     }
 
     fn take_body(&mut self, from: String, body: Body<R>) {
         match body {
             Body::Hello { pending } => self.on_hello(from, &pending),
-            Body::Beat { link } => self.follow_link(link),
+            Body::Beat { link } => self.on_beat(link),
             Body::Snapshot { to, cursor, records, operations, link } => {
                 if to == self.tabs.id && self.tabs.role == Role::Follower {
                     self.on_snapshot(cursor, records, operations, link);
                 }
             }
-            Body::Operation { op } => self.adopt(op),
+            Body::Operation { op } => self.on_operation(op),
             Body::Changes { records, cursor } => self.on_changes(records, cursor),
             Body::Settled { answer } => {
                 self.end_with(&answer);
             }
-            Body::SettledLocally { settlement } => {
-                if settlement.outcome == OperationState::Cancelled {
-                    self.settle(settlement);
-                }
-            }
+            Body::SettledLocally { settlement } => self.on_state(settlement),
             Body::Cancel { id } => {
                 if self.tabs.sends() && self.cancel(id).is_err() {
                     // Too late: the operation goes its way, and its author hears of its end like everyone.
@@ -75,23 +85,135 @@ impl<R: Record> Engine<R> {
         }
     }
 
+    /// A state that no server's answer brought about.
+    fn on_state(&mut self, settlement: Settlement) {
+        match settlement.outcome {
+            OperationState::Cancelled => self.settle(settlement),
+            OperationState::Queued => self.revive(settlement.id),
+            // Only who sends can know.
+            OperationState::Dead if self.tabs.role == Role::Follower => {
+                self.bury(settlement.id, ("dead".to_owned(), String::new()));
+            }
+            // The ledger does not know it, and storage does not have it: its author, if there still is one, tells it again.
+            OperationState::Unknown if self.tabs.role == Role::Follower => self.drop_unknown(settlement.id),
+            OperationState::Dead
+            | OperationState::Unknown
+            | OperationState::Sent
+            | OperationState::Confirmed
+            | OperationState::Refused
+            | OperationState::Conflicted => {}
+        }
+    }
+
+    fn drop_unknown(&mut self, id: OperationId) {
+        if self.outbox.get(id).is_none_or(|pending| pending.mine) {
+            return;
+        }
+        let Some(pending) = self.outbox.remove(id) else { return };
+        self.dirty_operations.remove(&id);
+        self.ended.push(super::report::view(&pending, Some(&super::sync::settlement(id, OperationState::Unknown))));
+        self.recompute(pending.record);
+    }
+
+    fn on_operation(&mut self, op: Operation) {
+        let id = op.id;
+        self.asked.remove(&id);
+        self.adopt(op);
+        if self.tabs.role == Role::Leader {
+            self.tell_end(id);
+        }
+    }
+
+    /// Tells the others again how an operation ended, if it did.
+    pub(super) fn tell_end(&mut self, id: OperationId) {
+        if self.outbox.get(id).is_some_and(|pending| pending.state == OperationState::Dead) {
+            self.tell_state(id, OperationState::Dead);
+            return;
+        }
+        let Some(ended) = self.settled_ids.get(&id) else { return };
+        let outcome = match ended.settlement.outcome {
+            OperationState::Confirmed => Outcome::Confirmed,
+            OperationState::Refused => Outcome::Refused,
+            OperationState::Conflicted => Outcome::Conflicted,
+            state @ (OperationState::Queued
+            | OperationState::Sent
+            | OperationState::Cancelled
+            | OperationState::Dead
+            | OperationState::Unknown) => {
+                self.tell_state(id, state);
+                return;
+            }
+        };
+        let cell = self.tables.table_id(&ended.table).and_then(|table| self.tables.find(table, &ended.key));
+        let cell = cell.and_then(|id| self.tables.cell(id));
+        let version = cell.and_then(|cell| cell.version);
+        let answer = Answer {
+            protocol: PROTOCOL,
+            id,
+            table: ended.table.clone(),
+            key: ended.key.clone(),
+            replayed: true,
+            outcome,
+            code: ended.settlement.code.clone(),
+            message: ended.settlement.message.clone(),
+            fields: ended.settlement.fields.clone(),
+            after_ms: None,
+            version,
+            record: version.and(cell).map(|cell| cell.confirmed.clone()),
+        };
+        let mut message = self.tabs.message(Kind::Settled);
+        message.answer = Some(answer);
+        self.outputs.push_back(Output::Broadcast(message));
+    }
+
+    /// Tells the others of a state that no server's answer brought about.
+    pub(super) fn tell_state(&mut self, id: OperationId, state: OperationState) {
+        let mut message = self.tabs.message(Kind::Settled);
+        (message.id, message.outcome) = (Some(id), Some(state));
+        self.outputs.push_back(Output::Broadcast(message));
+    }
+
     fn on_hello(&mut self, from: String, pending: &[OperationId]) {
         if self.tabs.role != Role::Leader {
             return;
         }
-        if pending.iter().any(|id| !self.outbox.contains(*id)) {
-            // It holds operations that we have not heard of: they are in storage, or settled.
+        if !self.pulled_here {
+            self.tabs.owed.insert(from.clone());
+        }
+        self.send_snapshot(from);
+        for id in pending {
+            self.tell_end(*id);
+        }
+        let unheard = pending.iter().filter(|id| !self.outbox.contains(**id) && !self.settled_ids.contains_key(*id));
+        let unheard: Vec<OperationId> = unheard.copied().take(PULL_KEYS_MAX).collect();
+        if !unheard.is_empty() {
+            // They are in storage, or the ledger knows them.
+            self.asked.extend(unheard);
             self.outputs.push_back(Output::LoadOperations);
             self.puller.want();
         }
+    }
+
+    pub(super) fn send_owed_snapshots(&mut self) {
+        for tab in std::mem::take(&mut self.tabs.owed) {
+            self.send_snapshot(tab);
+        }
+    }
+
+    fn send_snapshot(&mut self, to: String) {
         let mut message = self.tabs.message(Kind::Snapshot);
-        message.to = Some(from);
-        message.cursor = Some(if self.ready { self.puller.cursor.clone() } else { None });
+        message.to = Some(to);
+        // With a cursor, what is not in it is gone; that can be said only after a pull.
+        message.cursor = Some(if self.pulled_here { self.puller.cursor.clone() } else { None });
         message.records = Some(self.tables.rows().collect());
         message.operations =
             Some(self.outbox.iter().filter(|pending| pending.accepted).map(|pending| pending.op.clone()).collect());
         message.link = Some(self.link.status().clone());
         self.outputs.push_back(Output::Broadcast(message));
+        let dead = self.outbox.iter().filter(|pending| pending.state == OperationState::Dead);
+        for id in dead.map(|pending| pending.op.id).collect::<Vec<_>>() {
+            self.tell_state(id, OperationState::Dead);
+        }
     }
 
     fn on_snapshot(
@@ -101,9 +223,14 @@ impl<R: Record> Engine<R> {
         operations: Vec<Operation>,
         link: LinkStatus,
     ) {
+        let before = self.tables.arrivals();
         for row in records {
             self.learn(row, Source::Pull, &mut Vec::new());
         }
+        if cursor.is_some() {
+            self.forget_unseen(before, &mut Vec::new());
+        }
+        self.tabs.caught_up = true;
         for op in operations {
             self.adopt(op);
         }
@@ -114,14 +241,48 @@ impl<R: Record> Engine<R> {
 
     fn on_changes(&mut self, records: Vec<Row<R>>, cursor: Option<String>) {
         for row in records {
-            self.learn(row, Source::Pull, &mut Vec::new());
+            self.learn(row, Source::Leader, &mut Vec::new());
         }
         if self.tabs.role == Role::Follower {
-            self.ready |= cursor.is_some();
-            if self.puller.cursor.is_some() || cursor.is_some() {
+            // Where the leader stands is where we stand only if we have heard everything.
+            if self.tabs.caught_up {
+                self.ready |= cursor.is_some();
                 self.puller.cursor = cursor;
             }
             self.last_sync_ms = Some(self.now.wall_ms);
+        }
+    }
+
+    fn on_beat(&mut self, link: LinkStatus) {
+        self.follow_link(link);
+        if self.tabs.role != Role::Follower {
+            return;
+        }
+        // The question or its answer was lost.
+        if !self.tabs.caught_up && self.now.mono_ms >= self.tabs.hello_at_mono_ms.saturating_add(2 * BEAT_MS) {
+            self.say_hello();
+        }
+        self.tell_own_again();
+    }
+
+    /// Tells this tab's own operations again, ever more rarely: the leader may never have heard of them, or we not of their end.
+    fn tell_own_again(&mut self) {
+        let own: Vec<Operation> = self
+            .outbox
+            .iter()
+            .filter(|pending| pending.mine && pending.accepted && pending.state != OperationState::Dead)
+            .map(|pending| pending.op.clone())
+            .collect();
+        let (due_mono_ms, wait_ms) = self.tabs.retell;
+        if own.is_empty() {
+            self.tabs.retell = (after(self.now, 2 * BEAT_MS), 2 * BEAT_MS);
+        } else if due_mono_ms <= self.now.mono_ms {
+            self.tabs.retell = (after(self.now, wait_ms), (wait_ms * 2).clamp(BEAT_MS, DELAY_MS_MAX));
+            for op in own {
+                let mut message = self.tabs.message(Kind::Operation);
+                message.op = Some(op);
+                self.outputs.push_back(Output::Broadcast(message));
+            }
         }
     }
 

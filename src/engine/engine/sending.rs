@@ -16,6 +16,7 @@ use crate::engine::time::Timer;
 impl<R: Record> Engine<R> {
     pub(super) fn lead(&mut self) {
         self.tabs.lead();
+        self.pulled_here = false;
         // Between a dying leader and us, some tab may have stored what nobody has read.
         self.outputs.push_back(Output::LoadOperations);
         self.start_link();
@@ -42,6 +43,13 @@ impl<R: Record> Engine<R> {
             self.timers.stop(timer);
         }
         self.puller.abandon();
+        // The new leader sends them again, and the ledger answers one of us.
+        self.outbox.return_all().into_iter().for_each(|id| {
+            self.dirty_operations.insert(id);
+        });
+        (self.pulled_here, self.gate, self.tabs.caught_up) = (false, Gate::Open, false);
+        self.tabs.owed.clear();
+        self.asked.clear();
         self.outputs.push_back(Output::Disconnect);
         self.outputs.push_back(Output::RequestLock);
         self.say_hello();
@@ -65,6 +73,10 @@ impl<R: Record> Engine<R> {
         if !self.tabs.sends() || self.link.is(LinkState::Connecting) {
             return;
         }
+        if self.gate == Gate::Auth {
+            self.outputs.push_back(Output::RefreshToken);
+            return;
+        }
         self.link.forget_failures();
         self.open_gate();
         self.puller.want();
@@ -75,14 +87,14 @@ impl<R: Record> Engine<R> {
     }
 
     pub(super) fn on_joined(&mut self, attempt: u32) {
-        if self.link.is_current(attempt) {
+        if self.tabs.sends() && self.link.is_current(attempt) {
             self.puller.want();
             self.open_gate();
         }
     }
 
     pub(super) fn on_live(&mut self, attempt: u32) {
-        if !self.link.is_current(attempt) {
+        if !self.tabs.sends() || !self.link.is_current(attempt) {
             return;
         }
         self.link.live(self.now.wall_ms);
@@ -94,7 +106,7 @@ impl<R: Record> Engine<R> {
     }
 
     pub(super) fn on_closed(&mut self, attempt: u32, failure: Failure, message: &str) {
-        if self.link.is_current(attempt) {
+        if self.tabs.sends() && self.link.is_current(attempt) {
             self.close_link(failure, message);
         }
     }
@@ -114,6 +126,7 @@ impl<R: Record> Engine<R> {
     /// The token was refused: nothing is tried with it again, and nothing is lost.
     fn pause(&mut self, message: &str) {
         self.gate = Gate::Auth;
+        self.timers.stop(Timer::Reconnect);
         if !self.link.is(LinkState::Paused) {
             self.link.pause(describe(Failure::Auth, message), self.now.wall_ms);
             self.outputs.push_back(Output::RefreshToken);
@@ -154,6 +167,7 @@ impl<R: Record> Engine<R> {
     }
 
     pub(super) fn open_gate(&mut self) {
+        self.gate_failures = 0;
         if matches!(self.gate, Gate::Network { .. }) {
             self.gate = Gate::Open;
         }
@@ -229,9 +243,11 @@ impl<R: Record> Engine<R> {
             .iter()
             .filter(|pending| pending.accepted)
             .map(|pending| pending.op.id)
+            .chain(self.asked.iter().copied())
             .take(PULL_KEYS_MAX)
             .collect();
         let cursor = if keys.is_some() { None } else { self.puller.cursor.clone() };
+        self.asked_now.clone_from(&self.asked);
         let request = PullRequest { protocol: PROTOCOL, tables: self.tables.names(), cursor, keys, pending };
         self.timers.set(Timer::PullTimeout, after(self.now, PULL_TIMEOUT_MS));
         self.outputs.push_back(Output::Pull(PullCall { id, request }));
@@ -253,7 +269,8 @@ impl<R: Record> Engine<R> {
 
     pub(super) fn on_retry(&mut self, answer: &Answer<R>) {
         let asked_ms = answer.after_ms.unwrap_or(0);
-        let Some(tries) = self.outbox.get(answer.id).map(|pending| pending.tries) else { return };
+        let sent = self.outbox.get(answer.id).filter(|pending| pending.state == OperationState::Sent);
+        let Some(tries) = sent.map(|pending| pending.tries) else { return };
         let delay_ms = asked_ms.max(self.retry.delay_ms(tries, &mut self.random));
         let trouble = (answer.code.clone().unwrap_or_default(), answer.message.clone().unwrap_or_default());
         // The server is there and well; it only could not decide. That is no failed try.
@@ -267,8 +284,11 @@ impl<R: Record> Engine<R> {
         match failure {
             Failure::Network => {
                 self.wait(id, 0, tries, trouble);
-                let delay_ms = self.retry.delay_ms(0, &mut self.random);
-                self.gate = Gate::Network { until_mono_ms: after(self.now, delay_ms) };
+                if self.gate == Gate::Open {
+                    let delay_ms = self.retry.delay_ms(self.gate_failures, &mut self.random);
+                    self.gate_failures = self.gate_failures.saturating_add(1);
+                    self.gate = Gate::Network { until_mono_ms: after(self.now, delay_ms) };
+                }
                 // See whether the server can be reached at all: if not, the link is told.
                 self.puller.want();
             }
@@ -303,9 +323,15 @@ impl<R: Record> Engine<R> {
     }
 
     /// Gives an operation up. It is no longer seen, stays stored, and blocks nothing but what depends on it.
-    fn bury(&mut self, id: OperationId, trouble: (String, String)) {
+    pub(super) fn bury(&mut self, id: OperationId, trouble: (String, String)) {
+        if self.outbox.get(id).is_none_or(|pending| pending.state == OperationState::Dead) {
+            return;
+        }
         self.outbox.mark_returned(id, OperationState::Dead);
         self.dirty_operations.insert(id);
+        if self.tabs.role == Role::Leader {
+            self.tell_state(id, OperationState::Dead);
+        }
         let Some(pending) = self.outbox.get_mut(id) else { return };
         pending.trouble = Some(trouble);
         let (record, mine) = (pending.record, pending.mine);

@@ -15,8 +15,9 @@ impl<R: Record> Engine<R> {
         for event in events {
             match event {
                 ServerEvent::Changed { row, partial } => {
+                    let source = if partial { Source::Filled } else { Source::Stream };
                     if let Some(row) = self.complete(row, partial) {
-                        self.learn(row, Source::Stream, &mut news);
+                        self.learn(row, source, &mut news);
                     }
                 }
                 // The event has no version, so only a pull can say what is true.
@@ -52,13 +53,18 @@ impl<R: Record> Engine<R> {
         let id = self.tables.intern(table, &row.key);
         let fact = Fact { version: row.version, op: row.op, record: row.record.clone() };
         let writer = row.op;
-        if self.tables.apply(id, fact, source) {
+        let is_news = self.tables.apply(id, fact, source);
+        if is_news {
             self.recompute(id);
             news.push(row);
         }
         // A row that one of our operations wrote is the proof that it was done, should its answer be late or lost.
         if let Some(op) = writer.filter(|op| self.outbox.contains(*op)) {
             self.settle(settlement(op, OperationState::Confirmed));
+            if !is_news && self.tabs.role == Role::Leader {
+                // No row goes to the others that would tell them.
+                self.tell_end(op);
+            }
         }
     }
 
@@ -92,15 +98,18 @@ impl<R: Record> Engine<R> {
         }
         if !asked.by_keys {
             self.puller.cursor = pulled.cursor;
-            self.ready = true;
+            (self.ready, self.pulled_here) = (true, true);
         }
         self.last_sync_ms = Some(self.now.wall_ms);
         self.open_gate();
         self.relay(news);
+        if self.pulled_here {
+            self.send_owed_snapshots();
+        }
     }
 
     /// A whole pull brings everything: what it did not bring, and nothing told of since it began, is gone.
-    fn forget_unseen(&mut self, arrivals: u64, news: &mut Vec<Row<R>>) {
+    pub(super) fn forget_unseen(&mut self, arrivals: u64, news: &mut Vec<Row<R>>) {
         for table in 0..self.tables.names().len() {
             for id in self.tables.confirmed_before(table, arrivals) {
                 self.tables.forget(id);
@@ -148,13 +157,14 @@ impl<R: Record> Engine<R> {
             // Retired here rather than by `learn`, which knows only confirmations.
             self.learn_quietly(row, &mut news);
         }
-        self.remember_settled(answer.id);
         let settlement = Settlement {
             code: answer.code.clone(),
             message: answer.message.clone(),
             fields: answer.fields.clone(),
             ..settlement(answer.id, outcome)
         };
+        self.asked.remove(&answer.id);
+        self.remember_settled(&answer.table, &answer.key, settlement.clone());
         self.settle(settlement);
         news
     }
