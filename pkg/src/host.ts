@@ -77,10 +77,10 @@ export class Host {
     }
   }
 
-  /** Tells the engine a fact. */
-  tell(input: unknown): void {
-    if (this.#stopped.signal.aborted) return
-    this.#guard(() => this.#engine?.tell(input))
+  /** Tells the engine a fact, unless it is too late for that. */
+  tell(fact: (engine: RotaEngine) => void): void {
+    const engine = this.#engine
+    if (engine && !this.#stopped.signal.aborted) this.#guard(() => fact(engine))
   }
 
   /** Ends everything under way. What was promised and is still open resolves with the least that is certain. */
@@ -119,39 +119,37 @@ export class Host {
     try {
       const response = await this.#backend.pull(request, this.#stopped.signal)
       const copied = { ...response, records: copyRows(response?.records, (problem) => this.#report(problem)) }
-      if (!this.#stopped.signal.aborted) this.#engine?.pulled(id, copied)
+      this.tell((engine) => engine.pulled(id, copied))
     } catch (error) {
       const { failure, message } = toBackendError(error)
-      this.tell({ pullFailed: { id, failure, message } })
+      this.tell((engine) => engine.pullFailed(id, failure, message))
     }
   }
 
   async #push(operation: Operation): Promise<void> {
     try {
       const answer: Answer = await this.#backend.push(operation, this.#stopped.signal)
-      if (!this.#stopped.signal.aborted) this.#engine?.answered(operation.id, answer)
+      this.tell((engine) => engine.answered(operation.id, answer))
     } catch (error) {
       const { failure, message, afterMs } = toBackendError(error)
-      this.tell({ pushFailed: { id: operation.id, failure, message, afterMs: afterMs ?? null } })
+      this.tell((engine) => engine.pushFailed(operation.id, failure, message, afterMs))
     }
   }
 
   #connect(attempt: number): void {
     this.#disconnectNow()
     let isOpen = true
-    const tell = (input: unknown) => {
-      if (isOpen) this.tell(input)
+    const tell = (fact: (engine: RotaEngine) => void) => {
+      if (isOpen) this.tell(fact)
     }
     const listener: LinkListener = {
-      joined: () => tell({ linkJoined: { attempt } }),
-      live: () => tell({ linkLive: { attempt } }),
+      joined: () => tell((engine) => engine.joined(attempt)),
+      live: () => tell((engine) => engine.live(attempt)),
       closed: (error) => {
         const { failure, message } = toBackendError(error)
-        tell({ linkClosed: { attempt, failure, message } })
+        tell((engine) => engine.linkClosed(attempt, failure, message))
       },
-      changed: (events) => {
-        if (isOpen && !this.#stopped.signal.aborted) this.#changed(events)
-      },
+      changed: (events) => tell((engine) => this.#changed(engine, events)),
     }
     try {
       const disconnect = this.#backend.connect(this.#tables, listener)
@@ -164,7 +162,7 @@ export class Host {
     }
   }
 
-  #changed(events: readonly StreamEvent[]): void {
+  #changed(engine: RotaEngine, events: readonly StreamEvent[]): void {
     const flat: unknown[] = []
     for (const { table, kind, row } of events) {
       try {
@@ -173,7 +171,7 @@ export class Host {
         this.#report({ code: 'malformed-event', place: String(table), message: messageOf(error) })
       }
     }
-    if (flat.length > 0) this.#guard(() => this.#engine?.changed(flat))
+    if (flat.length > 0) engine.changed(flat)
   }
 
   #disconnectNow(): void {
@@ -186,14 +184,14 @@ export class Host {
     try {
       if (!this.#backend.refreshToken) return
       await this.#backend.refreshToken()
-      this.tell('tokenRefreshed')
+      this.tell((engine) => engine.tokenRefreshed())
     } catch (error) {
       this.#report({ code: 'auth', place: 'refreshToken', message: messageOf(error) })
     }
   }
 
   #report(problem: Problem): void {
-    this.tell({ unreadable: problem })
+    this.tell((engine) => engine.unreadable(problem.code, problem.place, problem.message))
   }
 
   #guard(run: () => void): void {

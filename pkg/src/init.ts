@@ -1,5 +1,5 @@
 import bytes from '../wasm/bytes.js'
-import initWasm, { RotaEngine, crashed, version } from '../wasm/rota_engine.js'
+import initWasm, { RotaEngine, crashed, handles, version } from '../wasm/rota_engine.js'
 import { RotaError } from './errors.js'
 
 let loading: Promise<void> | undefined
@@ -35,4 +35,4 @@ export function engineClass(): typeof RotaEngine {
   return RotaEngine
 }
 
-export { crashed, version, type RotaEngine }
+export { crashed, handles, version, type RotaEngine }

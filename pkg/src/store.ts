@@ -2,7 +2,7 @@ import { Assignments } from './assignments.js'
 import type { Backend } from './backend.js'
 import { RotaError, toRotaError } from './errors.js'
 import { Host } from './host.js'
-import { crashed, engineClass, type RotaEngine } from './init.js'
+import { crashed, engineClass, handles, type RotaEngine } from './init.js'
 import { Mirror } from './mirror.js'
 import { describeTable, keyText, type InputOf, type RecordOf, type Tables } from './tables.js'
 import type { Changes, Key, Mutated, Operations, Problem, RetryOptions, Stats, Status } from './types.js'
@@ -142,19 +142,19 @@ export class Store<T extends Tables = Tables> {
   /** Takes an operation back that was not sent yet, or drops a dead one. Whether it was in time, its `settled` says. */
   cancel(operationId: string): void {
     const engine = this.#open()
-    this.#call(() => engine.tell({ cancel: { id: operationId } }))
+    this.#call(() => engine.cancel(operationId))
   }
 
   /** Tries a dead operation again. */
   retry(operationId: string): void {
     const engine = this.#open()
-    this.#call(() => engine.tell({ retry: { id: operationId } }))
+    this.#call(() => engine.retry(operationId))
   }
 
   /** Tries to reach the server now, rather than at the end of the current wait. */
   reconnect(): void {
     const engine = this.#open()
-    this.#call(() => engine.tell('reconnect'))
+    this.#call(() => engine.reconnect())
   }
 
   /** Returns the operations of all tabs that have no end yet, and the last that ended. The same object until one of them changes. */
@@ -169,8 +169,8 @@ export class Store<T extends Tables = Tables> {
 
   /** Returns figures for tests and devtools. */
   stats(): Stats {
-    const figures = this.#engine?.stats() as Omit<Stats, 'listeners'> | undefined
-    return { records: 0, handles: 0, operations: 0, ...figures, listeners: this.#mirror.countListeners() }
+    const figures = this.#engine?.stats() as Pick<Stats, 'records' | 'operations'> | undefined
+    return { records: 0, operations: 0, ...figures, handles: handles(), listeners: this.#mirror.countListeners() }
   }
 
   /** True after {@link close}. */
@@ -190,7 +190,7 @@ export class Store<T extends Tables = Tables> {
     this.#engine = undefined
     const { durability } = this.status()
     try {
-      engine.tell('close')
+      engine.close()
     } catch {
       // A crashed engine closes by being left.
     }
@@ -221,15 +221,15 @@ export class Store<T extends Tables = Tables> {
   /** Reports what the page hears: hints for the engine, which decides what to make of them. */
   #listenToPage(backend: Backend): void {
     const { signal } = this.#host
-    const stopTokens = backend.onToken?.(() => this.#host.tell('tokenRefreshed'))
+    const stopTokens = backend.onToken?.(() => this.#host.tell((engine) => engine.tokenRefreshed()))
     if (stopTokens) signal.addEventListener('abort', stopTokens, { once: true })
     if (typeof globalThis.addEventListener !== 'function') return
-    globalThis.addEventListener('online', () => this.#host.tell({ networkHinted: { online: true } }), { signal })
-    globalThis.addEventListener('offline', () => this.#host.tell({ networkHinted: { online: false } }), { signal })
+    globalThis.addEventListener('online', () => this.#host.tell((engine) => engine.hinted(true)), { signal })
+    globalThis.addEventListener('offline', () => this.#host.tell((engine) => engine.hinted(false)), { signal })
     globalThis.document?.addEventListener(
       'visibilitychange',
       () => {
-        if (globalThis.document.visibilityState === 'visible') this.#host.tell('woke')
+        if (globalThis.document.visibilityState === 'visible') this.#host.tell((engine) => engine.woke())
       },
       { signal },
     )

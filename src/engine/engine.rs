@@ -59,6 +59,8 @@ pub struct Engine<R> {
     settled_ids: BTreeMap<OperationId, Ended>,
     /// Operations that other tabs hold and this leader has never heard of: the ledger may know them.
     asked: BTreeSet<OperationId>,
+    /// Those of them that the pull under way asks for.
+    asked_now: BTreeSet<OperationId>,
     outputs: VecDeque<Output<R>>,
     dirty_records: BTreeSet<RecordId>,
     dirty_operations: BTreeSet<OperationId>,
@@ -117,6 +119,7 @@ impl<R: Record> Engine<R> {
             settled: VecDeque::new(),
             settled_ids: BTreeMap::new(),
             asked: BTreeSet::new(),
+            asked_now: BTreeSet::new(),
             outputs: VecDeque::new(),
             dirty_records: BTreeSet::new(),
             dirty_operations: BTreeSet::new(),
@@ -290,8 +293,12 @@ impl<R: Record> Engine<R> {
     }
 
     fn close(&mut self) {
-        let mine: Vec<OperationId> =
-            self.outbox.iter().filter(|pending| pending.mine && pending.state != super::operation::OperationState::Dead).map(|pending| pending.op.id).collect();
+        let mine: Vec<OperationId> = self
+            .outbox
+            .iter()
+            .filter(|pending| pending.mine && pending.state != super::operation::OperationState::Dead)
+            .map(|pending| pending.op.id)
+            .collect();
         for id in mine {
             self.outputs.push_back(Output::Settled(Settlement {
                 id,

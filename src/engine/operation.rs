@@ -62,6 +62,12 @@ impl Version {
         if plain { text.parse().ok().map(Self) } else { None }
     }
 
+    /// Returns the number.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
     /// Takes a number that holds an integer exactly.
     #[must_use]
     pub fn from_number(number: f64) -> Option<Self> {
@@ -154,6 +160,18 @@ pub enum OperationState {
 }
 
 impl OperationState {
+    /// All states.
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Sent,
+        Self::Confirmed,
+        Self::Refused,
+        Self::Conflicted,
+        Self::Cancelled,
+        Self::Dead,
+        Self::Unknown,
+    ];
+
     /// Returns the name that users see.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -28,6 +28,19 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// All failures.
+    pub const ALL: [Self; 9] = [
+        Self::Network,
+        Self::Timeout,
+        Self::Server,
+        Self::RateLimit,
+        Self::Auth,
+        Self::Forbidden,
+        Self::Invalid,
+        Self::Gone,
+        Self::Unknown,
+    ];
+
     /// Returns the stable code.
     #[must_use]
     pub const fn code(self) -> &'static str {

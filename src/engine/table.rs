@@ -48,6 +48,12 @@ const FIELDS_MAX: usize = 1_024;
 const KEY_PARTS_MAX: usize = 16;
 
 impl TableConfig {
+    /// Declares a table with the usual columns for version and operation, and no owner.
+    #[must_use]
+    pub fn new(name: String, key: Vec<String>, fields: Vec<String>) -> Self {
+        Self { name, key, fields, version: default_version(), operation: default_operation(), owner: None }
+    }
+
     fn validate(&self) -> Result<(), Error> {
         let wrong = |what: String| Err(Error::InvalidConfiguration(format!("table \"{}\" {what}", self.name)));
         if self.name.is_empty() {
@@ -98,7 +104,9 @@ impl TableConfig {
 pub fn key_part(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
-        Value::Number(number) if number.fract() == 0.0 => Some(format!("{number}")),
+        // An integer is within 2^53 (`Value::number`), so the cast is exact; printing a float would cost the wasm 11 kB.
+        #[expect(clippy::cast_possible_truncation)]
+        Value::Number(number) if number.fract() == 0.0 => Some((*number as i64).to_string()),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::List(_) | Value::Map(_) => None,
     }
 }

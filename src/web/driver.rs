@@ -13,6 +13,7 @@ use wasm_bindgen::JsValue;
 use super::channel::Channel;
 use super::clock::{Alarm, now};
 use super::database::Database;
+use super::decode;
 use super::js_record::{JsRecord, set};
 use super::locks::Lock;
 use super::storage::Storage;
@@ -100,9 +101,9 @@ impl Driver {
         let driver = Rc::downgrade(self);
         move |message| {
             if let Some(driver) = driver.upgrade() {
-                driver.tell(match serde_wasm_bindgen::from_value(message) {
+                driver.tell(match decode::tab_message(&message) {
                     Ok(message) => Input::TabMessageReceived(message),
-                    Err(error) => unreadable("malformed-message", "another tab", &error.to_string()),
+                    Err(wrong) => unreadable("malformed-message", "another tab", &wrong),
                 });
             }
         }
@@ -241,8 +242,9 @@ impl Driver {
                 if let Some(driver) = driver.upgrade() {
                     driver.tell(match found {
                         Ok(found) => {
-                            let entries =
-                                found.into_iter().map(|(key, value)| FoundEntry { key, content: content_of(&value) });
+                            let entries = found
+                                .into_iter()
+                                .map(|(key, value)| FoundEntry { key, content: decode::content(&value) });
                             Input::EntriesFound { entries: entries.collect() }
                         }
                         Err(error) => unreadable("storage", "IndexedDB", &describe(&error)),
@@ -339,21 +341,8 @@ pub(crate) fn to_js<T: Serialize + ?Sized>(value: &T) -> JsValue {
 
 fn content_of_text(text: &str) -> Content {
     match js_sys::JSON::parse(text) {
-        Ok(value) => content_of(&value),
+        Ok(value) => decode::content(&value),
         Err(error) => Content::Corrupt(describe(&error)),
-    }
-}
-
-fn content_of(value: &JsValue) -> Content {
-    match serde_wasm_bindgen::from_value(value.clone()) {
-        Ok(entry) => Content::Operation(entry),
-        Err(error) => {
-            let v = js_sys::Reflect::get(value, &"v".into()).ok().and_then(|v| v.as_f64());
-            match v.filter(|v| (*v - f64::from(crate::engine::session::FORMAT)).abs() > 0.0) {
-                Some(v) => Content::Other(v),
-                None => Content::Corrupt(error.to_string()),
-            }
-        }
     }
 }
 

@@ -3,20 +3,19 @@
 use std::rc::Rc;
 
 use js_sys::{Array, Function, Object, Reflect};
-use serde::Deserialize;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 
 use super::clock::now;
 use super::driver::{Driver, Refusal, unreadable};
 use super::js_record::{JsRecord, handles, set};
-use super::panic;
 use super::rows::Shape;
+use super::{decode, panic};
 use crate::domain::Domains;
 use crate::engine::engine::Engine;
 use crate::engine::error::{Error, Problem};
-use crate::engine::input::{Config, Gone, Input, Pulled, ServerEvent};
-use crate::engine::operation::{Answer, OperationId};
+use crate::engine::input::{Input, Pulled, ServerEvent};
+use crate::engine::operation::{OperationId, PROTOCOL};
 use crate::engine::retry::Failure;
 
 /// The engine in its shell. The package's TypeScript owns it; applications never see it.
@@ -26,17 +25,6 @@ pub struct RotaEngine {
     shapes: Vec<Shape>,
 }
 
-/// The members of a pull's response, but for the rows, which stay JavaScript objects.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Response {
-    protocol: u32,
-    cursor: Option<String>,
-    whole: bool,
-    gone: Vec<Gone>,
-    settled: Vec<Answer<JsRecord>>,
-}
-
 #[wasm_bindgen]
 impl RotaEngine {
     /// Makes an engine. `seed`: sixteen random bytes. `host(name, detail)` performs what the shell does not.
@@ -44,10 +32,9 @@ impl RotaEngine {
     /// # Errors
     /// `{code, message}`, when the configuration can't work.
     #[wasm_bindgen(constructor)]
-    pub fn new(config: JsValue, seed: &[u8], host: Function, memory_only: bool) -> Result<RotaEngine, JsValue> {
+    pub fn new(config: &JsValue, seed: &[u8], host: Function, memory_only: bool) -> Result<RotaEngine, JsValue> {
         panic::set_hook();
-        let config: Config = serde_wasm_bindgen::from_value(config)
-            .map_err(|error| refuse("invalid-configuration", &error.to_string()))?;
+        let config = decode::config(config).map_err(|wrong| refuse("invalid-configuration", &wrong))?;
         let seed: [u8; 16] =
             seed.try_into().map_err(|_| refuse("invalid-configuration", "the seed must have sixteen bytes"))?;
         let shapes = config.tables.iter().map(Shape::new).collect();
@@ -67,9 +54,8 @@ impl RotaEngine {
     ///
     /// # Errors
     /// `{code, message}`; then nothing has changed.
-    pub fn mutate(&self, command: JsValue) -> Result<String, JsValue> {
-        let command =
-            serde_wasm_bindgen::from_value(command).map_err(|error| refuse("invalid-value", &error.to_string()))?;
+    pub fn mutate(&self, command: &JsValue) -> Result<String, JsValue> {
+        let command = decode::command(command).map_err(|wrong| refuse("invalid-value", &wrong))?;
         let taken = self.driver.dispatch(Input::Mutate(command)).map_err(|refusal| refused(&refusal))?;
         // A command that is taken always has an id.
         let id = taken.ok_or_else(|| refused(&Refusal::Crashed))?;
@@ -79,27 +65,101 @@ impl RotaEngine {
         }
     }
 
-    /// Tells the engine anything that is plain data, in the form of its `Input`.
+    /// Takes an operation back, or drops a dead one.
     ///
     /// # Errors
-    /// `{code, message}`, for commands only.
-    pub fn tell(&self, input: JsValue) -> Result<(), JsValue> {
-        let input =
-            serde_wasm_bindgen::from_value(input).map_err(|error| refuse("invalid-operation", &error.to_string()))?;
-        self.driver.dispatch(input).map(|_| ()).map_err(|refusal| refused(&refusal))
+    /// `{code, message}`.
+    pub fn cancel(&self, id: &str) -> Result<(), JsValue> {
+        self.command(id, |id| Input::Cancel { id })
+    }
+
+    /// Tries a dead operation again.
+    ///
+    /// # Errors
+    /// `{code, message}`.
+    pub fn retry(&self, id: &str) -> Result<(), JsValue> {
+        self.command(id, |id| Input::Retry { id })
+    }
+
+    fn command(&self, id: &str, input: impl FnOnce(OperationId) -> Input<JsRecord>) -> Result<(), JsValue> {
+        let unknown = || refuse_with(&Error::UnknownOperation { id: id.to_owned() });
+        let id = OperationId::parse(id).ok_or_else(unknown)?;
+        self.driver.dispatch(input(id)).map(|_| ()).map_err(|refusal| refused(&refusal))
+    }
+
+    /// Tries to connect now.
+    pub fn reconnect(&self) {
+        self.driver.tell(Input::Reconnect);
+    }
+
+    /// Leaves.
+    pub fn close(&self) {
+        self.driver.tell(Input::Close);
+    }
+
+    /// The server took the subscription.
+    pub fn joined(&self, attempt: u32) {
+        self.driver.tell(Input::LinkJoined { attempt });
+    }
+
+    /// The server said that changes flow.
+    pub fn live(&self, attempt: u32) {
+        self.driver.tell(Input::LinkLive { attempt });
+    }
+
+    /// The link broke, or could not be opened.
+    #[wasm_bindgen(js_name = linkClosed)]
+    pub fn link_closed(&self, attempt: u32, failure: &str, message: String) {
+        self.driver.tell(Input::LinkClosed { attempt, failure: decode::failure(failure), message });
+    }
+
+    /// A pull failed.
+    #[wasm_bindgen(js_name = pullFailed)]
+    pub fn pull_failed(&self, id: u32, failure: &str, message: String) {
+        self.driver.tell(Input::PullFailed { id, failure: decode::failure(failure), message });
+    }
+
+    /// An operation's call failed.
+    #[wasm_bindgen(js_name = pushFailed)]
+    pub fn push_failed(&self, id: &str, failure: &str, message: String, after_ms: Option<u32>) {
+        if let Some(id) = OperationId::parse(id) {
+            let after_ms = after_ms.map(u64::from);
+            self.driver.tell(Input::PushFailed { id, failure: decode::failure(failure), message, after_ms });
+        }
+    }
+
+    /// There is a fresh token.
+    #[wasm_bindgen(js_name = tokenRefreshed)]
+    pub fn token_refreshed(&self) {
+        self.driver.tell(Input::TokenRefreshed);
+    }
+
+    /// The browser believes to be on-line, or off-line.
+    pub fn hinted(&self, online: bool) {
+        self.driver.tell(Input::NetworkHinted { online });
+    }
+
+    /// The page is shown again.
+    pub fn woke(&self) {
+        self.driver.tell(Input::Woke);
+    }
+
+    /// Something came from outside that can't be read.
+    pub fn unreadable(&self, code: &str, place: &str, message: &str) {
+        self.driver.tell(unreadable(code, place, message));
     }
 
     /// Takes what a pull brought, in the form of `PROTOCOL.md` §5.
     pub fn pulled(&self, id: u32, response: &JsValue) {
-        let input = match serde_wasm_bindgen::from_value::<Response>(response.clone()) {
-            Ok(read) if read.protocol == crate::engine::operation::PROTOCOL => self.read_pull(id, read, response),
+        let input = match decode::response(response) {
+            Ok(read) if read.protocol == PROTOCOL => self.read_pull(id, read, response),
             Ok(read) => pull_failed(id, format!("the server answered in protocol {}", read.protocol)),
-            Err(error) => pull_failed(id, format!("malformed pull response: {error}")),
+            Err(wrong) => pull_failed(id, ["malformed pull response: ", &wrong].concat()),
         };
         self.driver.tell(input);
     }
 
-    fn read_pull(&self, id: u32, read: Response, response: &JsValue) -> Input<JsRecord> {
+    fn read_pull(&self, id: u32, read: decode::Response, response: &JsValue) -> Input<JsRecord> {
         let tables = Reflect::get(response, &"records".into()).unwrap_or(JsValue::UNDEFINED);
         let (mut records, mut is_sound) = (Vec::new(), true);
         for shape in &self.shapes {
@@ -157,13 +217,13 @@ impl RotaEngine {
     }
 
     /// Takes a server's answer to an operation, in the form of `PROTOCOL.md` §3.
-    pub fn answered(&self, id: &str, answer: JsValue) {
+    pub fn answered(&self, id: &str, answer: &JsValue) {
         let Some(id) = OperationId::parse(id) else { return };
         let failed = |message: String| Input::PushFailed { id, failure: Failure::Unknown, message, after_ms: None };
-        self.driver.tell(match serde_wasm_bindgen::from_value::<Answer<JsRecord>>(answer) {
+        self.driver.tell(match decode::answer(answer) {
             Ok(answer) if answer.id == id => Input::Answered { answer },
             Ok(_) => failed("the server answered another operation".to_owned()),
-            Err(error) => failed(format!("malformed answer: {error}")),
+            Err(wrong) => failed(["malformed answer: ", &wrong].concat()),
         });
     }
 
@@ -171,7 +231,7 @@ impl RotaEngine {
     pub fn stats(&self) -> JsValue {
         let Some(stats) = self.driver.stats() else { return JsValue::UNDEFINED };
         let figures = Object::new();
-        for (name, figure) in [("records", stats.records), ("operations", stats.operations), ("handles", handles())] {
+        for (name, figure) in [("records", stats.records), ("operations", stats.operations)] {
             set(&figures, name, &JsValue::from(u32::try_from(figure).unwrap_or(u32::MAX)));
         }
         figures.into()
@@ -187,6 +247,12 @@ impl RotaEngine {
 #[wasm_bindgen(js_name = crashed)]
 pub fn crashed() -> Option<String> {
     panic::message()
+}
+
+/// Counts the JavaScript objects that all engines of this page hold.
+#[wasm_bindgen(js_name = handles)]
+pub fn held_handles() -> u32 {
+    u32::try_from(handles()).unwrap_or(u32::MAX)
 }
 
 /// Returns the version of the package that this was built for.

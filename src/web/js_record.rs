@@ -4,10 +4,11 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use js_sys::{Object, Reflect};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
+use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
-use wasm_bindgen::{JsCast, JsValue};
 
+use super::decode;
 use crate::engine::record::Record;
 use crate::engine::value::{Fields, Value};
 
@@ -58,10 +59,7 @@ impl JsRecord {
 impl Record for JsRecord {
     fn field(&self, name: &str) -> Option<Value> {
         let value = Reflect::get(self.object(), &name.into()).ok()?;
-        if value.is_undefined() {
-            return None;
-        }
-        serde_wasm_bindgen::from_value(value).ok()
+        if value.is_undefined() { None } else { decode::value(&value) }
     }
 
     fn create(fields: &Fields) -> Self {
@@ -105,15 +103,5 @@ pub(crate) fn set(object: &Object, name: &str, value: &JsValue) {
 impl Serialize for JsRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serde_wasm_bindgen::preserve::serialize(self.object(), serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for JsRecord {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value: JsValue = serde_wasm_bindgen::preserve::deserialize(deserializer)?;
-        match value.dyn_into::<Object>() {
-            Ok(object) => Ok(Self::new(object)),
-            Err(_) => Err(serde::de::Error::custom("a record is not an object")),
-        }
     }
 }

@@ -4,6 +4,7 @@
 mod channel;
 mod clock;
 mod database;
+mod decode;
 mod driver;
 mod exports;
 mod js_record;

@@ -3,6 +3,7 @@
 use js_sys::{Object, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 
+use super::decode;
 use super::js_record::JsRecord;
 use crate::engine::error::Problem;
 use crate::engine::operation::{OperationId, Version};
@@ -62,7 +63,7 @@ impl Shape {
     fn key(&self, object: &Object) -> Result<String, Problem> {
         let mut parts = Vec::with_capacity(self.key.len());
         for field in &self.key {
-            let part = serde_wasm_bindgen::from_value(get(object, field)).ok().as_ref().and_then(key_part);
+            let part = decode::value(&get(object, field)).as_ref().and_then(key_part);
             let missing = || {
                 let field = field.as_string().unwrap_or_default();
                 self.malformed("", &format!("its key field \"{field}\" is missing, or neither text nor an integer"))

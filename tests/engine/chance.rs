@@ -73,7 +73,10 @@ fn run(seed: u64) {
             world.tabs.iter().flat_map(|tab| &tab.settled).filter(|end| end.id == *id).map(|end| end.outcome).collect();
         assert!(ends.len() <= 1, "{op:?} ended more than once: {ends:?}");
         let decided = world.server.ledger.contains_key(id);
-        assert!(decided || ends == [OperationState::Cancelled] || !ends.contains(&OperationState::Confirmed), "{op:?}: {ends:?}");
+        assert!(
+            decided || ends == [OperationState::Cancelled] || !ends.contains(&OperationState::Confirmed),
+            "{op:?}: {ends:?}"
+        );
     }
     for tab in world.living() {
         let made = world.ops.values().filter(|op| op.tab == world.tabs[tab].engine.tab());

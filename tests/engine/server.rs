@@ -96,7 +96,8 @@ impl Server {
         *self.pushes.entry(op.id).or_default() += 1;
         if let Some((author, known, answer)) = self.ledger.get(&op.id) {
             if author != actor || *known != op {
-                return self.answer(&op, json!({"outcome": "refused", "code": "operation-mismatch", "message": "another's"}));
+                return self
+                    .answer(&op, json!({"outcome": "refused", "code": "operation-mismatch", "message": "another's"}));
             }
             let mut answer = answer.clone();
             answer["replayed"] = json!(true);
@@ -129,7 +130,8 @@ impl Server {
         if self.refused.contains(&op.key) {
             return refused("forbidden", &format!("only members of Sales may change {}", op.key));
         }
-        let failed = |id: &OperationId| self.ledger.get(id).is_some_and(|(_, _, answer)| answer["outcome"] != "confirmed");
+        let failed =
+            |id: &OperationId| self.ledger.get(id).is_some_and(|(_, _, answer)| answer["outcome"] != "confirmed");
         if op.after.iter().any(failed) {
             return refused("dependency-refused", "what it depends on was refused");
         }

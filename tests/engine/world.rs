@@ -197,10 +197,9 @@ impl World {
     }
 
     pub fn open_tab(&mut self, user: &str) -> usize {
-        let config: Config = serde_json::from_value(
-            json!({"app": "crm", "user": user, "tables": tables(), "retry": self.retry}),
-        )
-        .unwrap();
+        let config: Config =
+            serde_json::from_value(json!({"app": "crm", "user": user, "tables": tables(), "retry": self.retry}))
+                .unwrap();
         let mut seed = [0; 16];
         self.random.fill_bytes(&mut seed);
         let engine = Engine::new(config, Box::new(Domains), seed, self.now).unwrap();
@@ -397,7 +396,8 @@ impl World {
                 return;
             }
         }
-        let stuck: Vec<_> = self.living().into_iter().map(|tab| (tab, &self.tabs[tab].status, &self.tabs[tab].operations)).collect();
+        let stuck: Vec<_> =
+            self.living().into_iter().map(|tab| (tab, &self.tabs[tab].status, &self.tabs[tab].operations)).collect();
         panic!("something never came to rest: {stuck:#?}");
     }
 
@@ -684,7 +684,8 @@ impl World {
             let confirmed = known.and_then(|known| server.history.get(&(key.clone(), known)).cloned().flatten());
             let shown: Vec<&Operation> = tab.shown(key, ops);
             let expected = fold(confirmed, &shown);
-            let may_be_gone = server.rows.get(key).is_none_or(|stand| stand.record.is_none() || stand.version > known.unwrap_or(0));
+            let may_be_gone =
+                server.rows.get(key).is_none_or(|stand| stand.record.is_none() || stand.version > known.unwrap_or(0));
             assert!(
                 visible == expected || (may_be_gone && visible == fold(None, &shown)),
                 "{key:?} shows {visible:?}, which is not confirmed {known:?} with {shown:?} over it: {expected:?}"
@@ -705,12 +706,8 @@ impl World {
     pub fn assert_all_agree(&self) {
         for index in self.living() {
             let tab = &self.tabs[index];
-            let truth: BTreeMap<Key, Fields> = self
-                .server
-                .rows
-                .iter()
-                .filter_map(|(key, stand)| Some((key.clone(), stand.record.clone()?)))
-                .collect();
+            let truth: BTreeMap<Key, Fields> =
+                self.server.rows.iter().filter_map(|(key, stand)| Some((key.clone(), stand.record.clone()?))).collect();
             assert_eq!(tab.mirror, truth, "tab {index} of {} differs from the server", tab.user);
             assert_eq!(tab.status.as_ref().unwrap().unsent, 0, "tab {index} still waits for {:?}", tab.operations);
         }
@@ -736,7 +733,8 @@ impl World {
     pub fn replay(&self, tab: usize) -> Vec<String> {
         let tab = &self.tabs[tab];
         let config: Config =
-            serde_json::from_value(json!({"app": "crm", "user": tab.user, "tables": tables(), "retry": self.retry})).unwrap();
+            serde_json::from_value(json!({"app": "crm", "user": tab.user, "tables": tables(), "retry": self.retry}))
+                .unwrap();
         let mut engine: Engine<JsonRecord> = Engine::new(config, Box::new(Domains), tab.seed, tab.born).unwrap();
         let mut outputs = Vec::new();
         let mut inputs = tab.inputs.iter().peekable();
@@ -783,10 +781,8 @@ impl Tab {
 
     fn shown<'a>(&self, key: &Key, ops: &'a BTreeMap<OperationId, Operation>) -> Vec<&'a Operation> {
         let pending = self.operations.values().filter(|view| view.state != Outcome::Dead);
-        let mut shown: Vec<&Operation> = pending
-            .filter_map(|view| ops.get(&view.id))
-            .filter(|op| op.table == key.0 && op.key == key.1)
-            .collect();
+        let mut shown: Vec<&Operation> =
+            pending.filter_map(|view| ops.get(&view.id)).filter(|op| op.table == key.0 && op.key == key.1).collect();
         shown.sort_by_key(|op| (op.hlc, op.tab.clone(), op.id));
         shown
     }
@@ -799,8 +795,10 @@ impl Tab {
     /// What subscribers saw of a field, one after the other.
     pub fn seen(&self, key: &str, field: &str) -> Vec<Value> {
         let all = self.seen.get(&("companies".to_owned(), key.to_owned())).cloned().unwrap_or_default();
-        let mut values: Vec<Value> =
-            all.into_iter().map(|record| record.and_then(|record| record.get(field).cloned()).unwrap_or_default()).collect();
+        let mut values: Vec<Value> = all
+            .into_iter()
+            .map(|record| record.and_then(|record| record.get(field).cloned()).unwrap_or_default())
+            .collect();
         values.dedup();
         values
     }

@@ -7,7 +7,7 @@ let world: World;
 const rejections: unknown[] = [];
 beforeAll(async () => {
   process.on('unhandledRejection', (error) => rejections.push(error));
-  world = await openWorld({ limits: { channelsPerSocket: 3, bindingsPerChannel: 4, joinsPerMinute: 12, socketSilenceMs: 1_500, bufferedBytes: 100_000, changesPerTransaction: 100, pendingFrames: 50 } });
+  world = await openWorld({ limits: { channelsPerSocket: 3, bindingsPerChannel: 4, joinsPerMinute: 12, socketSilenceMs: 1_500, bufferedBytes: 3_000_000, changesPerTransaction: 100, pendingFrames: 50 } });
 });
 afterAll(async () => {
   await world.close();
@@ -139,12 +139,12 @@ describe('Bounds', () => {
     }
     (slow.ws as unknown as { _socket: { pause(): void } })._socket.pause();
     let id = 1_000;
-    while (world.gateway.stats().slowConsumersClosed === 0 && id < 1_400) {
+    while (world.gateway.stats().slowConsumersClosed === 0 && id < 1_600) {
       await world.db.query("insert into notes (id, owner, title) select $1 + i, $2, repeat('x', 100000) from generate_series(0, 9) i", [id, world.ada.id]);
       id += 10;
+      await until(() => quick.frames.filter(isChange).length === id - 1_000, 'these rows at the quick one');
     }
     expect(world.gateway.stats().slowConsumersClosed).toBe(1);
-    await until(() => quick.frames.filter(isChange).length === id - 1_000, 'all rows at the quick one');
     clearInterval(beat);
     quick.ws.close();
     slow.ws.terminate();

@@ -32,6 +32,8 @@ export interface World {
   accessToken(person: Person): Promise<string>;
   forge(claims: JWTPayload, options?: { secret?: string; expiresIn?: number }): Promise<string>;
   headers(token?: string): Record<string, string>;
+  /** Every client leaves its channels. */
+  quiet(): Promise<void>;
   restart(): Promise<void>;
   close(): Promise<void>;
 }
@@ -89,12 +91,17 @@ export async function openWorld(options: Partial<GatewayOptions> = {}): Promise<
       apikey: world.gateway.anonKey,
       ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
     }),
+    async quiet() {
+      await Promise.all(clients.map((client) => client.removeAllChannels()));
+      for (const client of clients.splice(0)) await client.realtime.disconnect();
+      await until(() => world.gateway.stats().channels === 0, 'no channel left');
+    },
     async restart() {
       world.gateway = await start(world.gateway.port);
     },
     async close() {
       await Promise.all(clients.map((client) => client.removeAllChannels()));
-      for (const client of clients) client.realtime.disconnect();
+      for (const client of clients) await client.realtime.disconnect();
       await world.gateway.close();
       await db.end();
     },

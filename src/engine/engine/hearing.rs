@@ -188,7 +188,7 @@ impl<R: Record> Engine<R> {
         let unheard: Vec<OperationId> = unheard.copied().take(PULL_KEYS_MAX).collect();
         if !unheard.is_empty() {
             // They are in storage, or the ledger knows them.
-            self.asked.extend(unheard);
+            self.asked = unheard.into_iter().chain(std::mem::take(&mut self.asked)).take(PULL_KEYS_MAX).collect();
             self.outputs.push_back(Output::LoadOperations);
             self.puller.want();
         }

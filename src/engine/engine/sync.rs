@@ -99,12 +99,22 @@ impl<R: Record> Engine<R> {
         if !asked.by_keys {
             self.puller.cursor = pulled.cursor;
             (self.ready, self.pulled_here) = (true, true);
+            self.give_up_asking();
         }
         self.last_sync_ms = Some(self.now.wall_ms);
         self.open_gate();
         self.relay(news);
         if self.pulled_here {
             self.send_owed_snapshots();
+        }
+    }
+
+    /// What neither storage nor the ledger knows was cancelled, or lives in its author's tab alone.
+    fn give_up_asking(&mut self) {
+        for id in std::mem::take(&mut self.asked_now) {
+            if self.asked.remove(&id) && !self.outbox.contains(id) {
+                self.tell_state(id, OperationState::Unknown);
+            }
         }
     }
 
@@ -155,7 +165,9 @@ impl<R: Record> Engine<R> {
             let op = (outcome == OperationState::Confirmed).then_some(answer.id);
             let row = Row { table: answer.table.clone(), key: answer.key.clone(), version, op, record };
             // Retired here rather than by `learn`, which knows only confirmations.
-            self.learn_quietly(row, &mut news);
+            if self.is_worth_learning(answer) {
+                self.learn_quietly(row, &mut news);
+            }
         }
         let settlement = Settlement {
             code: answer.code.clone(),
@@ -167,6 +179,21 @@ impl<R: Record> Engine<R> {
         self.remember_settled(&answer.table, &answer.key, settlement.clone());
         self.settle(settlement);
         news
+    }
+
+    /// The ledger repeats what was true when it decided. Where we know of no record, it may have ended since, so the server is asked;
+    /// until then it stays as seen as it is.
+    fn is_worth_learning(&mut self, answer: &Answer<R>) -> bool {
+        let known = self.tables.table_id(&answer.table).and_then(|table| self.tables.find(table, &answer.key));
+        let cell = known.and_then(|id| self.tables.cell(id));
+        if !answer.replayed || cell.is_some_and(|cell| cell.confirmed.is_some()) {
+            return true;
+        }
+        let is_seen = cell.is_some_and(|cell| cell.visible.is_some());
+        if self.tabs.sends() {
+            self.puller.want_key(&answer.table, &answer.key);
+        }
+        is_seen
     }
 
     /// Takes a row in without deciding anything by the operation that wrote it.

@@ -9,6 +9,7 @@ import type { TextRow } from './filters.js'
 
 export interface Change {
   type: ChangeType
+  committedAt: Date
   relation: Pgoutput.MessageRelation
   /** Null for a DELETE. Columns that are unchanged and stored out of line are missing. */
   record: TextRow | null
@@ -17,7 +18,7 @@ export interface Change {
 }
 
 export interface Transaction {
-  committedAt: Date
+  xid: number
   changes: Change[]
   tooLarge: boolean
 }
@@ -25,6 +26,8 @@ export interface Transaction {
 export class TransactionBuilder {
   #changes: Change[] = []
   #tooLarge = false
+  #committedAt = new Date(0)
+  #xid = 0
 
   constructor(readonly changesMax: number) {}
 
@@ -32,6 +35,9 @@ export class TransactionBuilder {
   add(message: Pgoutput.Message): Transaction | undefined {
     switch (message.tag) {
       case 'begin':
+        // Microseconds since 1970; clients are told milliseconds.
+        this.#committedAt = new Date(Math.floor(Number(message.commitTime) / 1_000))
+        this.#xid = message.xid >>> 0
         this.#changes = []
         this.#tooLarge = false
         return undefined
@@ -49,11 +55,7 @@ export class TransactionBuilder {
         this.#push({ type: 'DELETE', relation: message.relation, record: null, old: present(message.old ?? message.key ?? {}) })
         return undefined
       case 'commit': {
-        const transaction = {
-          committedAt: new Date(Math.floor(Number(message.commitTime) / 1_000)),
-          changes: this.#changes,
-          tooLarge: this.#tooLarge,
-        }
+        const transaction = { xid: this.#xid, changes: this.#changes, tooLarge: this.#tooLarge }
         this.#changes = []
         return transaction
       }
@@ -67,9 +69,9 @@ export class TransactionBuilder {
     }
   }
 
-  #push(change: Change): void {
+  #push(change: Omit<Change, 'committedAt'>): void {
     if (this.#tooLarge) return
-    this.#changes.push(change)
+    this.#changes.push({ ...change, committedAt: this.#committedAt })
     if (this.#changes.length > this.changesMax) {
       this.#tooLarge = true
       this.#changes = []

@@ -15,6 +15,8 @@ export interface ChannelPort {
   /** With the channel's join reference: the client closes this join and no later one. */
   pushToJoin(event: string, payload: unknown): void
   pushChange(ids: readonly number[], data: string): void
+  readonly congested: boolean
+  relief(): Promise<void>
   /** Called once, when the channel ends by itself. */
   ended(): void
 }
@@ -98,6 +100,14 @@ export class Channel implements Subscriber {
 
   send(ids: readonly number[], data: string): void {
     this.port.pushChange(ids, data)
+  }
+
+  get congested(): boolean {
+    return this.port.congested
+  }
+
+  relief(): Promise<void> {
+    return this.port.relief()
   }
 
   fail(reason: string): void {

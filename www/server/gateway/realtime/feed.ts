@@ -1,6 +1,7 @@
 /**
- * From the stream to the channels. Takes transactions one after the other, asks once per table and set of claims who
- * may see what, and sends frames in the order of commit. Knows when the stream is live for a newcomer: it writes a
+ * From the stream to the channels. Takes what has been committed in batches, never part of a transaction, asks once per
+ * table and set of claims who may see what, and sends frames in the order of commit. A batch is what came while the
+ * one before was under way: one transaction when it is quiet, many under load. Knows when the stream is live for a newcomer: it writes a
  * message into the log and waits until that comes back. Never drops a change silently: what it cannot send it turns
  * into an error of the channel, which makes the client rejoin and pull.
  */
@@ -13,6 +14,7 @@ import type { Counters, Limits } from '../options.js'
 import type { Caller } from '../tokens.js'
 import type { Binding } from './bindings.js'
 import { TransactionBuilder, type Change, type Transaction } from './changes.js'
+import { Horizon } from './horizon.js'
 import { changePayload } from './payload.js'
 import { Replication } from './replication.js'
 import { describeTable, judge, type StreamTable, type Verdict } from './visibility.js'
@@ -22,6 +24,10 @@ export interface Subscriber {
   readonly bindings: readonly Binding[]
   readonly caller: Caller
   send(ids: readonly number[], data: string): void
+  /** Whether much of what was sent is still on its way. */
+  readonly congested: boolean
+  /** Resolves when that is over, or after a moment: nobody waits long for a slow reader. */
+  relief(): Promise<void>
   /** The stream cannot be trusted any more: tell the client and close. */
   fail(reason: string): void
 }
@@ -31,6 +37,15 @@ interface Hit {
   changes: { change: Change; ids: number[] }[]
 }
 
+/** A message of ours that has come back through the stream. */
+interface Mark {
+  mark: string
+}
+
+/** So many changes are judged by one query; a larger transaction is a batch of its own. */
+const BATCH_CHANGES = 2_000
+/** Beyond this the stream is not read on: the rest waits in the server's log. */
+const QUEUED_CHANGES_MAX = 20_000
 const LIVE_PREFIX = 'rota-gateway-live'
 const RETRY_MS = 250
 
@@ -38,10 +53,14 @@ export class Feed {
   readonly #subscribers = new Set<Subscriber>()
   readonly #replication: Replication
   readonly #builder: TransactionBuilder
+  readonly #horizon: Horizon
   readonly #tables = new WeakMap<Pgoutput.MessageRelation, Promise<StreamTable>>()
   readonly #waiting = new Map<string, () => void>()
   readonly #atBoundary: (() => void)[] = []
+  #queue: (Transaction | Mark)[] = []
+  #queuedChanges = 0
   #busy = false
+  #batchDone: Promise<void> = Promise.resolve()
   readonly #onStart = new Set<() => void>()
 
   constructor(
@@ -50,6 +69,7 @@ export class Feed {
     readonly counters: Counters,
     readonly log: (line: string) => void,
   ) {
+    this.#horizon = new Horizon(db)
     this.#builder = new TransactionBuilder(limits.changesPerTransaction)
     this.#replication = new Replication(
       db.url,
@@ -86,7 +106,7 @@ export class Feed {
     this.#subscribers.delete(subscriber)
   }
 
-  /** Runs between two transactions, so that no transaction is judged half under old claims and half under new ones. */
+  /** Runs between two batches, so that no transaction is judged half under old claims and half under new ones. */
   atBoundary(work: () => void): void {
     if (this.#busy) this.#atBoundary.push(work)
     else work()
@@ -131,44 +151,92 @@ export class Feed {
   }
 
   async #message(message: Pgoutput.Message): Promise<void> {
-    if (message.tag === 'message' && message.prefix === LIVE_PREFIX) {
-      this.#waiting.get(Buffer.from(message.content).toString())?.()
-      return
+    if (message.tag === 'message') {
+      if (message.prefix !== LIVE_PREFIX) return
+      this.#queue.push({ mark: Buffer.from(message.content).toString() })
+    } else {
+      const transaction = this.#builder.add(message)
+      if (transaction === undefined) return
+      this.#queue.push(transaction)
+      this.#queuedChanges += transaction.changes.length
     }
-    const transaction = this.#builder.add(message)
-    if (transaction === undefined) return
-    this.#busy = true
-    try {
-      await this.#deliver(transaction)
-    } finally {
-      this.#busy = false
-      for (const work of this.#atBoundary.splice(0)) work()
-    }
+    if (!this.#busy) this.#batchDone = this.#work()
+    if (this.#queuedChanges > QUEUED_CHANGES_MAX) await this.#batchDone
   }
 
-  async #deliver(transaction: Transaction): Promise<void> {
-    if (transaction.tooLarge) {
-      this.#failAll(`a transaction of more than ${this.limits.changesPerTransaction} changes is not streamed`)
-      return
+  /** Until the queue is empty. */
+  async #work(): Promise<void> {
+    this.#busy = true
+    while (this.#queue.length > 0) {
+      const batch = this.#takeBatch()
+      try {
+        for (const { xid } of batch.transactions) this.#horizon.note(xid)
+        if (batch.marks.length > 0 || this.#horizon.isLong) await this.#horizon.passed()
+        await this.#deliver(batch.transactions)
+      } catch (error) {
+        this.log(`realtime: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
+        this.#failAll('changes could not be delivered')
+      }
+      for (const { mark } of batch.marks) this.#waiting.get(mark)?.()
+      for (const work of this.#atBoundary.splice(0)) work()
     }
-    if (transaction.changes.length === 0) return
-    this.counters.transactions += 1
-    this.counters.changes += transaction.changes.length
-    const hits = [...this.#subscribers].map((subscriber) => hit(subscriber, transaction.changes)).filter(({ changes }) => changes.length > 0)
-    if (hits.length === 0) return
-    const groups = await Promise.all(groupByClaims(hits).map((group) => this.#payloads(group, transaction)))
-    // One pass over the transaction a channel: within a channel the order of commit, which is all that a client can see.
+    this.#busy = false
+  }
+
+  #takeBatch(): { transactions: Transaction[]; marks: Mark[] } {
+    const transactions: Transaction[] = []
+    const marks: Mark[] = []
+    let changes = 0
+    let taken = 0
+    for (const item of this.#queue) {
+      if (changes >= BATCH_CHANGES) break
+      taken += 1
+      if ('mark' in item) {
+        marks.push(item)
+        continue
+      }
+      transactions.push(item)
+      changes += item.changes.length
+      // What comes after belongs to channels that have joined again.
+      if (item.tooLarge) break
+    }
+    this.#queue.splice(0, taken)
+    this.#queuedChanges -= changes
+    return { transactions, marks }
+  }
+
+  async #deliver(transactions: readonly Transaction[]): Promise<void> {
+    const changes = transactions.flatMap((transaction) => transaction.changes)
+    const tooLarge = transactions.some((transaction) => transaction.tooLarge)
+    this.counters.transactions += transactions.filter((transaction) => transaction.changes.length > 0).length
+    this.counters.changes += changes.length
+    const hits = [...this.#subscribers].map((subscriber) => hit(subscriber, changes)).filter((one) => one.changes.length > 0)
+    if (hits.length > 0) await this.#horizon.passed()
+    const groups = await Promise.all(groupByClaims(hits).map((group) => this.#payloads(group, changes)))
+    // One pass over the batch a channel: within a channel the order of commit, which is all that a client can see.
     for (const { group, payloads } of groups) {
-      for (const { subscriber, changes } of group) {
+      for (const { subscriber, changes: concerning } of group) {
         if (!this.#subscribers.has(subscriber)) continue
         if (payloads instanceof Error) subscriber.fail(`the rights to a change could not be checked: ${payloads.message}`)
-        else sendAll(subscriber, changes, payloads)
+        else await this.#sendAll(subscriber, concerning, payloads)
       }
+    }
+    if (tooLarge) this.#failAll(`a transaction of more than ${this.limits.changesPerTransaction} changes is not streamed`)
+  }
+
+  /** A large transaction is more than a socket takes at once: a reader that reads is not taken for a slow one. */
+  async #sendAll(subscriber: Subscriber, changes: Hit['changes'], payloads: Map<Change, string>): Promise<void> {
+    for (const { change, ids } of changes) {
+      const payload = payloads.get(change)
+      if (payload === undefined) continue
+      if (subscriber.congested) await subscriber.relief()
+      if (!this.#subscribers.has(subscriber)) return
+      subscriber.send(ids, payload)
     }
   }
 
   /** What callers with the same claims are shown of each change; the Error, when that could not be found out. */
-  async #payloads(group: Hit[], { changes, committedAt }: Transaction): Promise<{ group: Hit[]; payloads: Map<Change, string> | Error }> {
+  async #payloads(group: Hit[], changes: readonly Change[]): Promise<{ group: Hit[]; payloads: Map<Change, string> | Error }> {
     const caller = group[0]?.subscriber.caller
     if (caller === undefined) return { group, payloads: new Map() }
     const wanted = new Set(group.flatMap((one) => one.changes.map(({ change }) => change)))
@@ -183,7 +251,7 @@ export class Feed {
       const payloads = new Map<Change, string>()
       for (const [relation, concerned] of byRelation) {
         const table = await this.#table(relation)
-        const context = { table, committedAt, recordBytesMax: this.limits.recordBytes }
+        const context = { table, recordBytesMax: this.limits.recordBytes }
         const { verdict, rowIndex } = await this.#judge(caller, table, concerned)
         for (const change of concerned) {
           const payload = changePayload(change, verdict, rowIndex.get(change) ?? -1, context)
@@ -242,13 +310,6 @@ function groupByClaims(hits: readonly Hit[]): Hit[][] {
     else group.push(one)
   }
   return [...groups.values()]
-}
-
-function sendAll(subscriber: Subscriber, changes: Hit['changes'], payloads: Map<Change, string>): void {
-  for (const { change, ids } of changes) {
-    const payload = payloads.get(change)
-    if (payload !== undefined) subscriber.send(ids, payload)
-  }
 }
 
 function newDeferred<T>(): { promise: Promise<T>; resolve: (value: T) => void } {

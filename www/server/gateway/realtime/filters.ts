@@ -132,7 +132,8 @@ async function columnType(db: Database, schema: string, table: string, column: s
 
 async function spell(db: Database, cast: string, values: string[]): Promise<string[]> {
   try {
-    const { rows } = await db.query<{ values: string[] }>(`select $1::text[]::${cast}[]::text[] as values`, [values])
+    // format() and not a cast to text: of a boolean the stream says t, the cast true.
+    const { rows } = await db.query<{ values: string[] }>(`select array(select format('%s', v) from unnest($1::text[]::${cast}[]) as v) as values`, [values])
     return rows[0]?.values ?? []
   } catch (error) {
     throw new JoinRefused(`MalformedFilter: ${error instanceof Error ? error.message : 'a value does not fit its column'}`)

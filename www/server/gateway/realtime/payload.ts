@@ -13,7 +13,6 @@ const KEPT_VALUE_BYTES = 64
 
 export interface PayloadContext {
   table: StreamTable
-  committedAt: Date
   recordBytesMax: number
 }
 
@@ -32,7 +31,7 @@ export function changePayload(change: Change, verdict: Verdict, rowIndex: number
     schema: table.schema,
     table: table.name,
     type: change.type,
-    commit_timestamp: context.committedAt.toISOString(),
+    commit_timestamp: change.committedAt.toISOString(),
     columns: columns.map(({ name, type }) => ({ name, type })),
     ...(change.record && { record: jsonRow(change.record, columns, valueBytesMax) }),
     ...(change.old && { old_record: jsonRow(change.old, oldColumns, valueBytesMax) }),

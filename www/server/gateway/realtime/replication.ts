@@ -23,14 +23,17 @@ export const PUBLICATION = 'supabase_realtime'
 const PAUSES_MS = [100, 250, 500, 1_000, 2_000]
 /** PostgreSQL says something every 30 s at the latest; a longer silence is a dead connection that nobody has closed. */
 const SILENCE_MS_MAX = 75_000
+const CONNECT_MS_MAX = 5_000
 const asText = (text: string): string => text
 
 class TextPlugin extends PgoutputPlugin {
   client: Client | undefined
+  cancelled = false
 
   /** The slot must be made on the very connection that streams from it. This grammar knows its words in capitals only. */
   override async start(client: Client, slotName: string, lastLsn: string): Promise<unknown> {
     this.client = client
+    if (this.cancelled) throw new Error('stopped while connecting')
     await client.query(`CREATE_REPLICATION_SLOT "${slotName}" TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT`)
     return super.start(client, slotName, lastLsn)
   }
@@ -46,7 +49,7 @@ class TextPlugin extends PgoutputPlugin {
 export class Replication {
   #stopped = false
   #live = false
-  #current: { service: LogicalReplicationService; plugin: TextPlugin } | undefined
+  #current: { plugin: TextPlugin } | undefined
   #lastHeardAt = 0
   readonly #wake = new AbortController()
   readonly #watch: NodeJS.Timeout
@@ -73,8 +76,11 @@ export class Replication {
 
   /** Cuts the connection without a goodbye; unless stopped, a new one is made. */
   cut(): void {
-    const client = this.#current?.plugin.client
-    if (client !== undefined) destroyStream(client)
+    if (this.#current === undefined) return
+    const { plugin } = this.#current
+    // While it is still connecting there is nothing to cut yet: the flag ends it a moment later.
+    plugin.cancelled = true
+    if (plugin.client !== undefined) destroyStream(plugin.client)
   }
 
   async stop(): Promise<void> {
@@ -106,10 +112,10 @@ export class Replication {
   async #connectOnce(): Promise<string> {
     const plugin = new TextPlugin({ protoVersion: 1, publicationNames: [PUBLICATION], messages: true })
     const service = new LogicalReplicationService(
-      { connectionString: this.databaseUrl, options: SESSION_SETTINGS, keepAlive: true },
+      { connectionString: this.databaseUrl, options: SESSION_SETTINGS, keepAlive: true, connectionTimeoutMillis: CONNECT_MS_MAX },
       { acknowledge: { auto: true, timeoutSeconds: 10 }, flowControl: { enabled: true } },
     )
-    this.#current = { service, plugin }
+    this.#current = { plugin }
     let why = 'the connection ended'
     service.on('start', () => {
       this.#live = true

@@ -3,6 +3,7 @@
  * closes the socket with a reason; whatever piles up unread cuts it off.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { WebSocket, type RawData } from 'ws'
 import type { Database } from '../database.js'
 import { takeFault, type Faults } from '../faults.js'
@@ -27,6 +28,9 @@ export interface SocketParts {
 type Envelope = Omit<Frame, 'payload'>
 
 const JOIN_WINDOW_MS = 60_000
+/** A slow reader holds up the others no longer than this, a few times, and is then cut off. */
+const RELIEF_MS_MAX = 50
+const RELIEF_STEP_MS = 5
 const POLICY_VIOLATION = 1008
 const UNSUPPORTED_DATA = 1003
 const INTERNAL_ERROR = 1011
@@ -148,10 +152,19 @@ export class Socket {
     const token = typeof given === 'string' ? given : tokens.anonKey
     const caller = await tokens.verify(token)
     const bindings = await readBindings(payload, db, limits)
+    const { ws } = this
+    const congestedBytes = limits.bufferedBytes / 4
+    const isCongested = (): boolean => ws.bufferedAmount > congestedBytes
     const channel: Channel = new Channel(topic, bindings, caller, token, {
       push: (event, body) => this.#push({ joinRef: null, ref: null, topic, event }, body),
       pushToJoin: (event, body) => this.#push({ joinRef, ref: joinRef, topic, event }, body),
       pushChange: (ids, data) => this.#pushChange(topic, ids, data),
+      get congested() {
+        return isCongested()
+      },
+      relief: async () => {
+        for (let waited = 0; waited < RELIEF_MS_MAX && isCongested(); waited += RELIEF_STEP_MS) await sleep(RELIEF_STEP_MS)
+      },
       ended: () => {
         if (this.#channels.get(topic) === channel) this.#channels.delete(topic)
       },
