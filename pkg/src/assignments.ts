@@ -32,18 +32,25 @@ export const UPDATING = 'Updating...'
 
 const ASSIGN = 'assign'
 
+/** How many states are kept of records that nobody watches: enough for whatever is being rendered and will watch in a moment. */
+const UNWATCHED_MAX = 1_000
+
 /** Assignments: any record that has an owner. */
 export class Assignments<T extends Tables> {
   readonly #mirror: Mirror
   readonly #tables: T
   readonly #mutate: (table: string, key: Key, to: string | null) => Mutated
-  readonly #states = new Map<string, AssignmentState>()
+  readonly #requireOpen: () => void
+  /** The last state of each record that is watched, with how many watch it; and of some that are not. */
+  readonly #watched = new Map<string, { watchers: number; state: AssignmentState | undefined }>()
+  readonly #unwatched = new Map<string, AssignmentState>()
 
   /** @internal */
-  constructor(mirror: Mirror, tables: T, mutate: (table: string, key: Key, to: string | null) => Mutated) {
+  constructor(mirror: Mirror, tables: T, mutate: (table: string, key: Key, to: string | null) => Mutated, requireOpen: () => void) {
     this.#mirror = mirror
     this.#tables = tables
     this.#mutate = mutate
+    this.#requireOpen = requireOpen
   }
 
   /** Assigns a record to a person, or to nobody. */
@@ -56,21 +63,46 @@ export class Assignments<T extends Tables> {
     const text = keyText(key)
     const next = this.#compute(table, text)
     const name = JSON.stringify([table, text])
-    const known = this.#states.get(name)
-    if (known && isSame(known, next)) return known
-    this.#states.set(name, next)
-    return next
+    const watched = this.#watched.get(name)
+    const known = watched?.state ?? this.#unwatched.get(name)
+    const state = known && isSame(known, next) ? known : next
+    if (watched) watched.state = state
+    else this.#keepUnwatched(name, state)
+    return state
   }
 
   /** Calls back when a record's assignment may have changed; returns how to stop. */
   subscribe(table: keyof T & string, key: Key, listener: () => void): () => void {
+    this.#requireOpen()
     const text = keyText(key)
     const names = this.#options(table).ownerName
     const stops = [this.#mirror.watchRecord(table, text, listener)]
     if (names) stops.push(this.#mirror.watchTable(names.table, listener))
+    stops.push(this.#watch(JSON.stringify([table, text])))
     return () => {
-      for (const stop of stops) stop()
-      this.#states.delete(JSON.stringify([table, text]))
+      for (const stop of stops.splice(0)) stop()
+    }
+  }
+
+  #watch(name: string): () => void {
+    const watched = this.#watched.get(name) ?? { watchers: 0, state: this.#unwatched.get(name) }
+    watched.watchers++
+    this.#watched.set(name, watched)
+    this.#unwatched.delete(name)
+    return () => {
+      watched.watchers--
+      if (watched.watchers > 0) return
+      this.#watched.delete(name)
+      if (watched.state) this.#keepUnwatched(name, watched.state)
+    }
+  }
+
+  #keepUnwatched(name: string, state: AssignmentState): void {
+    this.#unwatched.set(name, state)
+    if (this.#unwatched.size <= UNWATCHED_MAX) return
+    for (const oldest of this.#unwatched.keys()) {
+      this.#unwatched.delete(oldest)
+      return
     }
   }
 

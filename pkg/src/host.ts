@@ -4,6 +4,9 @@ import type { ChangeList, Mirror } from './mirror.js'
 import type { Durability, Problem, Settlement } from './types.js'
 import { plainObject } from './values.js'
 
+/** No server may ask for a longer wait; a day. */
+const AFTER_MS_MAX = 86_400_000
+
 interface Promised {
   durable(durability: Durability): void
   settled(settlement: Settlement): void
@@ -87,7 +90,11 @@ export class Host {
   stop(durability: Durability): void {
     this.#stopped.abort()
     this.#disconnectNow()
-    for (const promised of this.#promised.values()) promised.durable(durability === 'full' ? 'tab' : durability)
+    for (const [id, promised] of this.#promised) {
+      promised.durable(durability === 'full' ? 'tab' : durability)
+      // The engine has said so itself, unless it crashed.
+      promised.settled({ id, outcome: 'unknown', code: 'closed', message: 'the store was closed before the server answered' })
+    }
     this.#promised.clear()
   }
 
@@ -118,21 +125,27 @@ export class Host {
   async #pull({ id, request }: { id: number; request: PullRequest }): Promise<void> {
     try {
       const response = await this.#backend.pull(request, this.#stopped.signal)
-      const copied = { ...response, records: copyRows(response?.records, (problem) => this.#report(problem)) }
+      const copied = {
+        ...response,
+        records: copyRows(response?.records, (problem) => this.#report(problem)),
+        settled: Array.isArray(response?.settled) ? response.settled.map(copyAnswer) : response?.settled,
+      }
       this.tell((engine) => engine.pulled(id, copied))
     } catch (error) {
-      const { failure, message } = toBackendError(error)
+      const { failure, message } = readFailure(error)
       this.tell((engine) => engine.pullFailed(id, failure, message))
     }
   }
 
   async #push(operation: Operation): Promise<void> {
+    // The backend gets the object, and may do with it what it likes.
+    const { id } = operation
     try {
-      const answer: Answer = await this.#backend.push(operation, this.#stopped.signal)
-      this.tell((engine) => engine.answered(operation.id, answer))
+      const answer = copyAnswer(await this.#backend.push(operation, this.#stopped.signal))
+      this.tell((engine) => engine.answered(id, answer))
     } catch (error) {
-      const { failure, message, afterMs } = toBackendError(error)
-      this.tell((engine) => engine.pushFailed(operation.id, failure, message, afterMs))
+      const { failure, message, afterMs } = readFailure(error)
+      this.tell((engine) => engine.pushFailed(id, failure, message, afterMs))
     }
   }
 
@@ -146,8 +159,9 @@ export class Host {
       joined: () => tell((engine) => engine.joined(attempt)),
       live: () => tell((engine) => engine.live(attempt)),
       closed: (error) => {
-        const { failure, message } = toBackendError(error)
+        const { failure, message } = readFailure(error)
         tell((engine) => engine.linkClosed(attempt, failure, message))
+        isOpen = false
       },
       changed: (events) => tell((engine) => this.#changed(engine, events)),
     }
@@ -157,6 +171,8 @@ export class Host {
         isOpen = false
         disconnect()
       }
+      // It ended while it was being opened, when there was nothing to disconnect yet.
+      if (!isOpen || this.#stopped.signal.aborted) this.#disconnectNow()
     } catch (error) {
       listener.closed(toBackendError(error))
     }
@@ -164,11 +180,13 @@ export class Host {
 
   #changed(engine: RotaEngine, events: readonly StreamEvent[]): void {
     const flat: unknown[] = []
-    for (const { table, kind, row } of events) {
+    if (!Array.isArray(events)) return this.#report({ code: 'malformed-event', place: 'the stream', message: 'events must come as a list' })
+    for (const event of events as readonly StreamEvent[]) {
+      const place = typeof event?.table === 'string' ? event.table : 'the stream'
       try {
-        flat.push(table, kind, plainObject(row, table))
+        flat.push(event.table, event.kind, plainObject(event.row, place))
       } catch (error) {
-        this.#report({ code: 'malformed-event', place: String(table), message: messageOf(error) })
+        this.#report({ code: 'malformed-event', place, message: messageOf(error) })
       }
     }
     if (flat.length > 0) engine.changed(flat)
@@ -204,21 +222,36 @@ export class Host {
 }
 
 /** Copies the rows of a pull into plain data. A row that is no data becomes null, which the engine counts as unreadable. */
-function copyRows(records: unknown, report: (problem: Problem) => void): Record<string, unknown[]> {
-  const copied: Record<string, unknown[]> = {}
-  if (typeof records !== 'object' || records === null) return copied
+function copyRows(records: unknown, report: (problem: Problem) => void): unknown {
+  if (typeof records !== 'object' || records === null || Array.isArray(records)) return undefined
+  const copied: Record<string, unknown> = {}
   for (const [table, rows] of Object.entries(records)) {
-    if (!Array.isArray(rows)) continue
-    copied[table] = rows.map((row, index) => {
-      try {
-        return plainObject(row, `${table}[${index}]`)
-      } catch (error) {
-        report({ code: 'malformed-event', place: table, message: messageOf(error) })
-        return null
-      }
-    })
+    // What is no list stays none, and the engine refuses the response.
+    copied[table] = !Array.isArray(rows)
+      ? null
+      : rows.map((row, index) => {
+          try {
+            return plainObject(row, `${table}[${index}]`)
+          } catch (error) {
+            report({ code: 'malformed-event', place: table, message: messageOf(error) })
+            return null
+          }
+        })
   }
   return copied
+}
+
+/** Copies an answer, its record into plain data: the backend's own object is neither kept nor frozen. Throws where the record is no data. */
+function copyAnswer(answer: Answer): unknown {
+  if (typeof answer !== 'object' || answer === null || !('record' in answer) || answer.record === undefined) return answer
+  return { ...answer, record: answer.record === null ? null : plainObject(answer.record, 'record') }
+}
+
+/** What of a failure may enter the engine. */
+function readFailure(thrown: unknown): { failure: string; message: string; afterMs: number | undefined } {
+  const { failure, message, afterMs } = toBackendError(thrown)
+  const isWait = typeof afterMs === 'number' && Number.isFinite(afterMs) && afterMs > 0
+  return { failure: String(failure), message: String(message), afterMs: isWait ? Math.min(Math.ceil(afterMs), AFTER_MS_MAX) : undefined }
 }
 
 function toBackendError(error: unknown): BackendError {

@@ -80,16 +80,24 @@ export class Store<T extends Tables = Tables> {
     }
     this.#mirror = new Mirror(options.tables, STARTING)
     this.#host = new Host(options.backend, this.#mirror, Object.keys(options.tables))
-    this.assignments = new Assignments(this.#mirror, options.tables, (table, key, to) =>
-      this.mutate({ name: 'assign', table, key, to } as Mutation<T>),
+    this.assignments = new Assignments(
+      this.#mirror,
+      options.tables,
+      (table, key, to) => this.mutate({ name: 'assign', table, key, to } as Mutation<T>),
+      () => void this.#open(),
     )
     if (options.onProblem) this.#mirror.watchProblems(options.onProblem)
     const engine = this.#call(() => new Engine(configOf(options), randomSeed(), this.#host.perform, options.storage === 'memory'))
     this.#engine = engine
     this.#host.attach(engine)
     openStores().add(this.#name)
-    this.#call(() => engine.start())
-    this.#listenToPage(options.backend)
+    try {
+      this.#call(() => engine.start())
+      this.#listenToPage(options.backend)
+    } catch (error) {
+      this.close()
+      throw error
+    }
   }
 
   /** Returns a record, or undefined when there is none. The same object until it changes; read-only, and frozen in development. */
@@ -247,14 +255,32 @@ function free(engine: RotaEngine): void {
 function checkOptions(options: StoreOptions<Tables>): void {
   const invalid = (what: string) => new RotaError('invalid-configuration', `createStore: ${what}`)
   if (typeof options?.app !== 'string' || typeof options.user !== 'string') throw invalid('app and user must be text')
-  if (typeof options.tables !== 'object' || options.tables === null) throw invalid('tables must be an object of tables by name')
-  const { backend } = options
+  const { tables, backend, retry, storage, onProblem } = options
+  if (!isObject(tables)) throw invalid('tables must be an object of tables by name')
   for (const method of ['pull', 'push', 'connect'] as const) {
     if (typeof backend?.[method] !== 'function') throw invalid(`the backend has no ${method}()`)
   }
-  for (const [name, { ownerName }] of Object.entries(options.tables)) {
-    if (ownerName && !options.tables[ownerName.table]) throw invalid(`table "${name}" takes its owners' names from "${ownerName.table}", which is not declared`)
+  for (const [name, options] of Object.entries(tables)) {
+    if (!isObject(options)) throw invalid(`table "${name}" must be declared with table({ key, fields })`)
+    const { key, fields, ownerName } = options
+    if (typeof key !== 'string' && !isTexts(key)) throw invalid(`the key of table "${name}" must be a field's name or a list of them`)
+    if (!isTexts(fields)) throw invalid(`the fields of table "${name}" must be a list of names`)
+    if (ownerName === undefined) continue
+    const people = isObject(ownerName) && Object.hasOwn(tables, ownerName.table) ? tables[ownerName.table] : undefined
+    if (!people) throw invalid(`table "${name}" takes its owners' names from "${ownerName?.table}", which is not declared`)
+    if (!people.fields?.includes(ownerName.field)) throw invalid(`table "${name}" takes its owners' names from the field "${ownerName.field}", which "${ownerName.table}" does not have`)
   }
+  if (retry !== undefined && !isObject(retry)) throw invalid('retry must be an object')
+  if (storage !== undefined && storage !== 'auto' && storage !== 'memory') throw invalid('storage must be "auto" or "memory"')
+  if (onProblem !== undefined && typeof onProblem !== 'function') throw invalid('onProblem must be a function')
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isTexts(value: unknown): boolean {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string')
 }
 
 function configOf(options: StoreOptions<Tables>): object {

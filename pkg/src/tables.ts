@@ -65,6 +65,8 @@ export function describeTable(name: string, { key, fields, owner, version, opera
 export function keyText(key: Key): string {
   if (typeof key === 'string') return key
   if (typeof key === 'number') return numberText(key)
+  // A key of one part is that part, in a list or not.
+  if (Array.isArray(key) && key.length === 1) return keyText(key[0] as Key)
   if (Array.isArray(key) && key.length > 0) return JSON.stringify(key.map((part) => (typeof part === 'number' ? numberText(part) : requireText(part))))
   return requireText(key)
 }

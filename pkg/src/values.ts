@@ -18,7 +18,8 @@ export function plain(value: unknown, path: string, depth = 0): unknown {
     case 'object':
       if (value === null) return null
       if (depth >= DEPTH_MAX) throw refuse(path, `nested deeper than ${DEPTH_MAX}, or in a circle`)
-      return Array.isArray(value) ? value.map((item, index) => plain(item, `${path}[${index}]`, depth + 1)) : plainObject(value, path, depth)
+      // `Array.from` visits the holes of a list too.
+      return Array.isArray(value) ? Array.from(value, (item, index) => plain(item, `${path}[${index}]`, depth + 1)) : plainObject(value, path, depth)
     default:
       throw refuse(path, value === undefined ? 'undefined; use null for nothing' : `a ${typeof value}`)
   }

@@ -135,7 +135,9 @@ impl Outbox {
     /// Takes everything back into the queue that is on its way.
     pub(crate) fn return_all(&mut self) -> Vec<OperationId> {
         let ids: Vec<OperationId> = self.in_flight.iter().map(|(_, _, id)| *id).collect();
-        ids.iter().for_each(|id| self.mark_returned(*id, OperationState::Queued));
+        for id in &ids {
+            self.mark_returned(*id, OperationState::Queued);
+        }
         ids
     }
 

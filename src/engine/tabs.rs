@@ -16,6 +16,9 @@ use super::value::present;
 /// How often a leader says that it is alive.
 pub const BEAT_MS: u64 = 2_000;
 
+/// After how many beats a leader looks into storage: a tab may have died between storing an operation and telling of it.
+pub(crate) const LOOK_BEATS: u64 = 30;
+
 /// How many other tabs are kept track of; the one heard of longest ago is forgotten.
 const PEERS_MAX: usize = 256;
 
@@ -188,6 +191,8 @@ pub(crate) struct Tabs {
     pub(crate) retell: (u64, u64),
     /// Leader: who was given a snapshot before this tab had pulled, and is owed a whole one.
     pub(crate) owed: BTreeSet<String>,
+    /// Leader: beats so far.
+    pub(crate) beats: u64,
 }
 
 impl Tabs {
@@ -204,6 +209,7 @@ impl Tabs {
             hello_at_mono_ms: 0,
             retell: (0, 0),
             owed: BTreeSet::new(),
+            beats: 0,
         }
     }
 

@@ -136,8 +136,16 @@ fn id_item(js: &JsValue) -> Result<OperationId, Wrong> {
     js.as_string().as_deref().and_then(OperationId::parse).ok_or_else(|| wrong("item", "an operation id"))
 }
 
+/// Reads a version: text, or a number that holds it exactly.
+pub(crate) fn version(js: &JsValue) -> Option<Version> {
+    match js.as_string() {
+        Some(text) => Version::parse(&text),
+        None => js.as_f64().and_then(Version::from_number),
+    }
+}
+
 fn version_item(js: &JsValue) -> Result<Version, Wrong> {
-    js.as_string().as_deref().and_then(Version::parse).ok_or_else(|| wrong("version", "a version"))
+    version(js).ok_or_else(|| wrong("version", "a version"))
 }
 
 fn record_item(js: &JsValue) -> Result<JsRecord, Wrong> {
@@ -195,14 +203,31 @@ pub(crate) fn answer(js: &JsValue) -> Result<Answer<JsRecord>, Wrong> {
     })
 }
 
+/// Reads an answer that a server gave. It must have all that its outcome calls for; between tabs less is told.
+pub(crate) fn server_answer(js: &JsValue) -> Result<Answer<JsRecord>, Wrong> {
+    let read = answer(js)?;
+    let required: &[&str] = match read.outcome {
+        Outcome::Confirmed => &["version", "record"],
+        Outcome::Refused => &["code", "message"],
+        Outcome::Conflicted => &["code", "message", "fields", "version", "record"],
+        Outcome::Retry => &["code", "message", "afterMs"],
+    };
+    let reader = Reader(js);
+    let is_missing = |name: &&&str| {
+        let member = reader.get(name);
+        // A null record is one that is gone.
+        member.is_undefined() || (member.is_null() && **name != "record")
+    };
+    match required.iter().find(is_missing) {
+        Some(name) => Err(wrong(name, "what the outcome calls for")),
+        None => Ok(read),
+    }
+}
+
 /// Reads one of a pull's records that are gone (`PROTOCOL.md` §5).
 pub(crate) fn gone(js: &JsValue) -> Result<Gone, Wrong> {
     let reader = Reader(js);
-    Ok(Gone {
-        table: reader.text("table")?,
-        key: reader.text("key")?,
-        version: reader.parsed("version", Version::parse)?,
-    })
+    Ok(Gone { table: reader.text("table")?, key: reader.text("key")?, version: version_item(&reader.get("version"))? })
 }
 
 /// The members of a pull's response but for its rows, which have a reader of their own.
@@ -217,12 +242,16 @@ pub(crate) struct Response {
 /// Reads a pull's response (`PROTOCOL.md` §5).
 pub(crate) fn response(js: &JsValue) -> Result<Response, Wrong> {
     let reader = Reader(js);
+    // Without it a whole pull would read as "everything is gone".
+    if !reader.get("records").is_object() {
+        return Err(wrong("records", "an object"));
+    }
     Ok(Response {
         protocol: reader.number("protocol")?,
         cursor: reader.text_or_none("cursor")?,
         whole: reader.flag("whole")?,
         gone: reader.list("gone", gone)?,
-        settled: reader.list("settled", answer)?,
+        settled: reader.list("settled", server_answer)?,
     })
 }
 

@@ -164,7 +164,15 @@ impl RotaEngine {
         let (mut records, mut is_sound) = (Vec::new(), true);
         for shape in &self.shapes {
             let rows = Reflect::get(&tables, &shape.name().into()).unwrap_or(JsValue::UNDEFINED);
-            let Ok(rows) = rows.dyn_into::<Array>() else { continue };
+            if rows.is_undefined() {
+                continue;
+            }
+            let Ok(rows) = rows.dyn_into::<Array>() else {
+                return pull_failed(
+                    id,
+                    format!("malformed pull response: \"{}\" in \"records\" is not a list", shape.name()),
+                );
+            };
             records.reserve(rows.length() as usize);
             for row in rows.iter() {
                 match shape.row(&row) {
@@ -220,7 +228,10 @@ impl RotaEngine {
     pub fn answered(&self, id: &str, answer: &JsValue) {
         let Some(id) = OperationId::parse(id) else { return };
         let failed = |message: String| Input::PushFailed { id, failure: Failure::Unknown, message, after_ms: None };
-        self.driver.tell(match decode::answer(answer) {
+        self.driver.tell(match decode::server_answer(answer) {
+            Ok(answer) if answer.protocol != PROTOCOL => {
+                failed(format!("the server answered in protocol {}", answer.protocol))
+            }
             Ok(answer) if answer.id == id => Input::Answered { answer },
             Ok(_) => failed("the server answered another operation".to_owned()),
             Err(wrong) => failed(["malformed answer: ", &wrong].concat()),

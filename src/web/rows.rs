@@ -74,12 +74,7 @@ impl Shape {
     }
 
     fn version(&self, object: &Object, key: &str) -> Result<Version, Problem> {
-        let value = get(object, &self.version);
-        let version = match value.as_string() {
-            Some(text) => Version::parse(&text),
-            None => value.as_f64().and_then(Version::from_number),
-        };
-        version.ok_or_else(|| {
+        decode::version(&get(object, &self.version)).ok_or_else(|| {
             let field = self.version.as_string().unwrap_or_default();
             let problem = "must be a decimal string or a non-negative safe integer";
             Problem::new(

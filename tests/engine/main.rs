@@ -4,6 +4,9 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::too_many_lines,
+    clippy::cast_possible_truncation,
+    clippy::needless_pass_by_value,
+    clippy::struct_excessive_bools,
     missing_docs,
     reason = "a broken assumption stops a test"
 )]
@@ -11,4 +14,10 @@
 mod server;
 mod world;
 
+mod bounds;
 mod chance;
+mod durable;
+mod link;
+mod retry;
+mod seen;
+mod tabs;

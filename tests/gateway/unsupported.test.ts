@@ -1,14 +1,16 @@
-import type { SupabaseClient } from '@supabase/supabase-js';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { openWorld, type World } from './world.js';
+// Answers of the network are read as they come.
+/* oxlint-disable typescript/no-explicit-any */
+import type { SupabaseClient } from '@supabase/supabase-js'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { openWorld, type World } from './world.js'
 
-let world: World;
-let ada: SupabaseClient;
+let world: World
+let ada: SupabaseClient
 beforeAll(async () => {
-  world = await openWorld();
-  ada = await world.signedIn(world.ada);
-});
-afterAll(() => world.close());
+  world = await openWorld()
+  ada = await world.signedIn(world.ada)
+})
+afterAll(() => world.close())
 
 it.each<[string, () => PromiseLike<any>]>([
   ['insert', () => ada.from('notes').insert({ id: 1 })],
@@ -33,12 +35,12 @@ it.each<[string, () => PromiseLike<any>]>([
   ['a filter on a function', () => ada.rpc('titles').eq('titles', 'x')],
   ['a count of a function', () => ada.rpc('titles', {}, { count: 'exact' })],
 ])('REST refuses %s with 400 and says what', async (name, query) => {
-  const { error, status } = await query();
-  expect(status).toBe(400);
-  if (name.endsWith('HEAD')) return;
-  const problem = typeof error === 'string' ? JSON.parse(error) : error;
-  expect(problem).toMatchObject({ code: 'unsupported', message: expect.stringMatching(/^unsupported here: .+/) });
-});
+  const { error, status } = await query()
+  expect(status).toBe(400)
+  if (name.endsWith('HEAD')) return
+  const problem = typeof error === 'string' ? JSON.parse(error) : error
+  expect(problem).toMatchObject({ code: 'unsupported', message: expect.stringMatching(/^unsupported here: .+/) })
+})
 
 it.each<[string, string, RequestInit]>([
   ['a Range header', '/rest/v1/notes', { headers: { Range: '0-9' } }],
@@ -50,10 +52,10 @@ it.each<[string, string, RequestInit]>([
   ['broadcast over HTTP', '/realtime/v1/api/broadcast', { method: 'POST' }],
   ['a path of nobody', '/nowhere', {}],
 ])('the gateway refuses %s with 400 and says what', async (_, path, init) => {
-  const response = await fetch(world.gateway.url + path, { ...init, headers: { ...world.headers(), ...init.headers } });
-  expect(response.status).toBe(400);
-  expect(await response.json()).toMatchObject({ code: 'unsupported', message: expect.stringMatching(/^unsupported here: .+/) });
-});
+  const response = await fetch(world.gateway.url + path, { ...init, headers: { ...world.headers(), ...init.headers } })
+  expect(response.status).toBe(400)
+  expect(await response.json()).toMatchObject({ code: 'unsupported', message: expect.stringMatching(/^unsupported here: .+/) })
+})
 
 it.each<[string, () => Promise<any>]>([
   ['sign-up', () => world.anonymous().auth.signUp({ email: 'x@example.org', password: 'long enough' })],
@@ -63,11 +65,11 @@ it.each<[string, () => Promise<any>]>([
   ['the admin interface', () => ada.auth.admin.listUsers()],
   ['other grants', () => world.anonymous().auth.signInWithIdToken({ provider: 'google', token: 'x' })],
 ])('auth refuses %s with 400 and says what', async (_, call) => {
-  const { error } = await call();
-  expect(error).toMatchObject({ status: 400, code: 'unsupported', message: expect.stringMatching(/^unsupported here: .+/) });
-});
+  const { error } = await call()
+  expect(error).toMatchObject({ status: 400, code: 'unsupported', message: expect.stringMatching(/^unsupported here: .+/) })
+})
 
 it('writes nothing while refusing', async () => {
-  const { rows } = await world.db.query('select count(*)::int as n from notes');
-  expect(rows[0].n).toBe(0);
-});
+  const { rows } = await world.db.query('select count(*)::int as n from notes')
+  expect(rows[0].n).toBe(0)
+})

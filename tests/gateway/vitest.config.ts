@@ -1,7 +1,8 @@
-import { fileURLToPath } from 'node:url';
-import { defineConfig } from 'vitest/config';
+import { fileURLToPath } from 'node:url'
+import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
+  cacheDir: fileURLToPath(new URL('../../node_modules/.vite/gateway', import.meta.url)),
   test: {
     root: fileURLToPath(new URL('.', import.meta.url)),
     include: ['*.test.ts'],
@@ -12,4 +13,4 @@ export default defineConfig({
     // Each file has a gateway and a database of its own; more at once only makes their timings worse.
     maxWorkers: 2,
   },
-});
+})

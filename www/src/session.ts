@@ -5,13 +5,6 @@ import { DEMO_PASSWORD, DEMO_PEOPLE, type DemoPerson } from '../server/people.js
 import type { Config } from './config.js'
 import { tables, type DemoStore } from './tables.js'
 
-declare global {
-  interface Window {
-    /** The open store, for the console and for tests: try `rota.status()` or `rota.operations()`. */
-    rota: DemoStore | undefined
-  }
-}
-
 /** Where the page is between nobody and somebody. */
 export type Phase =
   | { readonly at: 'starting' }

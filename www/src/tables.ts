@@ -48,3 +48,10 @@ export type DemoStore = Store<DemoTables>
 export type Person = RecordOf<DemoTables['people']>
 export type Company = RecordOf<DemoTables['companies']>
 export type Lead = RecordOf<DemoTables['leads']>
+
+declare global {
+  interface Window {
+    /** The open store, for the console and for tests: try `rota.status()` or `rota.operations()`. */
+    rota: DemoStore | undefined
+  }
+}

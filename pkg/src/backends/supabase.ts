@@ -112,15 +112,19 @@ async function subscribe(
     return close('auth', error instanceof Error ? error.message : String(error))
   }
   if (!isWanted()) return
-  channel.subscribe((status, error) => {
-    if (status === 'SUBSCRIBED') {
-      if (isWanted()) listener.joined()
-    } else if (isAboutToken(error?.message)) {
-      close('auth', error?.message ?? '')
-    } else {
-      close(status === 'TIMED_OUT' ? 'timeout' : 'network', error?.message ?? `the channel reported ${status}`)
-    }
-  })
+  try {
+    channel.subscribe((status, error) => {
+      if (status === 'SUBSCRIBED') {
+        if (isWanted()) listener.joined()
+      } else if (isAboutToken(error?.message)) {
+        close('auth', error?.message ?? '')
+      } else {
+        close(status === 'TIMED_OUT' ? 'timeout' : 'network', error?.message ?? `the channel reported ${status}`)
+      }
+    })
+  } catch (error) {
+    close('unknown', error instanceof Error ? error.message : String(error))
+  }
 }
 
 function isAboutToken(message: string | undefined): boolean {

@@ -1,11 +1,13 @@
-import { computed, inject, onScopeDispose, provide, shallowReadonly, shallowRef, toValue, watch, type ComputedRef, type InjectionKey, type MaybeRefOrGetter, type ShallowRef } from 'vue'
+import { computed, inject, provide, shallowReadonly, shallowRef, toValue, watch, type ComputedRef, type InjectionKey, type MaybeRefOrGetter, type ShallowRef } from 'vue'
 import { RotaError, type AssignmentError, type AssignmentState, type Key, type Mutated, type Operations, type RecordOf, type Settlement, type Status, type Store, type Tables } from '../index.js'
 
 const STORE: InjectionKey<Store> = Symbol('rota')
 
 /** Gives a store to every component below the one that calls this. It neither opens nor closes the store. */
-export function provideRota(store: Store<never> | Store): void {
-  provide(STORE, store as Store)
+// A store of known tables is no `Store<Tables>`, as its methods take names of tables: only `any` fits them all.
+// oxlint-disable-next-line typescript/no-explicit-any
+export function provideRota(store: Store<any>): void {
+  provide(STORE, store)
 }
 
 /** Returns the store that was given by {@link provideRota}, or by `app.use(rotaPlugin(store))`. */
@@ -16,8 +18,9 @@ export function useStore<T extends Tables = Tables>(): Store<T> {
 }
 
 /** A plugin that gives a store to a whole application. */
-export function rotaPlugin(store: Store<never> | Store): { install(app: { provide(key: InjectionKey<Store>, value: Store): unknown }): void } {
-  return { install: (app) => void app.provide(STORE, store as Store) }
+// oxlint-disable-next-line typescript/no-explicit-any
+export function rotaPlugin(store: Store<any>): { install(app: { provide(key: InjectionKey<Store>, value: Store): unknown }): void } {
+  return { install: (app) => void app.provide(STORE, store) }
 }
 
 /** Keeps a ref equal to something read from the store, for as long as the component lives. */
@@ -26,17 +29,15 @@ function useStored<V>(subscribe: () => (listener: () => void) => () => void, rea
   const refresh = () => {
     value.value = read()
   }
-  let stop: (() => void) | undefined
   watch(
     subscribe,
-    (start) => {
-      stop?.()
-      stop = start(refresh)
+    (start, _, onCleanup) => {
+      // Also when the component goes, or was only rendered on a server.
+      onCleanup(start(refresh))
       refresh()
     },
     { immediate: true, flush: 'sync' },
   )
-  onScopeDispose(() => stop?.())
   return shallowReadonly(value)
 }
 

@@ -9,7 +9,7 @@ use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::DELAY_MS_MAX;
 use crate::engine::table::{Row, Source};
-use crate::engine::tabs::{BEAT_MS, Body, Kind, Received, Role, TabMessage};
+use crate::engine::tabs::{BEAT_MS, Body, Kind, LOOK_BEATS, Received, Role, TabMessage};
 use crate::engine::time::Timer;
 
 impl<R: Record> Engine<R> {
@@ -29,6 +29,10 @@ impl<R: Record> Engine<R> {
         let mut message = self.tabs.message(Kind::Beat);
         message.link = Some(self.link.status().clone());
         self.outputs.push_back(Output::Broadcast(message));
+        self.tabs.beats += 1;
+        if self.tabs.beats.is_multiple_of(LOOK_BEATS) {
+            self.outputs.push_back(Output::LoadOperations);
+        }
     }
 
     pub(super) fn on_message(&mut self, message: TabMessage<R>) {

@@ -44,9 +44,7 @@ impl<R: Record> Engine<R> {
         }
         self.puller.abandon();
         // The new leader sends them again, and the ledger answers one of us.
-        self.outbox.return_all().into_iter().for_each(|id| {
-            self.dirty_operations.insert(id);
-        });
+        self.dirty_operations.extend(self.outbox.return_all());
         (self.pulled_here, self.gate, self.tabs.caught_up) = (false, Gate::Open, false);
         self.tabs.owed.clear();
         self.asked.clear();

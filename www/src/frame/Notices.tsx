@@ -19,7 +19,7 @@ export function Notices(): ReactNode {
     <section className="notices" data-testid="notices" aria-label="Notices">
       {news.length > 1 && (
         <div className="notices-head">
-          <span>{hidden > 0 ? `${hidden} more below these` : `${news.length} notices`}</span>
+          <span>{hidden > 0 ? `the ${SHOWN_MAX} newest of ${news.length}` : `${news.length} notices`}</span>
           <button type="button" className="button button-small" onClick={() => dismiss(...news.filter(({ state }) => state !== 'dead').map(({ id }) => id))}>
             Dismiss all
           </button>

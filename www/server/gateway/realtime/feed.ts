@@ -11,31 +11,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Pgoutput } from 'pg-logical-replication'
 import type { Database } from '../database.js'
 import type { Counters, Limits } from '../options.js'
-import type { Caller } from '../tokens.js'
-import type { Binding } from './bindings.js'
 import { TransactionBuilder, type Change, type Transaction } from './changes.js'
+import { groupByClaims, hit, Payloads, type Hit, type Subscriber } from './delivery.js'
 import { Horizon } from './horizon.js'
-import { changePayload } from './payload.js'
 import { Replication } from './replication.js'
-import { describeTable, judge, type StreamTable, type Verdict } from './visibility.js'
-
-/** A channel as the feed sees it. */
-export interface Subscriber {
-  readonly bindings: readonly Binding[]
-  readonly caller: Caller
-  send(ids: readonly number[], data: string): void
-  /** Whether much of what was sent is still on its way. */
-  readonly congested: boolean
-  /** Resolves when that is over, or after a moment: nobody waits long for a slow reader. */
-  relief(): Promise<void>
-  /** The stream cannot be trusted any more: tell the client and close. */
-  fail(reason: string): void
-}
-
-interface Hit {
-  subscriber: Subscriber
-  changes: { change: Change; ids: number[] }[]
-}
 
 /** A message of ours that has come back through the stream. */
 interface Mark {
@@ -49,12 +28,14 @@ const QUEUED_CHANGES_MAX = 20_000
 const LIVE_PREFIX = 'rota-gateway-live'
 const RETRY_MS = 250
 
+export type { Subscriber } from './delivery.js'
+
 export class Feed {
   readonly #subscribers = new Set<Subscriber>()
   readonly #replication: Replication
   readonly #builder: TransactionBuilder
   readonly #horizon: Horizon
-  readonly #tables = new WeakMap<Pgoutput.MessageRelation, Promise<StreamTable>>()
+  readonly #payloads: Payloads
   readonly #waiting = new Map<string, () => void>()
   readonly #atBoundary: (() => void)[] = []
   #queue: (Transaction | Mark)[] = []
@@ -70,6 +51,7 @@ export class Feed {
     readonly log: (line: string) => void,
   ) {
     this.#horizon = new Horizon(db)
+    this.#payloads = new Payloads(db, limits, counters)
     this.#builder = new TransactionBuilder(limits.changesPerTransaction)
     this.#replication = new Replication(
       db.url,
@@ -212,7 +194,7 @@ export class Feed {
     this.counters.changes += changes.length
     const hits = [...this.#subscribers].map((subscriber) => hit(subscriber, changes)).filter((one) => one.changes.length > 0)
     if (hits.length > 0) await this.#horizon.passed()
-    const groups = await Promise.all(groupByClaims(hits).map((group) => this.#payloads(group, changes)))
+    const groups = await Promise.all(groupByClaims(hits).map((group) => this.#shownTo(group)))
     // One pass over the batch a channel: within a channel the order of commit, which is all that a client can see.
     for (const { group, payloads } of groups) {
       for (const { subscriber, changes: concerning } of group) {
@@ -222,6 +204,16 @@ export class Feed {
       }
     }
     if (tooLarge) this.#failAll(`a transaction of more than ${this.limits.changesPerTransaction} changes is not streamed`)
+  }
+
+  async #shownTo(group: readonly Hit[]): Promise<{ group: readonly Hit[]; payloads: Map<Change, string> | Error }> {
+    try {
+      return { group, payloads: await this.#payloads.of(group) }
+    } catch (error) {
+      const failure = error instanceof Error ? error : new Error(String(error))
+      this.log(`realtime: ${failure.message}`)
+      return { group, payloads: failure }
+    }
   }
 
   /** A large transaction is more than a socket takes at once: a reader that reads is not taken for a slow one. */
@@ -234,82 +226,6 @@ export class Feed {
       subscriber.send(ids, payload)
     }
   }
-
-  /** What callers with the same claims are shown of each change; the Error, when that could not be found out. */
-  async #payloads(group: Hit[], changes: readonly Change[]): Promise<{ group: Hit[]; payloads: Map<Change, string> | Error }> {
-    const caller = group[0]?.subscriber.caller
-    if (caller === undefined) return { group, payloads: new Map() }
-    const wanted = new Set(group.flatMap((one) => one.changes.map(({ change }) => change)))
-    const byRelation = new Map<Pgoutput.MessageRelation, Change[]>()
-    for (const change of changes) {
-      if (!wanted.has(change)) continue
-      const concerned = byRelation.get(change.relation)
-      if (concerned === undefined) byRelation.set(change.relation, [change])
-      else concerned.push(change)
-    }
-    try {
-      const payloads = new Map<Change, string>()
-      for (const [relation, concerned] of byRelation) {
-        const table = await this.#table(relation)
-        const context = { table, recordBytesMax: this.limits.recordBytes }
-        const { verdict, rowIndex } = await this.#judge(caller, table, concerned)
-        for (const change of concerned) {
-          const payload = changePayload(change, verdict, rowIndex.get(change) ?? -1, context)
-          if (payload !== undefined) payloads.set(change, payload)
-        }
-      }
-      return { group, payloads }
-    } catch (error) {
-      const failure = error instanceof Error ? error : new Error(String(error))
-      this.log(`realtime: ${failure.message}`)
-      return { group, payloads: failure }
-    }
-  }
-
-  async #judge(caller: Caller, table: StreamTable, changes: Change[]): Promise<{ verdict: Verdict; rowIndex: Map<Change, number> }> {
-    const written = changes.filter(({ record }) => record !== null)
-    const rowIndex = new Map(written.map((change, i) => [change, i]))
-    const rows = written.map(({ record }) => record ?? {})
-    const identity = { role: caller.role, claimsJson: caller.canonicalJson }
-    const verdict = await judge(this.db, identity, table, rows, () => (this.counters.rlsQueries += 1))
-    return { verdict, rowIndex }
-  }
-
-  /** A table is described once for each shape the stream announces; a failure is not remembered. */
-  #table(relation: Pgoutput.MessageRelation): Promise<StreamTable> {
-    const known = this.#tables.get(relation)
-    if (known !== undefined) return known
-    const described = describeTable(this.db, relation)
-    this.#tables.set(relation, described)
-    described.catch(() => this.#tables.delete(relation))
-    return described
-  }
-}
-
-function hit(subscriber: Subscriber, changes: readonly Change[]): Hit {
-  const hits: Hit['changes'] = []
-  for (const change of changes) {
-    const ids = subscriber.bindings.filter((binding) => matches(binding, change)).map(({ id }) => id)
-    if (ids.length > 0) hits.push({ change, ids: [...new Set(ids)] })
-  }
-  return { subscriber, changes: hits }
-}
-
-function matches(binding: Binding, { type, relation, record, old }: Change): boolean {
-  if (binding.schema !== relation.schema || (binding.table ?? relation.name) !== relation.name) return false
-  return (binding.type ?? type) === type && binding.passes(record ?? old ?? {})
-}
-
-function groupByClaims(hits: readonly Hit[]): Hit[][] {
-  const groups = new Map<string, Hit[]>()
-  for (const one of hits) {
-    const { role, canonicalJson } = one.subscriber.caller
-    const key = `${role} ${canonicalJson}`
-    const group = groups.get(key)
-    if (group === undefined) groups.set(key, [one])
-    else group.push(one)
-  }
-  return [...groups.values()]
 }
 
 function newDeferred<T>(): { promise: Promise<T>; resolve: (value: T) => void } {

@@ -17,7 +17,13 @@ const PATH = '/realtime/v1/websocket'
 const BASE = 'http://127.0.0.1'
 const SWEEP_MS = 1_000
 const GOODBYE_MS = 1_000
-const REASONS: Record<number, string> = { 400: 'Bad Request', 401: 'Unauthorized', 403: 'Forbidden', 404: 'Not Found', 429: 'Too Many Requests' }
+const REASONS: Record<number, string> = {
+  400: 'Bad Request',
+  401: 'Unauthorized',
+  403: 'Forbidden',
+  404: 'Not Found',
+  429: 'Too Many Requests',
+}
 
 export class RealtimeServer {
   readonly #sockets = new Set<Socket>()

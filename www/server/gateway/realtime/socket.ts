@@ -155,20 +155,27 @@ export class Socket {
     const { ws } = this
     const congestedBytes = limits.bufferedBytes / 4
     const isCongested = (): boolean => ws.bufferedAmount > congestedBytes
-    const channel: Channel = new Channel(topic, bindings, caller, token, {
-      push: (event, body) => this.#push({ joinRef: null, ref: null, topic, event }, body),
-      pushToJoin: (event, body) => this.#push({ joinRef, ref: joinRef, topic, event }, body),
-      pushChange: (ids, data) => this.#pushChange(topic, ids, data),
-      get congested() {
-        return isCongested()
+    const channel: Channel = new Channel(
+      topic,
+      bindings,
+      caller,
+      token,
+      {
+        push: (event, body) => this.#push({ joinRef: null, ref: null, topic, event }, body),
+        pushToJoin: (event, body) => this.#push({ joinRef, ref: joinRef, topic, event }, body),
+        pushChange: (ids, data) => this.#pushChange(topic, ids, data),
+        get congested() {
+          return isCongested()
+        },
+        relief: async () => {
+          for (let waited = 0; waited < RELIEF_MS_MAX && isCongested(); waited += RELIEF_STEP_MS) await sleep(RELIEF_STEP_MS)
+        },
+        ended: () => {
+          if (this.#channels.get(topic) === channel) this.#channels.delete(topic)
+        },
       },
-      relief: async () => {
-        for (let waited = 0; waited < RELIEF_MS_MAX && isCongested(); waited += RELIEF_STEP_MS) await sleep(RELIEF_STEP_MS)
-      },
-      ended: () => {
-        if (this.#channels.get(topic) === channel) this.#channels.delete(topic)
-      },
-    }, this.parts)
+      this.parts,
+    )
     return channel
   }
 

@@ -65,7 +65,13 @@ function toColumn({ name, type, base, is_array: isArray, cast }: ColumnRow): Str
 }
 
 /** `rows` may be empty: then only the rights to the table and its columns are asked. */
-export async function judge(db: Database, caller: CallerIdentity, table: StreamTable, rows: readonly TextRow[], onQuery: () => void): Promise<Verdict> {
+export async function judge(
+  db: Database,
+  caller: CallerIdentity,
+  table: StreamTable,
+  rows: readonly TextRow[],
+  onQuery: () => void,
+): Promise<Verdict> {
   const visible: boolean[] = []
   let start = 0
   let first: Answer | undefined

@@ -9,9 +9,7 @@ export type Comparison = 'eq' | 'neq' | 'gt' | 'gte' | 'lt' | 'lte' | 'like' | '
 export type IsValue = 'null' | 'not_null' | 'true' | 'false' | 'unknown'
 
 export type Filter = { column: string; negated: boolean } & (
-  | { op: Comparison; value: string }
-  | { op: 'in'; values: string[] }
-  | { op: 'is'; value: IsValue }
+  { op: Comparison; value: string } | { op: 'in'; values: string[] } | { op: 'is'; value: IsValue }
 )
 
 export interface Order {

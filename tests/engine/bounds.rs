@@ -1,0 +1,158 @@
+//! Laws 10, 11 and 14: bounds with names, no input that stops the engine, and the same outputs from the same inputs.
+
+use rota_engine::{Failure, Input, OUTBOX_LEN_MAX, TabMessage};
+use serde_json::{Value as Json, json};
+
+use crate::world::World;
+
+fn refusal(world: &mut World, command: Json) -> &'static str {
+    let before = world.tabs[0].engine.stats();
+    let code = world.tab(0).try_do(command).unwrap_err().code();
+    assert_eq!(world.tabs[0].engine.stats(), before);
+    assert!(world.stored(0).is_empty());
+    code
+}
+
+#[test]
+fn a_command_that_makes_no_sense_is_refused_by_name_and_changes_nothing() {
+    let mut world = World::with_tabs(1);
+    for (code, command) in [
+        ("unknown-table", json!({"name": "patch", "table": "jobs", "key": "c-1", "set": {"city": "x"}})),
+        ("unknown-record", json!({"name": "patch", "table": "companies", "key": "c-0", "set": {"city": "x"}})),
+        ("unknown-field", json!({"name": "patch", "table": "companies", "key": "c-1", "set": {"town": "x"}})),
+        ("unknown-field", json!({"name": "insert", "table": "companies", "set": {"id": "c-9", "town": "x"}})),
+        ("missing-key", json!({"name": "patch", "table": "companies", "set": {"city": "x"}})),
+        ("missing-key", json!({"name": "insert", "table": "companies", "set": {"city": "x"}})),
+        ("record-exists", json!({"name": "insert", "table": "companies", "set": {"id": "c-1"}})),
+        ("invalid-operation", json!({"name": "insert", "table": "companies", "key": "c-8", "set": {"id": "c-9"}})),
+        ("invalid-operation", json!({"name": "patch", "table": "companies", "key": "c-1", "set": {"id": "c-9"}})),
+        ("invalid-operation", json!({"name": "patch", "table": "companies", "key": "c-1"})),
+        ("invalid-operation", json!({"name": "assign", "table": "companies", "key": "c-1", "args": {"to": 7}})),
+        ("invalid-operation", json!({"name": "promote", "table": "companies", "key": "c-1"})),
+    ] {
+        assert_eq!(refusal(&mut world, command.clone()), code, "{command}");
+    }
+}
+
+#[test]
+fn the_outbox_has_a_bound_with_a_name_and_what_is_in_it_is_safe() {
+    let mut world = World::new();
+    world.open_tab("maya");
+    world.run_for(500);
+    world.cut_network();
+    world.checks = false;
+    world.tab(0).patch("c-1", "city", "Kiel");
+    // An earlier tab left as many as fit beside it.
+    let key = world.stored(0)[0].clone();
+    let (prefix, id) = (&key[..key.len() - 36], &key[key.len() - 36..]);
+    let text = world.storage[0][&key].clone();
+    for n in 1..OUTBOX_LEN_MAX {
+        let other = format!("00000000-0000-7000-8000-{n:012x}");
+        let entry = text.replace(id, &other).replace("c-1", &format!("x-{n}"));
+        world.storage[0].insert(format!("{prefix}{other}"), entry);
+    }
+    world.reload_tab(0);
+    world.run_for(10);
+    let command = json!({"name": "delete", "table": "companies", "key": "c-1"});
+    assert_eq!(world.tab(1).try_do(command).unwrap_err().code(), "outbox-full");
+    assert_eq!((world.tabs[1].engine.stats().operations, world.stored(0).len()), (OUTBOX_LEN_MAX, OUTBOX_LEN_MAX));
+}
+
+#[test]
+fn a_malformed_message_is_reported_and_harms_nothing() {
+    let mut world = World::with_tabs(2);
+    let before = world.tabs[1].mirror.clone();
+    for json in [
+        json!({"v": 2, "from": "x", "epoch": 1, "seq": 1, "kind": "beat"}),
+        json!({"v": 1, "from": "x", "epoch": 1, "seq": 2, "kind": "beat"}),
+        json!({"v": 1, "from": "x", "epoch": 1, "seq": 3, "kind": "changes", "records": []}),
+        json!({"v": 1, "from": "x", "epoch": 1, "seq": 4, "kind": "settled"}),
+    ] {
+        let message: TabMessage<_> = serde_json::from_value(json).unwrap();
+        world.tell(1, Input::TabMessageReceived(message));
+    }
+    assert_eq!(world.tabs[1].problems.iter().filter(|problem| problem.code == "malformed-message").count(), 4);
+    assert_eq!(world.tabs[1].mirror, before);
+}
+
+#[test]
+fn numbers_at_their_ends_stop_nothing() {
+    let mut world = World::with_tabs(2);
+    for _ in 0..2 {
+        let json = json!({"v": 1, "from": "x", "epoch": u64::MAX, "seq": u64::MAX, "kind": "bye"});
+        world.tell(1, Input::TabMessageReceived(serde_json::from_value(json).unwrap()));
+    }
+    world.kill_tab(0);
+    world.run_for(1_000);
+    world.faults.push_failures.push_back((Failure::RateLimit, Some(u64::MAX)));
+    world.tab(1).assign("c-1", "maya");
+    world.run_for(10_000);
+    world.tab(1).assign("c-2", "maya");
+    world.run_for(1_000);
+    assert_eq!(world.owner(1, "c-2"), "maya".into());
+}
+
+#[test]
+fn answers_events_and_failures_of_things_nobody_knows_harm_nothing() {
+    let mut world = World::with_tabs(1);
+    let id = "019aa5e3-f1c0-7a3b-9c1d-2e4f60718293";
+    for input in [
+        json!({"answered": {"answer": {"protocol": 1, "id": id, "table": "jobs", "key": "1", "replayed": false,
+            "outcome": "confirmed", "version": "9", "record": {}}}}),
+        json!({"answered": {"answer": {"protocol": 1, "id": id, "table": "companies", "key": "1", "replayed": false,
+            "outcome": "retry", "afterMs": 5}}}),
+        json!({"pushFailed": {"id": id, "failure": "server", "message": "", "afterMs": null}}),
+        json!({"pullFailed": {"id": 99, "failure": "server", "message": ""}}),
+        json!({"pulled": {"id": 99, "cursor": null, "whole": true, "records": [], "gone": [], "settled": []}}),
+        json!({"operationStored": {"id": id, "stored": "now"}}),
+        json!({"serverChanged": {"events": [{"changed": {"partial": true,
+            "row": {"table": "jobs", "key": "1", "version": "3", "op": null, "record": {}}}}]}}),
+        json!({"linkLive": {"attempt": 12}}),
+        json!("tokenRefreshed"),
+        json!("lockGranted"),
+    ] {
+        world.tell(0, serde_json::from_value(input).unwrap());
+    }
+    world.run_for(1_000);
+    world.assert_all_agree();
+}
+
+fn busy_world() -> World {
+    let mut world = World::seeded(42);
+    world.tracing = true;
+    world.open_tab("maya");
+    world.open_tab("maya");
+    world.run_for(500);
+    (world.faults.jitter_ms, world.faults.doubled_percent, world.faults.lost_replies_percent) = (30, 20, 20);
+    for n in 0..40 {
+        let tab = n % 2;
+        world.tab(tab).assign(&format!("c-{}", 1 + n % 6), ["maya", "jonas"][n % 2]);
+        world.sql_update(&format!("c-{}", 1 + n % 5), "city", &format!("city {n}"));
+        world.run_for(70);
+        if n == 20 {
+            world.cut_network();
+        }
+        if n == 25 {
+            world.heal_network();
+        }
+    }
+    world.run_until_quiet();
+    world
+}
+
+#[test]
+fn the_same_seed_gives_the_same_outputs_byte_for_byte() {
+    let (one, two) = (busy_world(), busy_world());
+    for tab in 0..2 {
+        assert!(one.tabs[tab].trace.len() > 100);
+        assert_eq!(one.tabs[tab].trace, two.tabs[tab].trace);
+    }
+}
+
+#[test]
+fn a_trace_read_back_from_json_gives_the_same_outputs() {
+    let world = busy_world();
+    for tab in 0..2 {
+        assert_eq!(world.replay(tab), world.tabs[tab].trace);
+    }
+}

@@ -1,0 +1,221 @@
+//! Law 5: accepted is durable, settled is final.
+
+use rota_engine::{Durability, Input, OperationState, Stored, Value};
+use serde_json::json;
+
+use crate::world::{Echo, World};
+
+#[test]
+fn an_assignment_made_offline_is_sent_once_after_two_reloads() {
+    let mut world = World::with_tabs(1);
+    world.cut_network();
+    let id = world.tab(0).assign("c-1", "maya");
+    world.run_for(30_000);
+    let second = world.reload_tab(0);
+    world.run_for(30_000);
+    let third = world.reload_tab(second);
+    world.heal_network();
+    world.run_until_quiet();
+    assert_eq!((world.server.effects[&id], world.sent(id)), (1, 1));
+    assert_eq!(world.owner(third, "c-1"), "maya".into());
+    assert!(world.stored(0).is_empty());
+    world.assert_all_agree();
+}
+
+#[test]
+fn reloading_while_what_was_stored_is_being_sent_does_it_once() {
+    let mut world = World::with_tabs(1);
+    world.cut_network();
+    let ids = ["c-1", "c-2", "c-3"].map(|key| world.tab(0).assign(key, "maya"));
+    world.heal_network();
+    let mut tab = world.reload_tab(0);
+    for wait in [3, 7, 11, 13, 17, 22, 29] {
+        world.run_for(wait);
+        tab = world.reload_tab(tab);
+    }
+    world.run_until_quiet();
+    assert!(ids.iter().all(|id| world.server.effects[id] == 1));
+    world.assert_all_agree();
+}
+
+#[test]
+fn an_answer_whose_reply_was_lost_is_found_again_in_the_ledger() {
+    let mut world = World::with_tabs(1);
+    (world.faults.echo, world.faults.lost_push_replies) = (Echo::Never, 1);
+    let id = world.tab(0).assign("c-1", "maya");
+    world.run_until_quiet();
+    assert_eq!((world.server.effects[&id], world.outcome(0, id)), (1, vec![OperationState::Confirmed]));
+}
+
+#[test]
+fn a_refusal_whose_reply_was_lost_is_found_again_in_the_ledger() {
+    let mut world = World::with_tabs(2);
+    world.server.refused.insert("c-1".into());
+    world.faults.lost_push_replies = 1;
+    let id = world.tab(1).assign("c-1", "maya");
+    world.run_until_quiet();
+    assert_eq!(world.outcome(1, id), [OperationState::Refused]);
+    world.assert_all_agree();
+}
+
+#[test]
+fn an_entry_is_there_before_anything_is_sent_and_gone_after_settlement() {
+    let mut world = World::with_tabs(1);
+    let id = world.tab(0).assign("c-1", "maya");
+    assert!(world.stored(0)[0].ends_with(&id.to_string()));
+    world.run_until_quiet();
+    assert!(world.stored(0).is_empty());
+    assert_eq!(world.tabs[0].durable, [(id, Durability::Full)]);
+}
+
+#[test]
+fn storage_full_refuses_the_operation_and_shows_nothing() {
+    let mut world = World::with_tabs(2);
+    let before = world.tabs[0].engine.stats();
+    world.faults.storage_full = true;
+    let id = world.tab(0).assign("c-1", "maya");
+    let insert = world.tab(0).insert("c-9");
+    world.run_for(5_000);
+    assert_eq!(world.tabs[0].rejected, [id, insert]);
+    assert_eq!(world.tabs[0].seen("c-1", "owner_id"), [Value::Null]);
+    assert_eq!((world.sent(id), world.tabs[0].engine.stats()), (0, before));
+    world.faults.storage_full = false;
+    world.tab(0).assign("c-1", "maya");
+    world.run_until_quiet();
+    world.assert_all_agree();
+}
+
+#[test]
+fn without_any_storage_operations_live_in_memory_and_say_so() {
+    let mut world = World::with_tabs(1);
+    world.checks = false;
+    let id = world.tab(0).assign("c-1", "maya");
+    world.tell(0, Input::OperationStored { id, stored: Stored::Memory });
+    assert!(world.tabs[0].durable.contains(&(id, Durability::Memory)));
+    assert_eq!(world.tabs[0].status.as_ref().unwrap().durability, Durability::Memory);
+}
+
+#[test]
+fn a_corrupt_entry_is_moved_away_and_reported_and_the_others_are_taken() {
+    let mut world = World::with_tabs(1);
+    world.cut_network();
+    let id = world.tab(0).assign("c-1", "maya");
+    let good = world.stored(0)[0].clone();
+    let text = world.storage[0][&good].clone();
+    world.storage[0].insert("rota:1:crm:maya:op:000000000000-0000-x".into(), "{\"v\": 1, \"op\": {".into());
+    // Another operation's content under this key.
+    world.storage[0].insert("rota:1:crm:maya:op:000000000001-0000-y".into(), text);
+    world.storage[0].insert("rota:1:crm:maya:op:000000000002-0000-z".into(), json!({"v": 0}).to_string());
+    let tab = world.reload_tab(0);
+    world.heal_network();
+    world.run_until_quiet();
+    assert_eq!(world.server.effects[&id], 1);
+    assert_eq!(world.tabs[tab].problems.iter().filter(|problem| problem.code == "corrupt-entry").count(), 3);
+    assert_eq!(
+        world.stored(0),
+        ["x", "y", "z"]
+            .iter()
+            .enumerate()
+            .map(|(n, end)| format!("rota:1:crm:maya:bad:00000000000{n}-0000-{end}"))
+            .collect::<Vec<_>>()
+            .iter()
+            .collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn an_entry_of_a_newer_form_is_left_where_it_is() {
+    let mut world = World::new();
+    let key = "rota:1:crm:maya:op:000000000000-0000-x";
+    world.storage[0].insert(key.into(), json!({"v": 2, "ops": []}).to_string());
+    let tab = world.open_tab("maya");
+    world.run_until_quiet();
+    assert_eq!(world.stored(0), [key]);
+    assert!(world.tabs[tab].has_problem("newer-entry"));
+}
+
+#[test]
+fn an_operation_of_an_undeclared_table_stays_stored_and_is_reported() {
+    let mut world = World::with_tabs(1);
+    world.cut_network();
+    let id = world.tab(0).assign("c-1", "maya");
+    world.run_for(50);
+    let key = world.stored(0)[0].clone();
+    let text = world.storage[0].remove(&key).unwrap().replace("companies", "invoices");
+    world.storage[0].insert(key.clone(), text);
+    let tab = world.reload_tab(0);
+    world.heal_network();
+    world.run_until_quiet();
+    assert_eq!((world.stored(0), world.sent(id)), (vec![&key], 0));
+    assert!(world.tabs[tab].has_problem("unknown-table"));
+}
+
+#[test]
+fn closing_settles_what_is_mine_as_unknown_once_and_the_next_store_sends_it() {
+    let mut world = World::with_tabs(2);
+    world.retry = json!({});
+    world.faults.poison.insert("c-2".into());
+    let dead = world.tab(0).assign("c-2", "maya");
+    world.run_for(60_000);
+    world.cut_network();
+    let mine = world.tab(0).assign("c-1", "maya");
+    let other = world.tab(1).assign("c-3", "maya");
+    world.run_for(50);
+    world.close_tab(0);
+    assert_eq!(world.outcome(0, mine), [OperationState::Unknown]);
+    assert_eq!(world.outcome(0, dead), [OperationState::Dead]);
+    assert_eq!(world.outcome(0, other), []);
+    world.heal_network();
+    world.faults.poison.clear();
+    world.run_until_quiet();
+    assert_eq!((world.server.effects[&mine], world.server.effects[&other]), (1, 1));
+}
+
+#[test]
+fn a_closed_engine_takes_no_commands_and_asks_for_nothing() {
+    let mut world = World::with_tabs(1);
+    world.cut_network();
+    world.run_for(100);
+    // Closed at the very moment when the link would be tried again.
+    world.now.mono_ms += 120_000;
+    let connects = world.tabs[0].connects;
+    world.tell(0, Input::Close);
+    assert_eq!(world.tabs[0].connects, connects);
+    assert_eq!(world.tabs[0].engine.deadline(), None);
+    let command = json!({"name": "delete", "table": "companies", "key": "c-1"});
+    assert_eq!(world.tab(0).try_do(command).unwrap_err().code(), "closed");
+    world.tell(0, Input::Woke);
+    assert!(world.tabs[0].engine.poll().is_none());
+}
+
+#[test]
+fn a_queued_operation_can_be_cancelled_and_is_never_sent() {
+    let mut world = World::with_tabs(2);
+    world.cut_network();
+    world.faults.silent = true;
+    for key in ["c-1", "c-2", "c-3", "c-4", "c-5", "c-6"] {
+        world.tab(0).patch(key, "city", "Kiel");
+    }
+    let id = world.tab(1).assign("c-1", "maya");
+    world.run_for(10);
+    world.tab(1).cancel(id).unwrap();
+    world.run_for(10);
+    assert_eq!(world.outcome(1, id), [OperationState::Cancelled]);
+    assert_eq!((world.owner(0, "c-1"), world.owner(1, "c-1")), (Value::Null, Value::Null));
+    (world.network, world.faults.silent) = (true, false);
+    world.run_until_quiet();
+    assert_eq!(world.sent(id), 0);
+    world.assert_all_agree();
+}
+
+#[test]
+fn an_operation_that_may_have_arrived_is_not_cancelled() {
+    let mut world = World::with_tabs(2);
+    (world.faults.echo, world.faults.lost_push_replies) = (Echo::Never, 1);
+    let id = world.tab(0).assign("c-1", "maya");
+    assert_eq!(world.tab(0).cancel(id).unwrap_err().code(), "too-late");
+    world.run_for(12);
+    assert_eq!(world.tab(0).cancel(id).unwrap_err().code(), "too-late");
+    world.run_until_quiet();
+    assert_eq!(world.outcome(0, id), [OperationState::Confirmed]);
+}

@@ -1,0 +1,217 @@
+//! Failures of calls: which wait, which are tried again, which end; and that one operation's trouble is its own (laws 5 and 6).
+
+use rota_engine::{Failure, Input, OperationState};
+
+use crate::world::World;
+
+#[test]
+fn a_poisoned_operation_settles_as_dead_in_every_tab_and_the_others_proceed() {
+    for author in 0..2 {
+        let mut world = World::with_tabs(2);
+        world.faults.poison.insert("c-1".into());
+        let dead = world.tab(author).assign("c-1", "maya");
+        let fine = world.tab(author).assign("c-2", "maya");
+        world.run_for(60_000);
+        assert_eq!(world.outcome(author, dead), [OperationState::Dead]);
+        assert_eq!(world.outcome(author, fine), [OperationState::Confirmed]);
+        for tab in 0..2 {
+            assert!(world.owner(tab, "c-1").is_null(), "what is dead is not seen");
+            assert_eq!(world.tabs[tab].status.as_ref().unwrap().dead, 1);
+        }
+        let leader = world.leader().unwrap();
+        assert_eq!(world.tabs[leader].pushed.iter().filter(|id| **id == dead).count(), 4);
+        let late = world.open_tab("maya");
+        world.run_for(100);
+        assert!(world.owner(late, "c-1").is_null(), "a tab that came later is told that it is dead");
+    }
+}
+
+#[test]
+fn a_dead_operation_can_be_retried_from_any_tab() {
+    for tab in 0..2 {
+        let mut world = World::with_tabs(2);
+        world.faults.poison.insert("c-1".into());
+        let id = world.tab(1).assign("c-1", "maya");
+        world.run_for(60_000);
+        world.faults.poison.clear();
+        world.tab(tab).retry(id).unwrap();
+        assert_eq!(world.owner(tab, "c-1"), "maya".into());
+        world.run_until_quiet();
+        assert_eq!(world.server.effects[&id], 1);
+        world.assert_all_agree();
+    }
+}
+
+#[test]
+fn a_dead_operation_can_be_dropped_from_any_tab() {
+    for tab in 0..2 {
+        let mut world = World::with_tabs(2);
+        world.faults.poison.insert("c-1".into());
+        let id = world.tab(0).assign("c-1", "maya");
+        world.run_for(60_000);
+        world.tab(tab).cancel(id).unwrap();
+        world.run_for(100);
+        assert!(world.stored(0).is_empty());
+        assert!(world.tabs.iter().all(|tab| tab.engine.stats().operations == 0));
+    }
+}
+
+#[test]
+fn only_a_dead_operation_can_be_retried() {
+    let mut world = World::with_tabs(1);
+    let id = world.tab(0).assign("c-1", "maya");
+    assert_eq!(world.tab(0).retry(id).unwrap_err().code(), "invalid-operation");
+    world.run_until_quiet();
+    assert_eq!(world.tab(0).retry(id).unwrap_err().code(), "unknown-operation");
+}
+
+#[test]
+fn a_push_that_times_out_is_tried_again_and_then_given_up() {
+    let mut world = World::with_tabs(1);
+    world.faults.silent = true;
+    let id = world.tab(0).assign("c-1", "maya");
+    world.run_for(9_000);
+    assert_eq!(world.tabs[0].pushed.len(), 1);
+    world.run_for(100_000);
+    assert_eq!(world.outcome(0, id), [OperationState::Dead]);
+    assert_eq!(world.tabs[0].pushed.len(), 4);
+    assert_eq!(world.tabs[0].operations[&id].code.as_deref(), Some("timeout"));
+}
+
+#[test]
+fn an_answer_that_comes_after_its_time_still_settles() {
+    let mut world = World::with_tabs(1);
+    world.faults.jitter_ms = 0;
+    world.faults.push_failures.push_back((Failure::Timeout, None));
+    let id = world.tab(0).assign("c-1", "maya");
+    world.run_for(15);
+    let op = serde_json::to_value(&world.ops[&id]).unwrap();
+    let answer = serde_json::from_value(world.server.apply_operation(&op, "maya")).unwrap();
+    world.tell(0, Input::Answered { answer });
+    assert_eq!(world.outcome(0, id), [OperationState::Confirmed]);
+}
+
+#[test]
+fn a_late_retry_answer_does_not_wake_the_dead() {
+    let mut world = World::with_tabs(1);
+    world.faults.poison.insert("c-1".into());
+    let id = world.tab(0).assign("c-1", "maya");
+    world.run_for(60_000);
+    world.server.busy = 1;
+    let op = serde_json::to_value(&world.ops[&id]).unwrap();
+    let answer = serde_json::from_value(world.server.apply_operation(&op, "maya")).unwrap();
+    world.tell(0, Input::Answered { answer });
+    assert_eq!(world.tabs[0].operations[&id].state, OperationState::Dead);
+}
+
+#[test]
+fn a_network_failure_never_counts_as_a_try() {
+    let mut world = World::with_tabs(1);
+    world.cut_network();
+    let id = world.tab(0).assign("c-1", "maya");
+    world.run_for(3_600_000);
+    assert_eq!(world.tabs[0].operations[&id].tries, 0);
+    assert!(world.tabs[0].pushed.len() < 200, "an hour off-line is {} pushes", world.tabs[0].pushed.len());
+    world.heal_network();
+    world.run_until_quiet();
+    assert_eq!(world.outcome(0, id), [OperationState::Confirmed]);
+}
+
+#[test]
+fn a_rate_limit_waits_as_long_as_the_server_says_and_is_no_failed_try() {
+    let mut world = World::with_tabs(1);
+    world.faults.push_failures.push_back((Failure::RateLimit, Some(7_000)));
+    let id = world.tab(0).assign("c-1", "maya");
+    world.run_for(6_900);
+    assert_eq!((world.tabs[0].pushed.len(), world.tabs[0].operations[&id].tries), (1, 0));
+    world.run_for(200);
+    assert_eq!(world.outcome(0, id), [OperationState::Confirmed]);
+}
+
+#[test]
+fn a_busy_server_is_asked_again_not_before_it_said() {
+    let mut world = World::with_tabs(1);
+    world.server.busy = 1;
+    let id = world.tab(0).assign("c-1", "maya");
+    world.run_for(240);
+    assert_eq!(world.tabs[0].pushed.len(), 1);
+    world.run_until_quiet();
+    assert_eq!(world.outcome(0, id), [OperationState::Confirmed]);
+}
+
+#[test]
+fn a_call_that_makes_no_sense_is_not_repeated() {
+    for failure in [Failure::Invalid, Failure::Forbidden, Failure::Gone] {
+        let mut world = World::with_tabs(1);
+        world.faults.push_failures.push_back((failure, None));
+        let id = world.tab(0).assign("c-1", "maya");
+        world.run_for(60_000);
+        assert_eq!((world.tabs[0].pushed.len(), world.outcome(0, id)), (1, vec![OperationState::Dead]));
+    }
+}
+
+#[test]
+fn an_expired_token_pauses_everything_and_a_fresh_one_resumes_it() {
+    let mut world = World::with_tabs(2);
+    world.refresh_works = false;
+    world.expire_token();
+    let id = world.tab(1).assign("c-1", "maya");
+    world.run_for(600_000);
+    let leader = world.leader().unwrap();
+    assert_eq!((world.tabs[leader].pushed.len(), world.tabs[leader].refreshes), (1, 1));
+    let state =
+        |world: &World, tab: usize| serde_json::to_value(world.tabs[tab].status.as_ref().unwrap().link.state).unwrap();
+    assert_eq!((state(&world, 0), state(&world, 1)), ("paused".into(), "paused".into()));
+    world.token_good = true;
+    world.tell(leader, Input::TokenRefreshed);
+    world.run_until_quiet();
+    assert_eq!(world.outcome(1, id), [OperationState::Confirmed]);
+    assert_eq!(world.tabs[leader].operations.len(), 0);
+    world.assert_all_agree();
+}
+
+#[test]
+fn a_token_that_expires_while_off_line_is_not_tried_again_until_it_is_fresh() {
+    let mut world = World::with_tabs(1);
+    world.refresh_works = false;
+    world.cut_network();
+    world.run_for(1_000);
+    world.expire_token();
+    world.heal_network();
+    world.run_for(120_000);
+    let connects = world.tabs[0].connects;
+    world.run_for(600_000);
+    assert_eq!((world.tabs[0].connects, world.tabs[0].refreshes), (connects, 1));
+    world.tell(0, Input::Reconnect);
+    assert_eq!(world.tabs[0].refreshes, 2, "a person who asks to connect asks for a token");
+    world.token_good = true;
+    world.tell(0, Input::TokenRefreshed);
+    world.run_until_quiet();
+    world.assert_all_agree();
+}
+
+#[test]
+fn a_pause_for_a_token_ends_the_wait_for_the_next_attempt_to_connect() {
+    let mut world = World::with_tabs(1);
+    world.refresh_works = false;
+    world.cut_network();
+    world.run_for(300_000);
+    (world.network, world.token_good) = (true, false);
+    let connects = world.tabs[0].connects;
+    world.tell(0, Input::NetworkHinted { online: false });
+    world.run_for(300_000);
+    assert_eq!((world.tabs[0].connects, world.tabs[0].refreshes), (connects, 1));
+}
+
+#[test]
+fn operations_of_one_record_are_applied_in_the_order_they_were_made() {
+    let mut world = World::with_tabs(2);
+    world.faults.jitter_ms = 30;
+    let mut made = Vec::new();
+    for n in 0..10 {
+        made.push(world.tab(n % 2).patch("c-1", "city", &format!("city {n}")));
+        world.run_for(120);
+    }
+    world.run_until_quiet();
+    assert_eq!(world.server.applied, made);
+}
