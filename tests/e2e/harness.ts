@@ -117,6 +117,7 @@ export function useDemo(): World {
     await gateway.start()
     await gateway.faults(NO_FAULTS)
     await command({ do: 'reset' })
+    await db.client.query('delete from rota.ledger')
   })
   afterEach(async () => {
     const errors = tabs.splice(0).flatMap((tab) => tab.errors)

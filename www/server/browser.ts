@@ -17,7 +17,7 @@ export async function launchBrowser(): Promise<{ browser: Browser; close(): Prom
   const profile = mkdtempSync(path.join(tmpdir(), 'rota-browser-'))
   // Chromium's sandbox refuses root; everybody else keeps it.
   const sandbox = process.getuid?.() === 0 ? ['--no-sandbox'] : []
-  const browser = await puppeteer.launch({ executablePath: chrome, headless: true, userDataDir: profile, args: [...FLAGS, ...sandbox] })
+  const browser = await puppeteer.launch({ executablePath: chrome, headless: true, userDataDir: profile, protocolTimeout: 60_000, args: [...FLAGS, ...sandbox] })
   return {
     browser,
     close: async () => {
@@ -74,8 +74,7 @@ export class DemoPage {
   /** Chooses a person on the start screen, and waits until both lists are there. */
   async signIn(person: DemoPerson): Promise<void> {
     const card = `${testId('person-card')}[data-person="${person.id}"]`
-    await this.page.waitForSelector(card, { timeout: SHOWN_MS_MAX })
-    await this.page.click(card)
+    await this.#click(card)
     await this.loaded(person)
   }
 
@@ -88,10 +87,9 @@ export class DemoPage {
 
   /** Signs out; `evenUnsent` leaves changes behind that were not sent. */
   async switchPerson(evenUnsent = false): Promise<void> {
-    await this.page.click(testId('switch-person'))
+    await this.#click(testId('switch-person'))
     if (evenUnsent) {
-      await this.page.waitForSelector(`${testId('switch-dialog')}[open]`, { timeout: SHOWN_MS_MAX })
-      await this.page.click(testId('switch-anyway'))
+      await this.#click(`${testId('switch-dialog')}[open] ${testId('switch-anyway')}`)
     }
     await this.page.waitForSelector(testId('start-screen'), { timeout: SHOWN_MS_MAX })
   }
@@ -220,7 +218,7 @@ export class DemoPage {
   }
 
   async dismissNotices(): Promise<void> {
-    while (await this.page.$(testId('notice-dismiss'))) await this.page.click(testId('notice-dismiss'))
+    while (await this.page.$(testId('notice-dismiss'))) await this.#click(testId('notice-dismiss'))
   }
 
   async count(panel: Panel, scope: 'all' | 'mine' | 'unassigned'): Promise<number> {
@@ -228,7 +226,7 @@ export class DemoPage {
   }
 
   async reconnect(): Promise<void> {
-    await this.page.click(testId('reconnect'))
+    await this.#click(testId('reconnect'))
   }
 
   /** Reads from the page's store: `page.store((rota) => rota.stats())`. The function runs in the page. */
@@ -243,6 +241,12 @@ export class DemoPage {
 
   async goOnline(): Promise<void> {
     await this.page.setOfflineMode(false)
+  }
+
+  /** Not with the mouse: a tab in the background is never laid out, and the mouse would wait for it for ever. */
+  async #click(selector: string): Promise<void> {
+    await this.page.waitForSelector(selector, { timeout: SHOWN_MS_MAX })
+    await this.page.$eval(selector, (element) => (element as HTMLElement).click())
   }
 
   /** Looks again and again, at what the page shows and not at its timers: a hidden tab's are slow. */

@@ -59,6 +59,8 @@ export async function startDemo(options: DemoOptions): Promise<Demo> {
   const stop = () => (stopping ??= stopAll(stops))
   const step = stepLog(log)
   try {
+    // Ports first: who asked for one that is taken should not wait for a database to hear so.
+    const pagePort = options.page === 'none' ? 0 : await pickPort('the page', options.pagePort, PAGE_PORT, '--port', log)
     const gatewayPort = await pickPort('the gateway', options.gatewayPort, GATEWAY_PORT, '--gateway-port', log)
 
     const postgres = await step('PostgreSQL', () => startPostgres({ dataDir: path.join(dataDir, 'postgres') }), said)
@@ -77,7 +79,7 @@ export async function startDemo(options: DemoOptions): Promise<Demo> {
     stops.push(() => stopGateway('close'))
 
     const { url: gatewayUrl, anonKey, port } = gateway
-    const page = await startPage(options, { gatewayUrl, anonKey }, step)
+    const page = await startPage(options, pagePort, { gatewayUrl, anonKey }, step)
     stops.push(page.stop)
 
     return {
@@ -102,7 +104,7 @@ export async function startDemo(options: DemoOptions): Promise<Demo> {
 }
 
 const said = ({ url, firstStart, dataDir }: Postgres): string =>
-  `${firstStart ? 'made and started' : 'started'} on port ${new URL(url).port}${dataDir === undefined ? ', from DATABASE_URL' : ''}`
+  `${firstStart ? 'made, ' : ''}on port ${new URL(url).port}${dataDir === undefined ? ', from DATABASE_URL' : ''}`
 
 /** The later a thing was started, the earlier it stops. One that fails keeps no other from stopping. */
 async function stopAll(stops: (() => Promise<void>)[]): Promise<void> {
@@ -154,9 +156,8 @@ interface Page {
   readonly stop: () => Promise<void>
 }
 
-async function startPage(options: DemoOptions, config: PageConfig, step: Step): Promise<Page> {
+async function startPage(options: DemoOptions, port: number, config: PageConfig, step: Step): Promise<Page> {
   if (options.page === 'none') return { url: '', stop: async () => undefined }
-  const port = await pickPort('the page', options.pagePort, PAGE_PORT, '--port', options.log)
   // Loaded here: without a page nobody needs it.
   const vite = await import('vite')
   const shared: InlineConfig = { configFile: path.join(WWW, 'vite.config.ts'), root: WWW, logLevel: 'warn', clearScreen: false, plugins: [configJson(config)] }
@@ -167,7 +168,8 @@ async function startPage(options: DemoOptions, config: PageConfig, step: Step): 
     const server = await step('page (dev)', async () => (await vite.createServer({ ...shared, server: listen })).listen(), () => url)
     return { url, stop: () => server.close() }
   }
-  const outDir = path.resolve(options.dataDir, 'page')
+  // By port, as two demos at once may share the rest.
+  const outDir = path.resolve(options.dataDir, `page-${port}`)
   await step('page built', () => asProduction(() => vite.build({ ...shared, build: { outDir, emptyOutDir: true, reportCompressedSize: false } })))
   const server = await step(
     'page',

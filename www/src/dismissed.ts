@@ -7,7 +7,7 @@ const listeners = new Set<() => void>()
 
 export function dismiss(...operationIds: readonly string[]): void {
   dismissed = new Set([...dismissed, ...operationIds])
-  for (const listener of [...listeners]) listener()
+  for (const listener of listeners) listener()
 }
 
 /** The operations' ids. The same set until one is added. */

@@ -81,7 +81,7 @@ export class Session {
 
   #enter(phase: Phase): void {
     this.#phase = phase
-    for (const listener of [...this.#listeners]) listener()
+    for (const listener of this.#listeners) listener()
   }
 }
 

@@ -45,8 +45,8 @@ function Filters({ filter, change, counts, departments }: FiltersProps): ReactNo
         type="search"
         className="search"
         data-testid="search"
-        placeholder="Search name, city, industry"
-        aria-label="Search companies"
+        placeholder="Search companies"
+        aria-label="Search companies by name, city or industry"
         value={filter.text}
         onChange={(event) => change({ ...filter, text: event.target.value })}
       />
@@ -102,7 +102,7 @@ function Listing({ isEmpty, found, clear, children }: ListingProps): ReactNode {
     return (
       <div className="blank" data-testid="list-problem" role="alert">
         <p className="blank-title">The server can’t be reached</p>
-        <p>{load.why}</p>
+        <p>The next attempt comes by itself. ({load.why})</p>
         <button type="button" className="button" onClick={() => store.reconnect()}>
           Try now
         </button>

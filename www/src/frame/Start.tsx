@@ -18,8 +18,8 @@ export function Start({ signingIn, problem, choose }: StartProps): ReactNode {
       <p className="wordmark">Rota</p>
       <h1>Who are you today?</h1>
       <p className="start-lead">
-        Two hundred companies and as many leads, shared by three departments. Choose a person to sign in; then open a second tab, or a private
-        window as somebody else, and watch.
+        Companies and leads, shared by three departments. Choose a person to sign in; then open a second tab, or a private window as somebody
+        else, and watch every change arrive.
       </p>
       <div role="alert">
         {problem && (

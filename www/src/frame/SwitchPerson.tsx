@@ -9,7 +9,7 @@ interface SwitchPersonProps {
 /** Signs out; asks first while there are changes that the server has not heard of. */
 export function SwitchPerson({ name, unsent, leave }: SwitchPersonProps): ReactNode {
   const dialog = useRef<HTMLDialogElement>(null)
-  const [changes, have, they] = unsent === 1 ? ['change', 'has', 'It stays'] : ['changes', 'have', 'They stay']
+  const title = unsent === 1 ? 'One change has not reached the server' : `${unsent} changes have not reached the server`
   return (
     <>
       <button
@@ -25,17 +25,15 @@ export function SwitchPerson({ name, unsent, leave }: SwitchPersonProps): ReactN
       </button>
       <dialog ref={dialog} className="dialog" data-testid="switch-dialog" aria-labelledby="switch-title">
         <h2 id="switch-title">
-          {unsent} {changes} {have} not reached the server
+          {unsent === 0 ? 'Now everything has been sent' : title}
         </h2>
-        <p>
-          {they} stored in this browser, and will be sent the next time {name} signs in here.
-        </p>
+        {unsent > 0 && <p>What is not sent stays in this browser, and goes out the next time {name} signs in here.</p>}
         <form method="dialog" className="dialog-buttons">
           <button className="button" data-testid="switch-stay">
             Stay
           </button>
           <button className="button button-strong" data-testid="switch-anyway" onClick={leave}>
-            Switch anyway
+            {unsent === 0 ? 'Switch' : 'Switch anyway'}
           </button>
         </form>
       </dialog>

@@ -1,13 +1,14 @@
-import { useEffect, useState } from 'react'
+import { useCallback, useSyncExternalStore } from 'react'
 
 /** The seconds left until a time, counted down while there is one. */
 export function useSecondsUntil(wallMs: number | undefined): number | undefined {
-  const [now, setNow] = useState(() => Date.now())
-  useEffect(() => {
-    if (wallMs === undefined) return
-    setNow(Date.now())
-    const timer = setInterval(() => setNow(Date.now()), 250)
-    return () => clearInterval(timer)
-  }, [wallMs])
-  return wallMs === undefined ? undefined : Math.max(0, Math.ceil((wallMs - now) / 1000))
+  const subscribe = useCallback(
+    (tick: () => void) => {
+      if (wallMs === undefined) return () => undefined
+      const timer = setInterval(tick, 250)
+      return () => clearInterval(timer)
+    },
+    [wallMs],
+  )
+  return useSyncExternalStore(subscribe, () => (wallMs === undefined ? undefined : Math.max(0, Math.ceil((wallMs - Date.now()) / 1000))))
 }

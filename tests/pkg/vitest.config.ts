@@ -1,0 +1,11 @@
+import { defineConfig } from 'vitest/config'
+
+// Tests of the built package, as an application imports it.
+export default defineConfig({
+  test: {
+    root: import.meta.dirname,
+    include: ['*.test.ts', '*.test.tsx'],
+    testTimeout: 20_000,
+    restoreMocks: true,
+  },
+})
