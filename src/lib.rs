@@ -42,6 +42,7 @@ pub use engine::overlay::{Effect, Rules};
 pub use engine::record::{JsonRecord, Record};
 pub use engine::retry::{Failure, RetryPolicy};
 pub use engine::session::{FORMAT, Session};
+pub use engine::sorted::Named;
 pub use engine::stored::{Content, FoundEntry, StoredOperation};
 pub use engine::table::{RecordId, Row, TableConfig, join_key, key_part};
 pub use engine::tabs::{Kind, Role, TabMessage};

@@ -30,10 +30,18 @@ interface MirrorTable {
   all: readonly object[] | undefined
 }
 
-declare const process: { env: { NODE_ENV?: string } } | undefined
+declare const process: { env: { NODE_ENV?: string } }
 
-// Bundlers replace the second half; where there is no `process` at all, nobody asked for development.
-const IS_DEVELOPMENT = typeof process !== 'undefined' && process.env.NODE_ENV !== 'production'
+const IS_DEVELOPMENT = isDevelopment()
+
+/** Bundlers replace `process.env.NODE_ENV`, and not all of them `typeof process`; where neither is there, nobody asked for development. */
+function isDevelopment(): boolean {
+  try {
+    return process.env.NODE_ENV !== 'production'
+  } catch {
+    return false
+  }
+}
 
 /**
  * The store's picture of what is to be seen: built from change lists only, never read by the engine.

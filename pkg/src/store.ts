@@ -6,7 +6,7 @@ import { crashed, engineClass, handles, type RotaEngine } from './init.js'
 import { Mirror } from './mirror.js'
 import { describeTable, keyText, type InputOf, type RecordOf, type Tables } from './tables.js'
 import type { Changes, Key, Mutated, Operations, Problem, RetryOptions, Stats, Status } from './types.js'
-import { plainObject } from './values.js'
+import { givenObject } from './values.js'
 
 /** What a store is made of. */
 export interface StoreOptions<T extends Tables> {
@@ -298,13 +298,13 @@ function commandOf(mutation: Mutation<Tables>): object {
   if (typeof name !== 'string' || typeof table !== 'string') throw new RotaError('invalid-operation', 'a mutation needs a name and a table')
   switch (mutation.name) {
     case 'insert':
-      return { name, table, set: plainObject(mutation.record, 'record') }
+      return { name, table, set: givenObject(mutation.record, 'record') }
     case 'patch':
-      return { name, table, key: keyText(mutation.key), set: plainObject(mutation.set, 'set') }
+      return { name, table, key: keyText(mutation.key), set: givenObject(mutation.set, 'set') }
     case 'delete':
       return { name, table, key: keyText(mutation.key) }
     case 'assign':
-      return { name, table, key: keyText(mutation.key), args: plainObject({ to: mutation.to }, 'assign') }
+      return { name, table, key: keyText(mutation.key), args: givenObject({ to: mutation.to }, 'assign') }
     default:
       throw new RotaError('invalid-operation', `there is no operation "${name as string}"; there are insert, patch, delete and assign`)
   }

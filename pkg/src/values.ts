@@ -4,10 +4,19 @@ import { RotaError } from './errors.js'
 const DEPTH_MAX = 64
 
 /**
- * Copies a value into plain data: what is read later can't run anybody's code, and can't change under the store.
+ * Copies an object into a plain one: what is read later can't run anybody's code, and can't change under the store.
  * Throws `invalid-value` for whatever is not data; `path` says where it is.
  */
-export function plain(value: unknown, path: string, depth = 0): unknown {
+export function plainObject(value: unknown, path: string): Record<string, unknown> {
+  return copyObject(value, path, 0, false)
+}
+
+/** The same for what an application gives. */
+export function givenObject(value: unknown, path: string): Record<string, unknown> {
+  return copyObject(value, path, 0, true)
+}
+
+function plain(value: unknown, path: string, depth: number, isGiven: boolean): unknown {
   switch (typeof value) {
     case 'string':
     case 'boolean':
@@ -19,14 +28,13 @@ export function plain(value: unknown, path: string, depth = 0): unknown {
       if (value === null) return null
       if (depth >= DEPTH_MAX) throw refuse(path, `nested deeper than ${DEPTH_MAX}, or in a circle`)
       // `Array.from` visits the holes of a list too.
-      return Array.isArray(value) ? Array.from(value, (item, index) => plain(item, `${path}[${index}]`, depth + 1)) : plainObject(value, path, depth)
+      return Array.isArray(value) ? Array.from(value, (item, index) => plain(item, `${path}[${index}]`, depth + 1, isGiven)) : copyObject(value, path, depth, isGiven)
     default:
       throw refuse(path, value === undefined ? 'undefined; use null for nothing' : `a ${typeof value}`)
   }
 }
 
-/** Copies an object into a plain one. */
-export function plainObject(value: unknown, path: string, depth = 0): Record<string, unknown> {
+function copyObject(value: unknown, path: string, depth: number, isGiven: boolean): Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw refuse(path, 'not an object')
   const prototype: unknown = Object.getPrototypeOf(value)
   // Objects of other windows have another Object.prototype, whose own prototype is null too.
@@ -35,7 +43,9 @@ export function plainObject(value: unknown, path: string, depth = 0): Record<str
   }
   const copy: Record<string, unknown> = {}
   for (const name of Object.keys(value)) {
-    const item = plain((value as Record<string, unknown>)[name], `${path}.${name}`, depth + 1)
+    // It can't be sent: making an object of the name and the value would set the prototype.
+    if (isGiven && name === '__proto__') throw refuse(`${path}.__proto__`, 'no possible name of a member')
+    const item = plain((value as Record<string, unknown>)[name], `${path}.${name}`, depth + 1, isGiven)
     // Plain assignment to this one name would set the prototype instead.
     if (name === '__proto__') Object.defineProperty(copy, name, { value: item, enumerable: true, configurable: true, writable: true })
     else copy[name] = item

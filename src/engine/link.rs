@@ -3,13 +3,12 @@
 //! Nothing is missed around a join, because a whole answer of the server's — a pull — always follows the server's word that
 //! the stream is live. Only a leader (or a tab that is alone) has a link.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::operation::OperationId;
 use super::retry::{Failure, RetryPolicy};
+use super::sorted::{Named, SortedSet};
 
 /// How long a link may take to open.
 pub const JOIN_TIMEOUT_MS: u64 = 15_000;
@@ -138,7 +137,7 @@ pub struct PullRequest {
     pub cursor: Option<String>,
     /// Exactly these records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub keys: Option<BTreeMap<String, Vec<String>>>,
+    pub keys: Option<Named<Vec<String>>>,
     /// The unsettled operations.
     pub pending: Vec<OperationId>,
 }
@@ -159,9 +158,9 @@ pub(crate) struct Puller {
     last_id: u32,
     under_way: Option<PullUnderWay>,
     wanted: bool,
-    wanted_keys: BTreeSet<(String, String)>,
+    wanted_keys: SortedSet<(String, String)>,
     /// The records that the pull under way names.
-    asked_keys: BTreeSet<(String, String)>,
+    asked_keys: SortedSet<(String, String)>,
     failures: u32,
 }
 
@@ -175,7 +174,7 @@ impl Puller {
     }
 
     /// Starts the next pull, if one is wanted and none is under way. Says which records it names, if it names any.
-    pub(crate) fn begin(&mut self, arrivals: u64) -> Option<(u32, Option<BTreeMap<String, Vec<String>>>)> {
+    pub(crate) fn begin(&mut self, arrivals: u64) -> Option<(u32, Option<Named<Vec<String>>>)> {
         if self.under_way.is_some() || (!self.wanted && self.wanted_keys.is_empty()) {
             return None;
         }
@@ -186,11 +185,14 @@ impl Puller {
             self.wanted = false;
             return Some((self.last_id, None));
         }
-        let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for _ in 0..PULL_KEYS_MAX {
-            let Some((table, key)) = self.wanted_keys.pop_first() else { break };
+        let mut keys = Named::new();
+        // By table, and then by key.
+        for (table, key) in self.wanted_keys.take_first(PULL_KEYS_MAX) {
             self.asked_keys.insert((table.clone(), key.clone()));
-            keys.entry(table).or_default().push(key);
+            match keys.get_mut(&table) {
+                Some(list) => list.push(key),
+                None => drop(keys.insert(table, vec![key])),
+            }
         }
         Some((self.last_id, Some(keys)))
     }
@@ -209,7 +211,9 @@ impl Puller {
         // One from the cursor comes first, but it does not stand for a pull by keys: a cursor that is past the end of a
         // record does not tell of that end, and an event from before it may still be on its way.
         self.wanted = true;
-        self.wanted_keys.append(&mut self.asked_keys);
+        for key in std::mem::take(&mut self.asked_keys) {
+            self.wanted_keys.insert(key);
+        }
         let delay_ms = RECONNECT.delay_ms(self.failures, random);
         self.failures = self.failures.saturating_add(1);
         Some(delay_ms)

@@ -14,6 +14,7 @@ pub(crate) mod overlay;
 pub(crate) mod record;
 pub(crate) mod retry;
 pub(crate) mod session;
+pub(crate) mod sorted;
 pub(crate) mod stored;
 pub(crate) mod table;
 pub(crate) mod tabs;

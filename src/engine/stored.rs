@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::Problem;
-use super::operation::Operation;
+use super::operation::{Operation, Version};
 use super::session::{FORMAT, Session};
 
 /// An operation as it lies in storage: written once, deleted after settlement, never changed between.
@@ -72,12 +72,11 @@ pub(crate) fn read(entry: FoundEntry, session: &Session) -> Reading {
 }
 
 fn other(key: String, v: f64) -> Reading {
+    // Printing a float would cost the wasm 11 kB.
+    let form = Version::from_number(v).map_or_else(|| "that is no whole number".to_owned(), |form| form.to_string());
     if v > f64::from(FORMAT) {
-        return Reading::Leave(Problem::new(
-            "newer-entry",
-            key,
-            format!("the entry has form {v}; this release reads up to {FORMAT}"),
-        ));
+        let why = ["the entry has form ", &form, "; this release reads up to ", &FORMAT.to_string()].concat();
+        return Reading::Leave(Problem::new("newer-entry", key, why));
     }
-    Reading::Quarantine(Problem::new("corrupt-entry", key, format!("there never was a form {v}")))
+    Reading::Quarantine(Problem::new("corrupt-entry", key, ["there never was a form ", &form].concat()))
 }

@@ -3,8 +3,6 @@
 //! Leading is granted by the browser's lock, never decided by timing. The channel may lose, repeat and reorder: every
 //! message has a number, and a gap makes a follower ask the leader for everything.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::{Deserialize, Serialize};
 
 use super::link::LinkStatus;
@@ -178,9 +176,8 @@ pub(crate) struct Tabs {
     pub(crate) role: Role,
     epoch: u64,
     seq: u64,
-    /// The last number heard of each other tab, and when in the count of messages.
-    peers: BTreeMap<String, (u64, u64)>,
-    heard: u64,
+    /// The last number heard of each other tab; who was heard of last is at the end.
+    peers: Vec<(String, u64)>,
     /// Who last spoke as the leader.
     leader: Option<String>,
     /// Follower: true while everything the leader has said was heard, from its snapshot on.
@@ -190,7 +187,7 @@ pub(crate) struct Tabs {
     /// Follower: when own operations that nobody has answered are told again, and the wait after that.
     pub(crate) retell: (u64, u64),
     /// Leader: who was given a snapshot before this tab had pulled, and is owed a whole one.
-    pub(crate) owed: BTreeSet<String>,
+    pub(crate) owed: Vec<String>,
     /// Leader: beats so far.
     pub(crate) beats: u64,
 }
@@ -202,13 +199,12 @@ impl Tabs {
             role: Role::Follower,
             epoch: 0,
             seq: 0,
-            peers: BTreeMap::new(),
-            heard: 0,
+            peers: Vec::new(),
             leader: None,
             caught_up: false,
             hello_at_mono_ms: 0,
             retell: (0, 0),
-            owed: BTreeSet::new(),
+            owed: Vec::new(),
             beats: 0,
         }
     }
@@ -255,11 +251,15 @@ impl Tabs {
         }
         let (from, seq, epoch) = (message.from.clone(), message.seq, message.epoch);
         let Some(body) = message.into_body() else { return Received::Malformed("the message lacks a member") };
-        let last = self.peers.get(&from).map(|(last, _)| *last);
+        let known = self.peers.iter().position(|(peer, _)| *peer == from);
+        let last = known.map(|at| self.peers.remove(at).1);
         let is_repeated = last.is_some_and(|last| seq <= last);
         // The first message of a tab that has been there longer than us is no gap: `hello` fetches what came before.
         let gap = last.is_some_and(|last| seq > last.saturating_add(1));
-        self.note(&from, last.map_or(seq, |last| last.max(seq)));
+        if self.peers.len() >= PEERS_MAX {
+            self.peers.remove(0);
+        }
+        self.peers.push((from.clone(), last.map_or(seq, |last| last.max(seq))));
         let is_stale = epoch < self.epoch && body.is_of_leader();
         self.epoch = self.epoch.max(epoch);
         // A late operation is still an operation: it has an id, so taking it twice does no harm, but losing it would.
@@ -273,15 +273,6 @@ impl Tabs {
             self.leader = Some(from.clone());
         }
         Received::Take { from, body, gap: gap || is_new_leader }
-    }
-
-    fn note(&mut self, from: &str, seq: u64) {
-        self.heard += 1;
-        self.peers.insert(from.to_owned(), (seq, self.heard));
-        if self.peers.len() > PEERS_MAX {
-            let oldest = self.peers.iter().min_by_key(|(_, (_, heard))| *heard).map(|(peer, _)| peer.clone());
-            oldest.and_then(|peer| self.peers.remove(&peer));
-        }
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! An integer beyond 2⁵³ − 1 is refused, because a JavaScript number can't hold it; it travels as a string.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::sorted::Named;
 
 /// The largest integer that a 64-bit float holds exactly together with its neighbours: 2⁵³ − 1.
 pub const INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
@@ -15,7 +16,7 @@ pub const INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
 pub const DEPTH_MAX: usize = 64;
 
 /// The fields of a record, or the arguments of an operation, by name.
-pub type Fields = BTreeMap<String, Value>;
+pub type Fields = Named<Value>;
 
 /// One value of a record.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -73,7 +74,7 @@ impl Serialize for Value {
             Self::Number(number) => serialize_number(*number, serializer),
             Self::String(text) => serializer.serialize_str(text),
             Self::List(items) => serializer.collect_seq(items),
-            Self::Map(fields) => serializer.collect_map(fields),
+            Self::Map(fields) => fields.serialize(serializer),
         }
     }
 }

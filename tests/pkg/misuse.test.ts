@@ -69,6 +69,7 @@ describe('a mutation that makes no sense is refused: the message says what and w
     ['too deep a nesting', patch({ extra: nested(64) }), 'invalid-value', /deeper than 64/],
     // oxlint-disable-next-line no-sparse-arrays
     ['a list with a hole', patch({ extra: [1, , 3] }), 'invalid-value', /set\.extra\[1\] is undefined/],
+    ['a member called __proto__', patch({ extra: [JSON.parse('{"__proto__": {"polluted": true}}')] }), 'invalid-value', /set\.extra\[0\]\.__proto__/],
     ['a boxed text', patch({ extra: Object('x') }), 'invalid-value', /set\.extra is a String/],
   ]
 
@@ -124,21 +125,19 @@ describe('everything that is data goes in and comes out as it was', () => {
   const values: [what: string, value: unknown][] = [
     ['null', null],
     ['zero', 0],
-    ['negative numbers and fractions', [-1, 0.1, 1e300, -5e-324]],
+    ['negative numbers and fractions', [-1, 0.1, 1.5e-300, -5e-324]],
     ['the largest integers', [Number.MAX_SAFE_INTEGER, -Number.MAX_SAFE_INTEGER]],
     ['text of all kinds', ['', '🚀', '\u0000', 'a"b\\']],
     ['empty lists and objects', [[], {}]],
     ['an object without a prototype', Object.assign(Object.create(null), { a: 1 })],
     ['names that objects have', { constructor: 1, toString: null, hasOwnProperty: [], length: 3 }],
-    ['a member called __proto__', JSON.parse('{"__proto__": {"polluted": true}}')],
     ['a nesting just deep enough', nested(62)],
   ]
 
   test.each(values)('%s', async (_what, extra) => {
     const { settled } = store.mutate({ name: 'patch', table: 'companies', key: 'c1', set: { extra } })
-    expect(JSON.stringify(store.get('companies', 'c1')?.extra)).toBe(JSON.stringify(extra))
+    expect(store.get('companies', 'c1')?.extra).toStrictEqual(JSON.parse(JSON.stringify(extra)))
     expect(await settled).toMatchObject({ outcome: 'confirmed' })
-    expect(JSON.parse(JSON.stringify(backend.pushes[0]?.set['extra']))).toEqual(JSON.parse(JSON.stringify(extra)))
-    expect(({} as { polluted?: boolean }).polluted).toBeUndefined()
+    expect(backend.pushes[0]?.set['extra']).toStrictEqual(JSON.parse(JSON.stringify(extra)))
   })
 })

@@ -165,7 +165,7 @@ async function startPage(options: DemoOptions, port: number, config: PageConfig,
   const url = `http://${HOST}:${port}`
 
   if (options.page === 'dev') {
-    const server = await step('page (dev)', async () => (await vite.createServer({ ...shared, server: listen })).listen(), () => url)
+    const server = await step('page (dev)', () => keepingSignals(async () => (await vite.createServer({ ...shared, server: listen })).listen()), () => url)
     return { url, stop: () => server.close() }
   }
   // By port, as two demos at once may share the rest.
@@ -173,7 +173,7 @@ async function startPage(options: DemoOptions, port: number, config: PageConfig,
   await step('page built', () => asProduction(() => vite.build({ ...shared, build: { outDir, emptyOutDir: true, reportCompressedSize: false } })))
   const server = await step(
     'page',
-    () => vite.preview({ ...shared, build: { outDir }, preview: { ...listen, headers: { 'Content-Security-Policy': policy(config) } } }),
+    () => keepingSignals(() => vite.preview({ ...shared, build: { outDir }, preview: { ...listen, headers: { 'Content-Security-Policy': policy(config) } } })),
     () => url,
   )
   return { url, stop: () => server.close() }
@@ -199,6 +199,14 @@ function configJson(config: PageConfig): Plugin {
 function policy({ gatewayUrl }: PageConfig): string {
   const socketUrl = gatewayUrl.replace(/^http/, 'ws')
   return `default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' data:; connect-src 'self' ${gatewayUrl} ${socketUrl}`
+}
+
+/** Vite's servers end the process at SIGTERM, before the rest of the demo has stopped. This takes that back. */
+async function keepingSignals<T>(start: () => Promise<T>): Promise<T> {
+  const before = process.listeners('SIGTERM')
+  const started = await start()
+  for (const listener of process.listeners('SIGTERM')) if (!before.includes(listener)) process.off('SIGTERM', listener)
+  return started
 }
 
 /** Vite builds for whatever NODE_ENV says, and test runners set it. */
