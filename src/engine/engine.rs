@@ -7,10 +7,11 @@ mod report;
 mod sending;
 mod sync;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
+use rustc_hash::FxBuildHasher;
 
 use super::error::{Error, Problem};
 use super::input::{Config, Input};
@@ -22,6 +23,7 @@ use super::overlay::{Rules, fold};
 use super::record::Record;
 use super::retry::RetryPolicy;
 use super::session::Session;
+use super::sorted::SortedSet;
 use super::table::{RecordId, Tables};
 use super::tabs::{Kind, Role, Tabs};
 use super::time::{HybridClock, Now, Timers};
@@ -55,15 +57,14 @@ pub struct Engine<R> {
     pulled_here: bool,
     /// How often in a row the network kept an operation from the server.
     gate_failures: u32,
-    settled: VecDeque<OperationId>,
-    settled_ids: BTreeMap<OperationId, Ended>,
+    settled: Settled,
     /// Operations that other tabs hold and this leader has never heard of: the ledger may know them.
-    asked: BTreeSet<OperationId>,
+    asked: SortedSet<OperationId>,
     /// Those of them that the pull under way asks for.
-    asked_now: BTreeSet<OperationId>,
+    asked_now: SortedSet<OperationId>,
     outputs: VecDeque<Output<R>>,
-    dirty_records: BTreeSet<RecordId>,
-    dirty_operations: BTreeSet<OperationId>,
+    dirty_records: Records,
+    dirty_operations: SortedSet<OperationId>,
     ended: Vec<OperationView>,
     reported: Option<Status>,
 }
@@ -73,6 +74,80 @@ struct Ended {
     table: String,
     key: String,
     settlement: Settlement,
+}
+
+/// The operations that ended last, in the order of their ends.
+#[derive(Default)]
+struct Settled {
+    ended: VecDeque<Ended>,
+    /// Each one's place in the count of all that ever ended.
+    places: HashMap<OperationId, u32, FxBuildHasher>,
+    /// How many were forgotten.
+    forgotten: u32,
+}
+
+impl Settled {
+    fn contains(&self, id: OperationId) -> bool {
+        self.places.contains_key(&id)
+    }
+
+    fn get(&self, id: OperationId) -> Option<&Ended> {
+        self.ended.get(self.places.get(&id)?.wrapping_sub(self.forgotten) as usize)
+    }
+
+    /// Remembers an end; the first one of an operation counts.
+    fn remember(&mut self, ended: Ended) {
+        let id = ended.settlement.id;
+        if self.contains(id) {
+            return;
+        }
+        let place = u32::try_from(self.ended.len()).unwrap_or(0).wrapping_add(self.forgotten);
+        self.places.insert(id, place);
+        self.ended.push_back(ended);
+        if self.ended.len() > SETTLED_MAX
+            && let Some(oldest) = self.ended.pop_front()
+        {
+            self.places.remove(&oldest.settlement.id);
+            self.forgotten = self.forgotten.wrapping_add(1);
+        }
+    }
+}
+
+/// A set of records, walked in the order of their numbers: one bit for each.
+#[derive(Default)]
+struct Records {
+    words: Vec<u64>,
+    is_any: bool,
+}
+
+impl Records {
+    fn insert(&mut self, RecordId(id): RecordId) {
+        let word = (id / u64::BITS) as usize;
+        if word >= self.words.len() {
+            self.words.resize(word + 1, 0);
+        }
+        self.words[word] |= 1 << (id % u64::BITS);
+        self.is_any = true;
+    }
+
+    const fn is_empty(&self) -> bool {
+        !self.is_any
+    }
+
+    /// Takes them all out.
+    fn take(&mut self) -> Vec<RecordId> {
+        let mut records = Vec::new();
+        if std::mem::take(&mut self.is_any) {
+            for (word, bits) in (0..).zip(&mut self.words) {
+                let mut bits = std::mem::take(bits);
+                while bits != 0 {
+                    records.push(RecordId(word * u64::BITS + bits.trailing_zeros()));
+                    bits &= bits - 1;
+                }
+            }
+        }
+        records
+    }
 }
 
 /// Figures of an engine.
@@ -116,13 +191,12 @@ impl<R: Record> Engine<R> {
             closed: false,
             pulled_here: false,
             gate_failures: 0,
-            settled: VecDeque::new(),
-            settled_ids: BTreeMap::new(),
-            asked: BTreeSet::new(),
-            asked_now: BTreeSet::new(),
+            settled: Settled::default(),
+            asked: SortedSet::new(),
+            asked_now: SortedSet::new(),
             outputs: VecDeque::new(),
-            dirty_records: BTreeSet::new(),
-            dirty_operations: BTreeSet::new(),
+            dirty_records: Records::default(),
+            dirty_operations: SortedSet::new(),
             ended: Vec::new(),
             reported: None,
         };
@@ -270,7 +344,7 @@ impl<R: Record> Engine<R> {
     /// Ends an operation: it leaves outbox and storage, everyone hears of it, and what it showed is gone or confirmed.
     fn settle(&mut self, settlement: Settlement) {
         let Some(pending) = self.outbox.remove(settlement.id) else { return };
-        self.remember_settled(&pending.op.table, &pending.op.key, settlement.clone());
+        self.remember_settled(&pending.op.table, &pending.op.key, &settlement);
         self.dirty_operations.remove(&settlement.id);
         self.ended.push(report::view(&pending, Some(&settlement)));
         self.outputs.push_back(Output::Unpersist { key: self.session.operation_key(pending.op.hlc, pending.op.id) });
@@ -280,16 +354,9 @@ impl<R: Record> Engine<R> {
         self.recompute(pending.record);
     }
 
-    fn remember_settled(&mut self, table: &str, key: &str, settlement: Settlement) {
-        let id = settlement.id;
-        if self.settled_ids.contains_key(&id) {
-            return;
-        }
-        self.settled_ids.insert(id, Ended { table: table.to_owned(), key: key.to_owned(), settlement });
-        self.settled.push_back(id);
-        if self.settled.len() > SETTLED_MAX {
-            self.settled.pop_front().map(|oldest| self.settled_ids.remove(&oldest));
-        }
+    fn remember_settled(&mut self, table: &str, key: &str, settlement: &Settlement) {
+        let (table, key, settlement) = (table.to_owned(), key.to_owned(), settlement.clone());
+        self.settled.remember(Ended { table, key, settlement });
     }
 
     fn close(&mut self) {

@@ -12,7 +12,7 @@ use super::value::{Fields, present};
 pub const PROTOCOL: u32 = 1;
 
 /// An operation's id, which is also its idempotency key: a UUIDv7.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OperationId(Uuid);
 
 impl OperationId {

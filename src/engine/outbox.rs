@@ -1,20 +1,20 @@
 //! Holds the operations that are not settled. Never drops one; never lets a record's operations overtake each other; lets
 //! operations of different records pass each other freely.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use rustc_hash::FxBuildHasher;
 
 use super::operation::{Operation, OperationId, OperationState};
+use super::sorted::SortedSet;
 use super::table::RecordId;
-use super::time::Hlc;
 
 /// How many operations may wait; the next one is refused with `outbox-full`.
 pub const OUTBOX_LEN_MAX: usize = 10_000;
 
 /// How many operations may be on their way at once, each of another record.
 pub const IN_FLIGHT_MAX: usize = 8;
-
-/// Where an operation stands among all of one browser.
-pub(crate) type Place = (Hlc, String, OperationId);
 
 /// An operation that is not settled.
 #[derive(Debug)]
@@ -37,104 +37,282 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    pub(crate) fn place(&self) -> Place {
-        place(&self.op)
+    fn is_dead(&self) -> bool {
+        self.state == OperationState::Dead
     }
 }
 
-fn place(op: &Operation) -> Place {
-    (op.hlc, op.tab.clone(), op.id)
+/// Compares by where operations stand among all of one browser.
+fn by_place(one: &Operation, other: &Operation) -> Ordering {
+    one.hlc.cmp(&other.hlc).then_with(|| one.tab.cmp(&other.tab)).then_with(|| one.id.cmp(&other.id))
 }
+
+/// An operation depends on earlier ones only: what names itself, or a later one, would wait for ever.
+fn is_earlier(one: &Operation, other: &Operation) -> bool {
+    by_place(one, other).is_lt()
+}
+
+/// Where an operation is kept, for as long as it is.
+type Slot = u32;
 
 /// All operations that are not settled, in their order.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    entries: BTreeMap<Place, Pending>,
-    places: BTreeMap<OperationId, Place>,
-    records: BTreeMap<RecordId, BTreeSet<Place>>,
-    in_flight: BTreeSet<Place>,
+    slots: Vec<Option<Box<Pending>>>,
+    vacant: Vec<Slot>,
+    ids: HashMap<OperationId, Slot, FxBuildHasher>,
+    order: Slots,
+    /// The operations of each record that has any, by record.
+    records: Vec<OfRecord>,
+    in_flight: Slots,
+    /// Those that wait for nothing but their time: each the first of its record, and all it depends on settled.
+    free: Slots,
+    /// Those that were told to wait, and have not been sent since.
+    waiting: Slots,
+    /// Who depends on an operation, whether that is here or not.
+    dependents: SortedSet<(OperationId, Slot)>,
+    /// How many are accepted, and how many of these are dead.
+    accepted: usize,
+    dead: usize,
 }
+
+/// The operations of one record, of which one at most is free.
+#[derive(Debug)]
+struct OfRecord {
+    record: RecordId,
+    slots: Slots,
+    free: Option<Slot>,
+}
+
+/// Operations in their order.
+#[derive(Debug, Default)]
+struct Slots(Vec<Slot>);
 
 impl Outbox {
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.order.0.len()
+    }
+
+    /// Returns how many are accepted and may still be sent.
+    pub(crate) const fn unsent(&self) -> usize {
+        self.accepted - self.dead
+    }
+
+    /// Returns how many are given up.
+    pub(crate) const fn dead(&self) -> usize {
+        self.dead
     }
 
     pub(crate) fn contains(&self, id: OperationId) -> bool {
-        self.places.contains_key(&id)
+        self.ids.contains_key(&id)
     }
 
     pub(crate) fn get(&self, id: OperationId) -> Option<&Pending> {
-        self.entries.get(self.places.get(&id)?)
+        self.at(*self.ids.get(&id)?)
     }
 
+    /// For what decides nothing here: see `accept`, `mark_sent`, `mark_returned`, `wait` for the rest.
     pub(crate) fn get_mut(&mut self, id: OperationId) -> Option<&mut Pending> {
-        self.entries.get_mut(self.places.get(&id)?)
+        let slot = *self.ids.get(&id)?;
+        self.slots.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    fn at(&self, slot: Slot) -> Option<&Pending> {
+        self.slots.get(slot as usize)?.as_deref()
+    }
+
+    fn walk<'a>(&'a self, slots: &'a [Slot]) -> impl Iterator<Item = &'a Pending> {
+        slots.iter().filter_map(|slot| self.at(*slot))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Pending> {
-        self.entries.values()
+        self.walk(&self.order.0)
+    }
+
+    /// Finds where in a list an operation is, or would be.
+    fn rank(&self, slots: &Slots, op: &Operation) -> Result<usize, usize> {
+        let place = |slot: &Slot| self.at(*slot).map_or(Ordering::Less, |other| by_place(&other.op, op));
+        match slots.0.last() {
+            Some(last) if place(last).is_ge() => slots.0.binary_search_by(place),
+            Some(_) | None => Err(slots.0.len()),
+        }
+    }
+
+    /// Puts an operation into one of the lists, or takes it out.
+    fn list(&mut self, which: fn(&mut Self) -> &mut Slots, slot: Slot, listed: bool) {
+        let slots = std::mem::take(which(self));
+        let rank = self.at(slot).map(|pending| self.rank(&slots, &pending.op));
+        let list = which(self);
+        *list = slots;
+        match (rank, listed) {
+            (Some(Err(at)), true) => list.0.insert(at, slot),
+            (Some(Ok(at)), false) => drop(list.0.remove(at)),
+            (Some(Err(_)), false) | (Some(Ok(_)), true) | (None, _) => {}
+        }
     }
 
     /// Takes an operation in; one that is there already stays as it is.
     pub(crate) fn insert(&mut self, pending: Pending) {
-        if self.contains(pending.op.id) {
+        let (id, record) = (pending.op.id, pending.record);
+        if self.contains(id) {
             return;
         }
-        let place = pending.place();
-        self.places.insert(pending.op.id, place.clone());
-        self.records.entry(pending.record).or_default().insert(place.clone());
-        self.entries.insert(place, pending);
+        let after = pending.op.after.clone();
+        let slot = self.vacant.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            Slot::try_from(self.slots.len() - 1).unwrap_or(Slot::MAX)
+        });
+        self.count(&pending, true);
+        self.slots[slot as usize] = Some(Box::new(pending));
+        self.ids.insert(id, slot);
+        self.list(|outbox| &mut outbox.order, slot, true);
+        if let Err(at) = self.find_record(record) {
+            self.records.insert(at, OfRecord { record, slots: Slots::default(), free: None });
+        }
+        self.list_of_record(record, slot, true);
+        for needed in after {
+            self.dependents.insert((needed, slot));
+        }
+        self.free_up(id, record);
     }
 
     pub(crate) fn remove(&mut self, id: OperationId) -> Option<Pending> {
-        let place = self.places.remove(&id)?;
-        let pending = self.entries.remove(&place)?;
-        self.in_flight.remove(&place);
-        if let Some(places) = self.records.get_mut(&pending.record) {
-            places.remove(&place);
-            if places.is_empty() {
-                self.records.remove(&pending.record);
-            }
+        let slot = self.ids.remove(&id)?;
+        let record = self.at(slot)?.record;
+        self.list(|outbox| &mut outbox.order, slot, false);
+        self.list(|outbox| &mut outbox.in_flight, slot, false);
+        self.list(|outbox| &mut outbox.waiting, slot, false);
+        self.list(|outbox| &mut outbox.free, slot, false);
+        self.list_of_record(record, slot, false);
+        let pending = *self.slots.get_mut(slot as usize)?.take()?;
+        self.vacant.push(slot);
+        for needed in &pending.op.after {
+            self.dependents.remove(&(*needed, slot));
         }
+        self.count(&pending, false);
+        self.free_up(id, record);
         Some(pending)
+    }
+
+    fn find_record(&self, record: RecordId) -> Result<usize, usize> {
+        self.records.binary_search_by_key(&record, |of| of.record)
+    }
+
+    fn list_of_record(&mut self, record: RecordId, slot: Slot, listed: bool) {
+        let Ok(at) = self.find_record(record) else { return };
+        let Some(rank) = self.at(slot).map(|pending| self.rank(&self.records[at].slots, &pending.op)) else { return };
+        match (rank, listed) {
+            (Err(rank), true) => self.records[at].slots.0.insert(rank, slot),
+            (Ok(rank), false) => drop(self.records[at].slots.0.remove(rank)),
+            (Err(_), false) | (Ok(_), true) => {}
+        }
+        if self.records[at].slots.0.is_empty() {
+            self.records.remove(at);
+        }
+    }
+
+    fn count(&mut self, pending: &Pending, here: bool) {
+        let (accepted, dead) = (usize::from(pending.accepted), usize::from(pending.accepted && pending.is_dead()));
+        if here {
+            self.accepted += accepted;
+            self.dead += dead;
+        } else {
+            self.accepted -= accepted;
+            self.dead -= dead;
+        }
     }
 
     /// Returns the operations of a record that are to be seen, in order.
     pub(crate) fn shown(&self, record: RecordId) -> impl Iterator<Item = &Pending> {
-        self.of(record).filter(|pending| pending.accepted && pending.state != OperationState::Dead)
+        self.of(record).filter(|pending| pending.accepted && !pending.is_dead())
     }
 
     fn of(&self, record: RecordId) -> impl Iterator<Item = &Pending> {
-        self.records.get(&record).into_iter().flatten().filter_map(|place| self.entries.get(place))
+        self.walk(self.find_record(record).map_or(&[], |at| &self.records[at].slots.0))
     }
 
     /// Returns true while a record has any operation, shown or not.
     pub(crate) fn concerns(&self, record: RecordId) -> bool {
-        self.records.contains_key(&record)
+        self.find_record(record).is_ok()
+    }
+
+    /// Changes what decides whether operations may be sent.
+    fn change(&mut self, id: OperationId, accepted: bool, state: OperationState) {
+        let Some(slot) = self.ids.get(&id).copied() else { return };
+        let Some(mut pending) = self.slots.get_mut(slot as usize).and_then(Option::take) else { return };
+        self.count(&pending, false);
+        (pending.accepted, pending.state) = (accepted, state);
+        self.count(&pending, true);
+        let record = pending.record;
+        self.slots[slot as usize] = Some(pending);
+        self.list(|outbox| &mut outbox.in_flight, slot, state == OperationState::Sent);
+        self.free_up(id, record);
+    }
+
+    /// Looks anew at which operations are free: those of a record of which one came, went or changed, and what depends on that.
+    fn free_up(&mut self, id: OperationId, record: RecordId) {
+        self.free_first(record);
+        let mut dependents = Vec::new();
+        for (needed, slot) in self.dependents.from(&(id, 0)) {
+            match self.at(*slot) {
+                Some(pending) if *needed == id => dependents.push(pending.record),
+                Some(_) | None => break,
+            }
+        }
+        for record in dependents {
+            self.free_first(record);
+        }
+    }
+
+    fn free_first(&mut self, record: RecordId) {
+        let Ok(at) = self.find_record(record) else { return };
+        let of = &self.records[at];
+        let first = of.slots.0.iter().copied().find(|slot| self.at(*slot).is_some_and(|pending| !pending.is_dead()));
+        let free = first.filter(|slot| self.at(*slot).is_some_and(|pending| self.is_free(pending)));
+        let before = std::mem::replace(&mut self.records[at].free, free);
+        if before != free {
+            for (slot, is_free) in [(before, false), (free, true)] {
+                if let Some(slot) = slot {
+                    self.list(|outbox| &mut outbox.free, slot, is_free);
+                }
+            }
+        }
+    }
+
+    /// Marks an operation as stored: from now on it is seen, and may be sent.
+    pub(crate) fn accept(&mut self, id: OperationId) {
+        if let Some(state) = self.get(id).map(|pending| pending.state) {
+            self.change(id, true, state);
+        }
     }
 
     /// Marks an operation as on its way.
     pub(crate) fn mark_sent(&mut self, id: OperationId, mono_ms: u64) {
-        if let Some(pending) = self.get_mut(id) {
-            (pending.state, pending.sent_at_mono_ms) = (OperationState::Sent, mono_ms);
-            let place = pending.place();
-            self.in_flight.insert(place);
-        }
+        let Some(pending) = self.get_mut(id) else { return };
+        pending.sent_at_mono_ms = mono_ms;
+        self.wait(id, 0);
+        self.change(id, true, OperationState::Sent);
     }
 
     /// Marks an operation as no longer on its way, in its new state.
     pub(crate) fn mark_returned(&mut self, id: OperationId, state: OperationState) {
-        if let Some(pending) = self.get_mut(id) {
-            pending.state = state;
-            let place = pending.place();
-            self.in_flight.remove(&place);
+        if let Some(accepted) = self.get(id).map(|pending| pending.accepted) {
+            self.change(id, accepted, state);
+        }
+    }
+
+    /// Keeps an operation from being sent before a moment of the monotonic clock.
+    pub(crate) fn wait(&mut self, id: OperationId, until_mono_ms: u64) {
+        let Some(pending) = self.get_mut(id) else { return };
+        pending.not_before_mono_ms = until_mono_ms;
+        if let Some(slot) = self.ids.get(&id).copied() {
+            self.list(|outbox| &mut outbox.waiting, slot, until_mono_ms > 0);
         }
     }
 
     /// Takes everything back into the queue that is on its way.
     pub(crate) fn return_all(&mut self) -> Vec<OperationId> {
-        let ids: Vec<OperationId> = self.in_flight.iter().map(|(_, _, id)| *id).collect();
+        let ids: Vec<OperationId> = self.walk(&self.in_flight.0).map(|pending| pending.op.id).collect();
         for id in &ids {
             self.mark_returned(*id, OperationState::Queued);
         }
@@ -143,39 +321,42 @@ impl Outbox {
 
     /// Returns the operations that may be sent now.
     pub(crate) fn sendable(&self, mono_ms: u64) -> Vec<OperationId> {
-        let room = IN_FLIGHT_MAX.saturating_sub(self.in_flight.len());
-        let ready = |pending: &&Pending| pending.not_before_mono_ms <= mono_ms && self.is_free(pending);
-        self.entries.values().filter(ready).take(room).map(|pending| pending.op.id).collect()
+        let room = IN_FLIGHT_MAX.saturating_sub(self.in_flight.0.len());
+        let ready = self.walk(&self.free.0).filter(|pending| pending.not_before_mono_ms <= mono_ms);
+        ready.take(room).map(|pending| pending.op.id).collect()
     }
 
     /// True when an operation waits for nothing but its time: first of its record, and all it depends on settled.
     fn is_free(&self, pending: &Pending) -> bool {
         pending.accepted
             && pending.state == OperationState::Queued
-            && self
-                .of(pending.record)
-                .find(|other| other.state != OperationState::Dead)
-                .is_some_and(|first| first.op.id == pending.op.id)
+            && self.of(pending.record).find(|other| !other.is_dead()).is_some_and(|first| first.op.id == pending.op.id)
             // One that was heard of late does not join an earlier one that is on its way already.
-            && !self.of(pending.record).any(|other| other.state == OperationState::Sent)
-            && pending.op.after.iter().all(|id| !self.contains(*id))
+            && !self.walk(&self.in_flight.0).any(|other| other.record == pending.record)
+            && !pending.op.after.iter().any(|id| self.get(*id).is_some_and(|needed| is_earlier(&needed.op, &pending.op)))
     }
 
     /// Returns when to look again: at the next end of a back-off, or of a wait for an answer.
     pub(crate) fn deadline(&self, mono_ms: u64, timeout_ms: u64) -> Option<u64> {
-        let waiting =
-            self.entries.values().filter(|pending| pending.not_before_mono_ms > mono_ms && self.is_free(pending));
-        let answers = self.in_flight.iter().filter_map(|place| self.entries.get(place));
-        waiting
-            .map(|pending| pending.not_before_mono_ms)
-            .chain(answers.map(|pending| pending.sent_at_mono_ms + timeout_ms))
-            .min()
+        let mut deadline: Option<u64> = None;
+        let mut note = |due: u64| deadline = Some(deadline.map_or(due, |known| known.min(due)));
+        for pending in self.walk(&self.waiting.0) {
+            if pending.not_before_mono_ms > mono_ms && self.is_free(pending) {
+                note(pending.not_before_mono_ms);
+            }
+        }
+        for pending in self.walk(&self.in_flight.0) {
+            note(pending.sent_at_mono_ms.saturating_add(timeout_ms));
+        }
+        deadline
     }
 
     /// Returns the operations that have had no answer for too long.
     pub(crate) fn timed_out(&self, mono_ms: u64, timeout_ms: u64) -> Vec<OperationId> {
-        let sent = self.in_flight.iter().filter_map(|place| self.entries.get(place));
-        sent.filter(|pending| pending.sent_at_mono_ms + timeout_ms <= mono_ms).map(|pending| pending.op.id).collect()
+        let sent = self.walk(&self.in_flight.0);
+        sent.filter(|pending| pending.sent_at_mono_ms.saturating_add(timeout_ms) <= mono_ms)
+            .map(|pending| pending.op.id)
+            .collect()
     }
 }
 
@@ -252,7 +433,7 @@ mod tests {
         for id in outbox.sendable(0) {
             outbox.mark_sent(id, 0);
         }
-        assert_eq!(outbox.in_flight.len(), IN_FLIGHT_MAX);
+        assert_eq!(outbox.in_flight.0.len(), IN_FLIGHT_MAX);
         assert_eq!(outbox.sendable(0), []);
         outbox.remove(id(0));
         assert_eq!(outbox.sendable(0).len(), 1);
@@ -261,8 +442,9 @@ mod tests {
     #[test]
     fn a_back_off_holds_the_later_operations_of_its_record_and_is_the_deadline() {
         let mut waiting = pending(1, 7);
-        waiting.not_before_mono_ms = 500;
-        let outbox = outbox([waiting, pending(2, 7)]);
+        waiting.tries = 1;
+        let mut outbox = outbox([waiting, pending(2, 7)]);
+        outbox.wait(id(1), 500);
         assert_eq!(outbox.sendable(499), []);
         assert_eq!(outbox.deadline(499, 10_000), Some(500));
         assert_eq!(outbox.sendable(500), [id(1)]);
@@ -275,6 +457,34 @@ mod tests {
         assert_eq!(outbox.deadline(100, 10_000), Some(10_100));
         assert_eq!(outbox.timed_out(10_099, 10_000), []);
         assert_eq!(outbox.timed_out(10_100, 10_000), [id(1)]);
+    }
+
+    #[test]
+    fn what_depends_on_itself_or_in_a_circle_does_not_wait_for_ever() {
+        let (mut one, mut two, mut three) = (pending(1, 7), pending(2, 8), pending(3, 9));
+        one.op.after.push(id(2));
+        two.op.after.push(id(1));
+        three.op.after.push(id(3));
+        let mut outbox = outbox([two, three, one]);
+        assert_eq!(outbox.sendable(0), [id(1), id(3)]);
+        outbox.remove(id(1));
+        assert_eq!(outbox.sendable(0), [id(2), id(3)]);
+    }
+
+    #[test]
+    fn what_is_free_follows_what_comes_late_and_what_dies_and_is_revived() {
+        let mut dependent = pending(4, 8);
+        dependent.op.after.push(id(1));
+        let mut outbox = outbox([pending(3, 7), dependent]);
+        assert_eq!(outbox.sendable(0), [id(3), id(4)]);
+        outbox.insert(pending(1, 7));
+        assert_eq!(outbox.sendable(0), [id(1)]);
+        outbox.mark_returned(id(1), OperationState::Dead);
+        assert_eq!((outbox.sendable(0), outbox.unsent(), outbox.dead()), (vec![id(3)], 2, 1));
+        outbox.mark_returned(id(1), OperationState::Queued);
+        assert_eq!(outbox.sendable(0), [id(1)]);
+        outbox.remove(id(1));
+        assert_eq!((outbox.sendable(0), outbox.unsent(), outbox.dead()), (vec![id(3), id(4)], 2, 0));
     }
 
     #[test]

@@ -3,9 +3,10 @@
 //! A later version always wins, an earlier one never does, whatever the order and number of arrivals. What the person *sees*
 //! is kept here too (`visible`), but decided by the overlay.
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
+use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
@@ -210,7 +211,8 @@ pub(crate) struct Cell<R> {
 #[derive(Debug)]
 struct Table {
     config: TableConfig,
-    ids: BTreeMap<Rc<str>, RecordId>,
+    /// Never walked: the cells are, in the order of their numbers.
+    ids: HashMap<Rc<str>, RecordId, FxBuildHasher>,
 }
 
 /// All tables.
@@ -233,7 +235,7 @@ impl<R: Record> Tables<R> {
             if tables.iter().any(|table| table.config.name == config.name) {
                 return Err(Error::InvalidConfiguration(format!("table \"{}\" is declared twice", config.name)));
             }
-            tables.push(Table { config, ids: BTreeMap::new() });
+            tables.push(Table { config, ids: HashMap::default() });
         }
         Ok(Self { tables, cells: Vec::new(), free: Vec::new(), arrivals: 0 })
     }
@@ -344,23 +346,29 @@ impl<R: Record> Tables<R> {
 
     /// Returns the records of a table that are confirmed and were last seen before a point in the count of arrivals.
     pub(crate) fn confirmed_before(&self, table: TableId, arrival: u64) -> Vec<RecordId> {
-        let seen_before =
-            |id: &RecordId| self.cell(*id).is_some_and(|cell| cell.confirmed.is_some() && cell.seen <= arrival);
-        self.tables[table].ids.values().copied().filter(seen_before).collect()
+        let mut before = Vec::new();
+        for (id, cell) in self.cells() {
+            if cell.table == table && cell.confirmed.is_some() && cell.seen <= arrival {
+                before.push(id);
+            }
+        }
+        before
     }
 
-    /// Returns everything confirmed, tombstones included, by table and key.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = Row<R>> + '_ {
-        self.tables.iter().flat_map(|table| table.ids.values().map(move |id| (table, *id))).filter_map(|(table, id)| {
-            let cell = self.cell(id)?;
-            Some(Row {
-                table: table.config.name.clone(),
-                key: cell.key.to_string(),
-                version: cell.version?,
-                op: cell.op,
-                record: cell.confirmed.clone(),
-            })
-        })
+    fn cells(&self) -> impl Iterator<Item = (RecordId, &Cell<R>)> {
+        (0..).map(RecordId).zip(&self.cells).filter_map(|(id, cell)| Some((id, cell.as_ref()?)))
+    }
+
+    /// Returns everything confirmed, tombstones included, in the order of the records' numbers.
+    pub(crate) fn rows(&self) -> Vec<Row<R>> {
+        let mut rows = Vec::with_capacity(self.cells.len());
+        for (_, cell) in self.cells() {
+            if let Some(version) = cell.version {
+                let (table, key) = (self.config(cell.table).name.clone(), cell.key.to_string());
+                rows.push(Row { table, key, version, op: cell.op, record: cell.confirmed.clone() });
+            }
+        }
+        rows
     }
 
     /// Counts the records that are held: the confirmed ones, and the visible ones that differ from them.

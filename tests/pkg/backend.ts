@@ -182,6 +182,9 @@ export class FakeBackend implements Backend {
     const now = fact ? { version: String(fact.version), record: fact.row && { ...fact.row } } : { version: '0', record: null }
     if (verdict?.outcome === 'conflicted') return this.#record({ ...common, ...verdict, ...now })
     if (verdict) return this.#record({ ...common, ...verdict, ...(fact?.row ? now : {}) })
+    if (!fact?.row && operation.name === 'delete') return this.#record({ ...common, outcome: 'confirmed', version: now.version, record: null })
+    if (!fact?.row && operation.name !== 'insert') return this.#record({ ...common, outcome: 'refused', code: 'not-found', message: `there is no ${key}` })
+    if (fact?.row && operation.name === 'insert') return this.#record({ ...common, outcome: 'refused', code: 'exists', message: `there is a ${key}`, ...now })
     const row = operation.name === 'delete' ? null : { ...fact?.row, ...operation.set }
     const stored = this.#write(table, key, row, id)
     const answer: Answer = { ...common, outcome: 'confirmed', version: String(this.#version), record: stored && { ...stored } }

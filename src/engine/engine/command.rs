@@ -180,7 +180,7 @@ impl<R: Record> Engine<R> {
     /// Takes in an operation of another tab, once.
     pub(super) fn adopt(&mut self, op: Operation) {
         let id = op.id;
-        if self.outbox.contains(id) || self.settled_ids.contains_key(&id) {
+        if self.outbox.contains(id) || self.settled.contains(id) {
             return;
         }
         let Some(table) = self.tables.table_id(&op.table) else {
@@ -241,9 +241,10 @@ impl<R: Record> Engine<R> {
         let Some(pending) = self.outbox.get_mut(id).filter(|pending| pending.state == OperationState::Dead) else {
             return;
         };
-        (pending.state, pending.tries, pending.not_before_mono_ms, pending.trouble) =
-            (OperationState::Queued, 0, 0, None);
+        (pending.tries, pending.trouble) = (0, None);
         let record = pending.record;
+        self.outbox.wait(id, 0);
+        self.outbox.mark_returned(id, OperationState::Queued);
         self.dirty_operations.insert(id);
         self.recompute(record);
     }
@@ -265,9 +266,7 @@ const fn pending(op: Operation, record: crate::engine::table::RecordId, mine: bo
 }
 
 fn entry_accepted<R: Record>(engine: &mut Engine<R>, id: OperationId) {
-    if let Some(pending) = engine.outbox.get_mut(id) {
-        pending.accepted = true;
-    }
+    engine.outbox.accept(id);
     engine.dirty_operations.insert(id);
 }
 

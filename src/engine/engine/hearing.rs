@@ -8,6 +8,7 @@ use crate::engine::operation::{Answer, Operation, OperationId, OperationState, O
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::DELAY_MS_MAX;
+use crate::engine::sorted::SortedSet;
 use crate::engine::table::{Row, Source};
 use crate::engine::tabs::{BEAT_MS, Body, Kind, LOOK_BEATS, Received, Role, TabMessage};
 use crate::engine::time::Timer;
@@ -134,7 +135,7 @@ impl<R: Record> Engine<R> {
             self.tell_state(id, OperationState::Dead);
             return;
         }
-        let Some(ended) = self.settled_ids.get(&id) else { return };
+        let Some(ended) = self.settled.get(id) else { return };
         let outcome = match ended.settlement.outcome {
             OperationState::Confirmed => Outcome::Confirmed,
             OperationState::Refused => Outcome::Refused,
@@ -182,17 +183,27 @@ impl<R: Record> Engine<R> {
             return;
         }
         if !self.pulled_here {
-            self.tabs.owed.insert(from.clone());
+            if !self.tabs.owed.contains(&from) {
+                self.tabs.owed.push(from.clone());
+            }
         }
         self.send_snapshot(from);
         for id in pending {
             self.tell_end(*id);
         }
-        let unheard = pending.iter().filter(|id| !self.outbox.contains(**id) && !self.settled_ids.contains_key(*id));
-        let unheard: Vec<OperationId> = unheard.copied().take(PULL_KEYS_MAX).collect();
+        let mut unheard = SortedSet::new();
+        for id in pending {
+            if !self.outbox.contains(*id) && !self.settled.contains(*id) && unheard.len() < PULL_KEYS_MAX {
+                unheard.insert(*id);
+            }
+        }
         if !unheard.is_empty() {
             // They are in storage, or the ledger knows them.
-            self.asked = unheard.into_iter().chain(std::mem::take(&mut self.asked)).take(PULL_KEYS_MAX).collect();
+            for id in std::mem::replace(&mut self.asked, unheard) {
+                if self.asked.len() < PULL_KEYS_MAX {
+                    self.asked.insert(id);
+                }
+            }
             self.outputs.push_back(Output::LoadOperations);
             self.puller.want();
         }
@@ -209,7 +220,7 @@ impl<R: Record> Engine<R> {
         message.to = Some(to);
         // With a cursor, what is not in it is gone; that can be said only after a pull.
         message.cursor = Some(if self.pulled_here { self.puller.cursor.clone() } else { None });
-        message.records = Some(self.tables.rows().collect());
+        message.records = Some(self.tables.rows());
         message.operations =
             Some(self.outbox.iter().filter(|pending| pending.accepted).map(|pending| pending.op.clone()).collect());
         message.link = Some(self.link.status().clone());

@@ -1,7 +1,7 @@
 //! The change list: what one input changed, for subscribers, once.
 
 use super::Engine;
-use crate::engine::operation::{OperationState, Settlement};
+use crate::engine::operation::Settlement;
 use crate::engine::outbox::Pending;
 use crate::engine::output::{Changes, OperationView, Output, RecordChange, Status};
 use crate::engine::record::Record;
@@ -30,7 +30,7 @@ impl<R: Record> Engine<R> {
     }
 
     fn take_records(&mut self) -> Vec<RecordChange<R>> {
-        let ids = std::mem::take(&mut self.dirty_records);
+        let ids = self.dirty_records.take();
         let mut changes = Vec::with_capacity(ids.len());
         for id in ids {
             let Some(cell) = self.tables.cell(id) else { continue };
@@ -42,13 +42,11 @@ impl<R: Record> Engine<R> {
     }
 
     pub(super) fn status(&self) -> Status {
-        let accepted = || self.outbox.iter().filter(|pending| pending.accepted);
-        let dead = accepted().filter(|pending| pending.state == OperationState::Dead).count();
         Status {
             role: self.tabs.role,
             link: self.link.status().clone(),
-            unsent: accepted().count() - dead,
-            dead,
+            unsent: self.outbox.unsent(),
+            dead: self.outbox.dead(),
             durability: self.durability,
             ready: self.ready,
             last_sync_ms: self.last_sync_ms,

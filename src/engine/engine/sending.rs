@@ -44,7 +44,9 @@ impl<R: Record> Engine<R> {
         }
         self.puller.abandon();
         // The new leader sends them again, and the ledger answers one of us.
-        self.dirty_operations.extend(self.outbox.return_all());
+        for id in self.outbox.return_all() {
+            self.dirty_operations.insert(id);
+        }
         (self.pulled_here, self.gate, self.tabs.caught_up) = (false, Gate::Open, false);
         self.tabs.owed.clear();
         self.asked.clear();
@@ -316,8 +318,9 @@ impl<R: Record> Engine<R> {
         self.dirty_operations.insert(id);
         let not_before = after(self.now, delay_ms);
         if let Some(pending) = self.outbox.get_mut(id) {
-            (pending.tries, pending.not_before_mono_ms, pending.trouble) = (tries, not_before, Some(trouble));
+            (pending.tries, pending.trouble) = (tries, Some(trouble));
         }
+        self.outbox.wait(id, not_before);
     }
 
     /// Gives an operation up. It is no longer seen, stays stored, and blocks nothing but what depends on it.

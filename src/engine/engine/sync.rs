@@ -176,7 +176,7 @@ impl<R: Record> Engine<R> {
             ..settlement(answer.id, outcome)
         };
         self.asked.remove(&answer.id);
-        self.remember_settled(&answer.table, &answer.key, settlement.clone());
+        self.remember_settled(&answer.table, &answer.key, &settlement);
         self.settle(settlement);
         news
     }
