@@ -185,7 +185,7 @@ impl Puller {
             self.wanted = false;
             return Some((self.last_id, None));
         }
-        let mut keys = Named::new();
+        let mut keys: Named<Vec<String>> = Named::new();
         // By table, and then by key.
         for (table, key) in self.wanted_keys.take_first(PULL_KEYS_MAX) {
             self.asked_keys.insert((table.clone(), key.clone()));

@@ -3,7 +3,7 @@
 //! A later version always wins, an earlier one never does, whatever the order and number of arrivals. What the person *sees*
 //! is kept here too (`visible`), but decided by the overlay.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use rustc_hash::FxBuildHasher;

@@ -1,6 +1,6 @@
 /** One PostgreSQL for the whole run; each test file makes its own database in it. */
 
-import { mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestProject } from 'vitest/node'
@@ -14,6 +14,7 @@ declare module 'vitest' {
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const folder = await mkdtemp(join(tmpdir(), 'gateway-tests-'))
+  await chmod(folder, 0o755) // PostgreSQL's user has to enter it
   const postgres = await startPostgres({ dataDir: join(folder, 'data') })
   project.provide('serverUrl', postgres.url)
   return async () => {
