@@ -42,7 +42,7 @@ export class Host {
       const id = run()
       const early = this.#early.get(id)
       this.#early.delete(id)
-      let promised: Partial<Promised> = {}
+      const promised: Partial<Promised> = {}
       const durable = new Promise<Durability>((resolve) => (promised.durable = resolve))
       const settled = new Promise<Settlement>((resolve) => (promised.settled = resolve))
       const whole = promised as Promised
@@ -216,6 +216,7 @@ export class Host {
     try {
       run()
     } catch (error) {
+      // oxlint-disable-next-line no-console -- a fault of ours; it must neither pass unseen nor reach Rust
       console.error(error)
     }
   }

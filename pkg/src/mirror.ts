@@ -147,8 +147,10 @@ export class Mirror {
   }
 
   report(problem: Problem): void {
+    // Nobody listens, and a problem that nobody hears of is worse than a line in the console.
+    // oxlint-disable-next-line no-console
     if (this.#problemWatchers.size === 0) console.warn(`rota: ${problem.place}: ${problem.message} [${problem.code}]`)
-    for (const listener of [...this.#problemWatchers]) callSafely(() => listener(problem))
+    for (const listener of Array.from(this.#problemWatchers)) callSafely(() => listener(problem))
   }
 
   clear(): void {
@@ -258,7 +260,7 @@ export class Mirror {
           operations: [...operations.values()],
           ...(status ? { status: this.#status } : {}),
         }
-        for (const watcher of [...this.#watchers]) callSafely(() => watcher(changes))
+        for (const watcher of Array.from(this.#watchers)) callSafely(() => watcher(changes))
       }
     } finally {
       this.#depth--
@@ -283,6 +285,7 @@ function callSafely(call: () => void): void {
     call()
   } catch (error) {
     if (typeof globalThis.reportError === 'function') globalThis.reportError(error)
+    // oxlint-disable-next-line no-console -- the same, where there is no reportError (Node)
     else console.error(error)
   }
 }

@@ -260,9 +260,9 @@ function checkOptions(options: StoreOptions<Tables>): void {
   for (const method of ['pull', 'push', 'connect'] as const) {
     if (typeof backend?.[method] !== 'function') throw invalid(`the backend has no ${method}()`)
   }
-  for (const [name, options] of Object.entries(tables)) {
-    if (!isObject(options)) throw invalid(`table "${name}" must be declared with table({ key, fields })`)
-    const { key, fields, ownerName } = options
+  for (const [name, declared] of Object.entries(tables)) {
+    if (!isObject(declared)) throw invalid(`table "${name}" must be declared with table({ key, fields })`)
+    const { key, fields, ownerName } = declared
     if (typeof key !== 'string' && !isTexts(key)) throw invalid(`the key of table "${name}" must be a field's name or a list of them`)
     if (!isTexts(fields)) throw invalid(`the fields of table "${name}" must be a list of names`)
     if (ownerName === undefined) continue

@@ -226,6 +226,9 @@ impl<R: Record> Engine<R> {
         }
         self.fire_timers();
         self.pump();
+        while let Some(id) = self.tables.forget_oldest_end() {
+            self.dirty_records.insert(id);
+        }
         self.report();
         result
     }
@@ -318,8 +321,14 @@ impl<R: Record> Engine<R> {
         }
     }
 
+    /// Asks for something. Never inlined: the queue's code is long, and this is called everywhere.
+    #[inline(never)]
+    fn emit(&mut self, output: Output<R>) {
+        self.outputs.push_back(output);
+    }
+
     fn problem(&mut self, problem: Problem) {
-        self.outputs.push_back(Output::Report(problem));
+        self.emit(Output::Report(problem));
     }
 
     /// Decides anew what is to be seen of a record.
@@ -347,9 +356,9 @@ impl<R: Record> Engine<R> {
         self.remember_settled(&pending.op.table, &pending.op.key, &settlement);
         self.dirty_operations.remove(&settlement.id);
         self.ended.push(report::view(&pending, Some(&settlement)));
-        self.outputs.push_back(Output::Unpersist { key: self.session.operation_key(pending.op.hlc, pending.op.id) });
+        self.emit(Output::Unpersist { key: self.session.operation_key(pending.op.hlc, pending.op.id) });
         if pending.mine {
-            self.outputs.push_back(Output::Settled(settlement));
+            self.emit(Output::Settled(settlement));
         }
         self.recompute(pending.record);
     }
@@ -367,7 +376,7 @@ impl<R: Record> Engine<R> {
             .map(|pending| pending.op.id)
             .collect();
         for id in mine {
-            self.outputs.push_back(Output::Settled(Settlement {
+            self.emit(Output::Settled(Settlement {
                 id,
                 outcome: super::operation::OperationState::Unknown,
                 code: Some("closed".to_owned()),
@@ -376,11 +385,11 @@ impl<R: Record> Engine<R> {
             }));
         }
         let bye = self.tabs.message(Kind::Bye);
-        self.outputs.push_back(Output::Broadcast(bye));
+        self.emit(Output::Broadcast(bye));
         if self.tabs.role != Role::Follower {
-            self.outputs.push_back(Output::Disconnect);
+            self.emit(Output::Disconnect);
         }
-        self.outputs.push_back(Output::ReleaseLock);
+        self.emit(Output::ReleaseLock);
         self.closed = true;
     }
 }

@@ -133,7 +133,7 @@ pub enum Input<R> {
     /// The browser has no locks, or no channel.
     NoLocks,
     /// Another tab said something.
-    TabMessageReceived(TabMessage<R>),
+    TabMessageReceived(Box<TabMessage<R>>),
     /// Something came that can't be read: a tab's message, a server's event.
     Unreadable { code: String, place: String, message: String },
     /// The server took the subscription; changes may not flow yet.

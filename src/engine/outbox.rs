@@ -60,7 +60,7 @@ type Slot = u32;
 pub(crate) struct Outbox {
     slots: Vec<Option<Box<Pending>>>,
     vacant: Vec<Slot>,
-    ids: HashMap<OperationId, Slot, FxBuildHasher>,
+    by_id: HashMap<OperationId, Slot, FxBuildHasher>,
     order: Slots,
     /// The operations of each record that has any, by record.
     records: Vec<OfRecord>,
@@ -104,16 +104,16 @@ impl Outbox {
     }
 
     pub(crate) fn contains(&self, id: OperationId) -> bool {
-        self.ids.contains_key(&id)
+        self.by_id.contains_key(&id)
     }
 
     pub(crate) fn get(&self, id: OperationId) -> Option<&Pending> {
-        self.at(*self.ids.get(&id)?)
+        self.at(*self.by_id.get(&id)?)
     }
 
     /// For what decides nothing here: see `accept`, `mark_sent`, `mark_returned`, `wait` for the rest.
     pub(crate) fn get_mut(&mut self, id: OperationId) -> Option<&mut Pending> {
-        let slot = *self.ids.get(&id)?;
+        let slot = *self.by_id.get(&id)?;
         self.slots.get_mut(slot as usize)?.as_deref_mut()
     }
 
@@ -164,7 +164,7 @@ impl Outbox {
         });
         self.count(&pending, true);
         self.slots[slot as usize] = Some(Box::new(pending));
-        self.ids.insert(id, slot);
+        self.by_id.insert(id, slot);
         self.list(|outbox| &mut outbox.order, slot, true);
         if let Err(at) = self.find_record(record) {
             self.records.insert(at, OfRecord { record, slots: Slots::default(), free: None });
@@ -177,7 +177,7 @@ impl Outbox {
     }
 
     pub(crate) fn remove(&mut self, id: OperationId) -> Option<Pending> {
-        let slot = self.ids.remove(&id)?;
+        let slot = self.by_id.remove(&id)?;
         let record = self.at(slot)?.record;
         self.list(|outbox| &mut outbox.order, slot, false);
         self.list(|outbox| &mut outbox.in_flight, slot, false);
@@ -238,7 +238,7 @@ impl Outbox {
 
     /// Changes what decides whether operations may be sent.
     fn change(&mut self, id: OperationId, accepted: bool, state: OperationState) {
-        let Some(slot) = self.ids.get(&id).copied() else { return };
+        let Some(slot) = self.by_id.get(&id).copied() else { return };
         let Some(mut pending) = self.slots.get_mut(slot as usize).and_then(Option::take) else { return };
         self.count(&pending, false);
         (pending.accepted, pending.state) = (accepted, state);
@@ -305,7 +305,7 @@ impl Outbox {
     pub(crate) fn wait(&mut self, id: OperationId, until_mono_ms: u64) {
         let Some(pending) = self.get_mut(id) else { return };
         pending.not_before_mono_ms = until_mono_ms;
-        if let Some(slot) = self.ids.get(&id).copied() {
+        if let Some(slot) = self.by_id.get(&id).copied() {
             self.list(|outbox| &mut outbox.waiting, slot, until_mono_ms > 0);
         }
     }

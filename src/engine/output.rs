@@ -129,7 +129,7 @@ pub enum Output<R> {
     /// Give the lock back, or stop waiting for it.
     ReleaseLock,
     /// Tell the other tabs.
-    Broadcast(TabMessage<R>),
+    Broadcast(Box<TabMessage<R>>),
     /// Open the link; answered by `LinkJoined`, `LinkLive`, `LinkClosed` with the same number.
     Connect { attempt: u32 },
     /// Close the link.

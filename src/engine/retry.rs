@@ -78,8 +78,11 @@ impl Default for RetryPolicy {
     }
 }
 
-/// No wait is longer than this.
+/// No wait of our own is longer than this.
 pub const DELAY_MS_MAX: u64 = 60_000;
+
+/// A server that asks for a longer wait is asked again after this one: a wrong header must not hold an operation for a day.
+pub const AFTER_MS_MAX: u64 = 10 * 60_000;
 
 impl RetryPolicy {
     /// Says what is wrong with the policy, if anything.

@@ -3,7 +3,7 @@
 //! A later version always wins, an earlier one never does, whatever the order and number of arrivals. What the person *sees*
 //! is kept here too (`visible`), but decided by the overlay.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use rustc_hash::FxBuildHasher;
@@ -47,6 +47,10 @@ fn default_operation() -> String {
 const TABLES_MAX: usize = 256;
 const FIELDS_MAX: usize = 1_024;
 const KEY_PARTS_MAX: usize = 16;
+
+/// How many tombstones are kept. They keep a late event from bringing back what is gone; the oldest are forgotten first,
+/// and what comes so late after all is put right by the next whole pull.
+pub const TOMBSTONES_MAX: usize = 10_000;
 
 impl TableConfig {
     /// Declares a table with the usual columns for version and operation, and no owner.
@@ -206,6 +210,8 @@ pub(crate) struct Cell<R> {
     pub(crate) filled: bool,
     /// When the confirmed part last changed, in the engine's own count of arrivals.
     pub(crate) seen: u64,
+    /// When it ended, in the same count; only while it is a tombstone.
+    gone_at: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -222,6 +228,8 @@ pub(crate) struct Tables<R> {
     cells: Vec<Option<Cell<R>>>,
     free: Vec<RecordId>,
     arrivals: u64,
+    /// The ends of records, with the count of arrivals then. A record that came back is still in it, with another count.
+    ends: VecDeque<(u64, RecordId)>,
 }
 
 impl<R: Record> Tables<R> {
@@ -237,7 +245,7 @@ impl<R: Record> Tables<R> {
             }
             tables.push(Table { config, ids: HashMap::default() });
         }
-        Ok(Self { tables, cells: Vec::new(), free: Vec::new(), arrivals: 0 })
+        Ok(Self { tables, cells: Vec::new(), free: Vec::new(), arrivals: 0, ends: VecDeque::new() })
     }
 
     pub(crate) fn table_id(&self, name: &str) -> Option<TableId> {
@@ -276,6 +284,7 @@ impl<R: Record> Tables<R> {
             overlaid: false,
             filled: false,
             seen: 0,
+            gone_at: None,
         };
         let id = if let Some(id) = self.free.pop() {
             self.cells[id.0 as usize] = Some(cell);
@@ -322,6 +331,10 @@ impl<R: Record> Tables<R> {
         if news {
             (cell.version, cell.op, cell.confirmed) = (Some(fact.version), fact.op, fact.record);
             cell.filled = source == Source::Filled;
+            cell.gone_at = if cell.confirmed.is_none() { Some(arrivals) } else { None };
+            if cell.gone_at.is_some() {
+                self.ends.push_back((arrivals, id));
+            }
         }
         news
     }
@@ -329,8 +342,22 @@ impl<R: Record> Tables<R> {
     /// Forgets a record that a whole pull did not bring, keeping its last version as a tombstone.
     pub(crate) fn forget(&mut self, id: RecordId) {
         if let Some(cell) = self.cells.get_mut(id.0 as usize).and_then(Option::as_mut) {
-            (cell.op, cell.confirmed) = (None, None);
+            (cell.op, cell.confirmed, cell.gone_at) = (None, None, Some(self.arrivals));
+            self.ends.push_back((self.arrivals, id));
         }
+    }
+
+    /// Forgets a tombstone where there are too many. Returns the record, of which nothing is known any more.
+    pub(crate) fn forget_oldest_end(&mut self) -> Option<RecordId> {
+        while self.ends.len() > TOMBSTONES_MAX {
+            let (arrival, id) = self.ends.pop_front()?;
+            let cell = self.cells.get_mut(id.0 as usize).and_then(Option::as_mut);
+            if let Some(cell) = cell.filter(|cell| cell.gone_at == Some(arrival)) {
+                (cell.version, cell.op, cell.gone_at) = (None, None, None);
+                return Some(id);
+            }
+        }
+        None
     }
 
     pub(crate) fn set_visible(&mut self, id: RecordId, visible: Option<R>, overlaid: bool) {

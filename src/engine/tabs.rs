@@ -76,6 +76,12 @@ pub struct TabMessage<R> {
     /// `settled` without an answer: how it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<OperationState>,
+    /// `settled` without an answer: why, as a stable code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// `settled` without an answer: why, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 const fn absent<T>() -> Option<T> {
@@ -126,33 +132,33 @@ impl<R> Body<R> {
 }
 
 impl<R> TabMessage<R> {
-    /// Reads the meaning; `None` when a member is missing.
-    pub(crate) fn into_body(self) -> Option<Body<R>> {
+    /// Takes the meaning out; `None` when a member is missing.
+    pub(crate) fn take_body(&mut self) -> Option<Body<R>> {
         Some(match self.kind {
-            Kind::Hello => Body::Hello { pending: self.pending? },
-            Kind::Beat => Body::Beat { link: self.link? },
+            Kind::Hello => Body::Hello { pending: self.pending.take()? },
+            Kind::Beat => Body::Beat { link: self.link.take()? },
             Kind::Snapshot => Body::Snapshot {
-                to: self.to?,
-                cursor: self.cursor?,
-                records: self.records?,
-                operations: self.operations?,
-                link: self.link?,
+                to: self.to.take()?,
+                cursor: self.cursor.take()?,
+                records: self.records.take()?,
+                operations: self.operations.take()?,
+                link: self.link.take()?,
             },
-            Kind::Operation => Body::Operation { op: self.op? },
-            Kind::Changes => Body::Changes { records: self.records?, cursor: self.cursor? },
-            Kind::Settled => match self.answer {
+            Kind::Operation => Body::Operation { op: self.op.take()? },
+            Kind::Changes => Body::Changes { records: self.records.take()?, cursor: self.cursor.take()? },
+            Kind::Settled => match self.answer.take() {
                 Some(answer) => Body::Settled { answer },
                 None => Body::SettledLocally {
                     settlement: Settlement {
-                        id: self.id?,
-                        outcome: self.outcome?,
-                        code: None,
-                        message: None,
+                        id: self.id.take()?,
+                        outcome: self.outcome.take()?,
+                        code: self.code.take(),
+                        message: self.message.take(),
                         fields: vec![],
                     },
                 },
             },
-            Kind::Cancel => Body::Cancel { id: self.id? },
+            Kind::Cancel => Body::Cancel { id: self.id.take()? },
             Kind::Bye => Body::Bye,
         })
     }
@@ -220,9 +226,9 @@ impl Tabs {
     }
 
     /// Makes the next message; its members are filled in by the caller.
-    pub(crate) fn message<R>(&mut self, kind: Kind) -> TabMessage<R> {
+    pub(crate) fn message<R>(&mut self, kind: Kind) -> Box<TabMessage<R>> {
         self.seq += 1;
-        TabMessage {
+        Box::new(TabMessage {
             v: FORMAT,
             from: self.id.clone(),
             epoch: self.epoch,
@@ -238,11 +244,14 @@ impl Tabs {
             answer: None,
             id: None,
             outcome: None,
-        }
+            code: None,
+            message: None,
+        })
     }
 
     /// Takes a message in.
-    pub(crate) fn receive<R>(&mut self, message: TabMessage<R>) -> Received<R> {
+    #[expect(clippy::boxed_local, reason = "it comes in a box, and moving it out would copy it twice")]
+    pub(crate) fn receive<R>(&mut self, mut message: Box<TabMessage<R>>) -> Received<R> {
         if message.v != FORMAT {
             return Received::Malformed("the message is of another protocol");
         }
@@ -250,7 +259,7 @@ impl Tabs {
             return Received::Drop;
         }
         let (from, seq, epoch) = (message.from.clone(), message.seq, message.epoch);
-        let Some(body) = message.into_body() else { return Received::Malformed("the message lacks a member") };
+        let Some(body) = message.take_body() else { return Received::Malformed("the message lacks a member") };
         let known = self.peers.iter().position(|(peer, _)| *peer == from);
         let last = known.map(|at| self.peers.remove(at).1);
         let is_repeated = last.is_some_and(|last| seq <= last);
@@ -281,7 +290,7 @@ mod tests {
     use super::*;
     use crate::engine::record::JsonRecord;
 
-    type Message = TabMessage<JsonRecord>;
+    type Message = Box<TabMessage<JsonRecord>>;
 
     fn cancel(tabs: &mut Tabs) -> Message {
         let mut message = tabs.message(Kind::Cancel);
@@ -328,7 +337,8 @@ mod tests {
         let (mut one, mut two) = (Tabs::new("one".into()), Tabs::new("two".into()));
         let empty: Message = one.message(Kind::Changes);
         assert!(matches!(two.receive(empty), Received::Malformed(_)));
-        let newer = Message { v: FORMAT + 1, ..bye(&mut one) };
+        let mut newer = bye(&mut one);
+        newer.v = FORMAT + 1;
         assert!(matches!(two.receive(newer), Received::Malformed(_)));
     }
 

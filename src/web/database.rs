@@ -1,7 +1,8 @@
 //! IndexedDB: the step of durability that survives the end of the browser.
 //!
-//! Writes queue up and go in one strict transaction a turn, in order. A database that can't be opened, or that breaks, answers
-//! each write with an error; the next write opens it again.
+//! Writes queue up and go in one transaction a turn, in order. A database that can't be opened, or that breaks, answers
+//! each operation with an error; the next write opens it again. Where there is no room for an operation, the cached records
+//! make room.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,16 +20,38 @@ use super::js_record::set;
 /// The number of the database's layout.
 const LAYOUT: u32 = 1;
 const OPERATIONS: &str = "operations";
-/// Made with the database, so that filling them later needs no new layout.
-const STORES: [&str; 3] = [OPERATIONS, "records", "meta"];
+const RECORDS: &str = "records";
+/// The last is made with the database, so that filling it later needs no new layout.
+const STORES: [&str; 3] = [OPERATIONS, RECORDS, "meta"];
 
 /// What happens once a write has ended; true when it is safe.
 type Done = Box<dyn FnOnce(bool)>;
 
 enum Write {
-    Put { key: String, entry: JsValue, done: Done },
-    Delete { key: String },
-    Move { key: String, to: String },
+    Put {
+        key: String,
+        entry: JsValue,
+        done: Done,
+    },
+    Delete {
+        key: String,
+    },
+    Move {
+        key: String,
+        to: String,
+    },
+    /// A record, or its end, in the cache.
+    Cache {
+        key: JsValue,
+        entry: Option<JsValue>,
+    },
+    ClearCache,
+}
+
+impl Write {
+    const fn is_of_cache(&self) -> bool {
+        matches!(self, Self::Cache { .. } | Self::ClearCache)
+    }
 }
 
 /// The database of one session.
@@ -65,6 +88,22 @@ impl Database {
         self.send(Write::Move { key, to });
     }
 
+    /// Keeps a record for the next visit, or forgets it. A cache that can't be written is none, and nobody is told.
+    pub(crate) fn cache(&self, table: &str, key: &str, entry: Option<JsValue>) {
+        self.send(Write::Cache { key: Array::of2(&table.into(), &key.into()).into(), entry });
+    }
+
+    /// Forgets all cached records.
+    pub(crate) fn clear_cache(&self) {
+        self.send(Write::ClearCache);
+    }
+
+    /// Reads the cached records, each with its `[table, key]`.
+    pub(crate) fn load_cache(&self, found: impl FnOnce(Vec<(JsValue, JsValue)>) + 'static) {
+        let connection = Rc::clone(&self.connection);
+        spawn_local(async move { found(connection.all(RECORDS).await.unwrap_or_default()) });
+    }
+
     fn send(&self, write: Write) {
         // The writer ends only with this sender, so the queue is open.
         let _ = self.writes.unbounded_send(write);
@@ -84,11 +123,11 @@ async fn write_all(connection: Rc<Connection>, mut queue: UnboundedReceiver<Writ
         while let Ok(write) = queue.try_recv() {
             batch.push(write);
         }
-        let safe = connection.write(&batch).await.is_ok();
-        if !safe {
-            connection.forget();
-        }
-        for write in batch {
+        let (cache, operations): (Vec<Write>, Vec<Write>) = batch.into_iter().partition(Write::is_of_cache);
+        let safe = connection.write_operations(&operations).await;
+        // A cache that can't be written is none.
+        let _ = connection.write(RECORDS, "relaxed", &cache).await;
+        for write in operations {
             if let Write::Put { done, .. } = write {
                 done(safe);
             }
@@ -125,45 +164,61 @@ impl Connection {
         }
     }
 
-    async fn write(&self, batch: &[Write]) -> Result<(), JsValue> {
-        let transaction = match self.begin("readwrite").await {
-            Ok(transaction) => transaction,
-            Err(_) => {
-                // The browser may have dropped the handle (background tabs do lose theirs): open once more.
-                self.forget();
-                self.begin("readwrite").await?
-            }
-        };
-        let store = transaction.object_store(OPERATIONS)?;
+    /// Writes operations. Returns whether they are safe.
+    async fn write_operations(&self, batch: &[Write]) -> bool {
+        if self.write(OPERATIONS, "strict", batch).await.is_ok() {
+            return true;
+        }
+        // The browser may have dropped the handle (background tabs do lose theirs), or there is no room: open once more, and
+        // shed the cache.
+        self.forget();
+        let _ = self.write(RECORDS, "strict", &[Write::ClearCache]).await;
+        let safe = self.write(OPERATIONS, "strict", batch).await.is_ok();
+        if !safe {
+            self.forget();
+        }
+        safe
+    }
+
+    async fn write(&self, store: &str, durability: &str, batch: &[Write]) -> Result<(), JsValue> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let transaction = self.begin(store, "readwrite", durability).await?;
+        let store = transaction.object_store(store)?;
         for write in batch {
             match write {
-                Write::Put { key, entry, .. } => {
-                    store.put_with_key(entry, &key.into())?;
-                }
-                Write::Delete { key } => {
-                    store.delete(&key.into())?;
-                }
+                Write::Put { key, entry, .. } => drop(store.put_with_key(entry, &key.into())?),
+                Write::Delete { key } => drop(store.delete(&key.into())?),
                 Write::Move { key, to } => rename(&store, key, to)?,
+                Write::Cache { key, entry: Some(entry) } => drop(store.put_with_key(entry, key)?),
+                Write::Cache { key, entry: None } => drop(store.delete(key)?),
+                Write::ClearCache => drop(store.clear()?),
             }
         }
         committed(&transaction).await
     }
 
-    async fn begin(&self, mode: &str) -> Result<IdbTransaction, JsValue> {
+    async fn begin(&self, store: &str, mode: &str, durability: &str) -> Result<IdbTransaction, JsValue> {
         let database = self.database().await?;
         // web-sys has no stable binding for the options yet.
         let begin: Function = Reflect::get(&database, &"transaction".into())?.unchecked_into();
         let options = Object::new();
-        set(&options, "durability", &"strict".into());
-        begin.call3(&database, &OPERATIONS.into(), &mode.into(), &options).map(JsCast::unchecked_into)
+        set(&options, "durability", &durability.into());
+        begin.call3(&database, &store.into(), &mode.into(), &options).map(JsCast::unchecked_into)
     }
 
-    async fn entries(&self, prefix: &str) -> Result<Vec<(String, JsValue)>, JsValue> {
-        let store = self.begin("readonly").await?.object_store(OPERATIONS)?;
+    /// Reads everything of one store, with its keys.
+    async fn all(&self, store: &str) -> Result<Vec<(JsValue, JsValue)>, JsValue> {
+        let store = self.begin(store, "readonly", "relaxed").await?.object_store(store)?;
         let (keys, values) = (store.get_all_keys()?, store.get_all()?);
         let keys: Array = result(&keys).await?.unchecked_into();
         let values: Array = result(&values).await?.unchecked_into();
-        let named = keys.iter().zip(values.iter()).filter_map(|(key, value)| key.as_string().map(|key| (key, value)));
+        Ok(keys.iter().zip(values.iter()).collect())
+    }
+
+    async fn entries(&self, prefix: &str) -> Result<Vec<(String, JsValue)>, JsValue> {
+        let named = self.all(OPERATIONS).await?.into_iter().filter_map(|(key, value)| Some((key.as_string()?, value)));
         Ok(named.filter(|(key, _)| key.starts_with(prefix)).collect())
     }
 }

@@ -3,6 +3,8 @@
 //! serde would do it too, but a derived reader costs the wasm 3 to 20 kB a type (80 kB in all, measured), and this file a tenth
 //! of that. The shapes are the same: the package's tests feed it the fixtures that the native tests feed to serde.
 
+use std::cell::RefCell;
+
 use js_sys::{Array, Object, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 
@@ -49,8 +51,14 @@ fn value_within(js: &JsValue, depth: usize) -> Option<Value> {
     fields_within(js.dyn_ref::<Object>()?, depth).map(Value::Map)
 }
 
+/// From so many names on, an object's names are sorted before they are put into order one by one.
+const SORTED_FROM: u32 = 64;
+
 fn fields_within(object: &Object, depth: usize) -> Option<Fields> {
-    let names = Object::keys(object);
+    let mut names = Object::keys(object);
+    if names.length() > SORTED_FROM {
+        names = names.sort();
+    }
     let mut fields = Fields::new();
     for name in names.iter() {
         let item = Reflect::get(object, &name).ok()?;
@@ -59,55 +67,104 @@ fn fields_within(object: &Object, depth: usize) -> Option<Fields> {
     Some(fields)
 }
 
-/// An object being read.
-struct Reader<'a>(&'a JsValue);
+/// An object being read. What is wrong with a member is noted, and told once at the end: leaving at each member would
+/// have to drop all that was read before it, which is more code than the reading itself.
+struct Reader<'a> {
+    js: &'a JsValue,
+    wrong: RefCell<Option<Wrong>>,
+}
 
-impl Reader<'_> {
-    fn get(&self, name: &str) -> JsValue {
-        // Fails on what is no object, which reads as having no member.
-        Reflect::get(self.0, &name.into()).unwrap_or(JsValue::UNDEFINED)
+impl<'a> Reader<'a> {
+    const fn new(js: &'a JsValue) -> Self {
+        Self { js, wrong: RefCell::new(None) }
     }
 
-    fn text(&self, name: &str) -> Result<String, Wrong> {
-        self.get(name).as_string().ok_or_else(|| wrong(name, "text"))
+    /// Returns what was read, if nothing was wrong with it.
+    fn end<T>(self, read: T) -> Result<T, Wrong> {
+        match self.wrong.into_inner() {
+            None => Ok(read),
+            Some(wrong) => Err(wrong),
+        }
+    }
+
+    #[cold]
+    fn note(&self, wrong: Wrong) {
+        self.wrong.borrow_mut().get_or_insert(wrong);
+    }
+
+    /// Passes on what could be read.
+    fn noted<T>(&self, read: Result<T, Wrong>) -> Option<T> {
+        match read {
+            Ok(read) => Some(read),
+            Err(wrong) => {
+                self.note(wrong);
+                None
+            }
+        }
+    }
+
+    fn get(&self, name: &str) -> JsValue {
+        // Fails on what is no object, which reads as having no member.
+        Reflect::get(self.js, &name.into()).unwrap_or(JsValue::UNDEFINED)
+    }
+
+    /// A member that may be missing or null.
+    fn given(&self, name: &str) -> Option<JsValue> {
+        let js = self.get(name);
+        if js.is_undefined() || js.is_null() { None } else { Some(js) }
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.noted(self.get(name).as_string().ok_or_else(|| wrong(name, "text"))).unwrap_or_default()
     }
 
     /// Text that may be missing or null.
-    fn text_or_none(&self, name: &str) -> Result<Option<String>, Wrong> {
-        self.optional(name, |js| js.as_string().ok_or_else(|| wrong(name, "text")))
+    fn text_or_none(&self, name: &str) -> Option<String> {
+        self.given(name).map(|_| self.text(name))
     }
 
-    fn flag(&self, name: &str) -> Result<bool, Wrong> {
-        self.get(name).as_bool().ok_or_else(|| wrong(name, "true or false"))
+    fn flag(&self, name: &str) -> bool {
+        self.noted(self.get(name).as_bool().ok_or_else(|| wrong(name, "true or false"))).unwrap_or_default()
     }
 
-    fn count(&self, name: &str) -> Result<u64, Wrong> {
-        whole(&self.get(name)).ok_or_else(|| wrong(name, "a whole number"))
+    fn count(&self, name: &str) -> u64 {
+        self.noted(whole(&self.get(name)).ok_or_else(|| wrong(name, "a whole number"))).unwrap_or_default()
     }
 
-    fn number(&self, name: &str) -> Result<u32, Wrong> {
-        u32::try_from(self.count(name)?).map_err(|_| wrong(name, "a smaller number"))
+    fn count_or_none(&self, name: &str) -> Option<u64> {
+        self.given(name).map(|_| self.count(name))
     }
 
-    fn fields(&self, name: &str) -> Result<Fields, Wrong> {
+    fn number(&self, name: &str) -> u32 {
+        self.noted(u32::try_from(self.count(name)).map_err(|_| wrong(name, "a smaller number"))).unwrap_or_default()
+    }
+
+    fn fields(&self, name: &str) -> Fields {
         match value(&self.get(name)) {
-            Some(Value::Map(fields)) => Ok(fields),
-            _ => Err(wrong(name, "an object of values: null, booleans, finite numbers, text, lists and objects")),
+            Some(Value::Map(fields)) => fields,
+            _ => {
+                self.note(wrong(name, "an object of values: null, booleans, finite numbers, text, lists and objects"));
+                Fields::new()
+            }
         }
     }
 
     /// A member that may be missing or null.
-    fn optional<T>(&self, name: &str, read: impl FnOnce(&JsValue) -> Result<T, Wrong>) -> Result<Option<T>, Wrong> {
-        let js = self.get(name);
-        if js.is_undefined() || js.is_null() { Ok(None) } else { read(&js).map(Some) }
+    fn optional<T>(&self, name: &str, read: fn(&JsValue) -> Result<T, Wrong>) -> Option<T> {
+        self.noted(read(&self.given(name)?))
     }
 
-    fn list<T>(&self, name: &str, read: impl FnMut(&JsValue) -> Result<T, Wrong>) -> Result<Vec<T>, Wrong> {
-        list(&self.get(name), name, read)
+    fn list<T>(&self, name: &str, read: fn(&JsValue) -> Result<T, Wrong>) -> Vec<T> {
+        self.noted(list(&self.get(name), name, read)).unwrap_or_default()
     }
 
-    fn parsed<T>(&self, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Wrong> {
-        parse(&self.text(name)?).ok_or_else(|| wrong(name, "of a known form"))
+    fn list_or_none<T>(&self, name: &str, read: fn(&JsValue) -> Result<T, Wrong>) -> Option<Vec<T>> {
+        self.given(name).map(|_| self.list(name, read))
+    }
+
+    /// What has no default is read first, so that there is nothing yet to drop.
+    fn parsed<T>(&self, name: &str, parse: fn(&str) -> Option<T>) -> Result<T, Wrong> {
+        self.get(name).as_string().as_deref().and_then(parse).ok_or_else(|| wrong(name, "of a known form"))
     }
 }
 
@@ -115,7 +172,7 @@ fn wrong(name: &str, expected: &str) -> Wrong {
     ["\"", name, "\" is missing, or is not ", expected].concat()
 }
 
-fn list<T>(js: &JsValue, name: &str, mut read: impl FnMut(&JsValue) -> Result<T, Wrong>) -> Result<Vec<T>, Wrong> {
+fn list<T>(js: &JsValue, name: &str, read: fn(&JsValue) -> Result<T, Wrong>) -> Result<Vec<T>, Wrong> {
     let items = js.dyn_ref::<Array>().ok_or_else(|| wrong(name, "a list"))?;
     let mut list = Vec::with_capacity(items.length() as usize);
     for item in items.iter() {
@@ -154,53 +211,53 @@ fn record_item(js: &JsValue) -> Result<JsRecord, Wrong> {
 
 /// Reads an operation (`PROTOCOL.md` §2).
 pub(crate) fn operation(js: &JsValue) -> Result<Operation, Wrong> {
-    let reader = Reader(js);
-    Ok(Operation {
-        protocol: reader.number("protocol")?,
-        id: reader.parsed("id", OperationId::parse)?,
-        name: reader.text("name")?,
-        table: reader.text("table")?,
-        key: reader.text("key")?,
-        args: reader.fields("args")?,
-        set: reader.fields("set")?,
-        base: reader.fields("base")?,
-        base_version: reader.optional("baseVersion", version_item)?,
-        hlc: reader.parsed("hlc", Hlc::parse)?,
-        tab: reader.text("tab")?,
-        after: reader.list("after", id_item)?,
-    })
+    let reader = Reader::new(js);
+    let id = reader.parsed("id", OperationId::parse)?;
+    let hlc = reader.parsed("hlc", Hlc::parse)?;
+    let operation = Operation {
+        protocol: reader.number("protocol"),
+        id,
+        name: reader.text("name"),
+        table: reader.text("table"),
+        key: reader.text("key"),
+        args: reader.fields("args"),
+        set: reader.fields("set"),
+        base: reader.fields("base"),
+        base_version: reader.optional("baseVersion", version_item),
+        hlc,
+        tab: reader.text("tab"),
+        after: reader.list("after", id_item),
+    };
+    reader.end(operation)
 }
 
 /// Reads an answer (`PROTOCOL.md` §3).
 pub(crate) fn answer(js: &JsValue) -> Result<Answer<JsRecord>, Wrong> {
-    let reader = Reader(js);
-    let record = reader.get("record");
-    Ok(Answer {
-        protocol: reader.number("protocol")?,
-        id: reader.parsed("id", OperationId::parse)?,
-        table: reader.text("table")?,
-        key: reader.text("key")?,
-        replayed: reader.flag("replayed")?,
-        outcome: reader.parsed("outcome", |text| match text {
-            "confirmed" => Some(Outcome::Confirmed),
-            "refused" => Some(Outcome::Refused),
-            "conflicted" => Some(Outcome::Conflicted),
-            "retry" => Some(Outcome::Retry),
-            _ => None,
-        })?,
-        code: reader.text_or_none("code")?,
-        message: reader.text_or_none("message")?,
-        fields: reader.optional("fields", |js| list(js, "fields", text_item))?.unwrap_or_default(),
-        after_ms: reader.optional("afterMs", |js| whole(js).ok_or_else(|| wrong("afterMs", "a whole number")))?,
-        version: reader.optional("version", version_item)?,
-        record: if record.is_undefined() {
-            None
-        } else if record.is_null() {
-            Some(None)
-        } else {
-            Some(Some(record_item(&record)?))
-        },
-    })
+    let reader = Reader::new(js);
+    let id = reader.parsed("id", OperationId::parse)?;
+    let outcome = reader.parsed("outcome", |text| match text {
+        "confirmed" => Some(Outcome::Confirmed),
+        "refused" => Some(Outcome::Refused),
+        "conflicted" => Some(Outcome::Conflicted),
+        "retry" => Some(Outcome::Retry),
+        _ => None,
+    })?;
+    let is_told = !reader.get("record").is_undefined();
+    let answer = Answer {
+        protocol: reader.number("protocol"),
+        id,
+        table: reader.text("table"),
+        key: reader.text("key"),
+        replayed: reader.flag("replayed"),
+        outcome,
+        code: reader.text_or_none("code"),
+        message: reader.text_or_none("message"),
+        fields: reader.list_or_none("fields", text_item).unwrap_or_default(),
+        after_ms: reader.count_or_none("afterMs"),
+        version: reader.optional("version", version_item),
+        record: is_told.then(|| reader.optional("record", record_item)),
+    };
+    reader.end(answer)
 }
 
 /// Reads an answer that a server gave. It must have all that its outcome calls for; between tabs less is told.
@@ -212,7 +269,7 @@ pub(crate) fn server_answer(js: &JsValue) -> Result<Answer<JsRecord>, Wrong> {
         Outcome::Conflicted => &["code", "message", "fields", "version", "record"],
         Outcome::Retry => &["code", "message", "afterMs"],
     };
-    let reader = Reader(js);
+    let reader = Reader::new(js);
     let is_missing = |name: &&&str| {
         let member = reader.get(name);
         // A null record is one that is gone.
@@ -226,8 +283,10 @@ pub(crate) fn server_answer(js: &JsValue) -> Result<Answer<JsRecord>, Wrong> {
 
 /// Reads one of a pull's records that are gone (`PROTOCOL.md` §5).
 pub(crate) fn gone(js: &JsValue) -> Result<Gone, Wrong> {
-    let reader = Reader(js);
-    Ok(Gone { table: reader.text("table")?, key: reader.text("key")?, version: version_item(&reader.get("version"))? })
+    let reader = Reader::new(js);
+    let version = version_item(&reader.get("version"))?;
+    let gone = Gone { table: reader.text("table"), key: reader.text("key"), version };
+    reader.end(gone)
 }
 
 /// The members of a pull's response but for its rows, which have a reader of their own.
@@ -241,26 +300,27 @@ pub(crate) struct Response {
 
 /// Reads a pull's response (`PROTOCOL.md` §5).
 pub(crate) fn response(js: &JsValue) -> Result<Response, Wrong> {
-    let reader = Reader(js);
+    let reader = Reader::new(js);
     // Without it a whole pull would read as "everything is gone".
     if !reader.get("records").is_object() {
         return Err(wrong("records", "an object"));
     }
-    Ok(Response {
-        protocol: reader.number("protocol")?,
-        cursor: reader.text_or_none("cursor")?,
-        whole: reader.flag("whole")?,
-        gone: reader.list("gone", gone)?,
-        settled: reader.list("settled", server_answer)?,
-    })
+    let response = Response {
+        protocol: reader.number("protocol"),
+        cursor: reader.text_or_none("cursor"),
+        whole: reader.flag("whole"),
+        gone: reader.list("gone", gone),
+        settled: reader.list("settled", server_answer),
+    };
+    reader.end(response)
 }
 
 /// Reads what lies under a storage key (`PROTOCOL.md` §7).
 pub(crate) fn content(js: &JsValue) -> Content {
-    let reader = Reader(js);
+    let reader = Reader::new(js);
     let Some(v) = reader.get("v").as_f64() else { return Content::Corrupt(wrong("v", "a number")) };
-    match reader.number("v") {
-        Ok(v) if v == crate::engine::session::FORMAT => match operation(&reader.get("op")) {
+    match whole(&reader.get("v")).and_then(|v| u32::try_from(v).ok()) {
+        Some(v) if v == crate::engine::session::FORMAT => match operation(&reader.get("op")) {
             Ok(op) => Content::Operation(StoredOperation { v, op }),
             Err(why) => Content::Corrupt(why),
         },
@@ -269,66 +329,73 @@ pub(crate) fn content(js: &JsValue) -> Content {
 }
 
 fn row(js: &JsValue) -> Result<Row<JsRecord>, Wrong> {
-    let reader = Reader(js);
-    Ok(Row {
-        table: reader.text("table")?,
-        key: reader.text("key")?,
-        version: reader.parsed("version", Version::parse)?,
-        op: reader.optional("op", id_item)?,
-        record: reader.optional("record", record_item)?,
-    })
+    let reader = Reader::new(js);
+    let version = reader.parsed("version", Version::parse)?;
+    let row = Row {
+        table: reader.text("table"),
+        key: reader.text("key"),
+        version,
+        op: reader.optional("op", id_item),
+        record: reader.optional("record", record_item),
+    };
+    reader.end(row)
 }
 
 fn link(js: &JsValue) -> Result<LinkStatus, Wrong> {
-    let reader = Reader(js);
-    Ok(LinkStatus {
-        state: reader.parsed("state", |text| match text {
-            "offline" => Some(LinkState::Offline),
-            "connecting" => Some(LinkState::Connecting),
-            "live" => Some(LinkState::Live),
-            "paused" => Some(LinkState::Paused),
-            _ => None,
-        })?,
-        why: reader.text("why")?,
-        since_ms: reader.count("sinceMs")?,
-        retry_at_ms: reader
-            .optional("retryAtMs", |js| whole(js).ok_or_else(|| wrong("retryAtMs", "a whole number")))?,
-    })
+    let reader = Reader::new(js);
+    let state = reader.parsed("state", |text| match text {
+        "offline" => Some(LinkState::Offline),
+        "connecting" => Some(LinkState::Connecting),
+        "live" => Some(LinkState::Live),
+        "paused" => Some(LinkState::Paused),
+        _ => None,
+    })?;
+    let link = LinkStatus {
+        state,
+        why: reader.text("why"),
+        since_ms: reader.count("sinceMs"),
+        retry_at_ms: reader.count_or_none("retryAtMs"),
+    };
+    reader.end(link)
 }
 
 /// Reads a tab message (`PROTOCOL.md` §8).
 pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
-    let reader = Reader(js);
-    let cursor = reader.get("cursor");
-    Ok(TabMessage {
-        v: reader.number("v")?,
-        from: reader.text("from")?,
-        epoch: reader.count("epoch")?,
-        seq: reader.count("seq")?,
-        kind: reader.parsed("kind", |text| match text {
-            "hello" => Some(Kind::Hello),
-            "beat" => Some(Kind::Beat),
-            "snapshot" => Some(Kind::Snapshot),
-            "operation" => Some(Kind::Operation),
-            "changes" => Some(Kind::Changes),
-            "settled" => Some(Kind::Settled),
-            "cancel" => Some(Kind::Cancel),
-            "bye" => Some(Kind::Bye),
-            _ => None,
-        })?,
-        pending: reader.optional("pending", |js| list(js, "pending", id_item))?,
-        link: reader.optional("link", link)?,
-        to: reader.text_or_none("to")?,
-        cursor: if cursor.is_undefined() { None } else { Some(reader.text_or_none("cursor")?) },
-        records: reader.optional("records", |js| list(js, "records", row))?,
-        operations: reader.optional("operations", |js| list(js, "operations", operation))?,
-        op: reader.optional("op", operation)?,
-        answer: reader.optional("answer", answer)?,
-        id: reader.optional("id", id_item)?,
+    let reader = Reader::new(js);
+    let kind = reader.parsed("kind", |text| match text {
+        "hello" => Some(Kind::Hello),
+        "beat" => Some(Kind::Beat),
+        "snapshot" => Some(Kind::Snapshot),
+        "operation" => Some(Kind::Operation),
+        "changes" => Some(Kind::Changes),
+        "settled" => Some(Kind::Settled),
+        "cancel" => Some(Kind::Cancel),
+        "bye" => Some(Kind::Bye),
+        _ => None,
+    })?;
+    let has_cursor = !reader.get("cursor").is_undefined();
+    let message = TabMessage {
+        v: reader.number("v"),
+        from: reader.text("from"),
+        epoch: reader.count("epoch"),
+        seq: reader.count("seq"),
+        kind,
+        pending: reader.list_or_none("pending", id_item),
+        link: reader.optional("link", link),
+        to: reader.text_or_none("to"),
+        cursor: has_cursor.then(|| reader.text_or_none("cursor")),
+        records: reader.list_or_none("records", row),
+        operations: reader.list_or_none("operations", operation),
+        op: reader.optional("op", operation),
+        answer: reader.optional("answer", answer),
+        id: reader.optional("id", id_item),
         outcome: reader.optional("outcome", |js| {
             js.as_string().as_deref().and_then(state).ok_or_else(|| wrong("outcome", "a state"))
-        })?,
-    })
+        }),
+        code: reader.text_or_none("code"),
+        message: reader.text_or_none("message"),
+    };
+    reader.end(message)
 }
 
 fn state(text: &str) -> Option<OperationState> {
@@ -342,58 +409,61 @@ pub(crate) fn failure(text: &str) -> Failure {
 
 /// Reads a command.
 pub(crate) fn command(js: &JsValue) -> Result<Command, Wrong> {
-    let reader = Reader(js);
-    let fields_of = |name| if reader.get(name).is_undefined() { Ok(Fields::new()) } else { reader.fields(name) };
-    Ok(Command {
-        name: reader.text("name")?,
-        table: reader.text("table")?,
-        key: reader.text_or_none("key")?,
-        args: fields_of("args")?,
-        set: fields_of("set")?,
-    })
+    let reader = Reader::new(js);
+    let fields_of = |name| if reader.get(name).is_undefined() { Fields::new() } else { reader.fields(name) };
+    let command = Command {
+        name: reader.text("name"),
+        table: reader.text("table"),
+        key: reader.text_or_none("key"),
+        args: fields_of("args"),
+        set: fields_of("set"),
+    };
+    reader.end(command)
 }
 
 /// Reads what an engine is made for.
 pub(crate) fn config(js: &JsValue) -> Result<Config, Wrong> {
-    let reader = Reader(js);
-    Ok(Config {
-        app: reader.text("app")?,
-        user: reader.text("user")?,
-        tables: reader.list("tables", table)?,
-        retry: reader.optional("retry", retry)?.unwrap_or_default(),
-    })
+    let reader = Reader::new(js);
+    let config = Config {
+        app: reader.text("app"),
+        user: reader.text("user"),
+        tables: reader.list("tables", table),
+        retry: reader.optional("retry", retry).unwrap_or_default(),
+    };
+    reader.end(config)
 }
 
 fn table(js: &JsValue) -> Result<TableConfig, Wrong> {
-    let reader = Reader(js);
-    let mut table =
-        TableConfig::new(reader.text("name")?, reader.list("key", text_item)?, reader.list("fields", text_item)?);
-    table.owner = reader.text_or_none("owner")?;
-    if let Some(version) = reader.text_or_none("version")? {
+    let reader = Reader::new(js);
+    let (name, key, fields) = (reader.text("name"), reader.list("key", text_item), reader.list("fields", text_item));
+    let mut table = TableConfig::new(name, key, fields);
+    table.owner = reader.text_or_none("owner");
+    if let Some(version) = reader.text_or_none("version") {
         table.version = version;
     }
-    if let Some(operation) = reader.text_or_none("operation")? {
+    if let Some(operation) = reader.text_or_none("operation") {
         table.operation = operation;
     }
-    Ok(table)
+    reader.end(table)
 }
 
 fn retry(js: &JsValue) -> Result<RetryPolicy, Wrong> {
-    let reader = Reader(js);
+    let reader = Reader::new(js);
     let mut policy = RetryPolicy::default();
     let given = |name: &str| !reader.get(name).is_undefined();
     if given("maxRetries") {
-        policy.max_retries = reader.number("maxRetries")?;
+        policy.max_retries = reader.number("maxRetries");
     }
     if given("retryDelay") {
-        policy.retry_delay = reader.count("retryDelay")?;
+        policy.retry_delay = reader.count("retryDelay");
     }
     if given("backoffMultiplier") {
         let multiplier = reader.get("backoffMultiplier").as_f64();
-        policy.backoff_multiplier = multiplier.ok_or_else(|| wrong("backoffMultiplier", "a number"))?;
+        let multiplier = reader.noted(multiplier.ok_or_else(|| wrong("backoffMultiplier", "a number")));
+        policy.backoff_multiplier = multiplier.unwrap_or_default();
     }
     if given("timeout") {
-        policy.timeout = reader.count("timeout")?;
+        policy.timeout = reader.count("timeout");
     }
-    Ok(policy)
+    reader.end(policy)
 }

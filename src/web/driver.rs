@@ -102,7 +102,7 @@ impl Driver {
         move |message| {
             if let Some(driver) = driver.upgrade() {
                 driver.tell(match decode::tab_message(&message) {
-                    Ok(message) => Input::TabMessageReceived(message),
+                    Ok(message) => Input::TabMessageReceived(Box::new(message)),
                     Err(wrong) => unreadable("malformed-message", "another tab", &wrong),
                 });
             }
@@ -161,7 +161,7 @@ impl Driver {
             Output::LoadOperations => self.load(),
             Output::RequestLock => self.request_lock(),
             Output::ReleaseLock => self.release(),
-            Output::Broadcast(message) => self.broadcast(&message),
+            Output::Broadcast(message) => self.broadcast(&*message),
             Output::Notify(changes) => self.notify(&changes),
             Output::Rejected { id, message } => *self.rejected.borrow_mut() = Some((id, message)),
             Output::Connect { attempt } => self.call_host("connect", &JsValue::from(attempt)),

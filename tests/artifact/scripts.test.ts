@@ -1,38 +1,38 @@
-import { describe, expect, test } from "vitest";
-import { offences, read, scripts } from "./built.js";
+import { describe, expect, test } from 'vitest'
+import { offences, read, scripts } from './built.js'
 
-describe("every script of the package", () => {
-  test.each(scripts())("%s has no eval, no Function constructor and no top-level await", (file) => {
-    expect(offences(read(file))).toEqual([]);
-  });
+describe('every script of the package', () => {
+  test.each(scripts())('%s has no eval, no Function constructor and no top-level await', (file) => {
+    expect(offences(read(file))).toEqual([])
+  })
 
-  test("is looked at: the glue and the entry point are among them", () => {
-    expect(scripts()).toEqual(expect.arrayContaining(["wasm/rota_engine.js", "wasm/bytes.js", "dist/index.js"]));
-  });
-});
+  test('is looked at: the glue and the entry point are among them', () => {
+    expect(scripts()).toEqual(expect.arrayContaining(['wasm/rota_engine.js', 'wasm/bytes.js', 'dist/index.js']))
+  })
+})
 
-test("the glue names no file by URL, which a bundler would look for", () => {
-  expect(read("wasm/rota_engine.js")).not.toContain("import.meta.url");
-});
+test('the glue names no file by URL, which a bundler would look for', () => {
+  expect(read('wasm/rota_engine.js')).not.toContain('import.meta.url')
+})
 
-describe("the search itself", () => {
+describe('the search itself', () => {
   test.each([
-    ["new Function('return 1')", "Function constructor"],
-    ["const make = () => Function('return 1')", "Function constructor"],
-    ["function run(text) { return eval(text); }", "eval"],
-    ["const wasm = await load();", "top-level await"],
-    ["if (true) { await load(); }", "top-level await"],
-    ["for await (const part of stream) {}", "top-level await"],
-  ])("finds the fault in %s", (source, fault) => {
-    expect(offences(source)).toEqual([fault]);
-  });
+    ["new Function('return 1')", 'Function constructor'],
+    ["const make = () => Function('return 1')", 'Function constructor'],
+    ['function run(text) { return eval(text); }', 'eval'],
+    ['const wasm = await load();', 'top-level await'],
+    ['if (true) { await load(); }', 'top-level await'],
+    ['for await (const part of stream) {}', 'top-level await'],
+  ])('finds the fault in %s', (source, fault) => {
+    expect(offences(source)).toEqual([fault])
+  })
 
   test.each([
-    "async function load() { for await (const part of stream) await part; }",
+    'async function load() { for await (const part of stream) await part; }',
     "const text = 'new Function'; // eval(text)",
-    "class Functional { async start() { await this.ready; } }",
-    "const value = new Functional(); value.eval();",
-  ])("finds no fault in %s", (source) => {
-    expect(offences(source)).toEqual([]);
-  });
-});
+    'class Functional { async start() { await this.ready; } }',
+    'const value = new Functional(); value.eval();',
+  ])('finds no fault in %s', (source) => {
+    expect(offences(source)).toEqual([])
+  })
+})

@@ -1,69 +1,69 @@
-import { createHash } from "node:crypto";
-import { describe, expect, test } from "vitest";
-import { read, wasmBytes } from "./built.js";
+import { createHash } from 'node:crypto'
+import { describe, expect, test } from 'vitest'
+import { read, wasmBytes } from './built.js'
 
 interface Link {
-  objects: number;
-  libraries: string[];
+  objects: number
+  libraries: string[]
 }
 
 /** What the linker was given, as `cargo xtask build` wrote it into the wasm. */
 function linkOf(bytes: BufferSource): Link | undefined {
-  const [section] = WebAssembly.Module.customSections(new WebAssembly.Module(bytes), "rota.link");
-  return section && (JSON.parse(Buffer.from(section).toString()) as Link);
+  const [section] = WebAssembly.Module.customSections(new WebAssembly.Module(bytes), 'rota.link')
+  return section && (JSON.parse(Buffer.from(section).toString()) as Link)
 }
 
 /** With fat link-time optimisation one object holds the whole program, and no crate is linked as a library. */
 function wasOptimisedAsAWhole(link: Link | undefined): boolean {
-  return link?.objects === 1 && link.libraries.every((library) => library === "compiler_builtins");
+  return link?.objects === 1 && link.libraries.every((library) => library === 'compiler_builtins')
 }
 
-describe("the wasm", () => {
-  test("was linked with fat link-time optimisation", () => {
-    const link = linkOf(new Uint8Array(wasmBytes()));
-    expect(link).toBeDefined();
-    expect(link).toSatisfy(wasOptimisedAsAWhole);
-  });
+describe('the wasm', () => {
+  test('was linked with fat link-time optimisation', () => {
+    const link = linkOf(new Uint8Array(wasmBytes()))
+    expect(link).toBeDefined()
+    expect(link).toSatisfy(wasOptimisedAsAWhole)
+  })
 
-  test("would be found out if it had not been", () => {
-    const empty = new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
-    expect(linkOf(empty)).toSatisfy((link: Link | undefined) => !wasOptimisedAsAWhole(link));
-    expect(wasOptimisedAsAWhole({ objects: 2, libraries: ["compiler_builtins"] })).toBe(false);
-    expect(wasOptimisedAsAWhole({ objects: 1, libraries: ["std", "compiler_builtins"] })).toBe(false);
-  });
+  test('would be found out if it had not been', () => {
+    const empty = new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0])
+    expect(linkOf(empty)).toSatisfy((link: Link | undefined) => !wasOptimisedAsAWhole(link))
+    expect(wasOptimisedAsAWhole({ objects: 2, libraries: ['compiler_builtins'] })).toBe(false)
+    expect(wasOptimisedAsAWhole({ objects: 1, libraries: ['std', 'compiler_builtins'] })).toBe(false)
+  })
 
-  test("imports from its glue alone, nothing from env", () => {
-    const imports = WebAssembly.Module.imports(new WebAssembly.Module(new Uint8Array(wasmBytes())));
-    const modules = new Set(imports.map((entry) => entry.module));
-    expect([...modules]).toEqual(["./rota_engine_bg.js"]);
-  });
+  test('imports from its glue alone, nothing from env', () => {
+    const imports = WebAssembly.Module.imports(new WebAssembly.Module(new Uint8Array(wasmBytes())))
+    const modules = new Set(imports.map((entry) => entry.module))
+    expect([...modules]).toEqual(['./rota_engine_bg.js'])
+  })
 
-  test("finds every import in its glue", () => {
-    const glue = read("wasm/rota_engine.js");
-    const imports = WebAssembly.Module.imports(new WebAssembly.Module(new Uint8Array(wasmBytes())));
-    expect(imports.map((entry) => entry.name).filter((name) => !glue.includes(name))).toEqual([]);
-  });
+  test('finds every import in its glue', () => {
+    const glue = read('wasm/rota_engine.js')
+    const imports = WebAssembly.Module.imports(new WebAssembly.Module(new Uint8Array(wasmBytes())))
+    expect(imports.map((entry) => entry.name).filter((name) => !glue.includes(name))).toEqual([])
+  })
 
-  test.each(["name", "producers", "__wasm_bindgen_unstable"])("carries no %s section", (section) => {
-    const module = new WebAssembly.Module(new Uint8Array(wasmBytes()));
-    expect(WebAssembly.Module.customSections(module, section)).toHaveLength(0);
-  });
+  test.each(['name', 'producers', '__wasm_bindgen_unstable'])('carries no %s section', (section) => {
+    const module = new WebAssembly.Module(new Uint8Array(wasmBytes()))
+    expect(WebAssembly.Module.customSections(module, section)).toHaveLength(0)
+  })
 
-  test("says nothing about the machine it was built on", () => {
-    const text = wasmBytes().toString("latin1");
-    expect(text.match(/\/(?:root|home|Users|build|runner)\/[\w./-]*/g)).toBeNull();
-  });
-});
+  test('says nothing about the machine it was built on', () => {
+    const text = wasmBytes().toString('latin1')
+    expect(text.match(/\/(?:root|home|Users|build|runner)\/[\w./-]*/g)).toBeNull()
+  })
+})
 
-describe("the copies of the wasm", () => {
-  test("bytes.js is the wasm, byte for byte", async () => {
-    const { default: encoded } = (await import("../../pkg/wasm/bytes.js")) as { default: string };
-    expect(Buffer.from(encoded, "base64").equals(wasmBytes())).toBe(true);
-  });
+describe('the copies of the wasm', () => {
+  test('bytes.js is the wasm, byte for byte', async () => {
+    const { default: encoded } = (await import('../../pkg/wasm/bytes.js')) as { default: string }
+    expect(Buffer.from(encoded, 'base64').equals(wasmBytes())).toBe(true)
+  })
 
-  test("build.json describes this very wasm", () => {
-    const record = JSON.parse(read("wasm/build.json")) as { sha256: string; bytes: { wasm_opt: number } };
-    expect(record.sha256).toBe(createHash("sha256").update(wasmBytes()).digest("hex"));
-    expect(record.bytes.wasm_opt).toBe(wasmBytes().length);
-  });
-});
+  test('build.json describes this very wasm', () => {
+    const record = JSON.parse(read('wasm/build.json')) as { sha256: string; bytes: { wasm_opt: number } }
+    expect(record.sha256).toBe(createHash('sha256').update(wasmBytes()).digest('hex'))
+    expect(record.bytes.wasm_opt).toBe(wasmBytes().length)
+  })
+})

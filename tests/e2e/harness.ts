@@ -42,7 +42,15 @@ export const gateway = {
   stats: () => command<GatewayStats>({ do: 'stats' }),
 }
 
-const NO_FAULTS: Faults = { delayRestMs: 0, dropNextRest: 0, dropNextRestAnswer: 0, duplicateFrames: 0, dropFrames: 0, halfOpen: false, systemDelayMs: 0 }
+const NO_FAULTS: Faults = {
+  delayRestMs: 0,
+  dropNextRest: 0,
+  dropNextRestAnswer: 0,
+  duplicateFrames: 0,
+  dropFrames: 0,
+  halfOpen: false,
+  systemDelayMs: 0,
+}
 
 async function command<T>(what: Command): Promise<T> {
   const response = await fetch(inject('controlUrl'), { method: 'POST', body: JSON.stringify(what) })
@@ -67,7 +75,12 @@ export class DemoDatabase {
   }
 
   /** A record of a department whose owner is not one of these; the `skip`-th of them. */
-  async recordOf(table: 'companies' | 'leads', department: DemoPerson['department'], notOwnedBy: readonly (DemoPerson | null)[] = [], skip = 0): Promise<string> {
+  async recordOf(
+    table: 'companies' | 'leads',
+    department: DemoPerson['department'],
+    notOwnedBy: readonly (DemoPerson | null)[] = [],
+    skip = 0,
+  ): Promise<string> {
     const { rows } = await this.client.query<{ id: string }>(
       `select id from ${table} where department = $1 and coalesce(owner_id::text, '') <> all ($2) order by id offset $3 limit 1`,
       [department, notOwnedBy.map((person) => person?.id ?? ''), skip],

@@ -172,7 +172,9 @@ test('the gateway is killed and restarted with a change in the gap: both tabs en
   for (const tab of [one, two]) await tab.waitForLink('offline')
   await world.db.setOwner('companies', changed, null)
   await world.db.client.query(`delete from leads where id = $1`, [deleted])
-  await world.db.client.query(`insert into companies (id, name, city, industry, employees, department) values ('c-9001', 'Gap & Sons', 'Ghent', 'Logistics', 12, 'Sales')`)
+  await world.db.client.query(
+    `insert into companies (id, name, city, industry, employees, department) values ('c-9001', 'Gap & Sons', 'Ghent', 'Logistics', 12, 'Sales')`,
+  )
   await gateway.start()
   for (const tab of [one, two]) await tab.waitForLink('live', 70_000)
 
@@ -187,7 +189,11 @@ test('the gateway is killed and restarted with a change in the gap: both tabs en
             tab.page.evaluate(
               (name) =>
                 (window.rota?.all(name as 'companies') ?? [])
-                  .map((record) => ({ id: record.id, owner_id: record.owner_id, version: String((record as unknown as { rota_version: string }).rota_version) }))
+                  .map((record) => ({
+                    id: record.id,
+                    owner_id: record.owner_id,
+                    version: String((record as unknown as { rota_version: string }).rota_version),
+                  }))
                   .sort((a, b) => (a.id < b.id ? -1 : 1)),
               table,
             ),
@@ -263,11 +269,16 @@ test('corrupt and foreign entries in localStorage are reported, moved away or le
   await one.loaded(maya)
   await one.waitForLink('live')
   const keys = await one.page.evaluate(() => Object.keys(localStorage).filter((key) => key.startsWith('rota:')))
-  expect(keys.sort()).toEqual(
-    [`rota:1:rota-demo:${maya.id}:bad:broken`, `rota:1:rota-demo:${maya.id}:bad:empty`, `${prefix}newer`, foreign].sort(),
-  )
-  for (const [code, name] of [['corrupt-entry', 'broken'], ['corrupt-entry', 'empty'], ['newer-entry', 'newer']]) {
-    expect(warnings.some((line) => line.includes(`[${code}]`) && line.includes(`${prefix}${name}`)), `${name} in ${warnings.join('\n')}`).toBe(true)
+  expect(keys.sort()).toEqual([`rota:1:rota-demo:${maya.id}:bad:broken`, `rota:1:rota-demo:${maya.id}:bad:empty`, `${prefix}newer`, foreign].sort())
+  for (const [code, name] of [
+    ['corrupt-entry', 'broken'],
+    ['corrupt-entry', 'empty'],
+    ['newer-entry', 'newer'],
+  ]) {
+    expect(
+      warnings.some((line) => line.includes(`[${code}]`) && line.includes(`${prefix}${name}`)),
+      `${name} in ${warnings.join('\n')}`,
+    ).toBe(true)
   }
   const key = await world.db.recordOf('companies', 'Sales', [aiko])
   await one.assignCompany(key, aiko.id)

@@ -1,6 +1,6 @@
 //! Laws 10, 11 and 14: bounds with names, no input that stops the engine, and the same outputs from the same inputs.
 
-use rota_engine::{Failure, Input, OUTBOX_LEN_MAX, TabMessage};
+use rota_engine::{Failure, Input, OUTBOX_LEN_MAX, Row, ServerEvent, TOMBSTONES_MAX, TabMessage, Version};
 use serde_json::{Value as Json, json};
 
 use crate::world::World;
@@ -59,6 +59,62 @@ fn the_outbox_has_a_bound_with_a_name_and_what_is_in_it_is_safe() {
 }
 
 #[test]
+fn an_entry_that_waits_for_itself_is_sent() {
+    let mut world = World::with_tabs(1);
+    world.cut_network();
+    let id = world.tab(0).assign("c-1", "maya");
+    let key = world.stored(0)[0].clone();
+    let text = world.storage[0][&key].replace("\"after\":[]", &format!("\"after\":[\"{id}\"]"));
+    assert!(text.contains(&format!("[\"{id}\"]")), "{text}");
+    world.storage[0].insert(key, text);
+    world.reload_tab(0);
+    world.heal_network();
+    world.run_until_quiet();
+    assert_eq!(world.server.effects[&id], 1);
+}
+
+fn ended(key: &str) -> Input<rota_engine::JsonRecord> {
+    let version = Version::parse("900").unwrap();
+    let row = Row { table: "companies".to_owned(), key: key.to_owned(), version, op: None, record: None };
+    Input::ServerChanged { events: vec![ServerEvent::Changed { row, partial: false }] }
+}
+
+#[test]
+fn only_so_many_tombstones_are_kept_and_the_oldest_are_forgotten_first() {
+    let mut world = World::with_tabs(1);
+    world.checks = false;
+    world.tell(0, ended("c-1"));
+    for n in 1..TOMBSTONES_MAX {
+        world.tell(0, ended(&format!("x-{n}")));
+    }
+    let version = |world: &World, key: &str| world.tabs[0].engine.version("companies", key);
+    assert!(version(&world, "c-1").is_some());
+    // One that comes again is not a new one.
+    world.tell(0, ended("x-1"));
+    assert!(version(&world, "c-1").is_some());
+    world.tell(0, ended("y"));
+    assert_eq!(version(&world, "c-1"), None);
+    assert!(version(&world, "x-1").is_some() && version(&world, "y").is_some());
+    world.tell(0, ended("z"));
+    assert_eq!(version(&world, "x-1"), None);
+}
+
+#[test]
+fn a_tombstone_that_is_forgotten_takes_no_operation_with_it() {
+    let mut world = World::with_tabs(1);
+    world.checks = false;
+    world.tell(0, ended("c-1"));
+    world.cut_network();
+    let id = world.tab(0).insert("c-1");
+    for n in 0..TOMBSTONES_MAX {
+        world.tell(0, ended(&format!("x-{n}")));
+    }
+    assert_eq!(world.tabs[0].engine.version("companies", "c-1"), None);
+    assert_eq!(world.tabs[0].mirror[&("companies".to_owned(), "c-1".to_owned())]["id"], "c-1".into());
+    assert!(world.tabs[0].operations.contains_key(&id));
+}
+
+#[test]
 fn a_malformed_message_is_reported_and_harms_nothing() {
     let mut world = World::with_tabs(2);
     let before = world.tabs[1].mirror.clone();
@@ -68,7 +124,7 @@ fn a_malformed_message_is_reported_and_harms_nothing() {
         json!({"v": 1, "from": "x", "epoch": 1, "seq": 3, "kind": "changes", "records": []}),
         json!({"v": 1, "from": "x", "epoch": 1, "seq": 4, "kind": "settled"}),
     ] {
-        let message: TabMessage<_> = serde_json::from_value(json).unwrap();
+        let message: Box<TabMessage<_>> = serde_json::from_value(json).unwrap();
         world.tell(1, Input::TabMessageReceived(message));
     }
     assert_eq!(world.tabs[1].problems.iter().filter(|problem| problem.code == "malformed-message").count(), 4);

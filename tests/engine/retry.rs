@@ -1,6 +1,6 @@
 //! Failures of calls: which wait, which are tried again, which end; and that one operation's trouble is its own (laws 5 and 6).
 
-use rota_engine::{Failure, Input, OperationState};
+use rota_engine::{AFTER_MS_MAX, Failure, Input, OperationState};
 
 use crate::world::World;
 
@@ -23,6 +23,21 @@ fn a_poisoned_operation_settles_as_dead_in_every_tab_and_the_others_proceed() {
         let late = world.open_tab("maya");
         world.run_for(100);
         assert!(world.owner(late, "c-1").is_null(), "a tab that came later is told that it is dead");
+    }
+}
+
+#[test]
+fn every_tab_knows_why_an_operation_is_dead() {
+    let mut world = World::with_tabs(2);
+    world.faults.poison.insert("c-1".into());
+    let dead = world.tab(1).assign("c-1", "maya");
+    world.run_for(60_000);
+    let late = world.open_tab("maya");
+    world.run_for(5_000);
+    let view = |tab: usize| world.tabs[tab].operations[&dead].clone();
+    assert_eq!((view(0).code.as_deref(), view(0).state), (Some("server"), OperationState::Dead));
+    for tab in [1, late] {
+        assert_eq!((view(tab).code, view(tab).message), (view(0).code, view(0).message));
     }
 }
 
@@ -126,6 +141,19 @@ fn a_rate_limit_waits_as_long_as_the_server_says_and_is_no_failed_try() {
     assert_eq!((world.tabs[0].pushed.len(), world.tabs[0].operations[&id].tries), (1, 0));
     world.run_for(200);
     assert_eq!(world.outcome(0, id), [OperationState::Confirmed]);
+}
+
+#[test]
+fn no_server_may_ask_for_a_wait_of_more_than_ten_minutes() {
+    for failure in [Failure::RateLimit, Failure::Server] {
+        let mut world = World::with_tabs(1);
+        world.faults.push_failures.push_back((failure, Some(86_400_000)));
+        let id = world.tab(0).assign("c-1", "maya");
+        world.run_for(AFTER_MS_MAX - 100);
+        assert_eq!(world.tabs[0].pushed.len(), 1);
+        world.run_for(1_000);
+        assert_eq!(world.outcome(0, id), [OperationState::Confirmed]);
+    }
 }
 
 #[test]

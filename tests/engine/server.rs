@@ -144,7 +144,7 @@ impl Server {
             ("delete", Some(_)) => None,
             ("patch" | "assign", Some(mut record)) => {
                 let differs = |field: &&String| {
-                    record.get(*field).cloned().unwrap_or_default() != op.base.get(*field).cloned().unwrap_or_default()
+                    record.get(field).cloned().unwrap_or_default() != op.base.get(field).cloned().unwrap_or_default()
                 };
                 let fields: Vec<&String> = op.set.keys().filter(differs).collect();
                 if !fields.is_empty() {

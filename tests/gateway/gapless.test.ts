@@ -92,10 +92,7 @@ describe('Nothing that is committed after the ok is missed', () => {
       const last = since + 900
       const due = writing.committed.filter(({ id }) => id > since && id <= last).map(({ id }) => id)
       const known = (): Set<number> =>
-        new Set([
-          ...pulled.data!.map(({ id }) => id as number),
-          ...socket.frames.filter(isChange).map((frame) => frame[4]['data'].record.id),
-        ])
+        new Set([...pulled.data!.map(({ id }) => id as number), ...socket.frames.filter(isChange).map((frame) => frame[4]['data'].record.id)])
       await until(() => due.every((id) => known().has(id)), 'every row, by pull or by stream', 5_000)
       socket.ws.terminate()
     }

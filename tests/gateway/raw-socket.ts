@@ -18,9 +18,7 @@ export interface RawSocket {
 }
 
 export async function rawSocket(world: World, vsn: '1.0.0' | '2.0.0' = '2.0.0', query = ''): Promise<RawSocket> {
-  const ws = new WebSocket(
-    `${world.gateway.url.replace('http', 'ws')}/realtime/v1/websocket?apikey=${world.gateway.anonKey}&vsn=${vsn}${query}`,
-  )
+  const ws = new WebSocket(`${world.gateway.url.replace('http', 'ws')}/realtime/v1/websocket?apikey=${world.gateway.anonKey}&vsn=${vsn}${query}`)
   const frames: Frame[] = []
   const waiting = new Set<() => void>()
   ws.on('error', () => {})

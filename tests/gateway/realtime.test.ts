@@ -33,10 +33,9 @@ describe('Through the real client', () => {
   it('INSERT, UPDATE and DELETE arrive in order, with the values a SELECT would give', async () => {
     const client = await world.signedIn(world.ada)
     const { events } = await listen(client, 'shapes')
-    await world.db.query(
-      `insert into notes values (10, $1, 'ten', 1, 5, 1.5, true, '{a,"b c",NULL}', '{"k": 1}', '2026-11-21 10:00:00.123456+00')`,
-      [world.ada.id],
-    )
+    await world.db.query(`insert into notes values (10, $1, 'ten', 1, 5, 1.5, true, '{a,"b c",NULL}', '{"k": 1}', '2026-11-21 10:00:00.123456+00')`, [
+      world.ada.id,
+    ])
     await until(() => events.length === 1, 'the insert')
     const selected = (await client.from('notes').select().eq('id', 10).single()).data
     await world.db.query("update notes set title = 'TEN', done = null where id = 10")
@@ -53,10 +52,7 @@ describe('Through the real client', () => {
   })
 
   it('row-level security hides the rows of others, and a row that has become another’s', async () => {
-    const [mine, theirs] = await Promise.all([
-      listen(await world.signedIn(world.ada), 'rls'),
-      listen(await world.signedIn(world.bob), 'rls'),
-    ])
+    const [mine, theirs] = await Promise.all([listen(await world.signedIn(world.ada), 'rls'), listen(await world.signedIn(world.bob), 'rls')])
     await world.db.query("insert into notes (id, owner, title) values (20, $1, 'ada'), (21, $2, 'bob')", [world.ada.id, world.bob.id])
     await until(() => mine.events.length === 1 && theirs.events.length === 1, 'one row each')
     await world.db.query('update notes set owner = $1 where id = 20', [world.bob.id])

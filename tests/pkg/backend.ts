@@ -36,7 +36,7 @@ export class FakeBackend implements Backend {
   online = true
   /** The token is refused by calls and links alike. */
   shutOut = false
-  /** Whether a refreshed token is any better. */
+  /** Whether a token can be refreshed. */
   refreshHelps = true
   delayMs = 0
   /** Decides an operation instead of doing it. */
@@ -158,7 +158,8 @@ export class FakeBackend implements Backend {
   async refreshToken(): Promise<void> {
     this.tokens++
     await Promise.resolve()
-    if (this.refreshHelps) this.shutOut = false
+    if (!this.refreshHelps) throw new Error('signed out')
+    this.shutOut = false
   }
 
   onToken(listener: () => void): () => void {

@@ -1,6 +1,6 @@
 import type { Changes, Mutation } from 'rota-engine'
 import { beforeEach, describe, expect, test, vi } from 'vitest'
-import { open, openLive, pause, seeded, tables, until, type World } from './world.js'
+import { open, openLive, pause, seeded, until, type tables, type World } from './world.js'
 
 let store: World['store']
 let backend: World['backend']

@@ -1,4 +1,6 @@
 // @vitest-environment happy-dom
+// Counting renders, and handing out what a hook returned, is the point here.
+/* oxlint-disable react/immutability, react/globals */
 import { act, cleanup, render, screen } from '@testing-library/react'
 import { UPDATING } from 'rota-engine'
 import { RotaProvider, useAssignmentState, useOperations, useRecord, useRecords, useStatus, useStore, type UseAssignmentState } from 'rota-engine/react'
@@ -86,9 +88,10 @@ describe('a component', () => {
     act(() => again())
     act(() => again())
     expect(subscribe).toHaveBeenCalledTimes(1)
+    backend.hold()
     act(() => void store.mutate({ name: 'patch', table: 'shifts', key: ['north', 42], set: { who: 'maya' } }))
     expect(screen.getByTestId('who').textContent).toBe('maya')
-    expect(renders).toBeLessThanOrEqual(6)
+    expect(renders).toBe(4)
   })
 
   test('shows the other record when its key changes, and watches only that', () => {

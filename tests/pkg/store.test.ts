@@ -127,26 +127,26 @@ describe('closing', () => {
   })
 
   test('the link is closed, the token listener leaves, and late answers are dropped', async () => {
-    const { store, backend } = await openLive()
-    backend.hold()
+    const { store, backend: fake } = await openLive()
+    fake.hold()
     const { settled, durable } = store.mutate({ name: 'patch', table: 'companies', key: 'c1', set: { city: 'Kiel' } })
-    await until(() => expect(backend.pushes).toHaveLength(1))
-    expect(backend.onTokenListeners.size).toBe(1)
+    await until(() => expect(fake.pushes).toHaveLength(1))
+    expect(fake.onTokenListeners.size).toBe(1)
     store.close()
-    expect(backend.onTokenListeners.size).toBe(0)
-    expect(backend.disconnects).toBe(backend.connects)
-    backend.release()
+    expect(fake.onTokenListeners.size).toBe(0)
+    expect(fake.disconnects).toBe(fake.connects)
+    fake.release()
     expect(await settled).toMatchObject({ outcome: 'unknown' })
     expect(await durable).toBe('memory')
     await pause(5)
   })
 
   test('when all stores are closed, no JavaScript object is held any more', async () => {
-    const [one, two] = [await openLive(), await openLive()]
-    expect(one.store.stats().handles).toBe(one.store.stats().records + two.store.stats().records)
-    one.store.close()
-    two.store.close()
-    await until(() => expect(one.store.stats().handles).toBe(0))
+    const [first, second] = [await openLive(), await openLive()]
+    expect(first.store.stats().handles).toBe(first.store.stats().records + second.store.stats().records)
+    first.store.close()
+    second.store.close()
+    await until(() => expect(first.store.stats().handles).toBe(0))
   })
 
   test('a backend that ends its link while opening it is told to disconnect', async () => {

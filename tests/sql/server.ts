@@ -1,23 +1,23 @@
 // One PostgreSQL for all files of a run, in a folder of its own that goes away with it.
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import type { TestProject } from 'vitest/node';
-import { startPostgres } from '../../www/server/postgres.js';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import type { TestProject } from 'vitest/node'
+import { startPostgres } from '../../www/server/postgres.js'
 
 declare module 'vitest' {
   export interface ProvidedContext {
-    postgresUrl: string;
+    postgresUrl: string
   }
 }
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const folder = mkdtempSync(path.join(tmpdir(), 'rota-sql-'));
-  chmodSync(folder, 0o755); // PostgreSQL's user has to enter it
-  const server = await startPostgres({ dataDir: path.join(folder, 'data'), settings: { fsync: 'off', deadlock_timeout: '200ms' } });
-  project.provide('postgresUrl', server.url);
+  const folder = mkdtempSync(path.join(tmpdir(), 'rota-sql-'))
+  chmodSync(folder, 0o755) // PostgreSQL's user has to enter it
+  const server = await startPostgres({ dataDir: path.join(folder, 'data'), settings: { fsync: 'off', deadlock_timeout: '200ms' } })
+  project.provide('postgresUrl', server.url)
   return async () => {
-    await server.stop();
-    rmSync(folder, { recursive: true, force: true });
-  };
+    await server.stop()
+    rmSync(folder, { recursive: true, force: true })
+  }
 }

@@ -17,7 +17,13 @@ export async function launchBrowser(): Promise<{ browser: Browser; close(): Prom
   const profile = mkdtempSync(path.join(tmpdir(), 'rota-browser-'))
   // Chromium's sandbox refuses root; everybody else keeps it.
   const sandbox = process.getuid?.() === 0 ? ['--no-sandbox'] : []
-  const browser = await puppeteer.launch({ executablePath: chrome, headless: true, userDataDir: profile, protocolTimeout: 60_000, args: [...FLAGS, ...sandbox] })
+  const browser = await puppeteer.launch({
+    executablePath: chrome,
+    headless: true,
+    userDataDir: profile,
+    protocolTimeout: 60_000,
+    args: [...FLAGS, ...sandbox],
+  })
   return {
     browser,
     close: async () => {
@@ -110,7 +116,11 @@ export class DemoPage {
    * Assigns, and tells what was to be seen how long after. `store`: as soon as the select's own event was over.
    * `screen`: in the microtasks after it, before any timer, message or frame.
    */
-  async assignAndLook(panel: Panel, key: string, personId: string | null): Promise<{ storeOwner: string | null | undefined; screenOwner: string; tookMs: number }> {
+  async assignAndLook(
+    panel: Panel,
+    key: string,
+    personId: string | null,
+  ): Promise<{ storeOwner: string | null | undefined; screenOwner: string; tookMs: number }> {
     return this.page.evaluate(
       async (row, table, id, value) => {
         const element = document.querySelector(row)
@@ -133,16 +143,19 @@ export class DemoPage {
 
   /** What the row shows; undefined when the row is not there. */
   async row(panel: Panel, key: string): Promise<Row | undefined> {
-    return this.page.evaluate((selector) => {
-      const element = document.querySelector<HTMLElement>(selector)
-      if (!element) return undefined
-      return {
-        ownerId: element.dataset['owner'] || null,
-        ownerName: element.querySelector('[data-testid="owner-name"]')?.textContent?.trim() ?? '',
-        isUpdating: element.dataset['updating'] === 'true',
-        error: element.querySelector('[data-testid="row-error"] span')?.textContent?.trim() ?? null,
-      }
-    }, rowOf(panel, key))
+    return this.page.evaluate(
+      (selector) => {
+        const element = document.querySelector<HTMLElement>(selector)
+        if (!element) return undefined
+        return {
+          ownerId: element.dataset['owner'] || null,
+          ownerName: element.querySelector('[data-testid="owner-name"]')?.textContent?.trim() ?? '',
+          isUpdating: element.dataset['updating'] === 'true',
+          error: element.querySelector('[data-testid="row-error"] span')?.textContent?.trim() ?? null,
+        }
+      },
+      rowOf(panel, key),
+    )
   }
 
   /** The owner's name as shown; "Unassigned" for nobody. */
@@ -161,11 +174,21 @@ export class DemoPage {
 
   /** Waits until the server has had its say about the row. */
   async waitForSettled(key: string, timeoutMs = SHOWN_MS_MAX, panel: Panel = 'companies'): Promise<void> {
-    await this.#until(timeoutMs, () => this.row(panel, key), (row) => row?.isUpdating === false, () => `${panel} ${key} still waits for the server`)
+    await this.#until(
+      timeoutMs,
+      () => this.row(panel, key),
+      (row) => row?.isUpdating === false,
+      () => `${panel} ${key} still waits for the server`,
+    )
   }
 
   async waitForRowError(key: string, timeoutMs = SHOWN_MS_MAX, panel: Panel = 'companies'): Promise<string> {
-    const row = await this.#until(timeoutMs, () => this.row(panel, key), (found) => Boolean(found?.error), () => `${panel} ${key} shows no refusal`)
+    const row = await this.#until(
+      timeoutMs,
+      () => this.row(panel, key),
+      (found) => Boolean(found?.error),
+      () => `${panel} ${key} shows no refusal`,
+    )
     return row?.error ?? ''
   }
 
@@ -189,11 +212,21 @@ export class DemoPage {
   }
 
   async waitForUnsent(count: number, timeoutMs = SHOWN_MS_MAX): Promise<void> {
-    await this.#until(timeoutMs, () => this.unsent(), (unsent) => unsent === count, (unsent) => `${count} unsent were to be shown, but it is ${unsent}`)
+    await this.#until(
+      timeoutMs,
+      () => this.unsent(),
+      (unsent) => unsent === count,
+      (unsent) => `${count} unsent were to be shown, but it is ${unsent}`,
+    )
   }
 
   async waitForLink(state: 'live' | 'connecting' | 'offline' | 'paused', timeoutMs = SHOWN_MS_MAX): Promise<void> {
-    await this.#until(timeoutMs, () => this.status(), ({ link }) => link === state, ({ link }) => `the link was to be ${state}, but is ${link}`)
+    await this.#until(
+      timeoutMs,
+      () => this.status(),
+      ({ link }) => link === state,
+      ({ link }) => `the link was to be ${state}, but is ${link}`,
+    )
   }
 
   async notices(): Promise<readonly ShownNotice[]> {
@@ -212,7 +245,12 @@ export class DemoPage {
   }
 
   async waitForNotice(timeoutMs = SHOWN_MS_MAX): Promise<ShownNotice> {
-    const [notice] = await this.#until(timeoutMs, () => this.notices(), (all) => all.length > 0, () => 'no notice was shown')
+    const [notice] = await this.#until(
+      timeoutMs,
+      () => this.notices(),
+      (all) => all.length > 0,
+      () => 'no notice was shown',
+    )
     if (!notice) throw new Error('the notice is gone')
     return notice
   }

@@ -69,7 +69,11 @@ export async function startDemo(options: DemoOptions): Promise<Demo> {
 
     const secret = keptSecret(path.join(dataDir, 'gateway-secret'))
     const start = (port: number) => startGateway({ databaseUrl: postgres.url, port, jwtSecret: secret, log: (line) => log(`  gateway: ${line}`) })
-    let gateway = await step('gateway', () => start(gatewayPort), ({ url }) => url)
+    let gateway = await step(
+      'gateway',
+      () => start(gatewayPort),
+      ({ url }) => url,
+    )
     let isUp = true
     const stopGateway = async (how: 'close' | 'kill' = 'kill') => {
       if (!isUp) return
@@ -129,8 +133,16 @@ async function prepare(databaseUrl: string, step: Step): Promise<void> {
   const client = new pg.Client({ connectionString: databaseUrl })
   await client.connect()
   try {
-    await step('migrations', () => migrate(client, MIGRATIONS), (names) => (names.length > 0 ? names.join(', ') : 'nothing new'))
-    await step('sample data', () => seed(client, createUser), (isNew) => (isNew ? 'written' : 'there already'))
+    await step(
+      'migrations',
+      () => migrate(client, MIGRATIONS),
+      (names) => (names.length > 0 ? names.join(', ') : 'nothing new'),
+    )
+    await step(
+      'sample data',
+      () => seed(client, createUser),
+      (isNew) => (isNew ? 'written' : 'there already'),
+    )
   } finally {
     await client.end()
   }
@@ -160,12 +172,22 @@ async function startPage(options: DemoOptions, port: number, config: PageConfig,
   if (options.page === 'none') return { url: '', stop: async () => undefined }
   // Loaded here: without a page nobody needs it.
   const vite = await import('vite')
-  const shared: InlineConfig = { configFile: path.join(WWW, 'vite.config.ts'), root: WWW, logLevel: 'warn', clearScreen: false, plugins: [configJson(config)] }
+  const shared: InlineConfig = {
+    configFile: path.join(WWW, 'vite.config.ts'),
+    root: WWW,
+    logLevel: 'warn',
+    clearScreen: false,
+    plugins: [configJson(config)],
+  }
   const listen = { host: HOST, port, strictPort: true }
   const url = `http://${HOST}:${port}`
 
   if (options.page === 'dev') {
-    const server = await step('page (dev)', () => keepingSignals(async () => (await vite.createServer({ ...shared, server: listen })).listen()), () => url)
+    const server = await step(
+      'page (dev)',
+      () => keepingSignals(async () => (await vite.createServer({ ...shared, server: listen })).listen()),
+      () => url,
+    )
     return { url, stop: () => server.close() }
   }
   // By port, as two demos at once may share the rest.
@@ -173,7 +195,10 @@ async function startPage(options: DemoOptions, port: number, config: PageConfig,
   await step('page built', () => asProduction(() => vite.build({ ...shared, build: { outDir, emptyOutDir: true, reportCompressedSize: false } })))
   const server = await step(
     'page',
-    () => keepingSignals(() => vite.preview({ ...shared, build: { outDir }, preview: { ...listen, headers: { 'Content-Security-Policy': policy(config) } } })),
+    () =>
+      keepingSignals(() =>
+        vite.preview({ ...shared, build: { outDir }, preview: { ...listen, headers: { 'Content-Security-Policy': policy(config) } } }),
+      ),
     () => url,
   )
   return { url, stop: () => server.close() }

@@ -89,7 +89,10 @@ async function drive(demo: Demo, log: (line: string) => void): Promise<boolean> 
     log(`✗ ${step}: ${cause instanceof Error ? cause.message : String(cause)}`)
     for (const [index, { page }] of tabs.entries()) {
       const picture = path.join(tmpdir(), `rota-smoke-tab-${index + 1}.png`)
-      const isTaken = await page.screenshot({ path: picture }).then(() => true, () => false)
+      const isTaken = await page.screenshot({ path: picture }).then(
+        () => true,
+        () => false,
+      )
       if (isTaken) log(`  tab ${index + 1} looked like ${picture}`)
     }
     return false
@@ -101,7 +104,10 @@ async function drive(demo: Demo, log: (line: string) => void): Promise<boolean> 
 
 /** A company of the person's department that is not the person's. */
 async function freeCompany(database: pg.Client, { id, department }: DemoPerson): Promise<string> {
-  const { rows } = await database.query<{ id: string }>('select id from companies where department = $1 and owner_id is distinct from $2 order by id limit 1', [department, id])
+  const { rows } = await database.query<{ id: string }>(
+    'select id from companies where department = $1 and owner_id is distinct from $2 order by id limit 1',
+    [department, id],
+  )
   if (!rows[0]) throw new Error(`no company of ${department} is free`)
   return rows[0].id
 }

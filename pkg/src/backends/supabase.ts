@@ -108,14 +108,15 @@ async function subscribe(
   try {
     // A fresh token first: a socket that joins with an expired one is shut out.
     await client.realtime.setAuth()
-    // After a lost connection the client waits, up to ten seconds, before it opens the next one, and a new channel waits with
-    // it. When to try is the engine's to decide, so the dead socket is laid down first. Channels of others rejoin as ever.
-    if (client.realtime.connectionState() === 'closed') await client.realtime.disconnect()
   } catch (error) {
     return close('auth', error instanceof Error ? error.message : String(error))
   }
   if (!isWanted()) return
   try {
+    // After a lost connection the client waits, up to ten seconds, before it opens the next one, and a new channel waits with
+    // it. When to try is the engine's to decide, so the dead socket is laid down first. Channels of others rejoin as ever.
+    if (client.realtime.connectionState() === 'closed') await client.realtime.disconnect()
+    if (!isWanted()) return
     channel.subscribe((status, error) => {
       if (status === 'SUBSCRIBED') {
         if (isWanted()) listener.joined()

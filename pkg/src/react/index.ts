@@ -1,3 +1,5 @@
+'use client'
+
 import { createContext, createElement, useCallback, useContext, useEffect, useRef, useSyncExternalStore, type ReactNode } from 'react'
 import { RotaError, type AssignmentError, type AssignmentState, type Key, type Mutated, type Operations, type RecordOf, type Settlement, type Status, type Store, type Tables } from '../index.js'
 

@@ -111,7 +111,7 @@ impl<R: Record> Engine<R> {
         };
         let id = op.id;
         let entry = StoredOperation::new(op.clone());
-        self.outputs.push_back(Output::Persist { id, key: self.session.operation_key(hlc, id), entry });
+        self.emit(Output::Persist { id, key: self.session.operation_key(hlc, id), entry });
         self.outbox.insert(pending(op, record, true));
         id
     }
@@ -125,21 +125,21 @@ impl<R: Record> Engine<R> {
                 if !self.outbox.concerns(record) {
                     self.tables.release_if_unknown(record);
                 }
-                self.outputs.push_back(Output::Rejected { id, message });
+                self.emit(Output::Rejected { id, message });
                 return;
             }
             Stored::Now => {}
             Stored::Later => self.durability = Durability::Async,
             Stored::Memory => {
                 self.durability = Durability::Memory;
-                self.outputs.push_back(Output::Durable { id, durability: Durability::Memory });
+                self.emit(Output::Durable { id, durability: Durability::Memory });
             }
         }
         entry_accepted(self, id);
         self.recompute(record);
         let mut message = self.tabs.message(Kind::Operation);
         message.op = Some(op);
-        self.outputs.push_back(Output::Broadcast(message));
+        self.emit(Output::Broadcast(message));
     }
 
     pub(super) fn on_durable(&mut self, id: OperationId, durable: bool) {
@@ -157,7 +157,7 @@ impl<R: Record> Engine<R> {
                 Durability::Tab
             }
         };
-        self.outputs.push_back(Output::Durable { id, durability: level });
+        self.emit(Output::Durable { id, durability: level });
     }
 
     /// Takes in what earlier tabs left in storage.
@@ -169,7 +169,7 @@ impl<R: Record> Engine<R> {
                 Reading::Leave(problem) => self.problem(problem),
                 Reading::Quarantine(problem) => {
                     if let Some(to) = self.session.quarantine_key(&key) {
-                        self.outputs.push_back(Output::Quarantine { key, to });
+                        self.emit(Output::Quarantine { key, to });
                     }
                     self.problem(problem);
                 }
@@ -210,7 +210,7 @@ impl<R: Record> Engine<R> {
         if self.tabs.role == Role::Follower && pending.state != OperationState::Dead {
             let mut message = self.tabs.message(Kind::Cancel);
             message.id = Some(id);
-            self.outputs.push_back(Output::Broadcast(message));
+            self.emit(Output::Broadcast(message));
             return Ok(());
         }
         self.cancel_here(id);

@@ -19,7 +19,7 @@ impl<R: Record> Engine<R> {
         message.pending =
             Some(self.outbox.iter().filter(|pending| pending.accepted).map(|pending| pending.op.id).collect());
         self.tabs.hello_at_mono_ms = self.now.mono_ms;
-        self.outputs.push_back(Output::Broadcast(message));
+        self.emit(Output::Broadcast(message));
     }
 
     pub(super) fn beat(&mut self) {
@@ -29,14 +29,14 @@ impl<R: Record> Engine<R> {
         self.timers.set(Timer::Beat, after(self.now, BEAT_MS));
         let mut message = self.tabs.message(Kind::Beat);
         message.link = Some(self.link.status().clone());
-        self.outputs.push_back(Output::Broadcast(message));
+        self.emit(Output::Broadcast(message));
         self.tabs.beats += 1;
         if self.tabs.beats.is_multiple_of(LOOK_BEATS) {
-            self.outputs.push_back(Output::LoadOperations);
+            self.emit(Output::LoadOperations);
         }
     }
 
-    pub(super) fn on_message(&mut self, message: TabMessage<R>) {
+    pub(super) fn on_message(&mut self, message: Box<TabMessage<R>>) {
         let (from, v) = (message.from.clone(), message.v);
         match self.tabs.receive(message) {
             Received::Drop => {}
@@ -61,7 +61,7 @@ impl<R: Record> Engine<R> {
         match self.tabs.role {
             Role::Follower if !self.tabs.caught_up => self.say_hello(),
             // It may have been an operation; its author stored it before telling.
-            Role::Leader => self.outputs.push_back(Output::LoadOperations),
+            Role::Leader => self.emit(Output::LoadOperations),
             Role::Follower | Role::Alone => {}
         }
     }
@@ -97,7 +97,8 @@ impl<R: Record> Engine<R> {
             OperationState::Queued => self.revive(settlement.id),
             // Only who sends can know.
             OperationState::Dead if self.tabs.role == Role::Follower => {
-                self.bury(settlement.id, ("dead".to_owned(), String::new()));
+                let code = settlement.code.unwrap_or_else(|| settlement.outcome.name().to_owned());
+                self.bury(settlement.id, (code, settlement.message.unwrap_or_default()));
             }
             // The ledger does not know it, and storage does not have it: its author, if there still is one, tells it again.
             OperationState::Unknown if self.tabs.role == Role::Follower => self.drop_unknown(settlement.id),
@@ -168,24 +169,25 @@ impl<R: Record> Engine<R> {
         };
         let mut message = self.tabs.message(Kind::Settled);
         message.answer = Some(answer);
-        self.outputs.push_back(Output::Broadcast(message));
+        self.emit(Output::Broadcast(message));
     }
 
     /// Tells the others of a state that no server's answer brought about.
     pub(super) fn tell_state(&mut self, id: OperationId, state: OperationState) {
         let mut message = self.tabs.message(Kind::Settled);
         (message.id, message.outcome) = (Some(id), Some(state));
-        self.outputs.push_back(Output::Broadcast(message));
+        if state == OperationState::Dead {
+            (message.code, message.message) = self.outbox.get(id).and_then(|pending| pending.trouble.clone()).unzip();
+        }
+        self.emit(Output::Broadcast(message));
     }
 
     fn on_hello(&mut self, from: String, pending: &[OperationId]) {
         if self.tabs.role != Role::Leader {
             return;
         }
-        if !self.pulled_here {
-            if !self.tabs.owed.contains(&from) {
-                self.tabs.owed.push(from.clone());
-            }
+        if !self.pulled_here && !self.tabs.owed.contains(&from) {
+            self.tabs.owed.push(from.clone());
         }
         self.send_snapshot(from);
         for id in pending {
@@ -204,7 +206,7 @@ impl<R: Record> Engine<R> {
                     self.asked.insert(id);
                 }
             }
-            self.outputs.push_back(Output::LoadOperations);
+            self.emit(Output::LoadOperations);
             self.puller.want();
         }
     }
@@ -224,7 +226,7 @@ impl<R: Record> Engine<R> {
         message.operations =
             Some(self.outbox.iter().filter(|pending| pending.accepted).map(|pending| pending.op.clone()).collect());
         message.link = Some(self.link.status().clone());
-        self.outputs.push_back(Output::Broadcast(message));
+        self.emit(Output::Broadcast(message));
         let dead = self.outbox.iter().filter(|pending| pending.state == OperationState::Dead);
         for id in dead.map(|pending| pending.op.id).collect::<Vec<_>>() {
             self.tell_state(id, OperationState::Dead);
@@ -296,7 +298,7 @@ impl<R: Record> Engine<R> {
             for op in own {
                 let mut message = self.tabs.message(Kind::Operation);
                 message.op = Some(op);
-                self.outputs.push_back(Output::Broadcast(message));
+                self.emit(Output::Broadcast(message));
             }
         }
     }

@@ -23,7 +23,7 @@ impl<R: Record> Engine<R> {
         operations.append(&mut self.ended);
         self.reported = Some(status.clone());
         let changes = Changes { records, operations, status: is_new.then_some(status) };
-        self.outputs.push_back(Output::Notify(changes));
+        self.emit(Output::Notify(changes));
         if link_moved && self.tabs.role == Role::Leader && !self.closed {
             self.beat();
         }

@@ -9,7 +9,7 @@ use crate::engine::link::{
 use crate::engine::operation::{Answer, OperationId, OperationState, PROTOCOL};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
-use crate::engine::retry::Failure;
+use crate::engine::retry::{AFTER_MS_MAX, Failure};
 use crate::engine::tabs::Role;
 use crate::engine::time::Timer;
 
@@ -18,7 +18,7 @@ impl<R: Record> Engine<R> {
         self.tabs.lead();
         self.pulled_here = false;
         // Between a dying leader and us, some tab may have stored what nobody has read.
-        self.outputs.push_back(Output::LoadOperations);
+        self.emit(Output::LoadOperations);
         self.start_link();
         self.beat();
     }
@@ -50,8 +50,8 @@ impl<R: Record> Engine<R> {
         (self.pulled_here, self.gate, self.tabs.caught_up) = (false, Gate::Open, false);
         self.tabs.owed.clear();
         self.asked.clear();
-        self.outputs.push_back(Output::Disconnect);
-        self.outputs.push_back(Output::RequestLock);
+        self.emit(Output::Disconnect);
+        self.emit(Output::RequestLock);
         self.say_hello();
     }
 
@@ -66,7 +66,7 @@ impl<R: Record> Engine<R> {
         self.timers.stop(Timer::Stable);
         let attempt = self.link.connect(self.now.wall_ms);
         self.timers.set(Timer::JoinTimeout, after(self.now, JOIN_TIMEOUT_MS));
-        self.outputs.push_back(Output::Connect { attempt });
+        self.emit(Output::Connect { attempt });
     }
 
     pub(super) fn reconnect(&mut self) {
@@ -74,7 +74,7 @@ impl<R: Record> Engine<R> {
             return;
         }
         if self.gate == Gate::Auth {
-            self.outputs.push_back(Output::RefreshToken);
+            self.emit(Output::RefreshToken);
             return;
         }
         self.link.forget_failures();
@@ -114,7 +114,7 @@ impl<R: Record> Engine<R> {
     fn close_link(&mut self, failure: Failure, message: &str) {
         self.timers.stop(Timer::JoinTimeout);
         self.timers.stop(Timer::Stable);
-        self.outputs.push_back(Output::Disconnect);
+        self.emit(Output::Disconnect);
         if failure == Failure::Auth {
             self.pause(message);
             return;
@@ -129,7 +129,7 @@ impl<R: Record> Engine<R> {
         self.timers.stop(Timer::Reconnect);
         if !self.link.is(LinkState::Paused) {
             self.link.pause(describe(Failure::Auth, message), self.now.wall_ms);
-            self.outputs.push_back(Output::RefreshToken);
+            self.emit(Output::RefreshToken);
         }
     }
 
@@ -160,7 +160,7 @@ impl<R: Record> Engine<R> {
     /// The machine slept: a stream that looks open may be dead, and what it carried is lost.
     pub(super) fn on_slept(&mut self) {
         if self.tabs.sends() && (self.link.is(LinkState::Live) || self.link.is(LinkState::Connecting)) {
-            self.outputs.push_back(Output::Disconnect);
+            self.emit(Output::Disconnect);
             self.puller.want();
             self.connect();
         }
@@ -229,7 +229,7 @@ impl<R: Record> Engine<R> {
         self.outbox.mark_sent(id, self.now.mono_ms.max(1));
         self.dirty_operations.insert(id);
         if let Some(pending) = self.outbox.get(id) {
-            self.outputs.push_back(Output::Push { operation: pending.op.clone() });
+            self.emit(Output::Push { operation: pending.op.clone() });
         }
     }
 
@@ -250,7 +250,7 @@ impl<R: Record> Engine<R> {
         self.asked_now.clone_from(&self.asked);
         let request = PullRequest { protocol: PROTOCOL, tables: self.tables.names(), cursor, keys, pending };
         self.timers.set(Timer::PullTimeout, after(self.now, PULL_TIMEOUT_MS));
-        self.outputs.push_back(Output::Pull(PullCall { id, request }));
+        self.emit(Output::Pull(PullCall { id, request }));
     }
 
     pub(super) fn on_pull_failed(&mut self, id: u32, failure: Failure, message: &str) {
@@ -268,7 +268,7 @@ impl<R: Record> Engine<R> {
     }
 
     pub(super) fn on_retry(&mut self, answer: &Answer<R>) {
-        let asked_ms = answer.after_ms.unwrap_or(0);
+        let asked_ms = answer.after_ms.unwrap_or(0).min(AFTER_MS_MAX);
         let sent = self.outbox.get(answer.id).filter(|pending| pending.state == OperationState::Sent);
         let Some(tries) = sent.map(|pending| pending.tries) else { return };
         let delay_ms = asked_ms.max(self.retry.delay_ms(tries, &mut self.random));
@@ -280,6 +280,7 @@ impl<R: Record> Engine<R> {
     pub(super) fn on_push_failed(&mut self, id: OperationId, failure: Failure, message: &str, after_ms: Option<u64>) {
         let Some(pending) = self.outbox.get(id).filter(|pending| pending.state == OperationState::Sent) else { return };
         let tries = pending.tries;
+        let after_ms = after_ms.map(|asked_ms| asked_ms.min(AFTER_MS_MAX));
         let trouble = (failure.code().to_owned(), message.to_owned());
         match failure {
             Failure::Network => {
@@ -330,17 +331,16 @@ impl<R: Record> Engine<R> {
         }
         self.outbox.mark_returned(id, OperationState::Dead);
         self.dirty_operations.insert(id);
+        let Some(pending) = self.outbox.get_mut(id) else { return };
+        pending.trouble = Some(trouble.clone());
+        let (record, mine) = (pending.record, pending.mine);
         if self.tabs.role == Role::Leader {
             self.tell_state(id, OperationState::Dead);
         }
-        let Some(pending) = self.outbox.get_mut(id) else { return };
-        pending.trouble = Some(trouble);
-        let (record, mine) = (pending.record, pending.mine);
         if mine {
             let mut settlement = super::sync::settlement(id, OperationState::Dead);
-            (settlement.code, settlement.message) =
-                self.outbox.get(id).and_then(|pending| pending.trouble.clone()).unzip();
-            self.outputs.push_back(Output::Settled(settlement));
+            (settlement.code, settlement.message) = Some(trouble).unzip();
+            self.emit(Output::Settled(settlement));
         }
         self.recompute(record);
     }

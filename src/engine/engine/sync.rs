@@ -75,7 +75,7 @@ impl<R: Record> Engine<R> {
         }
         let mut message = self.tabs.message(Kind::Changes);
         (message.records, message.cursor) = (Some(records), Some(self.puller.cursor.clone()));
-        self.outputs.push_back(Output::Broadcast(message));
+        self.emit(Output::Broadcast(message));
     }
 
     pub(super) fn on_pulled(&mut self, pulled: Pulled<R>) {
@@ -147,7 +147,7 @@ impl<R: Record> Engine<R> {
         if self.tabs.role == Role::Leader {
             let mut message = self.tabs.message(Kind::Settled);
             message.answer = Some(answer);
-            self.outputs.push_back(Output::Broadcast(message));
+            self.emit(Output::Broadcast(message));
             self.relay(news);
         }
     }

@@ -12,8 +12,7 @@ import { takeFault, type Faults } from './faults.js'
 import { Problem, unsupported } from './problems.js'
 import { restRoutes, type RestParts } from './rest/routes.js'
 
-export const NOTICE =
-  'Development stand-in that speaks a part of the Supabase protocol. This is not Supabase: use it on your own machine only.'
+export const NOTICE = 'Development stand-in that speaks a part of the Supabase protocol. This is not Supabase: use it on your own machine only.'
 
 type Env = { Bindings: HttpBindings }
 
@@ -34,9 +33,7 @@ export function httpApp(parts: HttpParts): Hono<Env> {
       maxAge: 600,
     }),
   )
-  app.get('/', (c) =>
-    c.json({ name: 'rota development gateway', notice: NOTICE, serves: ['/auth/v1', '/rest/v1', '/realtime/v1/websocket'] }),
-  )
+  app.get('/', (c) => c.json({ name: 'rota development gateway', notice: NOTICE, serves: ['/auth/v1', '/rest/v1', '/realtime/v1/websocket'] }))
   app.use('*', keyRequired(parts.tokens.anonKey))
   app.use('*', limitedBody(parts.limits.bodyBytes))
   app.use('/rest/v1/*', faulty(parts.faults))

@@ -1,6 +1,6 @@
 // The demo's companies, made up. One line: name, city, industry, employees; the line's place gives the id.
 
-export type CompanyLine = readonly [name: string, city: string, industry: string, employees: number];
+export type CompanyLine = readonly [name: string, city: string, industry: string, employees: number]
 
 export const COMPANY_LINES: readonly CompanyLine[] = [
   ['Nordlicht Elektronik', 'Hamburg', 'Electronics', 240],
@@ -123,4 +123,4 @@ export const COMPANY_LINES: readonly CompanyLine[] = [
   ['Bonfire Coffee Roasters', 'Melbourne', 'Food', 43],
   ['Sandstone Surveyors', 'Petra', 'Engineering', 65],
   ['Keel & Canvas Boatyard', 'Falmouth', 'Marine', 30],
-];
+]

@@ -1,7 +1,7 @@
 // The demo's leads, made up. One line: whom we talk to, where they work, how far it is, what it may be worth.
 
-export type LeadStage = 'new' | 'contacted' | 'qualified' | 'proposal' | 'won' | 'lost';
-export type LeadLine = readonly [name: string, company: string, stage: LeadStage, value: number];
+export type LeadStage = 'new' | 'contacted' | 'qualified' | 'proposal' | 'won' | 'lost'
+export type LeadLine = readonly [name: string, company: string, stage: LeadStage, value: number]
 
 export const LEAD_LINES: readonly LeadLine[] = [
   ['Ingrid Solberg', 'Fjordline Freight', 'new', 12500],
@@ -84,4 +84,4 @@ export const LEAD_LINES: readonly LeadLine[] = [
   ['Morten Lie', 'Lie Offshore', 'won', 187000],
   ['Esther Achieng', 'Victoria Lake Tours', 'contacted', 9500],
   ['George Papadakis', 'Papadakis Shipping', 'qualified', 102000],
-];
+]

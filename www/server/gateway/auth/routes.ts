@@ -92,8 +92,7 @@ async function bodyStrings<N extends string>(c: Context, names: readonly N[]): P
   for (const name of names) {
     const value: unknown = (body as Record<string, unknown>)[name]
     // PostgreSQL keeps no NUL in a text: such a value can belong to nobody.
-    if (typeof value !== 'string' || value === '' || value.includes('\0'))
-      throw authProblem(400, 'validation_failed', `${name} is required`)
+    if (typeof value !== 'string' || value === '' || value.includes('\0')) throw authProblem(400, 'validation_failed', `${name} is required`)
     found[name] = value
   }
   return found

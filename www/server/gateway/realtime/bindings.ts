@@ -72,11 +72,7 @@ function readItem(item: unknown): WantedBinding {
   return { item, schema, table: named, type, filter: filter ? filter : undefined }
 }
 
-async function resolve(
-  { item, schema, table, type, filter }: WantedBinding,
-  published: Map<string, Set<string>>,
-  db: Database,
-): Promise<Binding> {
+async function resolve({ item, schema, table, type, filter }: WantedBinding, published: Map<string, Set<string>>, db: Database): Promise<Binding> {
   const tables = published.get(schema)
   if (tables === undefined || (table !== undefined && !tables.has(table))) {
     throw new JoinRefused(`UnableToSubscribe: ${schema}.${table ?? '*'} is not in the publication supabase_realtime`)

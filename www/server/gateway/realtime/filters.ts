@@ -38,8 +38,7 @@ export function parseFilter(text: string): FilterClause[] {
 
 function parseClause(text: string): FilterClause {
   const [, column, op, value] = CLAUSE.exec(text.trim()) ?? []
-  if (column === undefined || op === undefined || value === undefined)
-    throw new JoinRefused(`MalformedFilter: ${text} is not column=operator.value`)
+  if (column === undefined || op === undefined || value === undefined) throw new JoinRefused(`MalformedFilter: ${text} is not column=operator.value`)
   if (!OPS.has(op)) throw new JoinRefused(`Unsupported: the filter operator ${op} is not served here`)
   if (op !== 'in') return { column, op: op as Op, values: [unquote(value)] }
   if (!value.startsWith('(') || !value.endsWith(')')) throw new JoinRefused(`MalformedFilter: ${text} needs a list in parentheses`)
@@ -120,12 +119,7 @@ function compareTexts(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
-async function columnType(
-  db: Database,
-  schema: string,
-  table: string,
-  column: string,
-): Promise<{ name: string; cast: string } | undefined> {
+async function columnType(db: Database, schema: string, table: string, column: string): Promise<{ name: string; cast: string } | undefined> {
   const { rows } = await db.query<{ name: string; cast: string }>(
     `select t.typname as name, format_type(t.oid, null) as cast
      from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
@@ -139,10 +133,9 @@ async function columnType(
 async function spell(db: Database, cast: string, values: string[]): Promise<string[]> {
   try {
     // format() and not a cast to text: of a boolean the stream says t, the cast true.
-    const { rows } = await db.query<{ values: string[] }>(
-      `select array(select format('%s', v) from unnest($1::text[]::${cast}[]) as v) as values`,
-      [values],
-    )
+    const { rows } = await db.query<{ values: string[] }>(`select array(select format('%s', v) from unnest($1::text[]::${cast}[]) as v) as values`, [
+      values,
+    ])
     return rows[0]?.values ?? []
   } catch (error) {
     throw new JoinRefused(`MalformedFilter: ${error instanceof Error ? error.message : 'a value does not fit its column'}`)

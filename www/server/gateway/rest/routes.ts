@@ -106,8 +106,7 @@ function refuseOdd(c: Context, supportedPreferences: readonly string[]): void {
   if (c.req.header('range') !== undefined) throw unsupported('the Range header (use limit and offset)')
   const profile = c.req.header('accept-profile') ?? 'public'
   const contentProfile = c.req.header('content-profile') ?? 'public'
-  if (profile !== 'public' || contentProfile !== 'public')
-    throw new Problem(406, 'PGRST106', 'The schema must be one of the following: public')
+  if (profile !== 'public' || contentProfile !== 'public') throw new Problem(406, 'PGRST106', 'The schema must be one of the following: public')
   const odd = preferences(c).find((preference) => !supportedPreferences.includes(preference))
   if (odd !== undefined) throw unsupported(`Prefer: ${odd}`)
   const accepted = (c.req.header('accept') ?? '*/*').split(',').map((type) => type.split(';q=')[0]?.trim())

@@ -1,0 +1,247 @@
+import type { SupabaseClient } from '@supabase/supabase-js'
+import { BackendError, type LinkListener, type Operation, type PullRequest } from 'rota-engine'
+import { supabaseBackend } from 'rota-engine/supabase'
+import { beforeEach, describe, expect, test, vi } from 'vitest'
+import { openLive, pause } from './world.js'
+
+type Handler = (payload: Record<string, unknown>) => void
+
+class Channel {
+  readonly handlers: { kind: string; filter: Record<string, unknown>; handler: Handler }[] = []
+  status: ((status: string, error?: Error) => void) | undefined
+
+  constructor(readonly topic: string) {}
+
+  on(kind: string, filter: Record<string, unknown>, handler: Handler): this {
+    this.handlers.push({ kind, filter, handler })
+    return this
+  }
+
+  subscribe(status: (status: string, error?: Error) => void): this {
+    this.status = status
+    return this
+  }
+
+  change(payload: Record<string, unknown>): void {
+    this.handlers.find(({ kind }) => kind === 'postgres_changes')?.handler(payload)
+  }
+
+  system(payload: Record<string, unknown>): void {
+    this.handlers.find(({ kind }) => kind === 'system')?.handler({ extension: 'postgres_changes', ...payload })
+  }
+}
+
+class Client {
+  readonly channels: Channel[] = []
+  readonly removed: Channel[] = []
+  readonly calls: [string, unknown][] = []
+  reply: unknown = { data: { ok: true }, error: null, status: 200 }
+  unsubscribed = 0
+  authEvent: ((event: string) => void) | undefined
+  realtime = { setAuth: vi.fn(async () => {}), connectionState: vi.fn(() => 'open'), disconnect: vi.fn(async () => {}) }
+  auth = {
+    refreshSession: vi.fn(async (): Promise<{ error: Error | null }> => ({ error: null })),
+    onAuthStateChange: (listener: (event: string) => void) => {
+      this.authEvent = listener
+      return { data: { subscription: { unsubscribe: () => void this.unsubscribed++ } } }
+    },
+  }
+
+  rpc(name: string, args: unknown) {
+    this.calls.push([name, args])
+    return { abortSignal: async () => this.reply }
+  }
+
+  channel(topic: string): Channel {
+    const channel = new Channel(topic)
+    this.channels.push(channel)
+    return channel
+  }
+
+  async removeChannel(channel: Channel): Promise<string> {
+    this.removed.push(channel)
+    return 'ok'
+  }
+}
+
+let client: Client
+let heard: unknown[]
+let listener: LinkListener
+const adapter = () => supabaseBackend(client as unknown as SupabaseClient)
+
+beforeEach(() => {
+  client = new Client()
+  heard = []
+  listener = {
+    joined: () => heard.push('joined'),
+    live: () => heard.push('live'),
+    closed: ({ failure, message }) => heard.push(['closed', failure, message]),
+    changed: (events) => heard.push(...events),
+  }
+})
+
+const connect = async () => {
+  const disconnect = adapter().connect(['companies', 'people'], listener)
+  await pause(0)
+  return { disconnect, channel: client.channels.at(-1)! }
+}
+
+describe('calls', () => {
+  const signal = new AbortController().signal
+
+  test('pull and push call the two functions of the server kit, and hand their answer through', async () => {
+    const request = { protocol: 1, tables: ['companies'], cursor: null, pending: [] } satisfies PullRequest
+    expect(await adapter().pull(request, signal)).toEqual({ ok: true })
+    await adapter().push({ id: 'x' } as Operation, signal)
+    expect(client.calls).toEqual([['rota_pull', { request }], ['apply_operation', { op: { id: 'x' } }]])
+  })
+
+  test.each([
+    [0, undefined, 'network'],
+    [400, '22P02', 'invalid'],
+    [401, undefined, 'auth'],
+    [401, 'PGRST301', 'auth'],
+    [403, '42501', 'forbidden'],
+    [404, 'PGRST202', 'invalid'],
+    [408, undefined, 'timeout'],
+    [410, undefined, 'gone'],
+    [429, undefined, 'rate-limit'],
+    [500, undefined, 'server'],
+    [502, undefined, 'server'],
+    [503, 'PGRST000', 'server'],
+    [504, undefined, 'timeout'],
+    [302, undefined, 'unknown'],
+  ] as const)('status %i with code %s is %s', async (status, code, failure) => {
+    client.reply = { data: null, error: { message: 'as it says', code }, status }
+    const error = await adapter().push({} as Operation, signal).catch((thrown: unknown) => thrown)
+    expect(error).toBeInstanceOf(BackendError)
+    expect(error).toMatchObject({ failure, message: 'as it says' })
+  })
+
+  test('an error without words says the status', async () => {
+    client.reply = { data: null, error: { message: '' }, status: 503 }
+    await expect(adapter().pull({} as PullRequest, signal)).rejects.toMatchObject({ message: 'the server answered 503' })
+  })
+})
+
+describe('the link', () => {
+  test('every connection has a topic of its own, and is removed when it is left', async () => {
+    const links = [await connect(), await connect(), await connect()]
+    expect(new Set(client.channels.map(({ topic }) => topic)).size).toBe(3)
+    links[0]!.disconnect()
+    expect(client.removed).toEqual([links[0]!.channel])
+  })
+
+  test('a fresh token is put on the socket before it joins; a link that was left meanwhile does not join', async () => {
+    const disconnect = adapter().connect(['companies'], listener)
+    expect(client.realtime.setAuth).toHaveBeenCalledTimes(1)
+    disconnect()
+    await pause(0)
+    expect(client.channels[0]?.status).toBeUndefined()
+    expect(heard).toEqual([])
+  })
+
+  test('subscribed is only joined; live is the word of the system', async () => {
+    const { channel } = await connect()
+    channel.status?.('SUBSCRIBED')
+    expect(heard).toEqual(['joined'])
+    channel.system({ extension: 'broadcast', status: 'ok' })
+    expect(heard).toEqual(['joined'])
+    channel.system({ status: 'ok', message: 'Subscribed to PostgreSQL' })
+    expect(heard).toEqual(['joined', 'live'])
+  })
+
+  test('every table is listened to, in its schema', async () => {
+    const { channel } = await connect()
+    expect(channel.handlers.map(({ kind, filter }) => [kind, filter])).toEqual([
+      ['postgres_changes', { event: '*', schema: 'public', table: 'companies' }],
+      ['postgres_changes', { event: '*', schema: 'public', table: 'people' }],
+      ['system', {}],
+    ])
+  })
+
+  test('rows and deletions are handed on, and nothing after the link was left', async () => {
+    const { channel, disconnect } = await connect()
+    channel.change({ eventType: 'INSERT', new: { id: 'a' }, old: {}, errors: null })
+    channel.change({ eventType: 'UPDATE', new: { id: 'b' }, old: { id: 'b' }, errors: [] })
+    channel.change({ eventType: 'DELETE', new: {}, old: { id: 'c' }, errors: null })
+    disconnect()
+    channel.change({ eventType: 'INSERT', new: { id: 'd' }, old: {}, errors: null })
+    channel.system({ status: 'ok' })
+    channel.status?.('CLOSED')
+    expect(heard).toEqual([
+      { table: 'companies', kind: 'changed', row: { id: 'a' } },
+      { table: 'companies', kind: 'changed', row: { id: 'b' } },
+      { table: 'companies', kind: 'deleted', row: { id: 'c' } },
+    ])
+  })
+
+  const ends: [what: string, end: (channel: Channel) => void, failure: string, message: RegExp][] = [
+    ['a row the server could not show', (channel) => channel.change({ eventType: 'UPDATE', new: {}, old: {}, errors: ['Error 413: too large'] }), 'server', /413/],
+    ['a system error', (channel) => channel.system({ status: 'error', message: 'Unable to subscribe' }), 'server', /Unable/],
+    ['a system error without words', (channel) => channel.system({ status: 'error' }), 'server', /the stream failed/],
+    ['a system error about the token', (channel) => channel.system({ status: 'error', message: 'Token has expired' }), 'auth', /expired/],
+    ['a channel error', (channel) => channel.status?.('CHANNEL_ERROR'), 'network', /CHANNEL_ERROR/],
+    ['a channel error about the token', (channel) => channel.status?.('CHANNEL_ERROR', new Error('"InvalidJWTToken: expired"')), 'auth|network', /expired/],
+    ['a channel error about a JWT', (channel) => channel.status?.('CHANNEL_ERROR', new Error('JWT expired')), 'auth', /expired/],
+    ['a join that timed out', (channel) => channel.status?.('TIMED_OUT'), 'timeout', /TIMED_OUT/],
+    ['a channel that was closed', (channel) => channel.status?.('CLOSED'), 'network', /CLOSED/],
+  ]
+
+  test.each(ends)('%s ends it, once', async (_what, end, failure, message) => {
+    const { channel } = await connect()
+    end(channel)
+    end(channel)
+    channel.status?.('CLOSED')
+    expect(heard).toEqual([['closed', expect.stringMatching(failure), expect.stringMatching(message)]])
+  })
+
+  test('no token for the socket ends it as a matter of the token', async () => {
+    client.realtime.setAuth.mockRejectedValueOnce(new Error('no session'))
+    await connect()
+    expect(heard).toEqual([['closed', 'auth', 'no session']])
+  })
+
+  test('a dead socket is laid down before joining, a good one is kept', async () => {
+    await connect()
+    expect(client.realtime.disconnect).not.toHaveBeenCalled()
+    client.realtime.connectionState.mockReturnValueOnce('closed')
+    const { channel } = await connect()
+    expect(client.realtime.disconnect).toHaveBeenCalledTimes(1)
+    expect(channel.status).toBeDefined()
+  })
+
+  test('a client that throws while joining ends it', async () => {
+    vi.spyOn(Channel.prototype, 'subscribe').mockImplementationOnce(() => {
+      throw new Error('subscribed twice')
+    })
+    await connect()
+    expect(heard).toEqual([['closed', 'unknown', 'subscribed twice']])
+  })
+})
+
+describe('the token', () => {
+  test('a session that can not be refreshed is a matter of the token', async () => {
+    await expect(adapter().refreshToken?.()).resolves.toBeUndefined()
+    client.auth.refreshSession.mockResolvedValueOnce({ error: new Error('signed out') })
+    await expect(adapter().refreshToken?.()).rejects.toMatchObject({ failure: 'auth', message: 'signed out' })
+  })
+
+  test('a fresh one is told, other events are not', () => {
+    let told = 0
+    adapter().onToken?.(() => told++)
+    for (const event of ['INITIAL_SESSION', 'SIGNED_OUT', 'USER_UPDATED', 'TOKEN_REFRESHED', 'SIGNED_IN']) client.authEvent?.(event)
+    expect(told).toBe(2)
+  })
+
+  test('closing the store ends the subscription to the session, and removes the channel', async () => {
+    const world = await openLive()
+    const { createStore } = await import('rota-engine')
+    const store = createStore({ app: 'supabase', user: 'one', tables: world.store.tables, backend: adapter(), storage: 'memory', onProblem: () => {} })
+    await pause(5)
+    expect(client.channels).toHaveLength(1)
+    store.close()
+    expect(client.unsubscribed).toBe(1)
+    expect(client.removed).toEqual(client.channels)
+  })
+})
