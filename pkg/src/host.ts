@@ -165,14 +165,23 @@ export class Host {
       },
       changed: (events) => tell((engine) => this.#changed(engine, events)),
     }
+    // While it is being opened there is nothing to disconnect yet, but it may already be too late for it.
+    const opening = () => {
+      isOpen = false
+    }
+    this.#disconnect = opening
     try {
       const disconnect = this.#backend.connect(this.#tables, listener)
+      const isWanted = isOpen && this.#disconnect === opening && !this.#stopped.signal.aborted
+      if (!isWanted) {
+        isOpen = false
+        if (this.#disconnect === opening) this.#disconnect = undefined
+        return this.#guard(disconnect)
+      }
       this.#disconnect = () => {
         isOpen = false
         disconnect()
       }
-      // It ended while it was being opened, when there was nothing to disconnect yet.
-      if (!isOpen || this.#stopped.signal.aborted) this.#disconnectNow()
     } catch (error) {
       listener.closed(toBackendError(error))
     }
@@ -200,11 +209,12 @@ export class Host {
 
   async #refreshToken(): Promise<void> {
     try {
+      // A backend without this has its own way to a fresh token, and tells of it by `onToken`.
       if (!this.#backend.refreshToken) return
       await this.#backend.refreshToken()
       this.tell((engine) => engine.tokenRefreshed())
     } catch (error) {
-      this.#report({ code: 'auth', place: 'refreshToken', message: messageOf(error) })
+      this.tell((engine) => engine.tokenRefused(messageOf(error)))
     }
   }
 

@@ -18,8 +18,27 @@ export function init(): Promise<void> {
 }
 
 async function load(): Promise<void> {
-  await initWasm({ module_or_path: decode(bytes) })
+  await initWasm({ module_or_path: await unpack(decode(bytes)) })
   ready = true
+}
+
+/** The WebAssembly is packed before it is written as text: text of packed bytes is a quarter smaller on the wire than text of plain ones. */
+async function unpack(packed: Uint8Array<ArrayBuffer>): Promise<ArrayBuffer> {
+  const gzip = new DecompressionStream('gzip')
+  const writer = gzip.writable.getWriter()
+  // What goes wrong on the way in comes out at the other end.
+  void writer.write(packed).catch(() => undefined)
+  void writer.close().catch(() => undefined)
+  const reader = gzip.readable.getReader()
+  const chunks: Uint8Array[] = []
+  for (let next = await reader.read(); !next.done; next = await reader.read()) chunks.push(next.value)
+  const whole = new Uint8Array(chunks.reduce((length, chunk) => length + chunk.length, 0))
+  let at = 0
+  for (const chunk of chunks) {
+    whole.set(chunk, at)
+    at += chunk.length
+  }
+  return whole.buffer
 }
 
 function decode(base64: string): Uint8Array<ArrayBuffer> {

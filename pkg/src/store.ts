@@ -191,13 +191,17 @@ export class Store<T extends Tables = Tables> {
     return this.#tables
   }
 
-  /** Leaves. Nothing is lost: what is not sent stays stored, and is sent by another tab or the next store. Closing twice does no harm. */
-  close(): void {
+  /**
+   * Leaves. Nothing is lost: what is not sent stays stored, and is sent by another tab or the next store. Closing twice does no harm.
+   * `purge` forgets the records that the browser keeps for the next visit: for when a person signs out.
+   */
+  close(options: { readonly purge?: boolean } = {}): void {
     const engine = this.#engine
     if (!engine) return
     this.#engine = undefined
     const { durability } = this.status()
     try {
+      if (options.purge) engine.purge()
       engine.close()
     } catch {
       // A crashed engine closes by being left.

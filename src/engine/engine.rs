@@ -57,6 +57,8 @@ pub struct Engine<R> {
     pulled_here: bool,
     /// How often in a row the network kept an operation from the server.
     gate_failures: u32,
+    /// How often in a row a token was refused.
+    token_failures: u32,
     settled: Settled,
     /// Operations that other tabs hold and this leader has never heard of: the ledger may know them.
     asked: SortedSet<OperationId>,
@@ -191,6 +193,7 @@ impl<R: Record> Engine<R> {
             closed: false,
             pulled_here: false,
             gate_failures: 0,
+            token_failures: 0,
             settled: Settled::default(),
             asked: SortedSet::new(),
             asked_now: SortedSet::new(),
@@ -202,6 +205,7 @@ impl<R: Record> Engine<R> {
         };
         // The lock last: where it is granted at once, this tab has loaded what earlier ones left.
         engine.outputs.push_back(Output::LoadOperations);
+        engine.outputs.push_back(Output::LoadRecords);
         engine.say_hello();
         engine.outputs.push_back(Output::RequestLock);
         engine.report();
@@ -283,11 +287,13 @@ impl<R: Record> Engine<R> {
             Input::Cancel { id } => self.cancel(id)?,
             Input::Retry { id } => self.retry_dead(id)?,
             Input::Reconnect => self.reconnect(),
+            Input::Purge => self.emit(Output::ForgetRecords),
             Input::Close => self.close(),
             Input::OperationStored { id, stored } => self.on_stored(id, stored),
             Input::OperationDurable { id, durable } => self.on_durable(id, durable),
             Input::StorageProbed { durability } => self.durability = durability,
             Input::EntriesFound { entries } => self.on_entries(entries),
+            Input::RecordsFound { rows } => self.on_found(rows),
             Input::LockGranted => self.lead(),
             Input::LockLost => self.follow(),
             Input::NoLocks => self.go_alone(),
@@ -304,6 +310,7 @@ impl<R: Record> Engine<R> {
                 self.on_push_failed(id, failure, &message, after_ms);
             }
             Input::TokenRefreshed => self.on_token(),
+            Input::TokenRefused { message } => self.on_token_refused(&message),
             Input::NetworkHinted { online } => self.on_hint(online),
             Input::Woke => self.on_hint(true),
             Input::TimerFired => {}

@@ -116,6 +116,8 @@ pub enum Input<R> {
     Retry { id: OperationId },
     /// Command: try to connect now.
     Reconnect,
+    /// Command: forget the rows that are kept for the next visit.
+    Purge,
     /// Command: leave. Nothing is lost, and nothing is taken any more.
     Close,
     /// The answer to `Output::Persist`.
@@ -126,6 +128,8 @@ pub enum Input<R> {
     StorageProbed { durability: Durability },
     /// What the shell found in storage.
     EntriesFound { entries: Vec<FoundEntry> },
+    /// What the shell kept from the last visit.
+    RecordsFound { rows: Vec<Row<R>> },
     /// This tab leads.
     LockGranted,
     /// Another tab took the lock away.
@@ -154,6 +158,8 @@ pub enum Input<R> {
     PushFailed { id: OperationId, failure: Failure, message: String, after_ms: Option<u64> },
     /// There is a fresh token.
     TokenRefreshed,
+    /// There is no fresh token to be had.
+    TokenRefused { message: String },
     /// The browser believes to be on-line, or off-line. A hint, no more.
     NetworkHinted { online: bool },
     /// The page is shown again, or time has passed without us.

@@ -55,6 +55,11 @@ pub struct LinkStatus {
     pub retry_at_ms: Option<u64>,
 }
 
+/// Returns how long to wait after a number of failures in a row.
+pub(crate) fn wait_ms(failures: u32, random: &mut dyn Rng) -> u64 {
+    RECONNECT.delay_ms(failures, random)
+}
+
 /// The link of this tab.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -103,13 +108,13 @@ impl Link {
         self.enter(LinkState::Live, String::new(), wall_ms, None);
     }
 
-    pub(crate) fn pause(&mut self, why: String, wall_ms: u64) {
-        self.enter(LinkState::Paused, why, wall_ms, None);
+    pub(crate) fn pause(&mut self, why: String, wall_ms: u64, retry_at_ms: Option<u64>) {
+        self.enter(LinkState::Paused, why, wall_ms, retry_at_ms);
     }
 
     /// Notes a failure, and returns how long to wait before the next attempt.
     pub(crate) fn close(&mut self, why: String, wall_ms: u64, random: &mut dyn Rng) -> u64 {
-        let delay_ms = RECONNECT.delay_ms(self.failures, random);
+        let delay_ms = wait_ms(self.failures, random);
         self.failures = self.failures.saturating_add(1);
         self.enter(LinkState::Offline, why, wall_ms, Some(wall_ms + delay_ms));
         delay_ms

@@ -11,7 +11,7 @@ use super::input::PullCall;
 use super::link::LinkStatus;
 use super::operation::{Operation, OperationId, OperationState, Settlement};
 use super::stored::StoredOperation;
-use super::table::RecordId;
+use super::table::{RecordId, Row};
 use super::tabs::{Role, TabMessage};
 
 /// How safe accepted operations are.
@@ -124,6 +124,12 @@ pub enum Output<R> {
     Quarantine { key: String, to: String },
     /// Look for stored operations; answered by `Input::EntriesFound`.
     LoadOperations,
+    /// Keep rows for the next visit; one without a record is to be forgotten.
+    CacheRecords { rows: Vec<Row<R>> },
+    /// Look for rows that were kept; answered by `Input::RecordsFound`.
+    LoadRecords,
+    /// Forget all rows that were kept.
+    ForgetRecords,
     /// Queue for the lock; answered by `Input::LockGranted` or `Input::NoLocks`.
     RequestLock,
     /// Give the lock back, or stop waiting for it.

@@ -191,6 +191,8 @@ pub(crate) enum Source {
     Pull,
     /// The leader, which looked for us.
     Leader,
+    /// Kept from the last visit: better than nothing, and than nothing only.
+    Cache,
 }
 
 /// Everything known of one record.
@@ -313,13 +315,19 @@ impl<R: Record> Tables<R> {
 
     /// Takes what the server says of a record. Returns false when something newer, or the same, is known.
     pub(crate) fn apply(&mut self, id: RecordId, fact: Fact<R>, source: Source) -> bool {
-        self.arrivals += 1;
+        // What was kept has not arrived: a whole pull that does not bring it still makes it gone.
+        if source != Source::Cache {
+            self.arrivals += 1;
+        }
         let arrivals = self.arrivals;
         let Some(cell) = self.cells.get_mut(id.0 as usize).and_then(Option::as_mut) else { return false };
         let Some(config) = self.tables.get(cell.table).map(|table| &table.config) else { return false };
-        cell.seen = arrivals;
+        if source != Source::Cache {
+            cell.seen = arrivals;
+        }
         let news = match cell.version {
             None => true,
+            Some(_) if source == Source::Cache => false,
             Some(known) if known == fact.version => {
                 let looked = matches!(source, Source::Pull | Source::Leader);
                 let may_differ = source == Source::Leader || cell.filled;

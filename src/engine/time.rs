@@ -29,11 +29,21 @@ pub(crate) enum Timer {
     Outbox,
     /// Tell the other tabs that the leader is alive.
     Beat,
+    /// Ask for a fresh token again.
+    Token,
 }
 
 impl Timer {
-    const ALL: [Self; 7] =
-        [Self::Reconnect, Self::JoinTimeout, Self::Stable, Self::Pull, Self::PullTimeout, Self::Outbox, Self::Beat];
+    const ALL: [Self; 8] = [
+        Self::Reconnect,
+        Self::JoinTimeout,
+        Self::Stable,
+        Self::Pull,
+        Self::PullTimeout,
+        Self::Outbox,
+        Self::Beat,
+        Self::Token,
+    ];
 
     fn slot(self) -> usize {
         // Every timer is in `ALL` (a test says so), so the position is always found.

@@ -328,6 +328,17 @@ pub(crate) fn content(js: &JsValue) -> Content {
     }
 }
 
+/// Reads a record that was kept for the next visit, by its `[table, key]` and its entry (`PROTOCOL.md` §7).
+pub(crate) fn cached(key: &JsValue, entry: &JsValue) -> Option<Row<JsRecord>> {
+    let (key, reader) = (key.dyn_ref::<Array>()?, Reader::new(entry));
+    if whole(&reader.get("v")) != Some(u64::from(crate::engine::session::FORMAT)) {
+        return None;
+    }
+    let version = reader.parsed("version", Version::parse).ok()?;
+    let record = Some(record_item(&reader.get("record")).ok()?);
+    Some(Row { table: key.get(0).as_string()?, key: key.get(1).as_string()?, version, op: None, record })
+}
+
 fn row(js: &JsValue) -> Result<Row<JsRecord>, Wrong> {
     let reader = Reader::new(js);
     let version = reader.parsed("version", Version::parse)?;

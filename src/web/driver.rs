@@ -22,7 +22,9 @@ use crate::engine::error::{Error, Problem};
 use crate::engine::input::{Input, Stored};
 use crate::engine::operation::OperationId;
 use crate::engine::output::{Changes, Durability, Output};
+use crate::engine::session::FORMAT;
 use crate::engine::stored::{Content, FoundEntry, StoredOperation};
+use crate::engine::table::Row;
 
 /// Why a call could not be taken.
 pub(crate) enum Refusal {
@@ -159,6 +161,13 @@ impl Driver {
             Output::Unpersist { key } => self.unpersist(key),
             Output::Quarantine { key, to } => self.quarantine(key, to),
             Output::LoadOperations => self.load(),
+            Output::CacheRecords { rows } => self.cache(&rows),
+            Output::LoadRecords => self.load_records(),
+            Output::ForgetRecords => {
+                if let Some(database) = &self.browser.borrow().database {
+                    database.clear_cache();
+                }
+            }
             Output::RequestLock => self.request_lock(),
             Output::ReleaseLock => self.release(),
             Output::Broadcast(message) => self.broadcast(&*message),
@@ -249,6 +258,34 @@ impl Driver {
                         }
                         Err(error) => unreadable("storage", "IndexedDB", &describe(&error)),
                     });
+                }
+            });
+        }
+    }
+
+    fn cache(&self, rows: &[Row<JsRecord>]) {
+        let browser = self.browser.borrow();
+        let Some(database) = &browser.database else { return };
+        for row in rows {
+            let entry = row.record.as_ref().map(|record| {
+                let entry = Object::new();
+                set(&entry, "v", &JsValue::from(FORMAT));
+                set(&entry, "version", &to_js(&row.version));
+                set(&entry, "record", record.object());
+                entry.into()
+            });
+            database.cache(&row.table, &row.key, entry);
+        }
+    }
+
+    fn load_records(self: &Rc<Self>) {
+        let driver = Rc::downgrade(self);
+        if let Some(database) = &self.browser.borrow().database {
+            database.load_cache(move |found| {
+                // What can't be read is not worth a word: the next pull brings it again.
+                let rows: Vec<_> = found.iter().filter_map(|(key, entry)| decode::cached(key, entry)).collect();
+                if let Some(driver) = driver.upgrade().filter(|_| !rows.is_empty()) {
+                    driver.tell(Input::RecordsFound { rows });
                 }
             });
         }

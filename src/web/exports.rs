@@ -92,6 +92,11 @@ impl RotaEngine {
         self.driver.tell(Input::Reconnect);
     }
 
+    /// Forgets the records that are kept for the next visit.
+    pub fn purge(&self) {
+        self.driver.tell(Input::Purge);
+    }
+
     /// Leaves.
     pub fn close(&self) {
         self.driver.tell(Input::Close);
@@ -132,6 +137,12 @@ impl RotaEngine {
     #[wasm_bindgen(js_name = tokenRefreshed)]
     pub fn token_refreshed(&self) {
         self.driver.tell(Input::TokenRefreshed);
+    }
+
+    /// There is no fresh token to be had.
+    #[wasm_bindgen(js_name = tokenRefused)]
+    pub fn token_refused(&self, message: String) {
+        self.driver.tell(Input::TokenRefused { message });
     }
 
     /// The browser believes to be on-line, or off-line.

@@ -69,7 +69,7 @@ describe('importing', () => {
   test.each(entries)('%s can be required', (entry) => {
     // What a top-level await anywhere below would make impossible.
     const script =
-      "import { createRequire } from 'node:module';" + "createRequire(process.cwd() + '/x.js')(process.argv[1]); process.stdout.write('ok')"
+      "import { createRequire } from 'node:module'; createRequire(process.cwd() + '/x.js')(process.argv[1]); process.stdout.write('ok')"
     expect(run(script, entry)).toBe('ok')
   })
 

@@ -139,7 +139,10 @@ test('a change made offline in the only tab survives its reload, and even the ta
   await one.waitForUnsent(1)
 
   await one.reload()
+  await one.loaded(maya)
+  await one.waitForOwner(key, aiko.name)
   await one.waitForUnsent(1)
+  expect((await one.status()).link).not.toBe('live')
   await one.page.close()
 
   await gateway.start()
@@ -284,6 +287,37 @@ test('corrupt and foreign entries in localStorage are reported, moved away or le
   await one.assignCompany(key, aiko.id)
   await one.waitForUnsent(0)
   expect(await world.db.ownerOf('companies', key)).toBe(aiko.id)
+})
+
+test('whoever signs out leaves no records in the browser, and what was not sent waits for them', async () => {
+  const context = await world.newContext()
+  const one = await world.newPerson(maya, context)
+  const key = await world.db.recordOf('companies', 'Sales', [aiko])
+  const kept = () =>
+    one.page.evaluate(
+      (name) =>
+        new Promise<number>((resolve, reject) => {
+          const opening = indexedDB.open(name)
+          opening.onerror = () => reject(opening.error)
+          opening.onsuccess = () => {
+            const counting = opening.result.transaction('records').objectStore('records').count()
+            counting.onsuccess = () => resolve(counting.result)
+            counting.onerror = () => reject(counting.error)
+            opening.result.close()
+          }
+        }),
+      `rota:1:rota-demo:${maya.id}`,
+    )
+  await expect.poll(kept).toBe(208)
+  await gateway.faults({ delayRestMs: 3_000 })
+  await one.assignCompany(key, aiko.id)
+  await one.switchPerson(true)
+  await expect.poll(kept).toBe(0)
+  await gateway.faults({ delayRestMs: 0 })
+  await one.signIn(maya)
+  await one.waitForOwner(key, aiko.name)
+  await one.waitForUnsent(0, 30_000)
+  expect(await world.db.decisionsOn('companies', key)).toMatchObject([{ outcome: 'confirmed' }])
 })
 
 test('both frameworks show one store: a lead assigned in the Vue panel counts for the person in both panels', async () => {

@@ -15,6 +15,7 @@ mod server;
 mod world;
 
 mod bounds;
+mod cache;
 mod chance;
 mod durable;
 mod link;

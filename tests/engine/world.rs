@@ -71,6 +71,7 @@ enum Happening {
     Subscribed { tab: usize, attempt: u32 },
     Live { tab: usize, attempt: u32 },
     Load { tab: usize },
+    LoadRecords { tab: usize },
     Grant { lock: (usize, String) },
     Stream { tab: usize, attempt: u32, key: Key, stand: crate::server::Stand, partial: bool, bare: bool },
 }
@@ -115,9 +116,13 @@ pub struct World {
     pub faults: Faults,
     /// One storage a browser.
     pub storage: Vec<BTreeMap<String, String>>,
+    /// The rows kept for the next visit, by browser and session.
+    pub cached: BTreeMap<(usize, String), BTreeMap<Key, Row<JsonRecord>>>,
     pub network: bool,
     pub token_good: bool,
     pub refresh_works: bool,
+    /// There are fresh tokens, and the server refuses them all.
+    pub fresh_tokens_are_refused: bool,
     pub locks_exist: bool,
     /// How long the server takes from taking a subscription to feeding it.
     pub live_delay_ms: u64,
@@ -152,9 +157,11 @@ impl World {
             server,
             faults: Faults::default(),
             storage: vec![BTreeMap::new(); 4],
+            cached: BTreeMap::new(),
             network: true,
             token_good: true,
             refresh_works: true,
+            fresh_tokens_are_refused: false,
             locks_exist: true,
             live_delay_ms: 20,
             streams_partial: false,
@@ -432,6 +439,7 @@ impl World {
                 }
             }
             Happening::Load { tab } => self.on_load(tab),
+            Happening::LoadRecords { tab } => self.on_load_records(tab),
             Happening::Grant { lock } => self.grant(&lock),
             Happening::Stream { tab, attempt, key, stand, partial, bare } => {
                 if self.tabs[tab].link == Some(attempt) && self.network {
@@ -534,6 +542,23 @@ impl World {
         self.tell(tab, Input::EntriesFound { entries });
     }
 
+    fn cache(&mut self, tab: usize, rows: Vec<Row<JsonRecord>>) {
+        let cached = self.cached.entry(self.lock_name(tab)).or_default();
+        for row in rows {
+            let key = (row.table.clone(), row.key.clone());
+            match row.record {
+                // The shell keeps version and record, and not who wrote it.
+                Some(_) => cached.insert(key, Row { op: None, ..row }),
+                None => cached.remove(&key),
+            };
+        }
+    }
+
+    fn on_load_records(&mut self, tab: usize) {
+        let rows = self.cached.get(&self.lock_name(tab)).map(|rows| rows.values().cloned().collect());
+        self.tell(tab, Input::RecordsFound { rows: rows.unwrap_or_default() });
+    }
+
     fn lock_name(&self, tab: usize) -> (usize, String) {
         (self.tabs[tab].browser, self.tabs[tab].engine.session().name())
     }
@@ -607,6 +632,9 @@ impl World {
                 }
             }
             Output::LoadOperations => self.later(1, Happening::Load { tab }),
+            Output::CacheRecords { rows } => self.cache(tab, rows),
+            Output::LoadRecords => self.later(2, Happening::LoadRecords { tab }),
+            Output::ForgetRecords => drop(self.cached.remove(&self.lock_name(tab))),
             Output::RequestLock if !self.locks_exist => {
                 self.later(1, Happening::Tell { tab, input: Input::NoLocks });
             }
@@ -632,7 +660,7 @@ impl World {
             Output::RefreshToken => {
                 self.tabs[tab].refreshes += 1;
                 if self.refresh_works {
-                    self.token_good = true;
+                    self.token_good = !self.fresh_tokens_are_refused;
                     self.later(hop, Happening::Tell { tab, input: Input::TokenRefreshed });
                 }
             }

@@ -122,7 +122,17 @@ describe('a token that is refused', () => {
     expect(await settled).toMatchObject({ outcome: 'confirmed' })
   })
 
-  test.todo('a refreshed token that is refused as well is not refreshed over and over without a wait')
+  test('a refreshed token that is refused as well is not refreshed over and over without a wait', async () => {
+    backend.shutOut = true
+    let asked = 0
+    // Fresh tokens come at once, and the server refuses each of them.
+    backend.refreshToken = async () => void asked++
+    const { id } = patch('Kiel')
+    await until(() => expect(store.status().link).toMatchObject({ state: 'paused', retryAtMs: expect.any(Number) }))
+    expect(asked).toBeLessThan(4)
+    expect(store.operations().pending).toMatchObject([{ id, state: 'queued' }])
+    expect(city()).toBe('Kiel')
+  })
 
   test('a link that is refused for it pauses too', async () => {
     backend.shutOut = true

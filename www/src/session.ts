@@ -52,7 +52,7 @@ export class Session {
   async leave(): Promise<void> {
     if (this.#phase.at !== 'open') return
     const { person } = this.#phase
-    this.#close()
+    this.#close({ purge: true })
     this.#enter({ at: 'choosing', signingIn: person.id, problem: null })
     const { error } = await this.#client.auth.signOut({ scope: 'local' })
     if (error) this.#open(person, `You are still signed in. ${reasonOf(error)}`)
@@ -62,7 +62,7 @@ export class Session {
   #follow(userId: string | undefined): void {
     const phase = this.#phase
     if (phase.at === 'open' && phase.person.id === userId) return
-    this.#close()
+    this.#close({ purge: true })
     const person = DEMO_PEOPLE.find(({ id }) => id === userId)
     if (person) this.#open(person, null)
     else if (phase.at !== 'choosing') this.#enter({ at: 'choosing', signingIn: null, problem: null })
@@ -74,9 +74,10 @@ export class Session {
     this.#enter({ at: 'open', person, store, problem })
   }
 
-  #close(): void {
+  /** Whoever signs out leaves no records behind in the browser; what was not sent yet stays, for when they are back. */
+  #close(options: { readonly purge: boolean }): void {
     window.rota = undefined
-    if (this.#phase.at === 'open') this.#phase.store.close()
+    if (this.#phase.at === 'open') this.#phase.store.close(options)
   }
 
   #enter(phase: Phase): void {

@@ -2,9 +2,10 @@
 
 use super::Engine;
 use super::command::after;
+use crate::engine::error::Problem;
 use crate::engine::input::PullCall;
 use crate::engine::link::{
-    Gate, JOIN_TIMEOUT_MS, LinkState, PULL_KEYS_MAX, PULL_TIMEOUT_MS, PullRequest, STABLE_MS, describe,
+    Gate, JOIN_TIMEOUT_MS, LinkState, PULL_KEYS_MAX, PULL_TIMEOUT_MS, PullRequest, STABLE_MS, describe, wait_ms,
 };
 use crate::engine::operation::{Answer, OperationId, OperationState, PROTOCOL};
 use crate::engine::output::Output;
@@ -39,6 +40,7 @@ impl<R: Record> Engine<R> {
             Timer::PullTimeout,
             Timer::Outbox,
             Timer::Beat,
+            Timer::Token,
         ] {
             self.timers.stop(timer);
         }
@@ -98,6 +100,7 @@ impl<R: Record> Engine<R> {
             return;
         }
         self.link.live(self.now.wall_ms);
+        self.token_failures = 0;
         self.timers.stop(Timer::JoinTimeout);
         self.timers.set(Timer::Stable, after(self.now, STABLE_MS));
         self.timers.stop(Timer::Pull);
@@ -127,15 +130,40 @@ impl<R: Record> Engine<R> {
     fn pause(&mut self, message: &str) {
         self.gate = Gate::Auth;
         self.timers.stop(Timer::Reconnect);
-        if !self.link.is(LinkState::Paused) {
-            self.link.pause(describe(Failure::Auth, message), self.now.wall_ms);
+        if self.link.is(LinkState::Paused) {
+            return;
+        }
+        // The first refusal is what happens to every token in the end. A second one in a row is not cured by asking faster.
+        let retry_at_ms = if self.token_failures == 0 { None } else { Some(self.ask_for_token_later()) };
+        if retry_at_ms.is_none() {
             self.emit(Output::RefreshToken);
+        }
+        self.token_failures = self.token_failures.saturating_add(1);
+        self.link.pause(describe(Failure::Auth, message), self.now.wall_ms, retry_at_ms);
+    }
+
+    /// Returns when, on the wall clock.
+    fn ask_for_token_later(&mut self) -> u64 {
+        let delay_ms = wait_ms(self.token_failures, &mut self.random);
+        self.timers.set(Timer::Token, after(self.now, delay_ms));
+        self.now.wall_ms.saturating_add(delay_ms)
+    }
+
+    /// Whoever gives tokens has none now; it is asked again, ever more rarely.
+    pub(super) fn on_token_refused(&mut self, message: &str) {
+        self.problem(Problem::new("auth", "refreshToken", message));
+        if self.gate == Gate::Auth && self.tabs.sends() {
+            self.token_failures = self.token_failures.saturating_add(1);
+            let retry_at_ms = self.ask_for_token_later();
+            let why = self.link.status().why.clone();
+            self.link.pause(why, self.now.wall_ms, Some(retry_at_ms));
         }
     }
 
     pub(super) fn on_token(&mut self) {
         if self.gate == Gate::Auth || self.link.is(LinkState::Paused) {
             self.gate = Gate::Open;
+            self.timers.stop(Timer::Token);
             if self.tabs.sends() {
                 self.start_link();
             }
@@ -187,6 +215,7 @@ impl<R: Record> Engine<R> {
                 }
                 Timer::Outbox => self.look_at_outbox(),
                 Timer::Beat => self.beat(),
+                Timer::Token => self.emit(Output::RefreshToken),
             }
         }
     }

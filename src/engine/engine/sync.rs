@@ -68,9 +68,26 @@ impl<R: Record> Engine<R> {
         }
     }
 
-    /// Tells the followers what was learned.
+    /// Takes in what was kept from the last visit, unless the server, or the leader, has been heard already.
+    pub(super) fn on_found(&mut self, rows: Vec<Row<R>>) {
+        if self.ready || self.tabs.caught_up {
+            return;
+        }
+        for row in rows {
+            // A table that is no longer declared is no news, and nobody's fault.
+            if self.tables.table_id(&row.table).is_some() {
+                self.learn(row, Source::Cache, &mut Vec::new());
+            }
+        }
+    }
+
+    /// Tells the followers what was learned, and keeps it for the next visit.
     fn relay(&mut self, records: Vec<Row<R>>) {
-        if records.is_empty() || self.tabs.role != Role::Leader {
+        if records.is_empty() || !self.tabs.sends() {
+            return;
+        }
+        self.emit(Output::CacheRecords { rows: records.clone() });
+        if self.tabs.role != Role::Leader {
             return;
         }
         let mut message = self.tabs.message(Kind::Changes);
@@ -102,6 +119,7 @@ impl<R: Record> Engine<R> {
             self.give_up_asking();
         }
         self.last_sync_ms = Some(self.now.wall_ms);
+        self.token_failures = 0;
         self.open_gate();
         self.relay(news);
         if self.pulled_here {
@@ -142,14 +160,15 @@ impl<R: Record> Engine<R> {
             self.on_retry(&answer);
             return;
         }
+        self.token_failures = 0;
         self.open_gate();
         let news = self.end_with(&answer);
         if self.tabs.role == Role::Leader {
             let mut message = self.tabs.message(Kind::Settled);
             message.answer = Some(answer);
             self.emit(Output::Broadcast(message));
-            self.relay(news);
         }
+        self.relay(news);
     }
 
     /// Ends an operation as the server says, with the record as it is now in the same step, so that nothing flickers.
