@@ -64,7 +64,7 @@ mod tests {
     fn assign(seen: Value, to: Value) -> Operation {
         Operation {
             protocol: PROTOCOL,
-            id: OperationId::new(1, &[1; 10]),
+            id: OperationId::new(Hlc::default(), [1; 10]),
             name: ASSIGN.into(),
             table: "companies".into(),
             key: "1".into(),

@@ -16,10 +16,13 @@ pub const PROTOCOL: u32 = 1;
 pub struct OperationId(Uuid);
 
 impl OperationId {
-    /// Makes an id out of the time and ten random bytes.
+    /// Makes an id out of the time and ten random bytes. The twelve bits after the milliseconds are the clock's counter (RFC 9562,
+    /// section 6.2, method 1), so that the ids of one tab sort as its operations do.
     #[must_use]
-    pub(crate) fn new(wall_ms: u64, random: &[u8; 10]) -> Self {
-        Self(uuid::Builder::from_unix_timestamp_millis(wall_ms, random).into_uuid())
+    pub(crate) fn new(hlc: Hlc, mut random: [u8; 10]) -> Self {
+        let [high, low] = hlc.counter().min(0x0fff).to_be_bytes();
+        (random[0], random[1]) = (high, low);
+        Self(uuid::Builder::from_unix_timestamp_millis(hlc.wall_ms(), &random).into_uuid())
     }
 
     /// Reads the one text form: hyphenated, lower case.
@@ -282,8 +285,17 @@ mod tests {
 
     #[test]
     fn a_minted_id_is_a_uuid_of_version_7_that_holds_the_time() {
-        let text = OperationId::new(0x019a_a5e3_f1c0, &[0xff; 10]).to_string();
-        assert!(text.starts_with("019aa5e3-f1c0-7"), "{text}");
+        let hlc = Hlc::parse("019aa5e3f1c0-0abc").unwrap();
+        let text = OperationId::new(hlc, [0xff; 10]).to_string();
+        assert!(text.starts_with("019aa5e3-f1c0-7abc-"), "{text}");
+    }
+
+    #[test]
+    fn ids_of_one_millisecond_sort_in_the_order_they_were_made() {
+        let ids = ["019aa5e3f1c0-0000", "019aa5e3f1c0-0001", "019aa5e3f1c0-0fff", "019aa5e3f1c1-0000"];
+        let randoms = [0xff, 0x11, 0xee, 0x00];
+        let ids = ids.iter().zip(randoms).map(|(hlc, random)| OperationId::new(Hlc::parse(hlc).unwrap(), [random; 10]));
+        assert!(ids.is_sorted());
     }
 
     #[test]

@@ -364,14 +364,13 @@ impl Outbox {
 mod tests {
     use super::*;
     use crate::engine::operation::{PROTOCOL, name};
-    use crate::engine::time::{HybridClock, Now};
+    use crate::engine::time::{Hlc, HybridClock, Now};
     use crate::engine::value::Fields;
 
     fn pending(n: u8, record: u32) -> Pending {
-        let mut clock = HybridClock::default();
         let op = Operation {
             protocol: PROTOCOL,
-            id: OperationId::new(u64::from(n), &[n; 10]),
+            id: id(n),
             name: name::PATCH.into(),
             table: "jobs".into(),
             key: record.to_string(),
@@ -379,7 +378,7 @@ mod tests {
             set: Fields::new(),
             base: Fields::new(),
             base_version: None,
-            hlc: clock.mint(Now { mono_ms: 0, wall_ms: u64::from(n) }),
+            hlc: hlc(n),
             tab: "t".into(),
             after: vec![],
         };
@@ -403,8 +402,12 @@ mod tests {
         outbox
     }
 
+    fn hlc(n: u8) -> Hlc {
+        HybridClock::default().mint(Now { mono_ms: 0, wall_ms: u64::from(n) })
+    }
+
     fn id(n: u8) -> OperationId {
-        OperationId::new(u64::from(n), &[n; 10])
+        OperationId::new(hlc(n), [n; 10])
     }
 
     #[test]

@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_prefix_of_one_user_does_not_cover_another_whose_name_begins_alike() {
-        let longer = session("crm", "anna2").operation_key(Hlc::default(), OperationId::new(1, &[0; 10]));
+        let longer = session("crm", "anna2").operation_key(Hlc::default(), OperationId::new(Hlc::default(), [0; 10]));
         assert!(!longer.starts_with(&session("crm", "anna").operations_prefix()));
         assert_eq!(session("crm", "anna").quarantine_key(&longer), None);
     }

@@ -115,6 +115,12 @@ impl Hlc {
         self.wall_ms
     }
 
+    /// Returns the count of those of one millisecond.
+    #[must_use]
+    pub const fn counter(self) -> u16 {
+        self.counter
+    }
+
     fn next(self) -> Self {
         match self.counter.checked_add(1) {
             Some(counter) => Self { counter, ..self },

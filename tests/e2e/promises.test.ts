@@ -298,13 +298,13 @@ test('whoever signs out leaves no records in the browser, and what was not sent 
       (name) =>
         new Promise<number>((resolve, reject) => {
           const opening = indexedDB.open(name)
-          opening.onerror = () => reject(opening.error)
-          opening.onsuccess = () => {
+          opening.addEventListener('error', () => reject(opening.error))
+          opening.addEventListener('success', () => {
             const counting = opening.result.transaction('records').objectStore('records').count()
-            counting.onsuccess = () => resolve(counting.result)
-            counting.onerror = () => reject(counting.error)
+            counting.addEventListener('success', () => resolve(counting.result))
+            counting.addEventListener('error', () => reject(counting.error))
             opening.result.close()
-          }
+          })
         }),
       `rota:1:rota-demo:${maya.id}`,
     )

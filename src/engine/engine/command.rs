@@ -97,7 +97,7 @@ impl<R: Record> Engine<R> {
             .collect();
         let op = Operation {
             protocol: PROTOCOL,
-            id: OperationId::new(hlc.wall_ms(), &random),
+            id: OperationId::new(hlc, random),
             name: command.name,
             table: command.table,
             key: intent.key,
