@@ -19,7 +19,7 @@ use super::link::{Gate, Link, Puller};
 use super::operation::{OperationId, Settlement, Version};
 use super::outbox::Outbox;
 use super::output::{Durability, OperationView, Output, Status};
-use super::overlay::{Rules, fold};
+use super::overlay::{Rules, apply, fold};
 use super::record::Record;
 use super::retry::RetryPolicy;
 use super::session::Session;
@@ -303,6 +303,7 @@ impl<R: Record> Engine<R> {
             Input::LinkLive { attempt } => self.on_live(attempt),
             Input::LinkClosed { attempt, failure, message } => self.on_closed(attempt, failure, &message),
             Input::ServerChanged { events } => self.on_events(events),
+            Input::Missed => self.puller.want(),
             Input::Pulled(pulled) => self.on_pulled(pulled),
             Input::PullFailed { id, failure, message } => self.on_pull_failed(id, failure, &message),
             Input::Answered { answer } => self.on_answer(answer),
@@ -355,6 +356,25 @@ impl<R: Record> Engine<R> {
         }
         self.tables.set_visible(id, folded.visible, folded.overlaid);
         self.dirty_records.insert(id);
+    }
+
+    /// Shows an operation that was just accepted. As the last of its record it goes over what is seen already; only one that
+    /// comes in between makes the whole fold necessary.
+    fn show(&mut self, id: OperationId, record: RecordId) {
+        if !self.outbox.is_last(record, id) {
+            return self.recompute(record);
+        }
+        let (Some(cell), Some(pending)) = (self.tables.cell(record), self.outbox.get(id)) else { return };
+        let config = self.tables.config(cell.table);
+        match apply(cell.visible.as_ref(), &pending.op, config, &*self.rules) {
+            Some(visible) => self.tables.set_visible(record, visible, true),
+            None => {
+                if let Some(pending) = self.outbox.get_mut(id) {
+                    pending.doubtful = true;
+                }
+            }
+        }
+        self.dirty_records.insert(record);
     }
 
     /// Ends an operation: it leaves outbox and storage, everyone hears of it, and what it showed is gone or confirmed.

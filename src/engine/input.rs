@@ -148,6 +148,8 @@ pub enum Input<R> {
     LinkClosed { attempt: u32, failure: Failure, message: String },
     /// The stream told of changes.
     ServerChanged { events: Vec<ServerEvent<R>> },
+    /// The stream told of something that could not be read, not even which record it was of.
+    Missed,
     /// A pull brought something.
     Pulled(Pulled<R>),
     /// A pull failed.

@@ -120,6 +120,13 @@ impl Link {
         delay_ms
     }
 
+    /// Says what is wrong although the stream is live, or that nothing is any more.
+    pub(crate) fn explain(&mut self, why: String) {
+        if self.is(LinkState::Live) {
+            self.status.why = why;
+        }
+    }
+
     pub(crate) const fn forget_failures(&mut self) {
         self.failures = 0;
     }

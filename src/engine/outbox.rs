@@ -231,6 +231,12 @@ impl Outbox {
         self.walk(self.find_record(record).map_or(&[], |at| &self.records[at].slots.0))
     }
 
+    /// Returns true for the last operation of a record.
+    pub(crate) fn is_last(&self, record: RecordId, id: OperationId) -> bool {
+        let slots = self.find_record(record).map_or(&[][..], |at| &self.records[at].slots.0);
+        slots.last().and_then(|slot| self.at(*slot)).is_some_and(|pending| pending.op.id == id)
+    }
+
     /// Returns true while a record has any operation, shown or not.
     pub(crate) fn concerns(&self, record: RecordId) -> bool {
         self.find_record(record).is_ok()

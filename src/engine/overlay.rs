@@ -57,7 +57,7 @@ pub(crate) fn fold<'a, R: Record>(
 }
 
 /// Applies one operation; `None` when it does not apply.
-fn apply<R: Record>(
+pub(crate) fn apply<R: Record>(
     current: Option<&R>,
     operation: &Operation,
     table: &TableConfig,

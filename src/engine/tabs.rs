@@ -20,6 +20,13 @@ pub(crate) const LOOK_BEATS: u64 = 30;
 /// How many other tabs are kept track of; the one heard of longest ago is forgotten.
 const PEERS_MAX: usize = 256;
 
+/// How far ahead of ours an epoch may be. There is one more at each change of the leader, so no honest tab comes near this;
+/// following any number would let one bad message use up all that there are.
+pub const EPOCH_AHEAD_MAX: u64 = 1_000_000;
+
+/// The largest count that travels: far below what a JavaScript number holds, so that counting on from it stays exact.
+const COUNT_MAX: u64 = 1 << 52;
+
 /// What a tab is among the tabs of its browser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -258,6 +265,12 @@ impl Tabs {
         if message.from == self.id {
             return Received::Drop;
         }
+        if message.epoch > self.epoch.saturating_add(EPOCH_AHEAD_MAX)
+            || message.epoch > COUNT_MAX
+            || message.seq > COUNT_MAX
+        {
+            return Received::Malformed("the message counts beyond all measure");
+        }
         let (from, seq, epoch) = (message.from.clone(), message.seq, message.epoch);
         let Some(body) = message.take_body() else { return Received::Malformed("the message lacks a member") };
         let known = self.peers.iter().position(|(peer, _)| *peer == from);
@@ -340,6 +353,19 @@ mod tests {
         let mut newer = bye(&mut one);
         newer.v = FORMAT + 1;
         assert!(matches!(two.receive(newer), Received::Malformed(_)));
+    }
+
+    #[test]
+    fn an_epoch_or_a_number_beyond_all_measure_is_malformed_and_followed_by_nobody() {
+        let (mut one, mut two) = (Tabs::new("one".into()), Tabs::new("two".into()));
+        for (epoch, seq) in [(u64::MAX, 1), (EPOCH_AHEAD_MAX + 1, 1), ((1 << 53) - 1, 1), (0, u64::MAX)] {
+            let mut message = bye(&mut one);
+            (message.epoch, message.seq) = (epoch, seq);
+            assert!(matches!(two.receive(message), Received::Malformed(_)), "{epoch}, {seq}");
+        }
+        two.lead();
+        let message: Message = two.message(Kind::Bye);
+        assert_eq!(message.epoch, 1);
     }
 
     #[test]

@@ -270,7 +270,12 @@ pub(crate) fn server_answer(js: &JsValue) -> Result<Answer<JsRecord>, Wrong> {
         Outcome::Retry => &["code", "message", "afterMs"],
     };
     let reader = Reader::new(js);
+    // The host could not read the record, and says so: what was decided counts all the same.
+    let is_unreadable = reader.get("recordUnreadable").is_truthy();
     let is_missing = |name: &&&str| {
+        if is_unreadable && matches!(**name, "version" | "record") {
+            return false;
+        }
         let member = reader.get(name);
         // A null record is one that is gone.
         member.is_undefined() || (member.is_null() && **name != "record")

@@ -317,8 +317,11 @@ impl Driver {
     }
 
     fn broadcast<T: Serialize>(self: &Rc<Self>, message: &T) {
+        let message = to_js(message);
         let failed = match &self.browser.borrow().channel {
-            Some(channel) => channel.send(&to_js(message)).err(),
+            // What can't be written would reach the others as nothing at all.
+            Some(_) if message.is_null() => Some(JsValue::from_str("a message could not be written")),
+            Some(channel) => channel.send(&message).err(),
             None => None,
         };
         if let Some(error) = failed {

@@ -207,7 +207,10 @@ impl RotaEngine {
             let (table, kind, row) = (events.get(index), events.get(index + 1), events.get(index + 2));
             match self.read_event(&table, &kind, &row) {
                 Ok(event) => read.push(event),
-                Err(problem) => self.report(&problem),
+                Err(problem) => {
+                    self.report(&problem);
+                    self.stale(&table.as_string().unwrap_or_default(), &row);
+                }
             }
         }
         if !read.is_empty() {
@@ -233,6 +236,15 @@ impl RotaEngine {
 
     fn report(&self, problem: &Problem) {
         self.driver.tell(unreadable(&problem.code, &problem.place, &problem.message));
+    }
+
+    /// Something of a table's could not be read. Where the key of its row can be, that record is pulled, else what is new.
+    pub fn stale(&self, table: &str, row: &JsValue) {
+        let key = self.shapes.iter().find(|shape| shape.name() == table).and_then(|shape| shape.key_of(row).ok());
+        self.driver.tell(match key {
+            Some(key) => Input::ServerChanged { events: vec![ServerEvent::Deleted { table: table.to_owned(), key }] },
+            None => Input::Missed,
+        });
     }
 
     /// Takes a server's answer to an operation, in the form of `PROTOCOL.md` §3.

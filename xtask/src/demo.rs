@@ -15,9 +15,12 @@ pub struct Options {
     /// Drive the demo once through a headless browser, then stop
     #[arg(long)]
     smoke: bool,
-    /// The port to listen on
+    /// The port of the page
     #[arg(long)]
     port: Option<u16>,
+    /// The port of the gateway
+    #[arg(long)]
+    gateway_port: Option<u16>,
 }
 
 pub fn run(options: &Options) -> Result<()> {
@@ -30,6 +33,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if let Some(port) = options.port {
         server.args(["--port", &port.to_string()]);
+    }
+    if let Some(port) = options.gateway_port {
+        server.args(["--gateway-port", &port.to_string()]);
     }
     if !root().join(MAIN).exists() {
         return Err(Failure::new(format!("{MAIN} is missing")).remedy("check out the whole repository").into());

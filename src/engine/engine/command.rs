@@ -136,7 +136,7 @@ impl<R: Record> Engine<R> {
             }
         }
         entry_accepted(self, id);
-        self.recompute(record);
+        self.show(id, record);
         let mut message = self.tabs.message(Kind::Operation);
         message.op = Some(op);
         self.emit(Output::Broadcast(message));
@@ -196,7 +196,7 @@ impl<R: Record> Engine<R> {
         let record = self.tables.intern(table, &op.key);
         self.outbox.insert(pending(op, record, false));
         entry_accepted(self, id);
-        self.recompute(record);
+        self.show(id, record);
     }
 
     pub(super) fn cancel(&mut self, id: OperationId) -> Result<(), Error> {

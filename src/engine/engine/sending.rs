@@ -177,7 +177,10 @@ impl<R: Record> Engine<R> {
         }
         self.puller.want();
         self.timers.stop(Timer::Pull);
-        if online {
+        if online && self.gate == Gate::Auth {
+            self.timers.stop(Timer::Token);
+            self.emit(Output::RefreshToken);
+        } else if online {
             self.open_gate();
             if self.link.is(LinkState::Offline) {
                 self.connect();
@@ -290,6 +293,13 @@ impl<R: Record> Engine<R> {
             return;
         }
         self.timers.set(Timer::Pull, after(self.now, delay_ms));
+        if !matches!(failure, Failure::Network | Failure::Timeout) {
+            let why = describe(failure, message);
+            if self.link.status().why != why {
+                self.problem(Problem::new("pull-failed", "pull", why.clone()));
+            }
+            self.link.explain(why);
+        }
         // A stream that looks open beside a server that can't be reached is most likely dead.
         if failure == Failure::Network && self.link.is(LinkState::Live) {
             self.close_link(failure, message);
@@ -328,6 +338,11 @@ impl<R: Record> Engine<R> {
             }
             Failure::RateLimit => {
                 let delay_ms = after_ms.unwrap_or_else(|| self.retry.delay_ms(tries, &mut self.random));
+                self.wait(id, delay_ms, tries, trouble);
+            }
+            // With no stream either, it is the server's trouble and not the operation's: that is no try.
+            Failure::Timeout | Failure::Server | Failure::Unknown if !self.link.is(LinkState::Live) => {
+                let delay_ms = after_ms.unwrap_or(0).max(self.retry.delay_ms(tries.max(2), &mut self.random));
                 self.wait(id, delay_ms, tries, trouble);
             }
             Failure::Timeout | Failure::Server | Failure::Unknown if tries < self.retry.max_retries => {

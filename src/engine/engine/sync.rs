@@ -120,6 +120,7 @@ impl<R: Record> Engine<R> {
         }
         self.last_sync_ms = Some(self.now.wall_ms);
         self.token_failures = 0;
+        self.link.explain(String::new());
         self.open_gate();
         self.relay(news);
         if self.pulled_here {
@@ -195,6 +196,10 @@ impl<R: Record> Engine<R> {
             ..settlement(answer.id, outcome)
         };
         self.asked.remove(&answer.id);
+        if answer.record.is_none() && outcome != OperationState::Refused && self.tabs.sends() {
+            // The answer's record could not be read; what is true now has to be looked up.
+            self.puller.want_key(&answer.table, &answer.key);
+        }
         self.remember_settled(&answer.table, &answer.key, &settlement);
         self.settle(settlement);
         news
