@@ -166,3 +166,44 @@ fn a_deletion_is_seen_even_when_its_first_pull_fails() {
     world.run_for(90_000);
     world.assert_all_agree();
 }
+
+#[test]
+fn what_the_stream_could_not_tell_is_pulled() {
+    let mut world = World::with_tabs(1);
+    let before = world.tabs[0].status.as_ref().unwrap().last_sync_ms;
+    world.run_for(1_000);
+    world.tell(0, Input::Missed);
+    world.run_for(100);
+    assert!(world.tabs[0].status.as_ref().unwrap().last_sync_ms > before);
+}
+
+#[test]
+fn a_pull_that_makes_no_sense_to_the_server_is_reported_once_and_said_in_the_status() {
+    let mut world = World::with_tabs(1);
+    for _ in 0..2 {
+        world.tell(0, Input::Missed);
+        for id in 1..20 {
+            let message = "companies is not synced".to_owned();
+            world.tell(0, Input::PullFailed { id, failure: Failure::Invalid, message });
+        }
+    }
+    assert_eq!(world.tabs[0].problems.iter().filter(|problem| problem.code == "pull-failed").count(), 1);
+    assert_eq!(world.tabs[0].status.as_ref().unwrap().link.why, "invalid: companies is not synced");
+    assert_eq!(state(&world, 0), LinkState::Live);
+    world.run_for(60_000);
+    assert_eq!(world.tabs[0].status.as_ref().unwrap().link.why, "");
+}
+
+#[test]
+fn the_browser_coming_on_line_asks_again_for_a_token_that_was_not_to_be_had() {
+    let mut world = World::with_tabs(1);
+    (world.token_good, world.refresh_works) = (false, false);
+    world.tab(0).assign("c-1", "maya");
+    world.run_for(60_000);
+    assert_eq!(state(&world, 0), LinkState::Paused);
+    world.refresh_works = true;
+    world.tell(0, Input::NetworkHinted { online: true });
+    world.run_for(500);
+    world.assert_all_agree();
+    assert_eq!(world.owner(0, "c-1"), "maya".into());
+}

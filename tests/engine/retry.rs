@@ -243,3 +243,19 @@ fn operations_of_one_record_are_applied_in_the_order_they_were_made() {
     world.run_until_quiet();
     assert_eq!(world.server.applied, made);
 }
+
+#[test]
+fn a_server_that_fails_while_there_is_no_stream_either_costs_no_tries() {
+    let mut world = World::new();
+    world.live_delay_ms = 1_000_000;
+    world.open_tab("maya");
+    world.run_for(500);
+    world.faults.poison.insert("c-1".into());
+    let id = world.tab(0).assign("c-1", "maya");
+    world.run_for(60_000);
+    assert_eq!(world.outcome(0, id), []);
+    assert_eq!(world.owner(0, "c-1"), "maya".into());
+    world.faults.poison.clear();
+    world.run_for(20_000);
+    assert_eq!(world.outcome(0, id), [OperationState::Confirmed]);
+}
