@@ -23,11 +23,14 @@ const MACOS_APPLICATIONS: [&str; 3] = [
 pub fn find() -> Result<PathBuf> {
     step("looking for a browser", || {
         if let Some(chosen) = env::var_os(VARIABLE).filter(|chosen| !chosen.is_empty()) {
-            return match version(&chosen) {
+            return match version(&chosen).filter(|found| found.contains("Chrom")) {
                 Some(found) => Ok(Said::noted(PathBuf::from(chosen), format!("{found}, from ${VARIABLE}"))),
-                None => Err(Failure::new(format!("${VARIABLE} is {}, which does not start", chosen.display()))
-                    .remedy(format!("set {VARIABLE} to a Chromium or Chrome, or unset it"))
-                    .into()),
+                None => Err(Failure::new(format!(
+                    "${VARIABLE} is {}, which is no Chromium or Chrome that starts",
+                    chosen.display()
+                ))
+                .remedy(format!("set {VARIABLE} to a Chromium or Chrome, or unset it"))
+                .into()),
             };
         }
         if let Some((path, found)) = installed() {
