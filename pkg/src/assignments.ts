@@ -1,6 +1,6 @@
 import { RotaError } from './errors.js'
 import type { Mirror } from './mirror.js'
-import { keyText, type Tables } from './tables.js'
+import { keyText, type OwnedName, type Tables } from './tables.js'
 import type { Key, Mutated, OperationView } from './types.js'
 
 /** Why the last assignment of a record did not come true. */
@@ -54,7 +54,7 @@ export class Assignments<T extends Tables> {
   }
 
   /** Assigns a record to a person, or to nobody. */
-  assign(table: keyof T & string, key: Key, to: string | null): Mutated {
+  assign(table: OwnedName<T>, key: Key, to: string | null): Mutated {
     return this.#mutate(table, key, to)
   }
 
@@ -74,6 +74,7 @@ export class Assignments<T extends Tables> {
   /** Calls back when a record's assignment may have changed; returns how to stop. */
   subscribe(table: keyof T & string, key: Key, listener: () => void): () => void {
     this.#requireOpen()
+    if (typeof listener !== 'function') throw new RotaError('invalid-operation', 'assignments.subscribe takes a table, a key and a listener')
     const text = keyText(key)
     const names = this.#options(table).ownerName
     const stops = [this.#mirror.watchRecord(table, text, listener)]
@@ -84,6 +85,12 @@ export class Assignments<T extends Tables> {
     }
   }
 
+  /** @internal Drops whatever it knows, as its store was closed. */
+  forget(): void {
+    this.#watched.clear()
+    this.#unwatched.clear()
+  }
+
   #watch(name: string): () => void {
     const watched = this.#watched.get(name) ?? { watchers: 0, state: this.#unwatched.get(name) }
     watched.watchers++
@@ -91,7 +98,8 @@ export class Assignments<T extends Tables> {
     this.#unwatched.delete(name)
     return () => {
       watched.watchers--
-      if (watched.watchers > 0) return
+      // Forgotten with its store.
+      if (watched.watchers > 0 || this.#watched.get(name) !== watched) return
       this.#watched.delete(name)
       if (watched.state) this.#keepUnwatched(name, watched.state)
     }
@@ -121,7 +129,7 @@ export class Assignments<T extends Tables> {
     return {
       ownerId,
       ownerName: ownerId === null ? null : this.#nameOf(ownerId, ownerName),
-      isLoading: !record && !this.#mirror.status.ready,
+      isLoading: !record && !this.#mirror.status.ready && !this.#mirror.isClosed,
       isUpdating,
       error: isUpdating ? null : errorOf(cell?.ended),
       canAssign: record !== undefined && owner !== undefined,

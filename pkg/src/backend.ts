@@ -61,6 +61,8 @@ export interface StreamEvent {
   readonly table: string
   readonly kind: 'changed' | 'deleted'
   readonly row: object
+  /** What is known of the row before the change: the key's fields, where the key itself may have changed. */
+  readonly old?: object
 }
 
 /** Why a call brought no answer (`PROTOCOL.md` §4). */

@@ -30,11 +30,13 @@ export class RotaError extends Error {
   }
 }
 
-/** Turns whatever the engine threw into a {@link RotaError}. `crashed` says what a panic said, if there was one. */
-export function toRotaError(thrown: unknown, crashed: () => string | undefined): RotaError {
+/** Turns what the engine threw into a {@link RotaError}; what is neither a refusal nor a crash stays what it is. `crashed` says what a panic said, if there was one. */
+export function toRotaError(thrown: unknown, crashed: () => string | undefined): unknown {
   if (thrown instanceof RotaError) return thrown
   if (isRefusal(thrown)) return new RotaError(thrown.code, thrown.message)
-  const why = crashed() ?? (thrown instanceof Error ? thrown.message : String(thrown))
+  const panic = crashed()
+  if (panic === undefined && !(thrown instanceof WebAssembly.RuntimeError)) return thrown
+  const why = panic ?? (thrown as Error).message
   return new RotaError('engine-crashed', `the engine has crashed and can't go on; reload the page, nothing that was accepted is lost. It said: ${why}`, {
     cause: thrown,
   })

@@ -1,8 +1,9 @@
 import { BackendError, type Answer, type Backend, type LinkListener, type Operation, type PullRequest, type StreamEvent } from './backend.js'
 import type { RotaEngine } from './init.js'
 import type { ChangeList, Mirror } from './mirror.js'
+import { keyText } from './tables.js'
 import type { Durability, Problem, Settlement } from './types.js'
-import { plainObject } from './values.js'
+import { plainObject, readableMembers } from './values.js'
 
 /** No server may ask for a longer wait; a day. */
 const AFTER_MS_MAX = 86_400_000
@@ -12,11 +13,18 @@ interface Promised {
   settled(settlement: Settlement): void
 }
 
+/** Something of a table that could not be read; `row` has what could be. */
+interface Stale {
+  readonly table: string
+  readonly row: object | undefined
+}
+
 /** Performs what the engine asks for and its shell can't do: calls the backend, tells subscribers, resolves promises. */
 export class Host {
   readonly #backend: Backend
   readonly #mirror: Mirror
-  readonly #tables: readonly string[]
+  /** The key fields of each table. */
+  readonly #keys: ReadonlyMap<string, readonly string[]>
   readonly #stopped = new AbortController()
   readonly #promised = new Map<string, Promised>()
   /** Ends that came before anybody could wait for them: within `mutate` itself. */
@@ -25,10 +33,10 @@ export class Host {
   #disconnect: (() => void) | undefined
   #mutating = 0
 
-  constructor(backend: Backend, mirror: Mirror, tables: readonly string[]) {
+  constructor(backend: Backend, mirror: Mirror, keys: ReadonlyMap<string, readonly string[]>) {
     this.#backend = backend
     this.#mirror = mirror
-    this.#tables = tables
+    this.#keys = keys
   }
 
   attach(engine: RotaEngine): void {
@@ -125,12 +133,14 @@ export class Host {
   async #pull({ id, request }: { id: number; request: PullRequest }): Promise<void> {
     try {
       const response = await this.#backend.pull(request, this.#stopped.signal)
+      const stale: Stale[] = []
       const copied = {
         ...response,
         records: copyRows(response?.records, (problem) => this.#report(problem)),
-        settled: Array.isArray(response?.settled) ? response.settled.map(copyAnswer) : response?.settled,
+        settled: Array.isArray(response?.settled) ? response.settled.map((answer) => this.#copyAnswer(answer, stale, false)) : response?.settled,
       }
       this.tell((engine) => engine.pulled(id, copied))
+      this.#fetchAgain(stale)
     } catch (error) {
       const { failure, message } = readFailure(error)
       this.tell((engine) => engine.pullFailed(id, failure, message))
@@ -141,8 +151,10 @@ export class Host {
     // The backend gets the object, and may do with it what it likes.
     const { id } = operation
     try {
-      const answer = copyAnswer(await this.#backend.push(operation, this.#stopped.signal))
+      const stale: Stale[] = []
+      const answer = this.#copyAnswer(await this.#backend.push(operation, this.#stopped.signal), stale, true)
       this.tell((engine) => engine.answered(id, answer))
+      this.#fetchAgain(stale)
     } catch (error) {
       const { failure, message, afterMs } = readFailure(error)
       this.tell((engine) => engine.pushFailed(id, failure, message, afterMs))
@@ -171,7 +183,7 @@ export class Host {
     }
     this.#disconnect = opening
     try {
-      const disconnect = this.#backend.connect(this.#tables, listener)
+      const disconnect = this.#backend.connect([...this.#keys.keys()], listener)
       const isWanted = isOpen && this.#disconnect === opening && !this.#stopped.signal.aborted
       if (!isWanted) {
         isOpen = false
@@ -190,15 +202,63 @@ export class Host {
   #changed(engine: RotaEngine, events: readonly StreamEvent[]): void {
     const flat: unknown[] = []
     if (!Array.isArray(events)) return this.#report({ code: 'malformed-event', place: 'the stream', message: 'events must come as a list' })
+    const stale: Stale[] = []
     for (const event of events as readonly StreamEvent[]) {
       const place = typeof event?.table === 'string' ? event.table : 'the stream'
+      let given: unknown
       try {
-        flat.push(event.table, event.kind, plainObject(event.row, place))
+        given = event.row
+        const row = plainObject(given, place)
+        const key = this.#keyOf(event.table, row)
+        const old = event.kind === 'changed' && key ? this.#keyOf(event.table, readableMembers(event.old)) : undefined
+        // Nothing is left under the key that the row had before.
+        if (key && old && keyText(Object.values(old)) !== keyText(Object.values(key))) flat.push(event.table, 'deleted', old)
+        flat.push(event.table, event.kind, row)
       } catch (error) {
         this.#report({ code: 'malformed-event', place, message: messageOf(error) })
+        stale.push({ table: place, row: readableMembers(given) })
       }
     }
     if (flat.length > 0) engine.changed(flat)
+    this.#fetchAgain(stale)
+  }
+
+  /** The key's fields of a row, where all are there. */
+  #keyOf(table: string, row: Readonly<Record<string, unknown>> | undefined): Record<string, string | number> | undefined {
+    const fields = this.#keys.get(table)
+    if (!fields || !row) return undefined
+    const parts: [string, string | number][] = []
+    for (const field of fields) {
+      const part = Object.hasOwn(row, field) ? row[field] : undefined
+      if ((typeof part !== 'string' || part === '') && !Number.isSafeInteger(part)) return undefined
+      parts.push([field, part as string | number])
+    }
+    return Object.fromEntries(parts)
+  }
+
+  /** Asks the engine to fetch what could not be read. */
+  #fetchAgain(stale: readonly Stale[]): void {
+    for (const { table, row } of stale) if (this.#keys.has(table)) this.tell((engine) => engine.stale(table, row))
+  }
+
+  /**
+   * Copies an answer, its record into plain data: the backend's own object is neither kept nor frozen. An answer counts even where its
+   * record can't be read: what the server decided is decided.
+   */
+  #copyAnswer(answer: Answer, stale: Stale[], isStrict: boolean): unknown {
+    if (typeof answer !== 'object' || answer === null || !('record' in answer) || answer.record === undefined) return answer
+    const { record } = answer
+    try {
+      return { ...answer, record: record === null ? null : plainObject(record, 'record') }
+    } catch (error) {
+      // What is no object at all is no record, and an answer with such a thing none of the protocol's.
+      if (isStrict && (typeof record !== 'object' || Array.isArray(record))) throw error
+      const { table, outcome } = answer
+      this.#report({ code: 'malformed-event', place: String(table), message: `an answer's ${messageOf(error)}` })
+      stale.push({ table, row: undefined })
+      const isRequired = outcome === 'confirmed' || outcome === 'conflicted'
+      return { ...answer, record: undefined, version: undefined, ...(isRequired ? { recordUnreadable: true } : {}) }
+    }
   }
 
   #disconnectNow(): void {
@@ -250,12 +310,6 @@ function copyRows(records: unknown, report: (problem: Problem) => void): unknown
         })
   }
   return copied
-}
-
-/** Copies an answer, its record into plain data: the backend's own object is neither kept nor frozen. Throws where the record is no data. */
-function copyAnswer(answer: Answer): unknown {
-  if (typeof answer !== 'object' || answer === null || !('record' in answer) || answer.record === undefined) return answer
-  return { ...answer, record: answer.record === null ? null : plainObject(answer.record, 'record') }
 }
 
 /** What of a failure may enter the engine. */

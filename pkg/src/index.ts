@@ -18,7 +18,7 @@ export {
 export { RotaError, type RotaErrorCode } from './errors.js'
 export { init, version } from './init.js'
 export { createStore, Store, type Mutation, type StoreOptions } from './store.js'
-export { table, type InputOf, type RecordOf, type Table, type TableOptions, type Tables } from './tables.js'
+export { table, type InputOf, type OwnedName, type RecordOf, type Table, type TableOptions, type Tables, type Unowned } from './tables.js'
 export type {
   Changes,
   DeepReadonly,

@@ -1,6 +1,40 @@
 import bytes from '../wasm/bytes.js'
-import initWasm, { RotaEngine, crashed, handles, version } from '../wasm/rota_engine.js'
+import initWasm, * as wasm from '../wasm/rota_engine.js'
 import { RotaError } from './errors.js'
+
+/**
+ * The engine in its shell, as far as this package uses it. Declared here, as the generated types need a newer `lib` than applications
+ * may have.
+ */
+export interface RotaEngine {
+  answered(id: string, answer: unknown): void
+  cancel(id: string): void
+  changed(events: unknown[]): void
+  close(): void
+  free(): void
+  hinted(online: boolean): void
+  joined(attempt: number): void
+  linkClosed(attempt: number, failure: string, message: string): void
+  live(attempt: number): void
+  mutate(command: unknown): string
+  pullFailed(id: number, failure: string, message: string): void
+  pulled(id: number, response: unknown): void
+  purge(): void
+  pushFailed(id: string, failure: string, message: string, afterMs: number | undefined): void
+  reconnect(): void
+  retry(id: string): void
+  /** Something about this table could not be read: its record is fetched if the row has the key, else everything since the last pull. */
+  stale(table: string, keyRow: object | undefined): void
+  start(): void
+  stats(): unknown
+  tokenRefreshed(): void
+  tokenRefused(message: string): void
+  unreadable(code: string, place: string, message: string): void
+  woke(): void
+}
+
+/** The engine's class. */
+export type EngineClass = new (config: object, seed: Uint8Array, host: (name: string, detail: unknown) => void, memoryOnly: boolean) => RotaEngine
 
 let loading: Promise<void> | undefined
 let ready = false
@@ -48,10 +82,35 @@ function decode(base64: string): Uint8Array<ArrayBuffer> {
   return decoded
 }
 
-/** The engine's class, once it is loaded. */
-export function engineClass(): typeof RotaEngine {
+/**
+ * The engine's class, once it is loaded.
+ *
+ * @internal
+ */
+export function engineClass(): EngineClass {
   if (!ready) throw new RotaError('not-initialised', 'the engine is not loaded yet: `await init()` before createStore')
-  return RotaEngine
+  return wasm.RotaEngine
 }
 
-export { crashed, handles, version, type RotaEngine }
+/**
+ * Returns what a panic said, if there was one.
+ *
+ * @internal
+ */
+export function crashed(): string | undefined {
+  return wasm.crashed()
+}
+
+/**
+ * Counts the JavaScript objects that all engines of this page hold.
+ *
+ * @internal
+ */
+export function handles(): number {
+  return wasm.handles()
+}
+
+/** Returns the version of this package. */
+export function version(): string {
+  return wasm.version()
+}

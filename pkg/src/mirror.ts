@@ -61,6 +61,7 @@ export class Mirror {
   #untold: { records: Map<string, Changes['records'][number]>; operations: Map<string, OperationView>; status: boolean } | undefined
   readonly #dueListeners = new Set<Listener>()
   #depth = 0
+  #isClosed = false
 
   constructor(tables: Tables, status: Status) {
     this.#names = Object.keys(tables)
@@ -70,6 +71,10 @@ export class Mirror {
 
   get status(): Status {
     return this.#status
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed
   }
 
   get(table: string, key: string): object | undefined {
@@ -128,6 +133,7 @@ export class Mirror {
 
   /** Takes a change list in, and tells listeners unless that is being put off. */
   apply(list: ChangeList): void {
+    if (this.#isClosed) return
     this.#untold ??= { records: new Map(), operations: new Map(), status: false }
     for (let at = 0; at < list.records.length; at += 5) this.#applyRecord(list.records, at)
     for (const view of list.operations) this.#applyOperation(view)
@@ -153,13 +159,22 @@ export class Mirror {
     for (const listener of Array.from(this.#problemWatchers)) callSafely(() => listener(problem))
   }
 
-  clear(): void {
+  /** Forgets everything, and takes nothing more: its store was closed, and this is its last status. */
+  close(status: Status): void {
+    this.#isClosed = true
+    this.#status = status
     this.#watchers.clear()
     this.#problemWatchers.clear()
     for (const table of this.#tables.values()) {
       table.listeners.clear()
       for (const cell of table.cells.values()) cell.listeners.clear()
+      table.cells.clear()
+      table.all = undefined
     }
+    this.#numbered.length = 0
+    this.#pending.clear()
+    this.#recent = []
+    this.#operations = undefined
     this.#dueListeners.clear()
     this.#untold = undefined
   }

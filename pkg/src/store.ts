@@ -4,7 +4,7 @@ import { RotaError, toRotaError } from './errors.js'
 import { Host } from './host.js'
 import { crashed, engineClass, handles, type RotaEngine } from './init.js'
 import { Mirror } from './mirror.js'
-import { describeTable, keyText, type InputOf, type RecordOf, type Tables } from './tables.js'
+import { describeTable, keyFields, keyText, type InputOf, type RecordOf, type Tables, type Unowned } from './tables.js'
 import type { Changes, Key, Mutated, Operations, Problem, RetryOptions, Stats, Status } from './types.js'
 import { givenObject } from './values.js'
 
@@ -32,7 +32,7 @@ export type Mutation<T extends Tables> = {
     | { readonly name: 'insert'; readonly table: N; readonly record: InputOf<T[N]> }
     | { readonly name: 'patch'; readonly table: N; readonly key: Key; readonly set: Partial<InputOf<T[N]>> }
     | { readonly name: 'delete'; readonly table: N; readonly key: Key }
-    | { readonly name: 'assign'; readonly table: N; readonly key: Key; readonly to: string | null }
+    | (T[N] extends Unowned ? never : { readonly name: 'assign'; readonly table: N; readonly key: Key; readonly to: string | null })
 }[keyof T & string]
 
 const STARTING: Status = {
@@ -60,7 +60,9 @@ export function createStore<T extends Tables>(options: StoreOptions<T>): Store<T
 /**
  * State that several tabs, people and a server share. Reading is immediate and never waits; whatever a person changes shows at once.
  */
-export class Store<T extends Tables = Tables> {
+// The default fits the store of any tables: one of known tables is no `Store<Tables>`, as its methods take names of tables.
+// oxlint-disable-next-line typescript/no-explicit-any
+export class Store<T extends Tables = any> {
   /** Who is assigned to what. */
   readonly assignments: Assignments<T>
   readonly #mirror: Mirror
@@ -79,7 +81,7 @@ export class Store<T extends Tables = Tables> {
       throw new RotaError('duplicate-store', `there is a store of app "${options.app}" and user "${options.user}" in this page already; share it, or close it first`)
     }
     this.#mirror = new Mirror(options.tables, STARTING)
-    this.#host = new Host(options.backend, this.#mirror, Object.keys(options.tables))
+    this.#host = new Host(options.backend, this.#mirror, new Map(Object.entries(options.tables).map(([name, table]) => [name, keyFields(table)])))
     this.assignments = new Assignments(
       this.#mirror,
       options.tables,
@@ -120,14 +122,15 @@ export class Store<T extends Tables = Tables> {
   subscribe(first: string | ((changes: Changes) => void), second?: Key | (() => void), third?: () => void): () => void {
     this.#open()
     if (typeof first === 'function') return this.#mirror.watch(first)
-    if (typeof second === 'function') return this.#mirror.watchTable(first, second)
-    if (second === undefined || !third) throw new RotaError('invalid-operation', 'subscribe takes a listener, a table and a listener, or a table, a key and a listener')
-    return this.#mirror.watchRecord(first, keyText(second), third)
+    if (typeof first === 'string' && typeof second === 'function') return this.#mirror.watchTable(first, second)
+    if (typeof first === 'string' && second !== undefined && typeof third === 'function') return this.#mirror.watchRecord(first, keyText(second as Key), third)
+    throw new RotaError('invalid-operation', 'subscribe takes a listener, a table and a listener, or a table, a key and a listener')
   }
 
   /** Calls back when something from outside could not be used; returns how to stop. */
   onProblem(listener: (problem: Problem) => void): () => void {
     this.#open()
+    requireFunction('onProblem', listener)
     return this.#mirror.watchProblems(listener)
   }
 
@@ -144,18 +147,21 @@ export class Store<T extends Tables = Tables> {
   /** Runs several mutations, and tells subscribers once, afterwards. Not a transaction: each stands for itself. */
   batch<R>(run: () => R): R {
     this.#open()
+    requireFunction('batch', run)
     return this.#mirror.batch(run)
   }
 
   /** Takes an operation back that was not sent yet, or drops a dead one. Whether it was in time, its `settled` says. */
   cancel(operationId: string): void {
     const engine = this.#open()
+    requireOperationId('cancel', operationId)
     this.#call(() => engine.cancel(operationId))
   }
 
   /** Tries a dead operation again. */
   retry(operationId: string): void {
     const engine = this.#open()
+    requireOperationId('retry', operationId)
     this.#call(() => engine.retry(operationId))
   }
 
@@ -194,6 +200,10 @@ export class Store<T extends Tables = Tables> {
   /**
    * Leaves. Nothing is lost: what is not sent stays stored, and is sent by another tab or the next store. Closing twice does no harm.
    * `purge` forgets the records that the browser keeps for the next visit: for when a person signs out.
+   *
+   * From then on the store holds nobody's data, and reads as an empty one: no records, no operations, a link that is off-line because the
+   * store is `closed`. So components may render once more while they go. No listener is called for it, and every call that would do
+   * something, or wait for something, throws `closed`.
    */
   close(options: { readonly purge?: boolean } = {}): void {
     const engine = this.#engine
@@ -201,20 +211,27 @@ export class Store<T extends Tables = Tables> {
     this.#engine = undefined
     const { durability } = this.status()
     try {
-      if (options.purge) engine.purge()
+      if (options?.purge) engine.purge()
       engine.close()
     } catch {
       // A crashed engine closes by being left.
     }
     this.#host.stop(durability)
-    this.#mirror.clear()
+    this.#mirror.close({ ...STARTING, link: { state: 'offline', why: 'closed', sinceMs: Date.now() } })
+    this.assignments.forget()
     openStores().delete(this.#name)
     // Not now: a listener that closes the store is still inside a call of the engine's.
     setTimeout(() => free(engine), 0)
   }
 
-  [Symbol.dispose](): void {
-    this.close()
+  // For `using`. Not among the published types, which would then need a `lib` that few applications have.
+  static {
+    if (typeof Symbol.dispose === 'symbol') {
+      const value = function (this: Store): void {
+        this.close()
+      }
+      Object.defineProperty(Store.prototype, Symbol.dispose, { value, configurable: true, writable: true })
+    }
   }
 
   #open(): RotaEngine {
@@ -248,6 +265,14 @@ export class Store<T extends Tables = Tables> {
   }
 }
 
+function requireFunction(method: string, given: unknown): void {
+  if (typeof given !== 'function') throw new RotaError('invalid-operation', `${method} takes a function`)
+}
+
+function requireOperationId(method: string, given: unknown): void {
+  if (typeof given !== 'string') throw new RotaError('invalid-operation', `${method} takes the id of an operation, which is text`)
+}
+
 function free(engine: RotaEngine): void {
   try {
     engine.free()
@@ -255,6 +280,8 @@ function free(engine: RotaEngine): void {
     // A crashed engine is locked for good; the browser takes it with the page.
   }
 }
+
+const RETRY_OPTIONS: ReadonlySet<string> = new Set<keyof RetryOptions>(['maxRetries', 'retryDelay', 'backoffMultiplier', 'timeout'])
 
 function checkOptions(options: StoreOptions<Tables>): void {
   const invalid = (what: string) => new RotaError('invalid-configuration', `createStore: ${what}`)
@@ -269,18 +296,27 @@ function checkOptions(options: StoreOptions<Tables>): void {
     const { key, fields, ownerName } = declared
     if (typeof key !== 'string' && !isTexts(key)) throw invalid(`the key of table "${name}" must be a field's name or a list of them`)
     if (!isTexts(fields)) throw invalid(`the fields of table "${name}" must be a list of names`)
+    const twice = repeated(fields) ?? repeated(keyFields({ key }))
+    if (twice !== undefined) throw invalid(`table "${name}" names the field "${twice}" twice`)
     if (ownerName === undefined) continue
     const people = isObject(ownerName) && Object.hasOwn(tables, ownerName.table) ? tables[ownerName.table] : undefined
     if (!people) throw invalid(`table "${name}" takes its owners' names from "${ownerName?.table}", which is not declared`)
     if (!people.fields?.includes(ownerName.field)) throw invalid(`table "${name}" takes its owners' names from the field "${ownerName.field}", which "${ownerName.table}" does not have`)
   }
   if (retry !== undefined && !isObject(retry)) throw invalid('retry must be an object')
+  for (const name of Object.keys(retry ?? {})) {
+    if (!RETRY_OPTIONS.has(name)) throw invalid(`retry has no option "${name}"; there are ${[...RETRY_OPTIONS].join(', ')}`)
+  }
   if (storage !== undefined && storage !== 'auto' && storage !== 'memory') throw invalid('storage must be "auto" or "memory"')
   if (onProblem !== undefined && typeof onProblem !== 'function') throw invalid('onProblem must be a function')
 }
 
 function isObject(value: unknown): boolean {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function repeated(names: readonly string[]): string | undefined {
+  return names.find((name, index) => names.indexOf(name) !== index)
 }
 
 function isTexts(value: unknown): boolean {

@@ -27,10 +27,18 @@ export interface Table<T extends object> extends TableOptions<T> {
   readonly [recordType]?: T
 }
 
+/** What tells a table that was declared without an owner. */
+export interface Unowned {
+  readonly owner?: undefined
+}
+
 /** Declared tables by name. */
 // The record types differ from table to table, and `Table` is invariant in its record's: only `any` fits them all.
 // oxlint-disable-next-line typescript/no-explicit-any
 export type Tables = Readonly<Record<string, Table<any>>>
+
+/** The names of the tables whose records have an owner. */
+export type OwnedName<T extends Tables> = { [N in keyof T & string]: T[N] extends Unowned ? never : N }[keyof T & string]
 
 /** The record type of a declared table, as the store hands it out. */
 export type RecordOf<X> = X extends Table<infer T> ? DeepReadonly<T> : never
@@ -45,15 +53,22 @@ export type InputOf<X> = X extends Table<infer T> ? T : never
  * const companies = table<Company>({ key: 'id', fields: ['id', 'name', 'owner_id'], owner: 'owner_id' })
  * ```
  */
+export function table<T extends object>(options: TableOptions<T> & Unowned): Table<T> & Unowned
+export function table<T extends object>(options: TableOptions<T>): Table<T>
 export function table<T extends object>(options: TableOptions<T>): Table<T> {
   return options
+}
+
+/** The fields that make the key, in their declared order. */
+export function keyFields({ key }: Pick<Tables[string], 'key'>): string[] {
+  return typeof key === 'string' ? [key] : [...(key ?? [])]
 }
 
 /** What the engine is told of a table. */
 export function describeTable(name: string, { key, fields, owner, version, operation }: Tables[string]): Record<string, unknown> {
   return {
     name,
-    key: typeof key === 'string' ? [key] : [...(key ?? [])],
+    key: keyFields({ key }),
     fields: [...(fields ?? [])],
     ...(owner === undefined ? {} : { owner }),
     ...(version === undefined ? {} : { version }),

@@ -19,6 +19,8 @@ export function givenObject(value: unknown, path: string): Record<string, unknow
 function plain(value: unknown, path: string, depth: number, isGiven: boolean): unknown {
   switch (typeof value) {
     case 'string':
+      if (isGiven) checkText(value, path)
+      return value
     case 'boolean':
       return value
     case 'number':
@@ -45,6 +47,7 @@ function copyObject(value: unknown, path: string, depth: number, isGiven: boolea
   for (const name of Object.keys(value)) {
     // It can't be sent: making an object of the name and the value would set the prototype.
     if (isGiven && name === '__proto__') throw refuse(`${path}.__proto__`, 'no possible name of a member')
+    if (isGiven) checkText(name, `a name in ${path}`)
     const item = plain((value as Record<string, unknown>)[name], `${path}.${name}`, depth + 1, isGiven)
     // Plain assignment to this one name would set the prototype instead.
     if (name === '__proto__') Object.defineProperty(copy, name, { value: item, enumerable: true, configurable: true, writable: true })
@@ -53,8 +56,30 @@ function copyObject(value: unknown, path: string, depth: number, isGiven: boolea
   return copy
 }
 
+/** Refuses text that can't arrive: PostgreSQL has no place for the former, and UTF-8 none for the latter. */
+function checkText(text: string, path: string): void {
+  if (text.includes('\0')) throw refuse(path, "text with U+0000, which databases can't hold")
+  if (/\p{Surrogate}/u.test(text)) throw refuse(path, 'text with half of a surrogate pair')
+}
+
 function refuse(path: string, what: string): RotaError {
   return new RotaError('invalid-value', `${path} is ${what}: a value is null, a boolean, a finite number, text, a list or a plain object`)
+}
+
+/** What can be read of something that is no data: its own members that are null, booleans, text or finite numbers. Runs no getter. */
+export function readableMembers(value: unknown): Record<string, null | boolean | number | string> | undefined {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
+  const readable: Record<string, null | boolean | number | string> = {}
+  try {
+    for (const [name, { value: item }] of Object.entries(Object.getOwnPropertyDescriptors(value)) as [string, { value?: unknown }][]) {
+      if (name === '__proto__') continue
+      if (item === null || typeof item === 'boolean' || typeof item === 'string' || Number.isFinite(item)) readable[name] = item as null | boolean | number | string
+    }
+  } catch {
+    // A proxy may refuse even this.
+    return undefined
+  }
+  return readable
 }
 
 /** Freezes a record and everything in it. */

@@ -1,5 +1,6 @@
 import type { Mutation } from 'rota-engine'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { toRotaError } from '../../pkg/dist/errors.js'
 import { openLive, refusal, type World } from './world.js'
 
 let store: World['store']
@@ -70,6 +71,11 @@ describe('a mutation that makes no sense is refused: the message says what and w
     // oxlint-disable-next-line no-sparse-arrays
     ['a list with a hole', patch({ extra: [1, , 3] }), 'invalid-value', /set\.extra\[1\] is undefined/],
     ['a member called __proto__', patch({ extra: [JSON.parse('{"__proto__": {"polluted": true}}')] }), 'invalid-value', /set\.extra\[0\]\.__proto__/],
+    ['text with U+0000', patch({ extra: { a: ['x\0y'] } }), 'invalid-value', /set\.extra\.a\[0\] is text with U\+0000/],
+    ['text with half a pair of surrogates', insert({ ...whole, name: 'a\ud83d' }), 'invalid-value', /record\.name is text with half of a surrogate pair/],
+    ['text with the other half', patch({ city: '\ude80a' }), 'invalid-value', /set\.city is text with half/],
+    ['a name with U+0000', patch({ extra: { 'a\0': 1 } }), 'invalid-value', /a name in set\.extra is text with U\+0000/],
+    ['assign to text with U+0000', { name: 'assign', table: 'companies', key: 'c1', to: 'x\0' }, 'invalid-value', /assign\.to is text with U\+0000/],
     ['a boxed text', patch({ extra: Object('x') }), 'invalid-value', /set\.extra is a String/],
   ]
 
@@ -115,6 +121,35 @@ describe('a mutation that makes no sense is refused: the message says what and w
     expect(refusal(() => store.retry(id)).code).toBe('invalid-operation')
   })
 
+  const misused: [what: string, call: (store: Record<string, (...args: unknown[]) => unknown>) => unknown, says: RegExp][] = [
+    ['cancel of a number', (any) => any['cancel']!(5), /cancel takes the id/],
+    ['cancel of nothing', (any) => any['cancel']!(), /cancel takes the id/],
+    ['retry of an object', (any) => any['retry']!({}), /retry takes the id/],
+    ['batch of a number', (any) => any['batch']!(5), /batch takes a function/],
+    ['subscribe to a number', (any) => any['subscribe']!(5), /subscribe takes/],
+    ['subscribe to nothing', (any) => any['subscribe']!(), /subscribe takes/],
+    ['subscribe to a table with a number', (any) => any['subscribe']!('companies', 5), /subscribe takes/],
+    ['subscribe to a record with a number', (any) => any['subscribe']!('companies', 'c1', 5), /subscribe takes/],
+    ['onProblem of a number', (any) => any['onProblem']!(5), /onProblem takes a function/],
+    ['assignments.subscribe with a number', () => (store.assignments.subscribe as (...args: unknown[]) => unknown)('companies', 'c1', 5), /assignments\.subscribe takes/],
+  ]
+
+  test.each(misused)('%s is refused with words, and the store goes on', (_what, call, says) => {
+    const { listeners } = store.stats()
+    const error = refusal(() => call(store as never))
+    expect(error).toMatchObject({ code: 'invalid-operation', message: expect.stringMatching(says) })
+    expect(store.stats().listeners).toBe(listeners)
+    backend.tell({ table: 'companies', kind: 'deleted', row: { id: 'c1', rota_version: '9000' } })
+    expect(() => store.mutate({ name: 'patch', table: 'companies', key: 'c2', set: { city: 'Kiel' } })).not.toThrow()
+  })
+
+  test('an error that is neither a refusal nor a crash is thrown as it is', () => {
+    const mine = new TypeError('mine')
+    expect(toRotaError(mine, () => undefined)).toBe(mine)
+    expect(toRotaError(mine, () => 'index out of bounds')).toMatchObject({ code: 'engine-crashed', cause: mine, message: expect.stringContaining('index out of bounds') })
+    expect(toRotaError(new WebAssembly.RuntimeError('unreachable'), () => undefined)).toMatchObject({ code: 'engine-crashed' })
+  })
+
   test('subscribe without a listener says what it takes', () => {
     expect(refusal(() => (store.subscribe as (...args: unknown[]) => unknown)('companies')).message).toContain('subscribe takes')
     expect(refusal(() => (store.subscribe as (...args: unknown[]) => unknown)('companies', 'c1')).message).toContain('subscribe takes')
@@ -127,7 +162,7 @@ describe('everything that is data goes in and comes out as it was', () => {
     ['zero', 0],
     ['negative numbers and fractions', [-1, 0.1, 1.5e-300, -5e-324]],
     ['the largest integers', [Number.MAX_SAFE_INTEGER, -Number.MAX_SAFE_INTEGER]],
-    ['text of all kinds', ['', '🚀', '\u0000', 'a"b\\']],
+    ['text of all kinds', ['', '🚀', '\u0001', 'a"b\\']],
     ['empty lists and objects', [[], {}]],
     ['an object without a prototype', Object.assign(Object.create(null), { a: 1 })],
     ['names that objects have', { constructor: 1, toString: null, hasOwnProperty: [], length: 3 }],

@@ -153,7 +153,6 @@ describe('an answer that can not be read counts as a failed call, and the operat
     ['text', 'ok'],
     ['a list', []],
     ['an empty object', {}],
-    ['a record of a class', { record: new Date() }],
     ['a record that is a list', { record: [] }],
     ['a record that is text', { record: 'c1' }],
     ['another operation', { id: '019aa5e3-f1c0-7a3b-9c1d-2e4f60718293' }],
@@ -180,6 +179,27 @@ describe('an answer that can not be read counts as a failed call, and the operat
     expect(await settled).toMatchObject({ outcome: 'dead', code: 'unknown', message: expect.stringMatching(/malformed answer|another operation|protocol 2|record (is|must)/) })
     expect(store.status().dead).toBe(1)
   })
+})
+
+test('an answer whose record alone can not be read is believed, and the record is fetched', async () => {
+  backend.spoilAnswer = (answer) => ({ ...answer, record: { ...(answer as { record?: object }).record, extra: 2 ** 60 } })
+  backend.echo = 'none'
+  const pulls = backend.pulls.length
+  const { id, settled } = store.mutate({ name: 'patch', table: 'companies', key: 'c1', set: { city: 'Kiel' } })
+  expect(await settled).toEqual({ id, outcome: 'confirmed' })
+  await until(() => expect(backend.pulls.length).toBeGreaterThan(pulls))
+  await until(() => expect(store.get('companies', 'c1')?.city).toBe('Kiel'))
+  expect(backend.pushes).toHaveLength(1)
+  expect(problems).toMatchObject([{ code: 'malformed-event', place: 'companies' }])
+})
+
+test('a row of the stream that can not be read is fetched', async () => {
+  backend.put('companies', row({ city: 'fetched' }), { silently: true })
+  const pulls = backend.pulls.length
+  backend.tell(changed({ extra: 2 ** 60 }))
+  await until(() => expect(backend.pulls.length).toBeGreaterThan(pulls))
+  await until(() => expect(store.get('companies', 'c1')?.city).toBe('fetched'))
+  expect(problems).toHaveLength(1)
 })
 
 describe('a pull that can not be read counts as a failed call, and nothing is lost', () => {

@@ -43,6 +43,8 @@ describe('a configuration that can not work is refused, and the message names th
     ['an empty key', { ...person, tables: { a: { key: [], fields: ['id'] } } }, /"a".*key/],
     ['a key that is a number', { ...person, tables: { a: { key: 5, fields: ['id'] } } }, /key.*"a"/],
     ['a key that is not among the fields', { ...person, tables: { a: { key: 'ID', fields: ['id'] } } }, /"a".*"ID"/],
+    ['a field that is named twice', { ...person, tables: { a: { key: 'id', fields: ['id', 'name', 'id'] } } }, /"a".*"id" twice/],
+    ['a key field that is named twice', { ...person, tables: { a: { key: ['id', 'id'], fields: ['id'] } } }, /"a".*"id" twice/],
     ['fields that are text', { ...person, tables: { a: { key: 'i', fields: 'id' } } }, /fields.*"a"/],
     ['no fields', { ...person, tables: { a: { key: 'id' } } }, /fields.*"a"/],
     ['a field that is no text', { ...person, tables: { a: { key: 'id', fields: ['id', 3] } } }, /fields.*"a"/],
@@ -57,6 +59,7 @@ describe('a configuration that can not work is refused, and the message names th
     ['a backend without push', { ...person, backend: { pull() {}, connect() {} } }, /push\(\)/],
     ['a backend without connect', { ...person, backend: { pull() {}, push() {} } }, /connect\(\)/],
     ['retry that is a number', { ...person, retry: 3 }, /retry/],
+    ['a retry option there is not', { ...person, retry: { foo: 1 } }, /retry.*"foo".*maxRetries/],
     ['retry.maxRetries below zero', { ...person, retry: { maxRetries: -1 } }, /maxRetries/],
     ['retry.maxRetries that is no whole number', { ...person, retry: { maxRetries: 1.5 } }, /maxRetries/],
     ['retry.maxRetries beyond reason', { ...person, retry: { maxRetries: 101 } }, /maxRetries/],
@@ -78,7 +81,6 @@ describe('a configuration that can not work is refused, and the message names th
 describe('closing', () => {
   test('every call that would do something then says that the store is closed', async () => {
     const { store } = await openLive()
-    const record = store.get('companies', 'c1')
     store.close()
     expect(store.isClosed).toBe(true)
     const calls: (() => unknown)[] = [
@@ -95,7 +97,38 @@ describe('closing', () => {
       () => store.reconnect(),
     ]
     for (const call of calls) expect(refusal(call).code).toBe('closed')
-    expect(store.get('companies', 'c1')).toBe(record)
+    expect(store.stats()).toMatchObject({ records: 0, operations: 0, listeners: 0 })
+  })
+
+  test('it holds nobody\'s data any more, and reads as an empty store', async () => {
+    const { store, backend: fake } = await openLive()
+    fake.hold()
+    await store.mutate({ name: 'assign', table: 'companies', key: 'c2', to: 'maya' }).durable
+    fake.judge = () => ({ outcome: 'refused', code: 'forbidden', message: 'no' })
+    fake.release()
+    await until(() => expect(store.operations().recent).toHaveLength(1))
+    store.mutate({ name: 'assign', table: 'companies', key: 'c1', to: 'maya' })
+    expect(store.assignments.state('companies', 'c1').ownerName).toBe('Maya')
+    let heard = 0
+    const stops = [store.subscribe(() => heard++), store.subscribe('companies', () => heard++), store.subscribe('companies', 'c1', () => heard++), store.assignments.subscribe('companies', 'c1', () => heard++), store.onProblem(() => heard++)]
+    const before = Date.now()
+    store.close()
+    expect(store.get('companies', 'c1')).toBeUndefined()
+    for (const table of ['people', 'companies', 'shifts'] as const) expect(store.all(table)).toEqual([])
+    expect(store.all('companies')).toBe(store.all('companies'))
+    expect(store.operations()).toEqual({ pending: [], recent: [] })
+    expect(store.operations()).toBe(store.operations())
+    const { link, ...status } = store.status()
+    expect(status).toEqual({ role: 'follower', unsent: 0, dead: 0, durability: 'memory', ready: false })
+    expect(link).toEqual({ state: 'offline', why: 'closed', sinceMs: expect.any(Number) })
+    expect(link.sinceMs).toBeGreaterThanOrEqual(before)
+    expect(store.status()).toBe(store.status())
+    for (const key of ['c1', 'c2']) {
+      expect(store.assignments.state('companies', key)).toEqual({ ownerId: null, ownerName: null, isLoading: false, isUpdating: false, error: null, canAssign: false })
+    }
+    await pause(5)
+    for (const stop of stops) stop()
+    expect(heard).toBe(0)
     expect(store.stats()).toMatchObject({ records: 0, operations: 0, listeners: 0 })
   })
 
@@ -122,7 +155,7 @@ describe('closing', () => {
 
   test('`using` closes the store', () => {
     const { store } = open()
-    store[Symbol.dispose]()
+    ;(store as unknown as Disposable)[Symbol.dispose]()
     expect(store.isClosed).toBe(true)
   })
 

@@ -107,8 +107,12 @@ describe('calls', () => {
     [410, undefined, 'gone'],
     [429, undefined, 'rate-limit'],
     [500, undefined, 'server'],
-    [502, undefined, 'server'],
-    [503, 'PGRST000', 'server'],
+    [502, undefined, 'network'],
+    [503, undefined, 'network'],
+    [503, 'PGRST000', 'network'],
+    [503, 'PGRST001', 'network'],
+    [503, 'PGRST002', 'network'],
+    [504, 'PGRST003', 'network'],
     [504, undefined, 'timeout'],
     [302, undefined, 'unknown'],
   ] as const)('status %i with code %s is %s', async (status, code, failure) => {
@@ -171,7 +175,7 @@ describe('the link', () => {
     channel.status?.('CLOSED')
     expect(heard).toEqual([
       { table: 'companies', kind: 'changed', row: { id: 'a' } },
-      { table: 'companies', kind: 'changed', row: { id: 'b' } },
+      { table: 'companies', kind: 'changed', row: { id: 'b' }, old: { id: 'b' } },
       { table: 'companies', kind: 'deleted', row: { id: 'c' } },
     ])
   })
@@ -182,7 +186,11 @@ describe('the link', () => {
     ['a system error without words', (channel) => channel.system({ status: 'error' }), 'server', /the stream failed/],
     ['a system error about the token', (channel) => channel.system({ status: 'error', message: 'Token has expired' }), 'auth', /expired/],
     ['a channel error', (channel) => channel.status?.('CHANNEL_ERROR'), 'network', /CHANNEL_ERROR/],
-    ['a channel error about the token', (channel) => channel.status?.('CHANNEL_ERROR', new Error('"InvalidJWTToken: expired"')), 'auth|network', /expired/],
+    ['a channel error about the token', (channel) => channel.status?.('CHANNEL_ERROR', new Error('"InvalidJWTToken: expired"')), 'auth', /expired/],
+    ['a channel error about a signature', (channel) => channel.status?.('CHANNEL_ERROR', new Error('JwtSignatureError: Failed to validate JWT signature')), 'auth', /signature/],
+    ['a channel error that says unauthorized', (channel) => channel.status?.('CHANNEL_ERROR', new Error('Unauthorized: You do not have permissions')), 'auth', /Unauthorized/],
+    ['a channel error that only names a token', (channel) => channel.status?.('CHANNEL_ERROR', new Error('could not parse: unexpected token <')), 'network', /unexpected/],
+    ['a system error that only names a token', (channel) => channel.system({ status: 'error', message: 'no column "token" in table "devices"' }), 'server', /column/],
     ['a channel error about a JWT', (channel) => channel.status?.('CHANNEL_ERROR', new Error('JWT expired')), 'auth', /expired/],
     ['a join that timed out', (channel) => channel.status?.('TIMED_OUT'), 'timeout', /TIMED_OUT/],
     ['a channel that was closed', (channel) => channel.status?.('CLOSED'), 'network', /CLOSED/],

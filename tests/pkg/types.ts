@@ -1,5 +1,5 @@
 // Not run: compiled by types.test.ts. The lines below "@ts-expect-error" must fail.
-import { createStore, table, type Answer, type Backend, type Mutated, type PullResponse, type RotaErrorCode, type Settlement, type Store, type Value } from 'rota-engine'
+import { createStore, table, type Answer, type Backend, type Mutated, type PullResponse, type RotaErrorCode, type Settlement, type Store, type Table, type TableOptions, type Value } from 'rota-engine'
 import { useRecord as useReactRecord } from 'rota-engine/react'
 import { supabaseBackend } from 'rota-engine/supabase'
 import { useRecord as useVueRecord } from 'rota-engine/vue'
@@ -28,6 +28,16 @@ store.subscribe('people', () => {})
 store.subscribe('people', 'a', () => {})
 export const stop: () => void = store.onProblem(({ code, place, message }) => code + place + message)
 export const generic: Store<typeof tables> = store
+export const anyStore: Store = createStore({ app: 'a', user: 'u', tables, backend })
+export const inlineStore: Store = createStore({ app: 'a', user: 'u', tables: { people: table<Person>({ key: 'id', fields: ['id', 'name'] }) }, backend })
+anyStore.mutate({ name: 'assign', table: 'companies', key: 'c1', to: 'maya' })
+anyStore.mutate({ name: 'patch', table: 'companies', key: 'c1', set: { owner_id: null } })
+anyStore.assignments.assign('companies', 'c1', null)
+export const anyRecord: object | undefined = anyStore.get('companies', 'c1')
+store.assignments.assign('companies', 'c1', null)
+declare const declared: TableOptions<Company>
+export const declaredElsewhere: Table<Company> = table(declared)
+createStore({ app: 'a', user: 'u', tables: { companies: table(declared) }, backend }).mutate({ name: 'assign', table: 'companies', key: 'c1', to: null })
 supabaseBackend(createClient('http://127.0.0.1', 'key'), { schema: 'public' })
 
 // Inside components the store is found by type.
@@ -61,6 +71,10 @@ store.mutate({ name: 'upsert', table: 'companies', key: 'c1' })
 store.mutate({ name: 'delete', table: 'companies' })
 // @ts-expect-error a person's id is text
 store.mutate({ name: 'assign', table: 'companies', key: 'c1', to: 5 })
+// @ts-expect-error a table without an owner
+store.mutate({ name: 'assign', table: 'people', key: 'maya', to: null })
+// @ts-expect-error a table without an owner
+store.assignments.assign('people', 'maya', null)
 // @ts-expect-error a key is no object
 store.get('companies', { id: 'c1' })
 // @ts-expect-error the key must be a field

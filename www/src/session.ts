@@ -55,6 +55,8 @@ export class Session {
     this.#close({ purge: true })
     this.#enter({ at: 'choosing', signingIn: person.id, problem: null })
     const { error } = await this.#client.auth.signOut({ scope: 'local' })
+    // Another tab may have let somebody in meanwhile.
+    if (this.#phase.at === 'open') return
     if (error) this.#open(person, `You are still signed in. ${reasonOf(error)}`)
     else this.#enter({ at: 'choosing', signingIn: null, problem: null })
   }

@@ -43,9 +43,15 @@ async function call(client: SupabaseClient, name: string, args: { request: PullR
   throw new BackendError(failureOf(reply), message)
 }
 
-/** Tells what a failed call means by its status; the client gives 0 where no answer came. */
+/** PostgREST's codes for a database that is away, or for no free connection to it: nothing was done. */
+const AWAY = new Set(['PGRST000', 'PGRST001', 'PGRST002', 'PGRST003'])
+
+/**
+ * Tells what a failed call means by its status; the client gives 0 where no answer came. A server that is away is no other matter than a
+ * line that is down. How long it asks to wait (`Retry-After`) is not among what the client gives, so `afterMs` stays open.
+ */
 function failureOf({ status, error }: Reply): Failure {
-  if (status === 0) return 'network'
+  if (status === 0 || status === 502 || status === 503 || AWAY.has(error?.code ?? '')) return 'network'
   // PostgREST's words for a token that is expired or wrong.
   if (status === 401 || error?.code?.startsWith('PGRST30')) return 'auth'
   if (status === 403) return 'forbidden'
@@ -82,7 +88,8 @@ function connect(client: SupabaseClient, schema: string, tables: readonly string
       } else if (payload.eventType === 'DELETE') {
         listener.changed([{ table, kind: 'deleted', row: payload.old }])
       } else {
-        listener.changed([{ table, kind: 'changed', row: payload.new }])
+        // On an update the old key comes with it, so that a row that changed its key leaves nothing behind.
+        listener.changed([{ table, kind: 'changed', row: payload.new, ...(payload.eventType === 'UPDATE' ? { old: payload.old } : {}) }])
       }
     })
   }
@@ -131,6 +138,7 @@ async function subscribe(
   }
 }
 
+/** Only what a fresh token may mend: many another message has the word "token" in it. */
 function isAboutToken(message: string | undefined): boolean {
-  return /\b(jwt|token|unauthorized)\b/i.test(message ?? '')
+  return /jwt (has )?expired|token (has |is )?expired|expired (jwt|token)|(invalid|malformed) ?(jwt|token)|not a valid jwt|unauthorized|signature/i.test(message ?? '')
 }

@@ -6,9 +6,7 @@ import { RotaError, type AssignmentError, type AssignmentState, type Key, type M
 const StoreContext = createContext<Store | null>(null)
 
 /** Gives a store to every component below. It neither opens nor closes the store. */
-// A store of known tables is no `Store<Tables>`, as its methods take names of tables: only `any` fits them all.
-// oxlint-disable-next-line typescript/no-explicit-any
-export function RotaProvider({ store, children }: { readonly store: Store<any>; readonly children?: ReactNode }): ReactNode {
+export function RotaProvider({ store, children }: { readonly store: Store; readonly children?: ReactNode }): ReactNode {
   return createElement(StoreContext.Provider, { value: store }, children)
 }
 
@@ -16,7 +14,7 @@ export function RotaProvider({ store, children }: { readonly store: Store<any>; 
 export function useStore<T extends Tables = Tables>(): Store<T> {
   const store = useContext(StoreContext)
   if (!store) throw new RotaError('no-provider', 'there is no <RotaProvider store={…}> above this component')
-  return store as unknown as Store<T>
+  return store as Store<T>
 }
 
 /** Returns a record, and renders again when it changes. */

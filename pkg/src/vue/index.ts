@@ -4,9 +4,7 @@ import { RotaError, type AssignmentError, type AssignmentState, type Key, type M
 const STORE: InjectionKey<Store> = Symbol('rota')
 
 /** Gives a store to every component below the one that calls this. It neither opens nor closes the store. */
-// A store of known tables is no `Store<Tables>`, as its methods take names of tables: only `any` fits them all.
-// oxlint-disable-next-line typescript/no-explicit-any
-export function provideRota(store: Store<any>): void {
+export function provideRota(store: Store): void {
   provide(STORE, store)
 }
 
@@ -14,12 +12,11 @@ export function provideRota(store: Store<any>): void {
 export function useStore<T extends Tables = Tables>(): Store<T> {
   const store = inject(STORE, null)
   if (!store) throw new RotaError('no-provider', 'no component above called provideRota(store), and the application has no rotaPlugin(store)')
-  return store as unknown as Store<T>
+  return store as Store<T>
 }
 
 /** A plugin that gives a store to a whole application. */
-// oxlint-disable-next-line typescript/no-explicit-any
-export function rotaPlugin(store: Store<any>): { install(app: { provide(key: InjectionKey<Store>, value: Store): unknown }): void } {
+export function rotaPlugin(store: Store): { install(app: { provide(key: InjectionKey<Store>, value: Store): unknown }): void } {
   return { install: (app) => void app.provide(STORE, store) }
 }
 
