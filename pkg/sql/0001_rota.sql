@@ -41,7 +41,8 @@ create table rota.tables (
   writable text[] not null,
   owner_column text,
   guard text, -- a name, not a regprocedure: pg_upgrade refuses tables that hold one
-  added_columns text[] not null default '{}' -- what unsync_table has to take away again
+  added_columns text[] not null default '{}', -- what unsync_table has to take away again
+  former_identity text -- the replica identity that unsync_table has to give back, as ALTER TABLE spells it; null: untouched
 );
 grant select on rota.tables to authenticated;
 
@@ -77,9 +78,31 @@ language sql volatile set search_path = '' as $$
   returning f.version
 $$;
 
+-- Takes the lock on the feed row of a record that is about to be inserted, and draws its version under it. Whether a row
+-- gets written shows only afterwards (ON CONFLICT DO NOTHING), so an entry that exists stays as it is, and a new one is
+-- deleted, until rota.stamp_inserted.
+create function rota.announce_insert(changed_table text, changed_key text) returns bigint
+language plpgsql volatile set search_path = '' as $$
+declare
+  drawn bigint;
+  known bigint;
+begin
+  insert into rota.feed as f (table_name, key, version, xid, deleted)
+  values (changed_table, changed_key, nextval('rota.version'), pg_current_xact_id(), true)
+  on conflict (table_name, key) do update set version = f.version
+  returning f.version into known;
+  drawn := currval('rota.version');
+  -- Drawn before the lock was held, the version would be below that of a change this insert has waited for.
+  if known <> drawn then drawn := nextval('rota.version'); end if;
+  return drawn;
+end
+$$;
+
 -- Row trigger of synced tables. Arguments: the table's name for clients, its key columns. It sorts behind the table's
 -- own triggers (its name starts with zz), so it sees the row as it will be stored. Definer: clients never touch the feed.
-create function rota.stamp() returns trigger language plpgsql security definer set search_path = '' as $$
+-- The settings are those of apply_operation and rota_pull too: one record has one key, whatever the writer's session is set to.
+create function rota.stamp() returns trigger language plpgsql security definer set search_path = ''
+  set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
 declare
   key_columns text[] := tg_argv[1]::text[];
   key_before text;
@@ -92,9 +115,21 @@ begin
   end if;
   key_after := rota.key_of(to_jsonb(new), key_columns);
   if key_before <> key_after then perform rota.record_change(tg_argv[0], key_before, true); end if;
-  new.rota_version := rota.record_change(tg_argv[0], key_after, false);
+  new.rota_version := case when tg_op = 'INSERT' then rota.announce_insert(tg_argv[0], key_after)
+    else rota.record_change(tg_argv[0], key_after, false) end;
   new.rota_op := nullif(current_setting('rota.op', true), '')::uuid;
   return new;
+end
+$$;
+
+-- Row trigger after an insert: now there is a row. Another trigger of the table may have changed or deleted it already; then
+-- the feed holds a higher version, which stays.
+create function rota.stamp_inserted() returns trigger language plpgsql security definer set search_path = ''
+  set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
+begin
+  update rota.feed f set version = new.rota_version, xid = pg_current_xact_id(), deleted = false
+  where f.table_name = tg_argv[0] and f.key = rota.key_of(to_jsonb(new), tg_argv[1]::text[]) and f.version <= new.rota_version;
+  return null;
 end
 $$;
 
@@ -125,10 +160,84 @@ $$;
 -- The unique indexes over exactly these columns, none of them nullable: what makes columns a key.
 create function rota.key_indexes(t regclass, key_columns text[]) returns table (name name) language sql stable set search_path = '' as $$
   select c.relname from pg_index i join pg_class c on c.oid = i.indexrelid
-  where i.indrelid = t and i.indisunique and i.indpred is null
+  where i.indrelid = t and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
     and (select array_agg(a.attname::text order by a.attname::text) from pg_attribute a
          where a.attrelid = t and a.attnum = any (i.indkey[0:i.indnkeyatts - 1]) and a.attnotnull)
       = (select array_agg(k order by k) from unnest(key_columns) k)
+$$;
+
+-- The type under a column's domains, with its modifier.
+create function rota.base_type(inout of_type oid, inout modifier int) language plpgsql stable set search_path = '' as $$
+declare
+  below record;
+begin
+  loop
+    select y.typbasetype, y.typtypmod into below from pg_type y where y.oid = of_type and y.typtype = 'd';
+    exit when not found;
+    of_type := below.typbasetype;
+    modifier := below.typtypmod;
+  end loop;
+end
+$$;
+
+-- Refuses tables and key columns that can't work, in words.
+create function rota.check_table(t regclass, key_columns text[]) returns void language plpgsql stable set search_path = '' as $$
+declare
+  kind "char" := (select relkind from pg_class where oid = t);
+  wrong text;
+begin
+  if kind = 'p' then
+    raise exception '% is partitioned, which Rota can''t sync', t using errcode = '0A000',
+      hint = 'Sync a table that is not partitioned.';
+  elsif kind <> 'r' then
+    raise exception '% is not a table', t using errcode = '42809', hint = 'Only ordinary tables can be synced; sync what a view reads from.';
+  elsif exists (select from pg_inherits where inhparent = t or inhrelid = t) then
+    raise exception '% inherits from a table, is inherited from, or is a partition, which Rota can''t sync', t using errcode = '0A000',
+      hint = 'Sync a table that stands alone.';
+  end if;
+  select a.attname into wrong from pg_attribute a where a.attrelid = t and a.attname = any (key_columns) and a.attgenerated <> '' limit 1;
+  if wrong is not null then
+    raise exception 'the generated column % of % can''t be part of the key', wrong, t using errcode = '42P16',
+      hint = 'Its value is not known yet when a change is recorded. Use the columns it is made of.';
+  end if;
+  -- The modifier of a numeric holds its scale in the lowest eleven bits, with a sign. With a fraction, 1.50 would have the
+  -- key "1.50", while whoever reads the row as JSON sees 1.5.
+  select a.attname into wrong from pg_attribute a cross join lateral rota.base_type(a.atttypid, a.atttypmod) b
+  where a.attrelid = t and a.attname = any (key_columns) and b.of_type = 'numeric'::regtype
+    and (b.modifier = -1 or (((b.modifier - 4) & 2047) # 1024) - 1024 > 0) limit 1;
+  if wrong is not null then
+    raise exception 'the numeric column % of % can''t be part of the key: one number has several spellings (1.5 and 1.50)', wrong, t
+      using errcode = '42P16', hint = 'Give it a scale of 0, such as numeric(20, 0), or use bigint or text.';
+  end if;
+end
+$$;
+
+-- Sees to it that the change stream can carry updates and deletes, and that the key is in them: the replica identity
+-- must hold the key columns. Answers the former identity if it had to change, else null.
+create function rota.ensure_identity(t regclass, key_columns text[]) returns text language plpgsql set search_path = '' as $$
+declare
+  identity "char" := (select relreplident from pg_class where oid = t);
+  identity_index name;
+  covered boolean;
+  key_index name;
+begin
+  if identity = 'f' then return null; end if;
+  select c.relname, key_columns <@ array(select a.attname::text from pg_attribute a
+      where a.attrelid = t and a.attnum = any (i.indkey[0:i.indnkeyatts - 1]))
+    into identity_index, covered
+    from pg_index i join pg_class c on c.oid = i.indexrelid
+    where i.indrelid = t and i.indimmediate and (case identity when 'd' then i.indisprimary when 'i' then i.indisreplident else false end);
+  if covered then return null; end if;
+  select k.name into key_index from rota.key_indexes(t, key_columns) k
+    join pg_class c on c.relname = k.name join pg_index i on i.indexrelid = c.oid and i.indrelid = t
+    where i.indimmediate limit 1;
+  if key_index is null then
+    raise exception 'the change stream of % can''t carry its key %: every unique index over it is deferrable', t, key_columns
+      using errcode = '55000', hint = format('Make the constraint not deferrable, or run: alter table %s replica identity full', t);
+  end if;
+  execute format('alter table %s replica identity using index %I', t, key_index);
+  return case identity when 'n' then 'nothing' when 'i' then coalesce(format('using index %I', identity_index), 'default') else 'default' end;
+end
 $$;
 
 -- The name under which a guard is called, after a look at its signature: a wrong one should fail now, not in a race.
@@ -169,6 +278,7 @@ $$;
 create function rota.drop_triggers(t regclass) returns void language plpgsql set search_path = '' as $$
 begin
   execute format('drop trigger if exists zz_rota on %s', t);
+  execute format('drop trigger if exists zz_rota_inserted on %s', t);
   execute format('drop trigger if exists zz_rota_truncate on %s', t);
 end
 $$;
@@ -186,13 +296,20 @@ $$;
 
 -- Makes a table synced, or changes how it is. Clients know it by its bare name. The caller must own the table;
 -- people who sync it need SELECT on the whole table and, for each column in `writable`, the fitting privilege.
+-- Call it again after renaming the table: its records then come under the new name.
 create function rota.sync_table(
   t regclass, key_columns text[], writable text[], owner_column text default null, guard regprocedure default null
-) returns void language plpgsql set search_path = '' as $$
+) returns void language plpgsql set search_path = ''
+  set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
 declare
-  bare_name text := (select relname from pg_class where oid = t);
+  bare_name text;
+  former_name text;
+  former_identity text;
   added text[] := '{}';
 begin
+  perform pg_advisory_xact_lock(hashtextextended('rota.sync_table', 0)); -- two first calls would both make the publication
+  bare_name := (select relname from pg_class where oid = t);
+  perform rota.check_table(t, key_columns);
   perform rota.check_columns(t, key_columns, 'the key');
   perform rota.check_columns(t, writable, 'the writable columns');
   perform rota.check_columns(t, array_remove(array[owner_column], null), 'the owner');
@@ -210,20 +327,28 @@ begin
 
   execute format('lock table %s in access exclusive mode', t);
   perform rota.drop_triggers(t);
-  if not exists (select from rota.tables r where r.relation = t) then
+  select r.name into former_name from rota.tables r where r.relation = t;
+  if former_name <> bare_name then
+    update rota.feed f set table_name = bare_name, xid = pg_current_xact_id() where f.table_name = former_name;
+    update rota.tables r set name = bare_name where r.relation = t;
+  elsif former_name is null then
     added := rota.add_columns(t);
     execute format('insert into rota.feed (table_name, key, version, xid, deleted)
-      select $1, rota.key_of(to_jsonb(t), $2), t.rota_version, pg_current_xact_id(), false from %s t', t)
+      select $1, rota.key_of(to_jsonb(t.*), $2), t.rota_version, pg_current_xact_id(), false from %s t', t)
       using bare_name, key_columns;
   end if;
   execute format('create trigger zz_rota before insert or update or delete on %s
     for each row execute function rota.stamp(%L, %L)', t, bare_name, key_columns);
+  execute format('create trigger zz_rota_inserted after insert on %s
+    for each row execute function rota.stamp_inserted(%L, %L)', t, bare_name, key_columns);
   execute format('create trigger zz_rota_truncate after truncate on %s
     for each statement execute function rota.stamp_truncate(%L)', t, bare_name);
+  former_identity := rota.ensure_identity(t, key_columns);
   insert into rota.tables as r
-  values (bare_name, t, key_columns, writable, owner_column, rota.guard_name(guard), added)
+  values (bare_name, t, key_columns, writable, owner_column, rota.guard_name(guard), added, former_identity)
   on conflict (name) do update set key_columns = excluded.key_columns, writable = excluded.writable,
-    owner_column = excluded.owner_column, guard = excluded.guard;
+    owner_column = excluded.owner_column, guard = excluded.guard,
+    former_identity = coalesce(r.former_identity, excluded.former_identity);
   perform rota.publish(t, true);
 end
 $$;
@@ -256,12 +381,18 @@ declare
   gone rota.tables;
   added text;
 begin
+  perform pg_advisory_xact_lock(hashtextextended('rota.sync_table', 0));
   delete from rota.tables where relation = t returning * into gone;
   if gone.name is null then
     raise exception 'the table % is not synced', t using errcode = '42704';
   end if;
   perform rota.publish(t, false);
   perform rota.drop_triggers(t);
+  if gone.former_identity like 'using index %' and not exists (select from pg_index i join pg_class c on c.oid = i.indexrelid
+      where i.indrelid = t and 'using index ' || quote_ident(c.relname) = gone.former_identity) then
+    gone.former_identity := 'default'; -- its index was dropped meanwhile
+  end if;
+  if gone.former_identity is not null then execute format('alter table %s replica identity %s', t, gone.former_identity); end if;
   foreach added in array gone.added_columns loop
     execute format('alter table %s drop column %I', t, added);
   end loop;

@@ -53,16 +53,43 @@ begin
 end
 $$;
 
--- The select list that makes a row what clients get: its version, and integers above 2^53 - 1, as strings.
+-- Whether a client reads this number as what it is: an integer up to 2^53 - 1, or a fraction that a 64-bit float keeps.
+create function rota.is_portable(n numeric) returns boolean language sql immutable set search_path = '' as $$
+  select case when abs(n) > 9007199254740991 then false when n = trunc(n) then true
+    when abs(n) < 1e-300 then false else n::float8::text::numeric = n end
+$$;
+
+-- The value as clients get it: numbers that they could not read, at any depth, as strings. Few values hold sixteen digits
+-- in a row; those are taken apart as text, whose form jsonb guarantees, since recursion could exhaust the stack.
+create function rota.as_sent(value jsonb) returns jsonb language sql immutable set search_path = '' as $$
+  select case when value::text !~ '[0-9.]{16}' then value else (
+    select string_agg(case when m.token[1] ~ '^-?[0-9]' and not rota.is_portable(m.token[1]::numeric)
+      then '"' || m.token[1] || '"' else m.token[1] end, '' order by m.at)
+    from regexp_matches(value::text, '"(?:[^"\\]|\\.)*"|-?[0-9][0-9.]*|[^"0-9-]+', 'g') with ordinality m(token, at))::jsonb end
+$$;
+
+-- The select list that makes a row what clients get: its version, and numbers they could not read, as strings. Columns
+-- that can't hold such numbers go as they are; a numeric holds its precision and scale in its modifier.
 create function rota.row_columns(relation regclass) returns text language sql stable set search_path = '' as $$
   select string_agg(case
     when a.attname = 'rota_version' then 'coalesce(t.rota_version, 0)::text'
-    when a.atttypid = 'int8'::regtype then format('case when t.%1$I between -9007199254740991 and 9007199254740991
+    when b.of_type = 'int8'::regtype then format('case when t.%1$I between -9007199254740991 and 9007199254740991
       then to_jsonb(t.%1$I) else to_jsonb(t.%1$I::text) end', a.attname)
-    when a.atttypid = 'numeric'::regtype then format('case when abs(t.%1$I) > 9007199254740991 and t.%1$I = trunc(t.%1$I)
-      then to_jsonb(t.%1$I::text) else to_jsonb(t.%1$I) end', a.attname)
-    else format('t.%I', a.attname) end || format(' as %I', a.attname), ', ' order by a.attnum)
-  from pg_attribute a where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
+    when b.of_type = any ('{bool,int2,int4,text,varchar,bpchar,uuid,date,time,timestamp,timestamptz,bytea}'::regtype[])
+      or y.typtype in ('e', 'r', 'm') or (b.of_type = 'numeric'::regtype and b.modifier <> -1
+        and ((b.modifier - 4) >> 16) & 65535 <= 15 and (((b.modifier - 4) & 2047) # 1024) - 1024 between 0 and 100)
+      then format('t.%I', a.attname)
+    else format('case when length(to_jsonb(t.%1$I)::text) < 16 or to_jsonb(t.%1$I)::text !~ ''[0-9.]{16}'' then to_jsonb(t.%1$I)
+      else rota.as_sent(to_jsonb(t.%1$I)) end', a.attname)
+    end || format(' as %I', a.attname), ', ' order by a.attnum)
+  from pg_attribute a cross join lateral rota.base_type(a.atttypid, a.atttypmod) b join pg_type y on y.oid = b.of_type
+  where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
+$$;
+
+-- Whether two values of one column are the same fact: equal, or equal as clients get them. A number inside JSON comes
+-- back as the string it was sent as.
+create function rota.differs(one jsonb, other jsonb) returns boolean language sql immutable set search_path = '' as $$
+  select one is distinct from other and rota.as_sent(one) is distinct from rota.as_sent(other)
 $$;
 
 -- The condition under which row t has the key that the SQL expression `key_text` gives. It casts the text, not the
@@ -75,12 +102,13 @@ create function rota.key_condition(target rota.tables, key_text text) returns te
   join pg_attribute a on a.attrelid = target.relation and a.attname = c.name
 $$;
 
--- The record as the caller may see it, or null.
+-- The record as the caller may see it, or null. A whole row is always written `alias.*`, here and elsewhere: a bare alias
+-- would mean the column of that name where a table has one.
 create function rota.visible_record(target rota.tables, key text) returns jsonb language plpgsql set search_path = public, pg_temp as $$
 declare
   seen jsonb;
 begin
-  execute format('select to_jsonb(r) from (select %s from %s t where %s) r', rota.row_columns(target.relation),
+  execute format('select to_jsonb(r.*) from (select %s from %s t where %s) r', rota.row_columns(target.relation),
     target.relation, rota.key_condition(target, '$1')) into seen using key;
   return seen;
 exception when data_exception then return null; -- no record has a key of that form
@@ -121,7 +149,7 @@ create function rota.check_key(target rota.tables, key text) returns void langua
 declare
   canonical text;
 begin
-  execute format('select rota.key_of(to_jsonb(t), $2) from (select %s) t', (
+  execute format('select rota.key_of(to_jsonb(t.*), $2) from (select %s) t', (
     select string_agg(format('(%s)::%s as %I',
       case when cardinality(target.key_columns) = 1 then '$1' else format('$1::jsonb ->> %s', c.at - 1) end,
       format_type(a.atttypid, -1), c.name), ', ')
@@ -177,7 +205,7 @@ declare
   condition text := rota.key_condition(target, '$1');
   changed jsonb;
 begin
-  execute format('select to_jsonb(t), to_jsonb(jsonb_populate_record(t, $2)), to_jsonb(jsonb_populate_record(t, $3))
+  execute format('select to_jsonb(t.*), to_jsonb(jsonb_populate_record(t.*, $2)), to_jsonb(jsonb_populate_record(t.*, $3))
     from %s t where %s for no key update', target.relation, condition) into now_is, saw, wants using op ->> 'key', base, wanted;
   if now_is is null then
     if rota.explain_absence(target, op, actor, before) is null then
@@ -187,11 +215,11 @@ begin
   end if;
   perform rota.ask_guard(target, op, now_is, actor);
   select jsonb_agg(f order by f) into changed from jsonb_object_keys(base) f
-    where now_is -> f is distinct from saw -> f and (not wanted ? f or now_is -> f is distinct from wants -> f);
+    where rota.differs(now_is -> f, saw -> f) and (not wanted ? f or rota.differs(now_is -> f, wants -> f));
   if changed is not null then return rota.conflicted(lost, lost_message, changed); end if;
-  if now_is is distinct from wants then
+  if rota.differs(now_is, wants) then
     execute format('update %s t set %s where %s', target.relation,
-      (select string_agg(format('%1$I = (jsonb_populate_record(t, $2)).%1$I', f), ', ') from jsonb_object_keys(wanted) f), condition)
+      (select string_agg(format('%1$I = (jsonb_populate_record(t.*, $2)).%1$I', f), ', ') from jsonb_object_keys(wanted) f), condition)
       using op ->> 'key', wanted;
   end if;
   return jsonb_build_object('outcome', 'confirmed');
@@ -267,10 +295,10 @@ begin
   if op -> 'set' <> '{}' then perform rota.refuse('invalid', 'set must be {} for delete'); end if;
   perform rota.check_fields(target, op -> 'base', array(select jsonb_object_keys(op -> 'base')));
   if seen is not null then perform rota.ask_guard(target, op, seen, actor); end if;
-  execute format('delete from %s t where %s returning to_jsonb(t), to_jsonb(jsonb_populate_record(t, $2))',
+  execute format('delete from %s t where %s returning to_jsonb(t.*), to_jsonb(jsonb_populate_record(t.*, $2))',
     target.relation, rota.key_condition(target, '$1')) into went, saw using op ->> 'key', op -> 'base';
   if went is null then perform rota.explain_absence(target, op, actor, seen); end if;
-  select jsonb_agg(f order by f) into changed from jsonb_object_keys(op -> 'base') f where went -> f is distinct from saw -> f;
+  select jsonb_agg(f order by f) into changed from jsonb_object_keys(op -> 'base') f where rota.differs(went -> f, saw -> f);
   if went is not null and changed is not null then raise exception using errcode = 'RT002'; end if;
   return jsonb_build_object('outcome', 'confirmed');
 exception when sqlstate 'RT002' then

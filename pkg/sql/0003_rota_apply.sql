@@ -156,7 +156,8 @@ begin
 end
 $$;
 
-create function public.apply_operation(op jsonb) returns jsonb language plpgsql volatile set search_path = '' as $$
+create function public.apply_operation(op jsonb) returns jsonb language plpgsql volatile set search_path = ''
+  set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
 #variable_conflict use_variable
 declare
   actor text := rota.actor();
@@ -183,9 +184,11 @@ $$;
 
 revoke all on all functions in schema rota from public;
 grant execute on all functions in schema rota to authenticated;
-revoke execute on function rota.record_change(text, text, boolean), rota.stamp(), rota.stamp_truncate(),
+revoke execute on function rota.record_change(text, text, boolean), rota.announce_insert(text, text),
+  rota.stamp(), rota.stamp_inserted(), rota.stamp_truncate(),
   rota.sync_table(regclass, text[], text[], text, regprocedure), rota.unsync_table(regclass), rota.publish(regclass, boolean),
   rota.add_columns(regclass), rota.drop_triggers(regclass), rota.forget_dropped(), rota.check_columns(regclass, text[], text),
+  rota.check_table(regclass, text[]), rota.ensure_identity(regclass, text[]),
   rota.guard_name(regprocedure), rota.prune_ledger(interval) from authenticated;
 -- Supabase grants new functions in public to every role by default.
 revoke all on function public.apply_operation(jsonb) from public, anon;

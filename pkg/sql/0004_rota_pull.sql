@@ -77,7 +77,7 @@ create function rota.whole_table(target rota.tables) returns jsonb language plpg
 declare
   rows jsonb;
 begin
-  execute format('select coalesce(jsonb_agg(to_jsonb(r)), ''[]'') from (select %s from %s t) r',
+  execute format('select coalesce(jsonb_agg(to_jsonb(r.*)), ''[]'') from (select %s from %s t) r',
     rota.row_columns(target.relation), target.relation) into rows;
   return rows;
 end
@@ -89,8 +89,8 @@ create function rota.changed_rows(target rota.tables, since xid8, keys text[], o
 language plpgsql stable set search_path = public, pg_temp as $$
 begin
   execute format($q$
-    select coalesce(jsonb_agg(to_jsonb(r)) filter (where there), '[]'),
-      coalesce(jsonb_agg(jsonb_build_object('table', $1, 'key', f.key, 'version', f.version::text)) filter (where not there), '[]')
+    select coalesce(jsonb_agg(to_jsonb(r.*)) filter (where s.there), '[]'),
+      coalesce(jsonb_agg(jsonb_build_object('table', $1, 'key', f.key, 'version', f.version::text)) filter (where not s.there), '[]')
     from %s f left join %s t on %s
     cross join lateral (select %s) r cross join lateral (select t.%I is not null as there) s $q$,
     case when keys is null then 'rota.feed_since($1, $2)' else 'rota.feed_of($1, $3)' end,
@@ -105,7 +105,8 @@ create function rota.settled(pending jsonb) returns jsonb language sql stable se
     and l.id in (select p::uuid from jsonb_array_elements_text(coalesce(pending, '[]')) p)
 $$;
 
-create function public.rota_pull(request jsonb) returns jsonb language plpgsql stable set search_path = '' as $$
+create function public.rota_pull(request jsonb) returns jsonb language plpgsql stable set search_path = ''
+  set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
 declare
   -- First of all: no change that this snapshot lacks may lie before the cursor.
   cursor text := rota.incarnation() || ':' || pg_snapshot_xmin(pg_current_snapshot());

@@ -1,5 +1,6 @@
 /** What the README promises, in a real browser, through unmodified supabase-js, against a real PostgreSQL. */
-import { expect, test } from 'vitest'
+import pg from 'pg'
+import { expect, inject, test } from 'vitest'
 import { gateway, people, useDemo, type DemoPage } from './harness.js'
 
 const world = useDemo()
@@ -216,6 +217,36 @@ test('an answer that is lost on the way is found again in the ledger, and the ch
   await one.waitForOwner(key, aiko.name)
   expect(await one.notices()).toEqual([])
   expect(await world.db.decisionsOn('companies', key)).toMatchObject([{ outcome: 'confirmed' }])
+})
+
+test('a database that is away for a while, behind a gateway that is there, costs no change', async () => {
+  const context = await world.newContext()
+  const one = await world.newPerson(maya, context)
+  const two = await world.newTab(maya, context)
+  const key = await world.db.recordOf('companies', 'Sales', [aiko])
+  const elsewhereUrl = new URL(inject('databaseUrl'))
+  const name = elsewhereUrl.pathname.slice(1)
+  elsewhereUrl.pathname = name === 'postgres' ? '/template1' : '/postgres'
+  const elsewhere = new pg.Client({ connectionString: elsewhereUrl.href })
+  await elsewhere.connect()
+  try {
+    await elsewhere.query(`alter database ${pg.escapeIdentifier(name)} allow_connections false`)
+    const { processID: own } = world.db.client as unknown as { processID: number }
+    await elsewhere.query(`select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and pid <> $2`, [name, own])
+    await two.assignCompany(key, aiko.id)
+    await new Promise((resolve) => setTimeout(resolve, 8_000))
+    for (const tab of [one, two]) {
+      expect(await tab.ownerOf(key)).toBe(aiko.name)
+      expect((await tab.store((rota) => rota.status())).dead).toBe(0)
+    }
+  } finally {
+    await elsewhere.query(`alter database ${pg.escapeIdentifier(name)} allow_connections true`)
+    await elsewhere.end()
+  }
+  for (const tab of [one, two]) await tab.waitForUnsent(0, 70_000)
+  await one.waitForLink('live', 70_000)
+  expect(await world.db.decisionsOn('companies', key)).toMatchObject([{ outcome: 'confirmed' }])
+  expect(await two.notices()).toEqual([])
 })
 
 test('when the leading tab closes, the next one leads, and sends what was left', async () => {

@@ -49,7 +49,7 @@ export function callStatement(fn: SqlFunction, given: readonly string[], body: s
   const call = `public.${quoted}(${passed})`
   if (fn.returnsSet) {
     const from = used.length > 0 ? `json_to_record($1::json) as a(${record}), ${call} as r` : `${call} as r`
-    return { text: `select coalesce(json_agg(r), '[]')::text as body, count(*)::int as count from ${from}`, values }
+    return { text: `select coalesce(json_agg(r.*), '[]')::text as body, count(*)::int as count from ${from}`, values }
   }
   const result = fn.returnsVoid ? call : `to_json(${call})::text`
   return { text: `select ${result} as body, 1 as count${source}`, values }

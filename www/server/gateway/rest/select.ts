@@ -32,7 +32,7 @@ const IS: Record<IsValue, string> = {
   unknown: 'is unknown',
 }
 
-/** Answers one row: `rows`, the JSON array as text, and `count`. */
+/** Answers one row: `rows`, the JSON array as text, and `count`. `r.*` is the row; `r` would be a column of that name. */
 export function selectStatement(table: Table, query: SelectQuery, rowsMax: number): Statement {
   const values: unknown[] = []
   const columns = query.columns.map((column) => (column === '*' ? '*' : known(table, column))).join(', ')
@@ -43,7 +43,7 @@ export function selectStatement(table: Table, query: SelectQuery, rowsMax: numbe
   const inner =
     `select ${columns} from public.${pg.escapeIdentifier(table.name)}${where(table, query.filters, values)}` +
     `${order.length > 0 ? ` order by ${order.join(', ')}` : ''} limit ${parameter(values, limit)}::bigint offset ${parameter(values, query.offset)}::bigint`
-  return { text: `select coalesce(json_agg(r), '[]')::text as rows, count(*)::int as count from (${inner}) r`, values }
+  return { text: `select coalesce(json_agg(r.*), '[]')::text as rows, count(*)::int as count from (${inner}) r`, values }
 }
 
 export function countStatement(table: Table, query: SelectQuery): Statement {

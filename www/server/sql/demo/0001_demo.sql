@@ -107,6 +107,10 @@ declare
   target_department text := coalesce(op #>> '{set,department}', it ->> 'department');
 begin
   if me.id is null then return 'You are not among the people of this demo.'; end if;
+  if op ->> 'name' = 'insert' and (coalesce(it ->> 'name', '') = '' or coalesce(it ->> 'department', '') = '') then
+    return 'A new record needs a ' || concat_ws(' and a ', case when coalesce(it ->> 'name', '') = '' then 'name' end,
+      case when coalesce(it ->> 'department', '') = '' then 'department' end) || '.';
+  end if;
   if not demo.may_change(it ->> 'department') then
     return format('%s works in %s; %s belongs to %s. Ask a manager of %4$s or an admin.',
       me.name, me.department, it ->> 'name', it ->> 'department');
@@ -128,7 +132,7 @@ $$;
 
 create function demo.guard(op jsonb, "row" jsonb, actor text) returns jsonb language sql stable set search_path = '' as $$
   select case when why is not null then jsonb_build_object('code',
-      case when why like 'There is no such person%' then 'invalid' else 'forbidden' end, 'message', why) end
+      case when why like 'There is no such person%' or why like 'A new record needs%' then 'invalid' else 'forbidden' end, 'message', why) end
   from demo.why_not(op, "row", actor) why
 $$;
 
