@@ -1,4 +1,4 @@
-//! What JavaScript sees of the engine: one class with few, plain methods.
+//! What JavaScript sees of the engine: one class with plain methods, a fact or a command each.
 
 use std::rc::Rc;
 
