@@ -149,6 +149,8 @@ pub struct World {
     pub link: Json,
     /// Their protocol of tab messages.
     pub tab_protocol: Json,
+    /// The timers of this tab ring no more often than that, as those of a hidden page.
+    pub slow_timers: Option<(usize, u64)>,
     /// Pings are answered.
     pub has_ping: bool,
     pub now: Now,
@@ -192,6 +194,7 @@ impl World {
             retry: json!({}),
             link: json!({}),
             tab_protocol: Json::Null,
+            slow_timers: None,
             has_ping: true,
             now: Now { mono_ms: 1_000, wall_ms: 1_763_721_600_000 },
             ops: BTreeMap::new(),
@@ -346,6 +349,12 @@ impl World {
         self.tabs.iter().position(leads)
     }
 
+    /// The leader that runs: one that is frozen may still believe to lead.
+    pub fn leader_running(&self) -> Option<usize> {
+        let leads = |tab: &Tab| tab.status.as_ref().is_some_and(|status| status.role == Role::Leader);
+        self.tabs.iter().position(|tab| tab.alive && !tab.frozen && leads(tab))
+    }
+
     pub fn living(&self) -> Vec<usize> {
         (0..self.tabs.len()).filter(|tab| self.tabs[*tab].alive).collect()
     }
@@ -432,13 +441,21 @@ impl World {
         self.pass_to(end);
     }
 
+    fn wake_at(&self, tab: usize) -> Option<u64> {
+        let at = self.tabs[tab].engine.deadline()?;
+        match self.slow_timers {
+            Some((slow, every_ms)) if slow == tab => Some((at.max(self.now.mono_ms) / every_ms + 1) * every_ms),
+            _ => Some(at),
+        }
+    }
+
     fn step(&mut self, end: u64) -> bool {
         let next = self.agenda.first_key_value().map(|((at, _), _)| *at);
         let wake = self
             .living()
             .into_iter()
             .filter(|tab| !self.tabs[*tab].frozen)
-            .filter_map(|tab| self.tabs[tab].engine.deadline().map(|at| (at.max(self.now.mono_ms), tab)))
+            .filter_map(|tab| self.wake_at(tab).map(|at| (at.max(self.now.mono_ms), tab)))
             .min();
         match (next, wake) {
             (Some(at), _) if at <= end && wake.is_none_or(|(wake, _)| at <= wake) => {
@@ -450,7 +467,7 @@ impl World {
             (_, Some((at, tab))) if at <= end => {
                 self.pass_to(at);
                 self.tell(tab, Input::TimerFired);
-                let again = self.tabs[tab].engine.deadline();
+                let again = self.wake_at(tab);
                 assert!(again.is_none_or(|again| again > self.now.mono_ms), "tab {tab} has a timer that never rests");
                 true
             }

@@ -25,7 +25,7 @@ impl<R: Record> Engine<R> {
         }
         let is_first = self.link.attempt() == 0;
         self.link.connect(!is_first, self.now.wall_ms);
-        self.poll_later();
+        self.keep_polling();
         if is_first {
             self.open_link();
         } else {
@@ -100,9 +100,7 @@ impl<R: Record> Engine<R> {
             Some(delay_ms) => self.timers.set(Timer::Reconnect, after(self.now, delay_ms)),
             None => self.timers.stop(Timer::Reconnect),
         }
-        if !self.timers.is_set(Timer::Poll) {
-            self.poll_later();
-        }
+        self.keep_polling();
     }
 
     // ---- is it alive?
@@ -154,6 +152,13 @@ impl<R: Record> Engine<R> {
             return;
         }
         self.timers.set(Timer::Poll, after(self.now, self.attention.interval_ms(&polling)));
+    }
+
+    /// Attempts to connect do not put off the next pull.
+    fn keep_polling(&mut self) {
+        if !self.timers.is_set(Timer::Poll) {
+            self.poll_later();
+        }
     }
 
     pub(super) fn on_activity(&mut self, active: bool) {
@@ -273,7 +278,7 @@ impl<R: Record> Engine<R> {
                 self.puller.want();
                 // This one is as fresh as can be.
                 self.link.connect(false, self.now.wall_ms);
-                self.poll_later();
+                self.keep_polling();
                 self.open_link();
             }
         }
