@@ -170,7 +170,7 @@ impl Kind {
     }
 
     /// True for what only a leader may say.
-    const fn is_of_leader(self) -> bool {
+    pub(crate) const fn is_of_leader(self) -> bool {
         matches!(self, Self::Beat | Self::Snapshot | Self::Changes | Self::Pong)
     }
 }
@@ -280,8 +280,8 @@ pub(crate) struct Tabs {
     /// Leader: the epoch that it leads in. It learns of a later one from a follower before it hears that it was deposed, and does not
     /// speak in the name of that one.
     led_epoch: u64,
-    /// The highest epoch in which another tab has spoken as the leader.
-    rival_epoch: u64,
+    /// Leader: for how many more beats another tab, which spoke as the leader of a later epoch, is taken for that.
+    rival_beats: u64,
     seq: u64,
     /// The last number heard of each other tab; who was heard of last is at the end.
     peers: Vec<(String, u64)>,
@@ -317,7 +317,7 @@ impl Tabs {
             protocol,
             epoch: 0,
             led_epoch: 0,
-            rival_epoch: 0,
+            rival_beats: 0,
             seq: 0,
             peers: Vec::new(),
             leader: None,
@@ -366,10 +366,12 @@ impl Tabs {
         self.led_epoch = self.epoch;
     }
 
-    /// A leader of which nobody has taken the place leads in the highest epoch: an earlier one, of which it has never heard, had
-    /// got further.
+    /// Before a beat: a leader of which nobody has taken the place leads in the highest epoch. An earlier one had got further, of which
+    /// it had not heard.
     pub(crate) const fn catch_up_epoch(&mut self) {
-        if self.led_epoch < self.epoch && self.rival_epoch <= self.led_epoch {
+        if self.rival_beats > 0 {
+            self.rival_beats -= 1;
+        } else if self.led_epoch < self.epoch {
             self.epoch = self.epoch.saturating_add(1);
             self.led_epoch = self.epoch;
         }
@@ -414,11 +416,6 @@ impl Tabs {
         (last.is_some_and(|last| seq <= last), last.is_some_and(|last| seq > last.saturating_add(1)))
     }
 
-    /// True when it is the leader who says this.
-    pub(crate) fn is_leader(&self, from: &str) -> bool {
-        self.leader.as_deref() == Some(from)
-    }
-
     /// Takes a message in.
     #[expect(clippy::boxed_local, reason = "it comes in a box, and moving it out would copy it twice")]
     pub(crate) fn receive<R>(&mut self, mut message: Box<TabMessage<R>>) -> Received<R> {
@@ -446,9 +443,12 @@ impl Tabs {
         let (from, seq, epoch, kind) = (message.from.clone(), message.seq, message.epoch, message.kind);
         let Some(body) = message.take_body() else { return Received::Malformed("the message lacks a member") };
         let (is_repeated, gap) = if kind.is_counted() { self.count(&from, seq) } else { (false, false) };
-        let is_stale = epoch < self.epoch && kind.is_of_leader();
-        if kind.is_of_leader() {
-            self.rival_epoch = self.rival_epoch.max(epoch);
+        // A leader has its own word from the server. One that was deposed in its sleep may wake to say what was true before, in an
+        // epoch that is no lower where we never heard of it.
+        let is_below = epoch < self.epoch || (self.role == Role::Leader && epoch <= self.led_epoch);
+        let is_stale = is_below && kind.is_of_leader();
+        if kind.is_of_leader() && epoch > self.led_epoch {
+            self.rival_beats = SILENT_BEATS;
         }
         self.epoch = self.epoch.max(epoch);
         // A late operation is still an operation: it has an id, so taking it twice does no harm, but losing it would.
@@ -542,10 +542,16 @@ mod tests {
         let from_tab = bye(&mut tab);
         assert!(matches!(old.receive(from_tab), Received::Take { .. }));
         assert!(matches!(old.receive(news), Received::Take { .. }));
-        old.catch_up_epoch();
+        for _ in 0..SILENT_BEATS {
+            old.catch_up_epoch();
+        }
         let late: Message = old.message(Kind::Pong);
         assert_eq!(late.epoch, 1);
         assert_eq!(tab.receive(late), Received::Drop);
+        // Nobody has told it that it was deposed, and the other one has fallen silent.
+        old.catch_up_epoch();
+        let heard: Message = old.message(Kind::Pong);
+        assert!(matches!(tab.receive(heard), Received::Take { .. }));
     }
 
     #[test]

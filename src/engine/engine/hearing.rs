@@ -40,7 +40,7 @@ impl<R: Record> Engine<R> {
     }
 
     pub(super) fn on_message(&mut self, message: Box<TabMessage<R>>) {
-        let (from, v) = (message.from.clone(), message.v);
+        let (from, v, kind) = (message.from.clone(), message.v, message.kind);
         match self.tabs.receive(message) {
             Received::Drop => {}
             Received::Malformed(why) => {
@@ -52,7 +52,7 @@ impl<R: Record> Engine<R> {
             }
             Received::Take { from, body, gap } => {
                 self.on_heard();
-                if self.tabs.is_leader(&from) {
+                if kind.is_of_leader() {
                     self.watch();
                 }
                 if gap && self.tabs.role == Role::Follower {
