@@ -74,7 +74,7 @@ fn run(seed: u64) {
     world.heal_network();
     for tab in world.living() {
         if world.tabs[tab].frozen {
-            world.thaw(tab, seed % 2 == 0);
+            world.thaw(tab, seed.is_multiple_of(2));
         }
     }
     if !world.living().iter().any(|tab| world.tabs[*tab].user == "jonas") {

@@ -1,6 +1,6 @@
 //! The same tabs over a channel that reorders, repeats, delivers late in a burst, or not at all; and tabs of two protocols together.
 
-use rota_engine::{Input, OperationId, OperationState, Role};
+use rota_engine::{Input, LinkState, OperationId, OperationState, Role};
 use serde_json::json;
 
 use crate::world::World;
@@ -206,8 +206,7 @@ fn a_tab_of_protocol_1_hears_of_a_state_that_it_does_not_know_as_off_line() {
     world.break_link(0, rota_engine::Failure::Server);
     world.run_for(60_000);
     let state = |tab: usize| world.tabs[tab].status.as_ref().unwrap().link.state;
-    use rota_engine::LinkState::{Degraded, Offline};
-    assert_eq!((state(0), state(1), state(2)), (Degraded, Offline, Degraded));
+    assert_eq!((state(0), state(1), state(2)), (LinkState::Degraded, LinkState::Offline, LinkState::Degraded));
 }
 
 #[test]
