@@ -19,6 +19,9 @@ pub const BEAT_MS: u64 = 2_000;
 /// How many beats in a row a leader may miss before it is asked whether it is alive.
 pub(crate) const SILENT_BEATS: u64 = 3;
 
+/// By how many epochs a tab that takes the lock from a leader goes ahead: it may never have heard how far that one had got.
+const STOLEN_EPOCHS: u64 = 1_000;
+
 /// How long it may take to answer that.
 pub(crate) const PONG_WAIT_MS: u64 = 3_000;
 
@@ -266,6 +269,8 @@ pub(crate) enum Watch {
     Pinged,
     /// Asked in the words of protocol 1, too.
     Greeted,
+    /// The lock is being taken from it.
+    Taking,
 }
 
 /// This tab among the others.
@@ -362,7 +367,8 @@ impl Tabs {
 
     pub(crate) const fn lead(&mut self) {
         self.role = Role::Leader;
-        self.epoch = self.epoch.saturating_add(1);
+        let step = if matches!(self.watch, Watch::Taking) { STOLEN_EPOCHS } else { 1 };
+        self.epoch = self.epoch.saturating_add(step);
         self.led_epoch = self.epoch;
     }
 
@@ -445,14 +451,17 @@ impl Tabs {
         let (is_repeated, gap) = if kind.is_counted() { self.count(&from, seq) } else { (false, false) };
         // A leader has its own word from the server. One that was deposed in its sleep may wake to say what was true before, in an
         // epoch that is no lower where we never heard of it.
-        let is_below = epoch < self.epoch || (self.role == Role::Leader && epoch <= self.led_epoch);
-        let is_stale = is_below && kind.is_of_leader();
+        let is_stale = kind.is_of_leader() && (epoch < self.epoch || self.role == Role::Leader);
         if kind.is_of_leader() && epoch > self.led_epoch {
             self.rival_beats = SILENT_BEATS;
         }
         self.epoch = self.epoch.max(epoch);
-        // A late operation is still an operation: it has an id, so taking it twice does no harm, but losing it would.
-        let is_idempotent = matches!(body, Body::Operation { .. } | Body::Settled { .. } | Body::SettledLocally { .. });
+        // A late operation is still an operation: it has an id, so taking it twice does no harm, but losing it would. So is a late
+        // question one that somebody waits with.
+        let is_idempotent = matches!(
+            body,
+            Body::Hello { .. } | Body::Operation { .. } | Body::Settled { .. } | Body::SettledLocally { .. }
+        );
         if is_stale || (is_repeated && !is_idempotent) {
             return Received::Drop;
         }
@@ -490,6 +499,16 @@ mod tests {
         assert_eq!(two.receive(first), Received::Drop);
         assert!(matches!(two.receive(third), Received::Take { gap: true, .. }));
         assert_eq!(two.receive(second), Received::Drop);
+    }
+
+    #[test]
+    fn a_question_that_was_overtaken_is_still_answered() {
+        let (mut one, mut two) = (Tabs::new("one".into(), TAB_PROTOCOL), Tabs::new("two".into(), TAB_PROTOCOL));
+        let mut hello: Message = one.message(Kind::Hello);
+        hello.pending = Some(vec![]);
+        let later = bye(&mut one);
+        assert!(matches!(two.receive(later), Received::Take { .. }));
+        assert!(matches!(two.receive(hello), Received::Take { body: Body::Hello { .. }, .. }));
     }
 
     #[test]
@@ -541,7 +560,7 @@ mod tests {
         assert!(matches!(tab.receive(news.clone()), Received::Take { .. }));
         let from_tab = bye(&mut tab);
         assert!(matches!(old.receive(from_tab), Received::Take { .. }));
-        assert!(matches!(old.receive(news), Received::Take { .. }));
+        assert_eq!(old.receive(news), Received::Drop);
         for _ in 0..SILENT_BEATS {
             old.catch_up_epoch();
         }
@@ -552,6 +571,30 @@ mod tests {
         old.catch_up_epoch();
         let heard: Message = old.message(Kind::Pong);
         assert!(matches!(tab.receive(heard), Received::Take { .. }));
+    }
+
+    #[test]
+    fn a_leader_listens_to_no_other() {
+        let (mut old, mut new) = (Tabs::new("old".into(), TAB_PROTOCOL), Tabs::new("new".into(), TAB_PROTOCOL));
+        old.lead();
+        old.lead();
+        new.lead();
+        let pong: Message = old.message(Kind::Pong);
+        assert_eq!(new.receive(pong), Received::Drop);
+    }
+
+    #[test]
+    fn who_takes_the_lock_is_ahead_of_a_leader_that_it_never_heard() {
+        let (mut hung, mut thief) = (Tabs::new("hung".into(), TAB_PROTOCOL), Tabs::new("thief".into(), TAB_PROTOCOL));
+        for _ in 0..100 {
+            hung.lead();
+        }
+        thief.watch = Watch::Taking;
+        thief.lead();
+        let (late, pong): (Message, Message) = (hung.message(Kind::Pong), thief.message(Kind::Pong));
+        let mut tab = Tabs::new("tab".into(), TAB_PROTOCOL);
+        assert!(matches!(tab.receive(pong), Received::Take { .. }));
+        assert_eq!(tab.receive(late), Received::Drop);
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl<R: Record> Engine<R> {
     /// The leader has been silent for as long as this tab has listened.
     pub(super) fn look_for_leader(&mut self) {
         let wait_ms = match self.tabs.watch {
-            Watch::Listening => {
+            Watch::Listening | Watch::Taking => {
                 self.tell_all(Kind::Ping);
                 self.tabs.watch = Watch::Pinged;
                 PONG_WAIT_MS / 2
@@ -57,6 +57,7 @@ impl<R: Record> Engine<R> {
             Watch::Greeted => {
                 self.emit(Output::StealLock);
                 self.watch();
+                self.tabs.watch = Watch::Taking;
                 return;
             }
         };
