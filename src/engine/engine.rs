@@ -6,6 +6,7 @@ mod hearing;
 mod report;
 mod sending;
 mod sync;
+mod viewing;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -27,6 +28,7 @@ use super::sorted::SortedSet;
 use super::table::{RecordId, Tables};
 use super::tabs::{Kind, Role, Tabs};
 use super::time::{HybridClock, Now, Timers};
+use super::view::Views;
 
 /// How many settled operations are remembered, so that a late message about one is recognised.
 const SETTLED_MAX: usize = 10_000;
@@ -64,6 +66,7 @@ pub struct Engine<R> {
     asked: SortedSet<OperationId>,
     /// Those of them that the pull under way asks for.
     asked_now: SortedSet<OperationId>,
+    views: Views,
     outputs: VecDeque<Output<R>>,
     dirty_records: Records,
     dirty_operations: SortedSet<OperationId>,
@@ -171,6 +174,7 @@ impl<R: Record> Engine<R> {
         session.validate()?;
         config.retry.validate().map_err(Error::InvalidConfiguration)?;
         let tables = Tables::new(config.tables)?;
+        let views = Views::new(tables.configs());
         let mut random = Pcg64Mcg::from_seed(seed);
         let tab = format!("{:016x}", random.next_u64());
         let mut engine = Self {
@@ -197,6 +201,7 @@ impl<R: Record> Engine<R> {
             settled: Settled::default(),
             asked: SortedSet::new(),
             asked_now: SortedSet::new(),
+            views,
             outputs: VecDeque::new(),
             dirty_records: Records::default(),
             dirty_operations: SortedSet::new(),
@@ -275,6 +280,12 @@ impl<R: Record> Engine<R> {
         self.tables.cell(id)?.version
     }
 
+    /// Returns the numbers of the records that an open view shows, in order.
+    #[must_use]
+    pub fn shown(&self, view: u32) -> Option<Vec<RecordId>> {
+        self.views.shown(view)
+    }
+
     /// Returns the engine's figures.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -288,6 +299,8 @@ impl<R: Record> Engine<R> {
             Input::Retry { id } => self.retry_dead(id)?,
             Input::Reconnect => self.reconnect(),
             Input::Purge => self.emit(Output::ForgetRecords),
+            Input::OpenView { id, spec } => self.open_view(id, &spec)?,
+            Input::CloseView { id } => self.views.close(id)?,
             Input::Close => self.close(),
             Input::OperationStored { id, stored } => self.on_stored(id, stored),
             Input::OperationDurable { id, durable } => self.on_durable(id, durable),
@@ -424,7 +437,9 @@ impl<R: Record> Engine<R> {
 /// A closed engine takes no commands, and drops what still arrives.
 fn handle_closed<R>(input: &Input<R>) -> Result<Option<OperationId>, Error> {
     match input {
-        Input::Mutate(_) | Input::Cancel { .. } | Input::Retry { .. } | Input::Reconnect => Err(Error::Closed),
+        Input::Mutate(_) | Input::Cancel { .. } | Input::Retry { .. } | Input::Reconnect | Input::OpenView { .. } => {
+            Err(Error::Closed)
+        }
         _ => Ok(None),
     }
 }
