@@ -122,33 +122,36 @@ impl Settled {
 #[derive(Default)]
 struct Records {
     words: Vec<u64>,
-    is_any: bool,
+    /// Which words have a bit.
+    used: Vec<u32>,
 }
 
 impl Records {
     fn insert(&mut self, RecordId(id): RecordId) {
-        let word = (id / u64::BITS) as usize;
+        let (used, word) = (id / u64::BITS, (id / u64::BITS) as usize);
         if word >= self.words.len() {
             self.words.resize(word + 1, 0);
         }
+        if self.words[word] == 0 {
+            self.used.push(used);
+        }
         self.words[word] |= 1 << (id % u64::BITS);
-        self.is_any = true;
     }
 
     const fn is_empty(&self) -> bool {
-        !self.is_any
+        self.used.is_empty()
     }
 
     /// Takes them all out.
     fn take(&mut self) -> Vec<RecordId> {
         let mut records = Vec::new();
-        if std::mem::take(&mut self.is_any) {
-            for (word, bits) in (0..).zip(&mut self.words) {
-                let mut bits = std::mem::take(bits);
-                while bits != 0 {
-                    records.push(RecordId(word * u64::BITS + bits.trailing_zeros()));
-                    bits &= bits - 1;
-                }
+        self.used.sort_unstable();
+        let Self { words, used } = self;
+        for word in used.drain(..) {
+            let mut bits = std::mem::take(&mut words[word as usize]);
+            while bits != 0 {
+                records.push(RecordId(word * u64::BITS + bits.trailing_zeros()));
+                bits &= bits - 1;
             }
         }
         records

@@ -299,6 +299,94 @@ fn values_of_every_kind_have_one_order_and_text_goes_by_code_point() {
 }
 
 #[test]
+fn a_condition_means_what_it_says_whatever_the_kinds() {
+    let mut stage = Stage::new();
+    let values = [
+        ("null", json!(null)),
+        ("false", json!(false)),
+        ("true", json!(true)),
+        ("1", json!(1)),
+        ("2", json!(2)),
+        ("text 1", json!("1")),
+        ("ab", json!("ab")),
+        ("AB", json!("AB")),
+        ("list", json!(["ab", 2])),
+        ("map", json!({"ab": 2})),
+    ];
+    stage.put_all(values.clone().map(|(key, a)| (key.to_owned(), json!({"a": a}))));
+    let term = |name: &str, value: Json| json!({name: {"field": "a", "value": value}});
+    let cases = [
+        (term("eq", json!(1)), vec!["1"]),
+        (term("eq", json!("1")), vec!["text 1"]),
+        (term("eq", json!(null)), vec!["null"]),
+        (term("eq", json!(["ab", 2])), vec!["list"]),
+        (term("eq", json!({"ab": 2})), vec!["map"]),
+        (term("neq", json!(1)), vec!["null", "false", "true", "2", "text 1", "ab", "AB", "list", "map"]),
+        (term("neq", json!(null)), vec!["false", "true", "1", "2", "text 1", "ab", "AB", "list", "map"]),
+        (term("lt", json!(2)), vec!["1"]),
+        (term("lte", json!(2)), vec!["1", "2"]),
+        (term("gt", json!(1)), vec!["2"]),
+        (term("gte", json!(1)), vec!["1", "2"]),
+        (term("gt", json!(false)), vec!["true"]),
+        (term("lt", json!("a")), vec!["text 1", "AB"]),
+        (term("lte", json!(null)), vec![]),
+        (term("gte", json!(["ab", 2])), vec![]),
+        (json!({"not": term("lt", json!(2))}), vec!["null", "false", "true", "2", "text 1", "ab", "AB", "list", "map"]),
+        (json!({"in": {"field": "a", "values": ["ab", 2, null, "zz"]}}), vec!["null", "2", "ab"]),
+        (json!({"in": {"field": "a", "values": []}}), vec![]),
+        (json!({"isNull": {"field": "a"}}), vec!["null"]),
+        (json!({"isNull": {"field": "b"}}), values.each_ref().map(|(key, _)| *key).to_vec()),
+        (term("contains", json!("b")), vec!["ab"]),
+        (term("contains", json!("ab")), vec!["ab", "list"]),
+        (term("contains", json!("")), vec!["text 1", "ab", "AB"]),
+        (term("contains", json!(2)), vec!["list"]),
+        (json!({"between": {"field": "a", "from": 1, "to": 2}}), vec!["1", "2"]),
+        (json!({"between": {"field": "a", "from": 2, "to": 1}}), vec![]),
+        (json!({"between": {"field": "a", "from": 1, "to": "z"}}), vec![]),
+        (json!({"and": []}), values.each_ref().map(|(key, _)| *key).to_vec()),
+        (json!({"or": []}), vec![]),
+        (json!({"and": [term("gt", json!("A")), term("lt", json!("a"))]}), vec!["AB"]),
+        (json!({"or": [term("eq", json!(1)), term("eq", json!(true))]}), vec!["true", "1"]),
+    ];
+    for (filter, expected) in cases {
+        stage.open(1, json!({"table": "jobs", "filter": filter}));
+        let mut expected: Vec<String> = expected.into_iter().map(str::to_owned).collect();
+        expected.sort_unstable();
+        assert_eq!(stage.keys(1), expected, "{filter}");
+        stage.close(1);
+    }
+}
+
+#[test]
+fn several_records_that_change_without_passing_each_other_are_updates_only() {
+    let mut stage = Stage::new();
+    stage.put_all((0..20).map(|n| (format!("j{n:02}"), json!({"a": n}))));
+    stage.open(1, json!({"table": "jobs", "sort": [{"field": "a"}], "limit": 10, "offset": 2}));
+    let moved = [1.5, 3.25, 4.5, 4.75, 11.5, 15.5];
+    let keys = ["j01", "j03", "j04", "j05", "j11", "j15"];
+    stage.put_all(keys.into_iter().zip(moved).map(|(key, a)| (key.to_owned(), json!({"a": a}))));
+    assert_eq!(stage.watchers[&1].edits, [1, 2, 3, 9].map(|at| Edit::Update { at }));
+    // Two change places: one of them stays where it was, the other goes around it.
+    stage.put_all([("j06", 7), ("j07", 6)].map(|(key, a)| (key.to_owned(), json!({"a": a}))));
+    assert_eq!(stage.watchers[&1].edits.len(), 4 + 3);
+}
+
+#[test]
+fn a_window_larger_than_the_list_and_one_behind_its_end_follow_too() {
+    let mut stage = Stage::new();
+    stage.open(1, json!({"table": "jobs", "limit": 3, "offset": 2}));
+    stage.open(2, json!({"table": "jobs", "limit": 100}));
+    for n in 0..6 {
+        stage.put(&format!("j{n}"), json!({}));
+    }
+    assert_eq!((stage.keys(1), stage.told(1)), (["j2", "j3", "j4"].map(str::to_owned).to_vec(), 7));
+    for n in 0..6 {
+        stage.delete(&format!("j{n}"));
+    }
+    assert!(stage.keys(1).is_empty() && stage.keys(2).is_empty());
+}
+
+#[test]
 fn a_window_may_be_empty_while_the_figures_are_kept() {
     let mut stage = Stage::new();
     stage.open(1, json!({"table": "jobs", "limit": 0, "figures": [{"name": "s", "kind": "sum", "field": "a"}]}));

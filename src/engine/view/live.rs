@@ -101,7 +101,7 @@ impl View {
                 members.push(*id);
             }
         }
-        self.sort(members, rows);
+        self.sort(&members, rows);
         self.is_new = false;
         self.total_told = self.list.len();
         ViewChange {
@@ -113,14 +113,20 @@ impl View {
         }
     }
 
-    fn sort(&mut self, mut members: Vec<RecordId>, rows: &Rows) {
+    fn sort(&mut self, members: &[RecordId], rows: &Rows) {
         let order = &self.order;
-        members.sort_unstable_by(|one, other| match (rows.get(*one), rows.get(*other)) {
-            (Some(one), Some(other)) => order.compare(one, other),
-            // Every member has values.
-            _ => Ordering::Equal,
+        // Most pairs differ in what can be compared without looking the records up.
+        let hint = |id: &RecordId| (rows.get(*id).map_or(u64::MAX, |row| order.hint(row)), *id);
+        let mut hinted: Vec<(u64, RecordId)> = members.iter().map(hint).collect();
+        hinted.sort_unstable_by(|one, other| {
+            one.0.cmp(&other.0).then_with(|| match (rows.get(one.1), rows.get(other.1)) {
+                (Some(one), Some(other)) => order.compare(one, other),
+                // Every member has values.
+                _ => Ordering::Equal,
+            })
         });
-        self.list = Ranked::build(&members);
+        let sorted: Vec<RecordId> = hinted.into_iter().map(|(_, id)| id).collect();
+        self.list = Ranked::build(&sorted);
     }
 
     /// The first step: `rows` are as before the batch.
@@ -139,16 +145,14 @@ impl View {
             self.batch.shown = Some(self.shown());
             return;
         }
-        for id in &self.batch.left {
-            if let Some(place) = place_of(&self.order, rows, *id)
-                && let Ok(rank) = self.list.rank(&place)
-            {
-                self.batch.places.push((rank, *id));
-            }
+        // One alone tells its place when it goes; of several, each place is asked for while all are there.
+        if self.batch.left.len() > 1 {
+            self.batch.places = self.ranks(&self.batch.left, rows);
         }
         for id in &self.batch.left {
-            if let Some(place) = place_of(&self.order, rows, *id) {
-                self.list.remove(&place);
+            let rank = place_of(&self.order, rows, *id).and_then(|place| self.list.remove(&place));
+            if let (Some(rank), [_]) = (rank, &self.batch.left[..]) {
+                self.batch.places.push((rank, *id));
             }
         }
     }
@@ -198,13 +202,17 @@ impl View {
     }
 
     fn put_in(&mut self, batch: Batch, rows: &Rows) -> WindowChange {
+        let mut entered = Vec::with_capacity(batch.entered.len());
         for id in &batch.entered {
             if let Some(place) = place_of(&self.order, rows, *id) {
-                self.list.insert(*id, &place);
+                entered.push((self.list.insert(*id, &place), *id));
             }
         }
+        // Those that came later may have moved the earlier ones on.
+        if entered.len() > 1 {
+            entered = self.ranks(&batch.entered, rows);
+        }
         let mut left = batch.places;
-        let mut entered = self.ranks(&batch.entered, rows);
         left.sort_unstable();
         entered.sort_unstable();
         let mut stayed = batch.stayed;
@@ -228,7 +236,7 @@ impl View {
         batch.left.sort_unstable();
         members.retain(|id| batch.left.binary_search(id).is_err());
         members.append(&mut batch.entered.clone());
-        self.sort(members, rows);
+        self.sort(&members, rows);
         let shown = self.shown();
         if batch.shown.as_ref() != Some(&shown) {
             return WindowChange::Reset(shown);

@@ -43,6 +43,15 @@ const fn kind(value: &Value) -> u8 {
     }
 }
 
+/// The first eight bytes of a text.
+fn text_hint(text: &str) -> u64 {
+    let mut bytes = [0; 8];
+    for (to, from) in bytes.iter_mut().zip(text.bytes()) {
+        *to = from;
+    }
+    u64::from_be_bytes(bytes)
+}
+
 fn first_difference(mut compared: impl Iterator<Item = Ordering>) -> Ordering {
     compared.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
@@ -70,6 +79,25 @@ impl Order {
             }
         }
         one.key.cmp(&other.key)
+    }
+
+    /// Returns a number that never goes down from one record to a later one.
+    pub(super) fn hint(&self, row: &Indexed) -> u64 {
+        let Some((slot, descending)) = self.0.first() else { return text_hint(&row.key) };
+        let value = row.value(*slot);
+        let content = match value {
+            Value::Null => return u64::MAX,
+            Value::Bool(flag) => u64::from(*flag),
+            Value::Number(number) => {
+                // The bits of floats sort as floats do, once the negative ones are turned around. Zero has one sign here.
+                let bits = (number + 0.0).to_bits();
+                (if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }) >> 3
+            }
+            Value::String(text) => text_hint(text) >> 3,
+            Value::List(_) | Value::Map(_) => 0,
+        };
+        let hint = u64::from(kind(value)) << 61 | content;
+        if *descending { !hint } else { hint }
     }
 
     /// True when two states of one record have the same place among the others.

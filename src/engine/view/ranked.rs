@@ -60,7 +60,7 @@ impl Ranked {
         while level.len() > 1 {
             let mut above = Vec::with_capacity(level.len() / FILLED + 1);
             for children in level.chunks(FILLED) {
-                let (count, first) = (children.iter().map(|child| child.count).sum(), children[0].first);
+                let (count, first) = (count(children), children[0].first);
                 above.push(Child { node: tree.keep(Node::Branch(children.to_vec())), count, first });
             }
             level = above;
@@ -83,7 +83,7 @@ impl Ranked {
             match &self.nodes[node] {
                 Node::Branch(children) => {
                     let at = child_for(children, place);
-                    before += children[..at].iter().map(|child| child.count).sum::<u32>();
+                    before += count(&children[..at]);
                     node = children[at].node;
                 }
                 Node::Leaf(ids) => {
@@ -145,31 +145,34 @@ impl Ranked {
         }
     }
 
-    /// Adds a record that is not in it.
-    pub(super) fn insert(&mut self, id: RecordId, place: &Place<'_>) {
+    /// Adds a record that is not in it. Returns its place.
+    pub(super) fn insert(&mut self, id: RecordId, place: &Place<'_>) -> u32 {
         self.len += 1;
-        if let Some(split) = self.insert_below(self.root, id, place) {
+        let (rank, split) = self.insert_below(self.root, id, place);
+        if let Some(split) = split {
             let left = Child { node: self.root, count: self.len - split.count, first: self.first_of(self.root) };
             self.root = self.keep(Node::Branch(vec![left, split]));
         }
+        rank
     }
 
-    /// Returns the right half of a node that had to be split.
-    fn insert_below(&mut self, node: usize, id: RecordId, place: &Place<'_>) -> Option<Child> {
+    /// Returns the record's place below a node, and the right half of the node if it had to be split.
+    fn insert_below(&mut self, node: usize, id: RecordId, place: &Place<'_>) -> (u32, Option<Child>) {
         let (at, below) = match &mut self.nodes[node] {
             Node::Leaf(ids) => {
                 let at = ids.binary_search_by(|member| place(*member)).unwrap_or_else(|at| at);
                 ids.insert(at, id);
-                return self.split(node);
+                return (u32::try_from(at).unwrap_or(u32::MAX), self.split(node));
             }
             Node::Branch(children) => {
                 let at = child_for(children, place);
                 (at, children[at].node)
             }
         };
-        let split = self.insert_below(below, id, place);
+        let (mut rank, split) = self.insert_below(below, id, place);
         let first = self.first_of(below);
         if let Node::Branch(children) = &mut self.nodes[node] {
+            rank += count(&children[..at]);
             children[at].count += 1;
             children[at].first = first;
             if let Some(split) = split {
@@ -177,7 +180,7 @@ impl Ranked {
                 children.insert(at + 1, split);
             }
         }
-        self.split(node)
+        (rank, self.split(node))
     }
 
     fn split(&mut self, node: usize) -> Option<Child> {
@@ -188,17 +191,15 @@ impl Ranked {
         };
         let count = match &right {
             Node::Leaf(ids) => u32::try_from(ids.len()).unwrap_or(u32::MAX),
-            Node::Branch(children) => children.iter().map(|child| child.count).sum(),
+            Node::Branch(children) => count(children),
         };
         let node = self.keep(right);
         Some(Child { node, count, first: self.first_of(node) })
     }
 
-    /// Takes a record out. Returns false when it is not in it.
-    pub(super) fn remove(&mut self, place: &Place<'_>) -> bool {
-        if !self.remove_below(self.root, place) {
-            return false;
-        }
+    /// Takes a record out. Returns the place that it had, if it was there.
+    pub(super) fn remove(&mut self, place: &Place<'_>) -> Option<u32> {
+        let rank = self.remove_below(self.root, place)?;
         self.len -= 1;
         // A branch with one child only is no branch.
         while let Node::Branch(children) = &self.nodes[self.root]
@@ -207,29 +208,26 @@ impl Ranked {
             self.drop_node(self.root);
             self.root = only.node;
         }
-        true
+        Some(rank)
     }
 
-    fn remove_below(&mut self, node: usize, place: &Place<'_>) -> bool {
+    fn remove_below(&mut self, node: usize, place: &Place<'_>) -> Option<u32> {
         let (at, below) = match &mut self.nodes[node] {
             Node::Leaf(ids) => {
-                let found = ids.binary_search_by(|member| place(*member));
-                if let Ok(at) = found {
-                    ids.remove(at);
-                }
-                return found.is_ok();
+                let at = ids.binary_search_by(|member| place(*member)).ok()?;
+                ids.remove(at);
+                return u32::try_from(at).ok();
             }
             Node::Branch(children) => {
                 let at = child_for(children, place);
                 (at, children[at].node)
             }
         };
-        if !self.remove_below(below, place) {
-            return false;
-        }
+        let mut rank = self.remove_below(below, place)?;
         let is_left = self.width(below) > 0;
         let first = if is_left { self.first_of(below) } else { RecordId(0) };
         if let Node::Branch(children) = &mut self.nodes[node] {
+            rank += count(&children[..at]);
             if is_left {
                 children[at].count -= 1;
                 children[at].first = first;
@@ -242,7 +240,7 @@ impl Ranked {
         } else if self.width(below) < SPARSE {
             self.join(node, at);
         }
-        true
+        Some(rank)
     }
 
     /// Joins a sparse child with a neighbour that has room for it.
@@ -300,6 +298,10 @@ impl Ranked {
     }
 }
 
+fn count(children: &[Child]) -> u32 {
+    children.iter().map(|child| child.count).sum()
+}
+
 /// The child in which a record is, or would be.
 fn child_for(children: &[Child], place: &Place<'_>) -> usize {
     children.partition_point(|child| place(child.first).is_le()).saturating_sub(1)
@@ -348,8 +350,8 @@ mod tests {
         let mut tree = Ranked::build(&ids);
         check(&tree, &(0..20_000).collect::<Vec<_>>());
         for id in (0..20_000).map(|n| n * 7_919 % 20_000) {
-            assert!(tree.remove(&place(id)));
-            assert!(!tree.remove(&place(id)));
+            assert!(tree.remove(&place(id)).is_some());
+            assert_eq!(tree.remove(&place(id)), None);
         }
         check(&tree, &[]);
         assert_eq!(tree.nodes.len() - tree.free.len(), 1);
@@ -360,7 +362,7 @@ mod tests {
         let ids: Vec<RecordId> = (0..20_000).map(RecordId).collect();
         let mut tree = Ranked::build(&ids);
         for id in (0..20_000).filter(|id| id % 100 != 0) {
-            assert!(tree.remove(&place(id)));
+            assert!(tree.remove(&place(id)).is_some());
         }
         check(&tree, &(0..200).map(|n| n * 100).collect::<Vec<_>>());
         assert!(tree.nodes.len() - tree.free.len() <= 200 / SPARSE + 2);
@@ -380,11 +382,11 @@ mod tests {
                 match (adds, found) {
                     (true, Err(at)) => {
                         list.insert(at, id);
-                        tree.insert(RecordId(id), &place(id));
+                        prop_assert_eq!(tree.insert(RecordId(id), &place(id)) as usize, at);
                     }
                     (false, Ok(at)) => {
                         list.remove(at);
-                        prop_assert!(tree.remove(&place(id)));
+                        prop_assert_eq!(tree.remove(&place(id)).map(|rank| rank as usize), Some(at));
                     }
                     _ => {}
                 }
