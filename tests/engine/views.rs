@@ -102,15 +102,15 @@ impl Stage {
     }
 
     fn check(&self) {
+        let of = |table: &str| -> Vec<(&str, &Fields)> {
+            let is_there =
+                |key: &str, record| self.engine.visible(table, key).is_some_and(|seen| seen.fields() == record);
+            let records = self.seen.values().filter(|(key, record)| is_there(key, record));
+            records.map(|(key, record)| (key.as_str(), record)).collect()
+        };
+        let (jobs, people) = (of("jobs"), of("people"));
         for (id, watcher) in &self.watchers {
-            let of_table = |key: &str| self.engine.visible(&watcher.spec.table, key);
-            let records: Vec<(&str, &Fields)> = self
-                .seen
-                .values()
-                .filter(|(key, record)| of_table(key).is_some_and(|seen| seen.fields() == record))
-                .map(|(key, record)| (key.as_str(), record))
-                .collect();
-            watcher.check(&records, &self.seen);
+            watcher.check(if watcher.spec.table == "jobs" { &jobs } else { &people }, &self.seen);
             let shown: Vec<_> = watcher.window.iter().map(|(id, _)| *id).collect();
             assert_eq!(self.engine.shown(*id), Some(shown));
         }
@@ -507,6 +507,7 @@ fn a_whole_table_that_arrives_at_once_is_one_reset() {
 #[test]
 fn a_hundred_views_follow_at_once() {
     let mut stage = Stage::new();
+    stage.checks = false;
     stage.put_all((0..200).map(|n| (format!("j{n:03}"), json!({"a": n % 17, "b": format!("{}", n % 5)}))));
     for id in 0..100 {
         let filter = json!({"or": [{"eq": {"field": "b", "value": format!("{}", id % 5)}}, {"lt": {"field": "a", "value": id % 17}}]});
@@ -516,7 +517,11 @@ fn a_hundred_views_follow_at_once() {
     for n in 0..40 {
         stage.put(&format!("j{:03}", n * 37 % 200), json!({"a": n % 19, "b": format!("{}", n % 6)}));
         stage.delete(&format!("j{:03}", n * 41 % 200));
+        if n % 8 == 0 {
+            stage.check();
+        }
     }
+    stage.check();
 }
 
 #[test]
