@@ -285,7 +285,7 @@ impl Link {
             self.enter(LinkState::Stopped, why, wall_ms, None);
             return None;
         }
-        self.enter(LinkState::Offline, why, wall_ms, Some(wall_ms + delay_ms));
+        self.enter(LinkState::Offline, why, wall_ms, Some(wall_ms.saturating_add(delay_ms)));
         Some(delay_ms)
     }
 

@@ -89,7 +89,8 @@ impl<R: Record> Engine<R> {
     }
 
     fn is_deaf(&self) -> bool {
-        let recently = |at: Option<u64>| at.is_some_and(|at| at + 2 * SILENT_BEATS * BEAT_MS > self.now.mono_ms);
+        let recently =
+            |at: Option<u64>| at.is_some_and(|at| at.saturating_add(2 * SILENT_BEATS * BEAT_MS) > self.now.mono_ms);
         self.tabs.speaks(2) && !recently(self.tabs.woke_at_mono_ms) && !recently(self.tabs.heard_at_mono_ms)
     }
 
