@@ -923,7 +923,7 @@ impl Tab {
                 None => self.mirror.remove(&key),
             };
         }
-        let seen = self.seen_by_number();
+        let seen = if changes.views.is_empty() { Seen::new() } else { self.seen_by_number() };
         for change in &changes.views {
             let watcher = self.watchers.get_mut(&change.id).expect("it is watched");
             watcher.hear(change, &seen);
