@@ -29,6 +29,7 @@ export interface RotaEngine {
   stats(): unknown
   tokenRefreshed(): void
   tokenRefused(message: string): void
+  transact(commands: unknown[]): string
   unreadable(code: string, place: string, message: string): void
   woke(): void
 }

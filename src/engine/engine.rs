@@ -6,6 +6,7 @@ mod hearing;
 mod report;
 mod sending;
 mod sync;
+mod together;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -73,8 +74,8 @@ pub struct Engine<R> {
 
 /// An operation that has ended, for whoever missed it.
 struct Ended {
-    table: String,
-    key: String,
+    /// Table and key of each record that it concerned.
+    records: Vec<(String, String)>,
     settlement: Settlement,
 }
 
@@ -214,7 +215,7 @@ impl<R: Record> Engine<R> {
 
     /// Takes one input. Afterwards, [`Engine::poll`] until it is empty.
     ///
-    /// Returns the new operation's id for [`Input::Mutate`], and nothing for everything else.
+    /// Returns the new operation's id for [`Input::Mutate`] and [`Input::Transact`], and nothing for everything else.
     ///
     /// # Errors
     /// Only commands fail, and then nothing has changed. What comes from outside and makes no sense becomes an
@@ -284,6 +285,7 @@ impl<R: Record> Engine<R> {
     fn route(&mut self, input: Input<R>) -> Result<Option<OperationId>, Error> {
         match input {
             Input::Mutate(command) => return self.mutate(command).map(Some),
+            Input::Transact { commands } => return self.transact(commands).map(Some),
             Input::Cancel { id } => self.cancel(id)?,
             Input::Retry { id } => self.retry_dead(id)?,
             Input::Reconnect => self.reconnect(),
@@ -341,11 +343,18 @@ impl<R: Record> Engine<R> {
 
     /// Decides anew what is to be seen of a record.
     fn recompute(&mut self, id: RecordId) {
+        if self.outbox.shown(id).any(|pending| !pending.parts.is_empty()) {
+            return self.recompute_together(id);
+        }
         let Some(cell) = self.tables.cell(id) else { return };
         let config = self.tables.config(cell.table);
         let operations: Vec<OperationId> = self.outbox.shown(id).map(|pending| pending.op.id).collect();
-        let folded =
-            fold(cell.confirmed.as_ref(), self.outbox.shown(id).map(|pending| &pending.op), config, &*self.rules);
+        let folded = fold(
+            cell.confirmed.as_ref(),
+            self.outbox.shown(id).flat_map(|pending| pending.op.steps()),
+            config,
+            &*self.rules,
+        );
         for (operation, doubtful) in operations.into_iter().zip(folded.doubtful) {
             if let Some(pending) = self.outbox.get_mut(operation)
                 && pending.doubtful != doubtful
@@ -361,12 +370,18 @@ impl<R: Record> Engine<R> {
     /// Shows an operation that was just accepted. As the last of its record it goes over what is seen already; only one that
     /// comes in between makes the whole fold necessary.
     fn show(&mut self, id: OperationId, record: RecordId) {
-        if !self.outbox.is_last(record, id) {
+        let Some(pending) = self.outbox.get(id) else { return };
+        if !pending.parts.is_empty() {
+            return self.show_together(id);
+        }
+        if !self.outbox.is_last(pending) {
             return self.recompute(record);
         }
-        let (Some(cell), Some(pending)) = (self.tables.cell(record), self.outbox.get(id)) else { return };
+        let Some(cell) = self.tables.cell(record) else { return };
         let config = self.tables.config(cell.table);
-        match apply(cell.visible.as_ref(), &pending.op, config, &*self.rules) {
+        let applied =
+            pending.op.steps().next().and_then(|step| apply(cell.visible.as_ref(), step, config, &*self.rules));
+        match applied {
             Some(visible) => self.tables.set_visible(record, visible, true),
             None => {
                 if let Some(pending) = self.outbox.get_mut(id) {
@@ -380,19 +395,24 @@ impl<R: Record> Engine<R> {
     /// Ends an operation: it leaves outbox and storage, everyone hears of it, and what it showed is gone or confirmed.
     fn settle(&mut self, settlement: Settlement) {
         let Some(pending) = self.outbox.remove(settlement.id) else { return };
-        self.remember_settled(&pending.op.table, &pending.op.key, &settlement);
+        self.remember_settled(sync::records_of(&pending), &settlement);
         self.dirty_operations.remove(&settlement.id);
         self.ended.push(report::view(&pending, Some(&settlement)));
         self.emit(Output::Unpersist { key: self.session.operation_key(pending.op.hlc, pending.op.id) });
         if pending.mine {
             self.emit(Output::Settled(settlement));
         }
-        self.recompute(pending.record);
+        self.recompute_all(&pending.records());
     }
 
-    fn remember_settled(&mut self, table: &str, key: &str, settlement: &Settlement) {
-        let (table, key, settlement) = (table.to_owned(), key.to_owned(), settlement.clone());
-        self.settled.remember(Ended { table, key, settlement });
+    fn recompute_all(&mut self, records: &[RecordId]) {
+        for record in records {
+            self.recompute(*record);
+        }
+    }
+
+    fn remember_settled(&mut self, records: Vec<(String, String)>, settlement: &Settlement) {
+        self.settled.remember(Ended { records, settlement: settlement.clone() });
     }
 
     fn close(&mut self) {
@@ -424,7 +444,9 @@ impl<R: Record> Engine<R> {
 /// A closed engine takes no commands, and drops what still arrives.
 fn handle_closed<R>(input: &Input<R>) -> Result<Option<OperationId>, Error> {
     match input {
-        Input::Mutate(_) | Input::Cancel { .. } | Input::Retry { .. } | Input::Reconnect => Err(Error::Closed),
+        Input::Mutate(_) | Input::Transact { .. } | Input::Cancel { .. } | Input::Retry { .. } | Input::Reconnect => {
+            Err(Error::Closed)
+        }
         _ => Ok(None),
     }
 }

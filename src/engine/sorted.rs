@@ -197,10 +197,13 @@ impl<T: Ord> SortedSet<T> {
         }
     }
 
-    pub(crate) fn insert(&mut self, thing: T) {
-        if let Err(at) = self.find(&thing) {
+    /// Puts a thing in. Returns true when it was not there.
+    pub(crate) fn insert(&mut self, thing: T) -> bool {
+        let found = self.find(&thing);
+        if let Err(at) = found {
             self.0.insert(at, thing);
         }
+        found.is_err()
     }
 
     pub(crate) fn remove(&mut self, thing: &T) -> bool {

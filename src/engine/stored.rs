@@ -4,7 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Problem;
 use super::operation::{Operation, Version};
-use super::session::{FORMAT, Session};
+use super::session::Session;
+
+/// The highest form of an entry that this release reads. An operation without parts is still written in form 1, so that an
+/// earlier release that takes its turn reads it.
+pub const STORED_FORM: u32 = 2;
 
 /// An operation as it lies in storage: written once, deleted after settlement, never changed between.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,7 +22,7 @@ pub struct StoredOperation {
 
 impl StoredOperation {
     pub(crate) const fn new(op: Operation) -> Self {
-        Self { v: FORMAT, op }
+        Self { v: if op.parts.is_empty() { 1 } else { STORED_FORM }, op }
     }
 }
 
@@ -58,7 +62,7 @@ pub(crate) fn read(entry: FoundEntry, session: &Session) -> Reading {
     let FoundEntry { key, content } = entry;
     let corrupt = |key: String, why: String| Reading::Quarantine(Problem::new("corrupt-entry", key, why));
     match content {
-        Content::Operation(StoredOperation { v, op }) if v == FORMAT => {
+        Content::Operation(StoredOperation { v, op }) if (1..=STORED_FORM).contains(&v) => {
             if session.operation_key(op.hlc, op.id) == key {
                 Reading::Take(op)
             } else {
@@ -74,8 +78,8 @@ pub(crate) fn read(entry: FoundEntry, session: &Session) -> Reading {
 fn other(key: String, v: f64) -> Reading {
     // Printing a float would cost the wasm 11 kB.
     let form = Version::from_number(v).map_or_else(|| "that is no whole number".to_owned(), |form| form.to_string());
-    if v > f64::from(FORMAT) {
-        let why = ["the entry has form ", &form, "; this release reads up to ", &FORMAT.to_string()].concat();
+    if v > f64::from(STORED_FORM) {
+        let why = ["the entry has form ", &form, "; this release reads up to ", &STORED_FORM.to_string()].concat();
         return Reading::Leave(Problem::new("newer-entry", key, why));
     }
     Reading::Quarantine(Problem::new("corrupt-entry", key, ["there never was a form ", &form].concat()))

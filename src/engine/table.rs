@@ -270,6 +270,11 @@ impl<R: Record> Tables<R> {
         self.cells.get(id.0 as usize)?.as_ref()
     }
 
+    /// Returns what is known of a record.
+    pub(crate) fn named(&self, table: &str, key: &str) -> Option<&Cell<R>> {
+        self.cell(self.find(self.table_id(table)?, key)?)
+    }
+
     /// Returns the number of a record, giving it one when it is new.
     pub(crate) fn intern(&mut self, table: TableId, key: &str) -> RecordId {
         if let Some(id) = self.find(table, key) {
@@ -372,6 +377,13 @@ impl<R: Record> Tables<R> {
         if let Some(cell) = self.cells.get_mut(id.0 as usize).and_then(Option::as_mut) {
             (cell.visible, cell.overlaid) = (visible, overlaid);
         }
+    }
+
+    /// True when what is seen of a record would not change.
+    pub(crate) fn looks_like(&self, id: RecordId, visible: Option<&R>, overlaid: bool) -> bool {
+        self.cell(id).is_some_and(|cell| {
+            cell.overlaid == overlaid && !differs(cell.visible.as_ref(), visible, self.config(cell.table), true)
+        })
     }
 
     /// Returns the count of arrivals so far; what is seen later has a higher one.

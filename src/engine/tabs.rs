@@ -95,6 +95,10 @@ const fn absent<T>() -> Option<T> {
     None
 }
 
+/// The highest protocol of tab messages that this release reads. A message says the protocol that it needs: an operation with
+/// parts needs 2, for an earlier release would take it for another.
+pub const TAB_PROTOCOL: u32 = 2;
+
 /// The kinds of tab messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -139,6 +143,14 @@ impl<R> Body<R> {
 }
 
 impl<R> TabMessage<R> {
+    /// Puts operations in, and says what is needed to understand them.
+    pub(crate) fn with_operations(&mut self, op: Option<Operation>, operations: Option<Vec<Operation>>) {
+        if op.iter().chain(operations.iter().flatten()).any(|op| !op.parts.is_empty()) {
+            self.v = TAB_PROTOCOL;
+        }
+        (self.op, self.operations) = (op, operations);
+    }
+
     /// Takes the meaning out; `None` when a member is missing.
     pub(crate) fn take_body(&mut self) -> Option<Body<R>> {
         Some(match self.kind {
@@ -259,7 +271,7 @@ impl Tabs {
     /// Takes a message in.
     #[expect(clippy::boxed_local, reason = "it comes in a box, and moving it out would copy it twice")]
     pub(crate) fn receive<R>(&mut self, mut message: Box<TabMessage<R>>) -> Received<R> {
-        if message.v != FORMAT {
+        if !(1..=TAB_PROTOCOL).contains(&message.v) {
             return Received::Malformed("the message is of another protocol");
         }
         if message.from == self.id {
@@ -351,7 +363,7 @@ mod tests {
         let empty: Message = one.message(Kind::Changes);
         assert!(matches!(two.receive(empty), Received::Malformed(_)));
         let mut newer = bye(&mut one);
-        newer.v = FORMAT + 1;
+        newer.v = TAB_PROTOCOL + 1;
         assert!(matches!(two.receive(newer), Received::Malformed(_)));
     }
 

@@ -11,9 +11,9 @@ use wasm_bindgen::{JsCast, JsValue};
 use super::js_record::JsRecord;
 use crate::engine::input::{Command, Config, Gone};
 use crate::engine::link::{LinkState, LinkStatus};
-use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, Version};
+use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, Part, Told, Version};
 use crate::engine::retry::{Failure, RetryPolicy};
-use crate::engine::stored::{Content, StoredOperation};
+use crate::engine::stored::{Content, STORED_FORM, StoredOperation};
 use crate::engine::table::{Row, TableConfig};
 use crate::engine::tabs::{Kind, TabMessage};
 use crate::engine::time::Hlc;
@@ -227,8 +227,38 @@ pub(crate) fn operation(js: &JsValue) -> Result<Operation, Wrong> {
         hlc,
         tab: reader.text("tab"),
         after: reader.list("after", id_item),
+        parts: reader.list_or_none("parts", part).unwrap_or_default(),
     };
     reader.end(operation)
+}
+
+fn part(js: &JsValue) -> Result<Part, Wrong> {
+    let reader = Reader::new(js);
+    let part = Part {
+        name: reader.text("name"),
+        table: reader.text("table"),
+        key: reader.text("key"),
+        args: reader.fields("args"),
+        set: reader.fields("set"),
+        base: reader.fields("base"),
+        base_version: reader.optional("baseVersion", version_item),
+    };
+    reader.end(part)
+}
+
+fn told(js: &JsValue) -> Result<Told<JsRecord>, Wrong> {
+    let reader = Reader::new(js);
+    let version = version_item(&reader.get("version"))?;
+    if reader.get("record").is_undefined() {
+        return Err(wrong("record", "an object or null"));
+    }
+    let told = Told {
+        table: reader.text("table"),
+        key: reader.text("key"),
+        version,
+        record: reader.optional("record", record_item),
+    };
+    reader.end(told)
 }
 
 /// Reads an answer (`PROTOCOL.md` §3).
@@ -256,6 +286,7 @@ pub(crate) fn answer(js: &JsValue) -> Result<Answer<JsRecord>, Wrong> {
         after_ms: reader.count_or_none("afterMs"),
         version: reader.optional("version", version_item),
         record: is_told.then(|| reader.optional("record", record_item)),
+        records: reader.list_or_none("records", told).unwrap_or_default(),
     };
     reader.end(answer)
 }
@@ -325,7 +356,7 @@ pub(crate) fn content(js: &JsValue) -> Content {
     let reader = Reader::new(js);
     let Some(v) = reader.get("v").as_f64() else { return Content::Corrupt(wrong("v", "a number")) };
     match whole(&reader.get("v")).and_then(|v| u32::try_from(v).ok()) {
-        Some(v) if v == crate::engine::session::FORMAT => match operation(&reader.get("op")) {
+        Some(v @ 1..=STORED_FORM) => match operation(&reader.get("op")) {
             Ok(op) => Content::Operation(StoredOperation { v, op }),
             Err(why) => Content::Corrupt(why),
         },
@@ -435,6 +466,11 @@ pub(crate) fn command(js: &JsValue) -> Result<Command, Wrong> {
         set: fields_of("set"),
     };
     reader.end(command)
+}
+
+/// Reads a list of commands.
+pub(crate) fn commands(js: &JsValue) -> Result<Vec<Command>, Wrong> {
+    list(js, "commands", command)
 }
 
 /// Reads what an engine is made for.

@@ -11,7 +11,7 @@ fn step(world: &mut World) {
     let key = format!("c-{}", 1 + world.draw(6));
     let person = ["maya", "jonas", "lena"][world.draw(3) as usize];
     let is_there = world.tabs[tab].mirror.contains_key(&("companies".into(), key.clone()));
-    match world.draw(20) {
+    match world.draw(23) {
         0..=4 if is_there => drop(world.tab(tab).assign(&key, person)),
         5..=7 if is_there => drop(world.tab(tab).patch(&key, "city", person)),
         8 if is_there => drop(world.tab(tab).delete(&key)),
@@ -26,6 +26,14 @@ fn step(world: &mut World) {
         16 => {
             world.use_browser(0);
             world.open_tab("maya");
+        }
+        20..=22 => {
+            let others = format!("c-{}", 1 + world.draw(6));
+            let set = |key: &str| serde_json::json!({"name": "patch", "table": "companies", "key": key, "set": {"city": person}});
+            let owner =
+                serde_json::json!({"name": "assign", "table": "companies", "key": others, "args": {"to": person}});
+            // Refused here, and all of it, where one of the two is gone.
+            let _ = world.tab(tab).try_transact(serde_json::json!([set(&key), owner]));
         }
         17 => world.expire_token(),
         18 => {

@@ -22,3 +22,4 @@ mod link;
 mod retry;
 mod seen;
 mod tabs;
+mod transactions;

@@ -704,12 +704,17 @@ impl World {
         let (Self { server, ops, .. }, tab) = (&*self, &self.tabs[tab]);
         assert!(server.effects.values().all(|times| *times == 1), "an operation had its effect twice");
         let keys: BTreeSet<Key> = server.rows.keys().cloned().chain(tab.mirror.keys().cloned()).collect();
+        let joint = tab.shared(ops);
+        tab.check_shared(&joint, server, ops);
         for key in &keys {
             let visible = tab.engine.visible(&key.0, &key.1).map(|record| plain(&record));
             assert_eq!(tab.mirror.get(key), visible.as_ref(), "the change lists told another story of {key:?}");
             let known = tab.engine.version(&key.0, &key.1).map(|version| version.to_string().parse::<u64>().unwrap());
             assert!(known >= tab.versions.get(key).copied(), "the version of {key:?} went back");
             let confirmed = known.and_then(|known| server.history.get(&(key.clone(), known)).cloned().flatten());
+            if joint.contains(key) {
+                continue;
+            }
             let shown: Vec<&Operation> = tab.shown(key, ops);
             let expected = fold(confirmed, &shown);
             let may_be_gone =
@@ -808,11 +813,54 @@ impl Tab {
     }
 
     fn shown<'a>(&self, key: &Key, ops: &'a BTreeMap<OperationId, Operation>) -> Vec<&'a Operation> {
+        self.all_shown(ops).into_iter().filter(|op| op.table == key.0 && op.key == key.1).collect()
+    }
+
+    fn all_shown<'a>(&self, ops: &'a BTreeMap<OperationId, Operation>) -> Vec<&'a Operation> {
         let pending = self.operations.values().filter(|view| view.state != Outcome::Dead);
-        let mut shown: Vec<&Operation> =
-            pending.filter_map(|view| ops.get(&view.id)).filter(|op| op.table == key.0 && op.key == key.1).collect();
+        let mut shown: Vec<&Operation> = pending.filter_map(|view| ops.get(&view.id)).collect();
         shown.sort_by_key(|op| (op.hlc, op.tab.clone(), op.id));
         shown
+    }
+
+    /// The records that pending transactions concern, and those that share them.
+    fn shared(&self, ops: &BTreeMap<OperationId, Operation>) -> BTreeSet<Key> {
+        let transactions = self.all_shown(ops).into_iter().filter(|op| !op.parts.is_empty());
+        transactions.flat_map(Operation::steps).map(|step| (step.table.to_owned(), step.key.to_owned())).collect()
+    }
+
+    /// Records that share transactions show what folding all pending operations over them from scratch gives; unless the server has
+    /// done some of these already, or knows the records by now in another state than this tab: then confirmed and pending overlap.
+    fn check_shared(&self, shared: &BTreeSet<Key>, server: &Server, ops: &BTreeMap<OperationId, Operation>) {
+        let known = |key: &Key| self.engine.version(&key.0, &key.1).map(|v| v.to_string().parse::<u64>().unwrap());
+        let shown = self.all_shown(ops);
+        let is_done = |op: &&Operation| server.effects.contains_key(&op.id);
+        let is_behind = |key: &Key| server.rows.get(key).map(|stand| stand.version) != known(key);
+        if shown.iter().any(is_done) || shared.iter().any(is_behind) {
+            return;
+        }
+        let mut records: BTreeMap<Key, Option<Fields>> = shared
+            .iter()
+            .map(|key| (key.clone(), server.rows.get(key).and_then(|stand| stand.record.clone())))
+            .collect();
+        for op in shown {
+            let mut after = records.clone();
+            let applies = |step: rota_engine::Step<'_>| {
+                let Some(record) = after.get_mut(&(step.table.to_owned(), step.key.to_owned())) else { return true };
+                let next = applied(record.clone(), &step);
+                next.is_some_and(|next| {
+                    *record = next;
+                    true
+                })
+            };
+            if op.steps().all(applies) {
+                records = after;
+            }
+        }
+        for (key, expected) in records {
+            let visible = self.engine.visible(&key.0, &key.1).map(|record| plain(&record));
+            assert_eq!(visible, expected, "{key:?} does not show all of its transactions, or none");
+        }
     }
 
     pub fn field(&self, key: &str, field: &str) -> Value {
@@ -838,29 +886,34 @@ impl Tab {
 
 /// Folds operations over a record, from their description in `PROTOCOL.md` alone.
 fn fold(confirmed: Option<Fields>, ops: &[&Operation]) -> Option<Fields> {
-    ops.iter().fold(confirmed, |current, op| match (op.name.as_str(), current) {
-        ("insert", None) => Some(op.set.clone()),
-        ("insert", Some(there)) => Some(there),
-        ("delete", _) | (_, None) => None,
-        ("assign", Some(record)) => {
-            let owner = record.get("owner_id").cloned().unwrap_or_default();
-            let applies = owner == op.base["owner_id"] || owner == op.args["to"];
-            Some(if applies { set(record, op) } else { record })
-        }
-        (_, Some(record)) => Some(set(record, op)),
-    })
+    let steps = ops.iter().flat_map(|op| op.steps());
+    steps.fold(confirmed, |current, step| applied(current.clone(), &step).unwrap_or(current))
 }
 
-fn set(mut record: Fields, op: &Operation) -> Fields {
-    record.extend(op.set.clone());
-    record
+/// What one change makes of a record; nothing when it does not apply.
+pub fn applied(current: Option<Fields>, step: &rota_engine::Step<'_>) -> Option<Option<Fields>> {
+    let set = |mut record: Fields| {
+        record.extend(step.set.clone());
+        Some(Some(record))
+    };
+    match (step.name, current) {
+        ("insert", None) => set(Fields::new()),
+        ("insert", Some(_)) | (_, None) => None,
+        ("delete", Some(_)) => Some(None),
+        ("assign", Some(record)) => {
+            let owner = record.get("owner_id").cloned().unwrap_or_default();
+            let applies = owner == step.base["owner_id"] || owner == step.args["to"];
+            applies.then(|| set(record)).flatten()
+        }
+        (_, Some(record)) => set(record),
+    }
 }
 
 /// Reads a stored entry as the shell does.
 fn content(text: &str) -> Content {
     let Ok(json) = serde_json::from_str::<Json>(text) else { return Content::Corrupt("it is not JSON".into()) };
     match json["v"].as_f64() {
-        Some(1.0) => match serde_json::from_value(json) {
+        Some(1.0 | 2.0) => match serde_json::from_value(json) {
             Ok(entry) => Content::Operation(entry),
             Err(error) => Content::Corrupt(error.to_string()),
         },
@@ -903,6 +956,15 @@ impl Person<'_> {
     pub fn try_do(&mut self, command: Json) -> Result<OperationId, Error> {
         let command: Command = serde_json::from_value(command).unwrap();
         self.world.try_tell(self.index, Input::Mutate(command)).map(|id| id.expect("a mutation has an id"))
+    }
+
+    pub fn try_transact(&mut self, commands: Json) -> Result<OperationId, Error> {
+        let commands: Vec<Command> = serde_json::from_value(commands).unwrap();
+        self.world.try_tell(self.index, Input::Transact { commands }).map(|id| id.expect("a transaction has an id"))
+    }
+
+    pub fn transact(&mut self, commands: Json) -> OperationId {
+        self.try_transact(commands).unwrap()
     }
 
     pub fn assign(&mut self, key: &str, to: &str) -> OperationId {

@@ -4,7 +4,7 @@ use super::Engine;
 use super::command::after;
 use crate::engine::error::Problem;
 use crate::engine::link::{LinkStatus, PULL_KEYS_MAX};
-use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement};
+use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Told};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::DELAY_MS_MAX;
@@ -118,7 +118,7 @@ impl<R: Record> Engine<R> {
         let Some(pending) = self.outbox.remove(id) else { return };
         self.dirty_operations.remove(&id);
         self.ended.push(super::report::view(&pending, Some(&super::sync::settlement(id, OperationState::Unknown))));
-        self.recompute(pending.record);
+        self.recompute_all(&pending.records());
     }
 
     fn on_operation(&mut self, op: Operation) {
@@ -150,14 +150,24 @@ impl<R: Record> Engine<R> {
                 return;
             }
         };
-        let cell = self.tables.table_id(&ended.table).and_then(|table| self.tables.find(table, &ended.key));
-        let cell = cell.and_then(|id| self.tables.cell(id));
+        let Some((table, key)) = ended.records.first() else { return };
+        let cell = self.tables.named(table, key);
         let version = cell.and_then(|cell| cell.version);
+        let now = |(table, key): &(String, String)| {
+            let cell = self.tables.named(table, key)?;
+            Some(Told {
+                table: table.clone(),
+                key: key.clone(),
+                version: cell.version?,
+                record: cell.confirmed.clone(),
+            })
+        };
+        let records = if ended.records.len() > 1 { ended.records.iter().filter_map(now).collect() } else { vec![] };
         let answer = Answer {
             protocol: PROTOCOL,
             id,
-            table: ended.table.clone(),
-            key: ended.key.clone(),
+            table: table.clone(),
+            key: key.clone(),
             replayed: true,
             outcome,
             code: ended.settlement.code.clone(),
@@ -166,6 +176,7 @@ impl<R: Record> Engine<R> {
             after_ms: None,
             version,
             record: version.and(cell).map(|cell| cell.confirmed.clone()),
+            records,
         };
         let mut message = self.tabs.message(Kind::Settled);
         message.answer = Some(answer);
@@ -223,8 +234,9 @@ impl<R: Record> Engine<R> {
         // With a cursor, what is not in it is gone; that can be said only after a pull.
         message.cursor = Some(if self.pulled_here { self.puller.cursor.clone() } else { None });
         message.records = Some(self.tables.rows());
-        message.operations =
-            Some(self.outbox.iter().filter(|pending| pending.accepted).map(|pending| pending.op.clone()).collect());
+        let accepted =
+            self.outbox.iter().filter(|pending| pending.accepted).map(|pending| pending.op.clone()).collect();
+        message.with_operations(None, Some(accepted));
         message.link = Some(self.link.status().clone());
         self.emit(Output::Broadcast(message));
         let dead = self.outbox.iter().filter(|pending| pending.state == OperationState::Dead);
@@ -297,7 +309,7 @@ impl<R: Record> Engine<R> {
             self.tabs.retell = (after(self.now, wait_ms), (wait_ms * 2).clamp(BEAT_MS, DELAY_MS_MAX));
             for op in own {
                 let mut message = self.tabs.message(Kind::Operation);
-                message.op = Some(op);
+                message.with_operations(Some(op), None);
                 self.emit(Output::Broadcast(message));
             }
         }

@@ -377,7 +377,7 @@ impl<R: Record> Engine<R> {
         self.dirty_operations.insert(id);
         let Some(pending) = self.outbox.get_mut(id) else { return };
         pending.trouble = Some(trouble.clone());
-        let (record, mine) = (pending.record, pending.mine);
+        let (records, mine) = (pending.records(), pending.mine);
         if self.tabs.role == Role::Leader {
             self.tell_state(id, OperationState::Dead);
         }
@@ -386,6 +386,6 @@ impl<R: Record> Engine<R> {
             (settlement.code, settlement.message) = Some(trouble).unzip();
             self.emit(Output::Settled(settlement));
         }
-        self.recompute(record);
+        self.recompute_all(&records);
     }
 }
