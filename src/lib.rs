@@ -34,18 +34,18 @@ pub use engine::error::{Error, Problem};
 pub use engine::input::{Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored};
 pub use engine::link::{LinkState, LinkStatus, PullRequest};
 pub use engine::operation::{
-    Answer, Operation, OperationId, OperationState, Outcome, PARTS_MAX, PROTOCOL, PROTOCOL_WITH_PARTS, Part,
+    Alias, Answer, Operation, OperationId, OperationState, Outcome, PARTS_MAX, PROTOCOL, PROTOCOL_WITH_PARTS, Part,
     Settlement, Step, Told, Version, name,
 };
 pub use engine::outbox::{IN_FLIGHT_MAX, OUTBOX_LEN_MAX};
-pub use engine::output::{Changes, Durability, OperationView, Output, RecordChange, Status};
+pub use engine::output::{Changes, Durability, OperationView, Output, RecordChange, Renamed, Status};
 pub use engine::overlay::{Effect, Rules};
 pub use engine::record::{JsonRecord, Record};
 pub use engine::retry::{AFTER_MS_MAX, Failure, RetryPolicy};
 pub use engine::session::{FORMAT, Session};
 pub use engine::sorted::Named;
-pub use engine::stored::{Content, FoundEntry, STORED_FORM, StoredOperation};
-pub use engine::table::{RecordId, Row, TOMBSTONES_MAX, TableConfig, join_key, key_part};
+pub use engine::stored::{Content, FoundEntry, STORED_FORM, StoredAlias, StoredOperation};
+pub use engine::table::{RecordId, Row, TOMBSTONES_MAX, TableConfig, join_key};
 pub use engine::tabs::{Kind, Role, TAB_PROTOCOL, TabMessage};
 pub use engine::time::{CLOCK_AHEAD_MS_MAX, Hlc, Now};
-pub use engine::value::{DEPTH_MAX, Fields, INTEGER_MAX, Value};
+pub use engine::value::{DEPTH_MAX, Fields, INTEGER_MAX, Value, key_part};

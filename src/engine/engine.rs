@@ -3,6 +3,7 @@
 
 mod command;
 mod hearing;
+mod renaming;
 mod report;
 mod sending;
 mod sync;
@@ -14,12 +15,13 @@ use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rustc_hash::FxBuildHasher;
 
+use super::alias::Aliases;
 use super::error::{Error, Problem};
 use super::input::{Config, Input};
 use super::link::{Gate, Link, Puller};
 use super::operation::{OperationId, Settlement, Version};
 use super::outbox::Outbox;
-use super::output::{Durability, OperationView, Output, Status};
+use super::output::{Durability, OperationView, Output, Renamed, Status};
 use super::overlay::{Rules, apply, fold};
 use super::record::Record;
 use super::retry::RetryPolicy;
@@ -61,6 +63,7 @@ pub struct Engine<R> {
     /// How often in a row a token was refused.
     token_failures: u32,
     settled: Settled,
+    aliases: Aliases,
     /// Operations that other tabs hold and this leader has never heard of: the ledger may know them.
     asked: SortedSet<OperationId>,
     /// Those of them that the pull under way asks for.
@@ -69,6 +72,7 @@ pub struct Engine<R> {
     dirty_records: Records,
     dirty_operations: SortedSet<OperationId>,
     ended: Vec<OperationView>,
+    renamed: Vec<Renamed>,
     reported: Option<Status>,
 }
 
@@ -196,12 +200,14 @@ impl<R: Record> Engine<R> {
             gate_failures: 0,
             token_failures: 0,
             settled: Settled::default(),
+            aliases: Aliases::default(),
             asked: SortedSet::new(),
             asked_now: SortedSet::new(),
             outputs: VecDeque::new(),
             dirty_records: Records::default(),
             dirty_operations: SortedSet::new(),
             ended: Vec::new(),
+            renamed: Vec::new(),
             reported: None,
         };
         // The lock last: where it is granted at once, this tab has loaded what earlier ones left.
@@ -395,13 +401,14 @@ impl<R: Record> Engine<R> {
     /// Ends an operation: it leaves outbox and storage, everyone hears of it, and what it showed is gone or confirmed.
     fn settle(&mut self, settlement: Settlement) {
         let Some(pending) = self.outbox.remove(settlement.id) else { return };
-        self.remember_settled(sync::records_of(&pending), &settlement);
+        self.remember_settled(self.records_of(&pending), &settlement);
         self.dirty_operations.remove(&settlement.id);
         self.ended.push(report::view(&pending, Some(&settlement)));
         self.emit(Output::Unpersist { key: self.session.operation_key(pending.op.hlc, pending.op.id) });
         if pending.mine {
             self.emit(Output::Settled(settlement));
         }
+        self.drop_aliases(&pending.named);
         self.recompute_all(&pending.records());
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::time::Hlc;
-use super::value::{Fields, present};
+use super::value::{Fields, Value, key_part, present};
 
 /// The number of the wire protocol that this engine speaks.
 pub const PROTOCOL: u32 = 1;
@@ -316,6 +316,29 @@ pub struct Told<R> {
     /// The record, or null when it is gone.
     #[serde(bound(deserialize = "R: Deserialize<'de>"), deserialize_with = "Option::deserialize")]
     pub record: Option<R>,
+    /// The temporary key under which the operation inserted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+/// What a temporary key turned out to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Alias {
+    /// The record's table.
+    pub table: String,
+    /// The temporary key.
+    pub from: String,
+    /// What the record's key field holds: text or a whole number.
+    pub to: Value,
+}
+
+impl Alias {
+    /// Returns the real key; `None` when it is none.
+    #[must_use]
+    pub fn key(&self) -> Option<String> {
+        key_part(&self.to)
+    }
 }
 
 const fn no_record<R>() -> Option<Option<R>> {

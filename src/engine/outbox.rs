@@ -26,6 +26,8 @@ pub(crate) struct Pending {
     pub(crate) parts: Vec<RecordId>,
     /// A transaction: those of its records that the server has told of as it left them.
     pub(crate) landed: Vec<RecordId>,
+    /// The temporary keys that it named, and that were replaced in it.
+    pub(crate) named: Vec<String>,
     pub(crate) state: OperationState,
     /// True when this tab made it.
     pub(crate) mine: bool,
@@ -219,6 +221,16 @@ impl Outbox {
         self.count(&pending, false);
         self.free_up(id, &records);
         Some(pending)
+    }
+
+    /// Changes which records an operation concerns. It keeps its place, for that is decided by when it was made.
+    pub(crate) fn rework(&mut self, id: OperationId, change: impl FnOnce(&mut Pending)) {
+        let Some(mut pending) = self.remove(id) else { return };
+        let (state, until_mono_ms) = (pending.state, pending.not_before_mono_ms);
+        change(&mut pending);
+        self.insert(pending);
+        self.wait(id, until_mono_ms);
+        self.mark_returned(id, state);
     }
 
     fn find_record(&self, record: RecordId) -> Result<usize, usize> {
@@ -480,6 +492,7 @@ mod tests {
             record: RecordId(record),
             parts: vec![],
             landed: vec![],
+            named: vec![],
             state: OperationState::Queued,
             mine: true,
             accepted: true,

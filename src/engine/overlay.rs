@@ -65,7 +65,7 @@ pub(crate) fn apply<R: Record>(
     rules: &dyn Rules<R>,
 ) -> Option<Option<R>> {
     match (step.name, current) {
-        (name::INSERT, None) => Some(Some(R::create(step.set))),
+        (name::INSERT, None) => Some(Some(create(step, table))),
         (name::DELETE, Some(_)) => Some(None),
         (name::PATCH, Some(record)) => Some(Some(record.patched(step.set))),
         (name::INSERT, Some(_)) | (_, None) => None,
@@ -73,6 +73,18 @@ pub(crate) fn apply<R: Record>(
             Effect::Set(fields) => Some(Some(record.patched(&fields))),
             Effect::DoesNotApply => None,
         },
+    }
+}
+
+/// Makes the record of an insert. One whose key the server is to give has its temporary key, so that it can be referred to.
+fn create<R: Record>(step: Step<'_>, table: &TableConfig) -> R {
+    match table.key.first() {
+        Some(field) if table.temporary_keys && !step.set.contains_key(field) => {
+            let mut fields = step.set.clone();
+            fields.insert(field.clone(), Value::from(step.key));
+            R::create(&fields)
+        }
+        Some(_) | None => R::create(step.set),
     }
 }
 

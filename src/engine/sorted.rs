@@ -85,6 +85,11 @@ impl<T> Named<T> {
         self.0.iter().map(|(name, _)| name)
     }
 
+    /// Walks over the things, to change them.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.0.iter_mut().map(|(_, thing)| thing)
+    }
+
     /// Walks over the things.
     pub fn values(&self) -> impl DoubleEndedIterator<Item = &T> + Clone {
         self.0.iter().map(|(_, thing)| thing)
@@ -228,6 +233,10 @@ impl<T: Ord> SortedSet<T> {
 
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, T> {
         self.0.iter()
+    }
+
+    pub(crate) fn contains(&self, thing: &T) -> bool {
+        self.find(thing).is_ok()
     }
 
     pub(crate) fn len(&self) -> usize {

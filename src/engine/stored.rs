@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::Problem;
-use super::operation::{Operation, Version};
+use super::operation::{Alias, Operation, Version};
 use super::session::Session;
 
 /// The highest form of an entry that this release reads. An operation without parts is still written in form 1, so that an
@@ -26,6 +26,22 @@ impl StoredOperation {
     }
 }
 
+/// What a temporary key turned out to be, as it lies in storage: written once, deleted when no pending operation names the key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredAlias {
+    /// The number of the form.
+    pub v: u32,
+    /// The alias.
+    pub alias: Alias,
+}
+
+impl StoredAlias {
+    pub(crate) const fn new(alias: Alias) -> Self {
+        Self { v: 1, alias }
+    }
+}
+
 /// What the shell found under one key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -42,6 +58,8 @@ pub struct FoundEntry {
 pub enum Content {
     /// An entry of today's form.
     Operation(StoredOperation),
+    /// What a temporary key turned out to be.
+    Alias(StoredAlias),
     /// Of a form with this number, which is not today's.
     Other(f64),
     /// Not readable; says why.
@@ -52,6 +70,7 @@ pub enum Content {
 #[derive(Debug)]
 pub(crate) enum Reading {
     Take(Operation),
+    TakeAlias(Alias),
     /// Move it away, and report.
     Quarantine(Problem),
     /// Leave it for the release that wrote it, and report.
@@ -69,7 +88,16 @@ pub(crate) fn read(entry: FoundEntry, session: &Session) -> Reading {
                 corrupt(key, "the entry's key is not that of its operation".to_owned())
             }
         }
-        Content::Operation(StoredOperation { v, .. }) => other(key, f64::from(v)),
+        Content::Alias(StoredAlias { v, alias }) if (1..=STORED_FORM).contains(&v) => {
+            if session.alias_key(&alias.from) == key {
+                Reading::TakeAlias(alias)
+            } else {
+                corrupt(key, "the entry's key is not that of its temporary key".to_owned())
+            }
+        }
+        Content::Operation(StoredOperation { v, .. }) | Content::Alias(StoredAlias { v, .. }) => {
+            other(key, f64::from(v))
+        }
         Content::Other(v) => other(key, v),
         Content::Corrupt(why) => corrupt(key, why),
     }

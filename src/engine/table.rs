@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::error::Error;
 use super::operation::{OperationId, Version};
 use super::record::Record;
-use super::value::{Fields, Value};
+use super::value::Fields;
+use super::value::key_part;
 
 /// A table as the application declares it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub struct TableConfig {
     /// The field that `assign` sets, where records have an owner.
     #[serde(default)]
     pub owner: Option<String>,
+    /// True when the server gives the keys: an insert without one gets a temporary key until the server has said the real one.
+    #[serde(default)]
+    pub temporary_keys: bool,
 }
 
 fn default_version() -> String {
@@ -56,7 +60,15 @@ impl TableConfig {
     /// Declares a table with the usual columns for version and operation, and no owner.
     #[must_use]
     pub fn new(name: String, key: Vec<String>, fields: Vec<String>) -> Self {
-        Self { name, key, fields, version: default_version(), operation: default_operation(), owner: None }
+        Self {
+            name,
+            key,
+            fields,
+            version: default_version(),
+            operation: default_operation(),
+            owner: None,
+            temporary_keys: false,
+        }
     }
 
     fn validate(&self) -> Result<(), Error> {
@@ -82,6 +94,9 @@ impl TableConfig {
         if self.owner.as_ref().is_some_and(|owner| self.key.contains(owner)) {
             return wrong("has an owner that is a part of its key".to_owned());
         }
+        if self.temporary_keys && self.key.len() > 1 {
+            return wrong("has temporary keys, which need a key of one field".to_owned());
+        }
         Ok(())
     }
 
@@ -101,18 +116,6 @@ impl TableConfig {
             parts.push(part.ok_or_else(|| Error::MissingKey { table: self.name.clone(), field: field.clone() })?);
         }
         Ok(join_key(&parts))
-    }
-}
-
-/// Returns a key field's value as text; text must not be empty, a number must be an integer.
-#[must_use]
-pub fn key_part(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
-        // An integer is within 2^53 (`Value::number`), so the cast is exact; printing a float would cost the wasm 11 kB.
-        #[expect(clippy::cast_possible_truncation)]
-        Value::Number(number) if number.fract() == 0.0 => Some((*number as i64).to_string()),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::List(_) | Value::Map(_) => None,
     }
 }
 
@@ -441,6 +444,7 @@ fn differs<R: Record>(known: Option<&R>, told: Option<&R>, config: &TableConfig,
 mod tests {
     use super::*;
     use crate::engine::record::JsonRecord;
+    use crate::engine::value::Value;
 
     fn config() -> TableConfig {
         let fields = ["id", "name", "owner"].map(str::to_owned).to_vec();
@@ -451,6 +455,7 @@ mod tests {
             version: default_version(),
             operation: default_operation(),
             owner: Some("owner".into()),
+            temporary_keys: false,
         }
     }
 

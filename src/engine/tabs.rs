@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::link::LinkStatus;
-use super::operation::{Answer, Operation, OperationId, OperationState, Settlement};
+use super::operation::{Alias, Answer, Operation, OperationId, OperationState, Settlement};
 use super::session::FORMAT;
 use super::table::Row;
 use super::value::present;
@@ -71,6 +71,9 @@ pub struct TabMessage<R> {
     /// `snapshot`: what is not settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operations: Option<Vec<Operation>>,
+    /// `snapshot`: the real keys that operations in storage need.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aliases: Option<Vec<Alias>>,
     /// `operation`: the one accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub op: Option<Operation>,
@@ -124,14 +127,36 @@ pub enum Kind {
 /// A message's meaning, once it is known to be whole.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Body<R> {
-    Hello { pending: Vec<OperationId> },
-    Beat { link: LinkStatus },
-    Snapshot { to: String, cursor: Option<String>, records: Vec<Row<R>>, operations: Vec<Operation>, link: LinkStatus },
-    Operation { op: Operation },
-    Changes { records: Vec<Row<R>>, cursor: Option<String> },
-    Settled { answer: Answer<R> },
-    SettledLocally { settlement: Settlement },
-    Cancel { id: OperationId },
+    Hello {
+        pending: Vec<OperationId>,
+    },
+    Beat {
+        link: LinkStatus,
+    },
+    Snapshot {
+        to: String,
+        cursor: Option<String>,
+        records: Vec<Row<R>>,
+        operations: Vec<Operation>,
+        aliases: Vec<Alias>,
+        link: LinkStatus,
+    },
+    Operation {
+        op: Operation,
+    },
+    Changes {
+        records: Vec<Row<R>>,
+        cursor: Option<String>,
+    },
+    Settled {
+        answer: Answer<R>,
+    },
+    SettledLocally {
+        settlement: Settlement,
+    },
+    Cancel {
+        id: OperationId,
+    },
     Bye,
 }
 
@@ -161,6 +186,7 @@ impl<R> TabMessage<R> {
                 cursor: self.cursor.take()?,
                 records: self.records.take()?,
                 operations: self.operations.take()?,
+                aliases: self.aliases.take().unwrap_or_default(),
                 link: self.link.take()?,
             },
             Kind::Operation => Body::Operation { op: self.op.take()? },
@@ -259,6 +285,7 @@ impl Tabs {
             cursor: None,
             records: None,
             operations: None,
+            aliases: None,
             op: None,
             answer: None,
             id: None,

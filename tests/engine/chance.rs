@@ -11,7 +11,7 @@ fn step(world: &mut World) {
     let key = format!("c-{}", 1 + world.draw(6));
     let person = ["maya", "jonas", "lena"][world.draw(3) as usize];
     let is_there = world.tabs[tab].mirror.contains_key(&("companies".into(), key.clone()));
-    match world.draw(23) {
+    match world.draw(28) {
         0..=4 if is_there => drop(world.tab(tab).assign(&key, person)),
         5..=7 if is_there => drop(world.tab(tab).patch(&key, "city", person)),
         8 if is_there => drop(world.tab(tab).delete(&key)),
@@ -35,6 +35,23 @@ fn step(world: &mut World) {
             // Refused here, and all of it, where one of the two is gone.
             let _ = world.tab(tab).try_transact(serde_json::json!([set(&key), owner]));
         }
+        23..=24 => {
+            let parent = order_of(world, tab);
+            let set = serde_json::json!({"title": person, "parent": parent});
+            drop(world.tab(tab).try_do(serde_json::json!({"name": "insert", "table": "orders", "set": set})).unwrap());
+        }
+        25..=26 => {
+            if let Some(order) = order_of(world, tab) {
+                let set = serde_json::json!({"title": person, "parent": order});
+                let patch = serde_json::json!({"name": "patch", "table": "orders", "key": order, "set": set});
+                drop(world.tab(tab).try_do(patch).unwrap());
+            }
+        }
+        27 => {
+            let insert = serde_json::json!({"name": "insert", "table": "orders", "set": {"title": person}});
+            let patch = serde_json::json!({"name": "patch", "table": "companies", "key": key, "set": {"city": person}});
+            let _ = world.tab(tab).try_transact(serde_json::json!([insert, patch]));
+        }
         17 => world.expire_token(),
         18 => {
             if let Some(id) = world.tabs[tab].operations.keys().next().copied() {
@@ -46,6 +63,14 @@ fn step(world: &mut World) {
     }
     let pause = [0, 3, 20, 300, 4_000][world.draw(5) as usize];
     world.run_for(pause);
+}
+
+/// Some order that a tab sees, under a temporary key where it has no other.
+fn order_of(world: &mut World, tab: usize) -> Option<String> {
+    let orders = world.tabs[tab].mirror.keys().filter(|(table, _)| table == "orders");
+    let orders: Vec<String> = orders.map(|(_, key)| key.clone()).collect();
+    let pick = world.draw(orders.len() as u64) as usize;
+    orders.get(pick).cloned()
 }
 
 fn run(seed: u64) {

@@ -22,4 +22,5 @@ mod link;
 mod retry;
 mod seen;
 mod tabs;
+mod temporary;
 mod transactions;

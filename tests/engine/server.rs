@@ -34,7 +34,16 @@ pub struct Server {
     pub incarnation: u32,
     /// What the stream has to tell, in the order of commits.
     pub news: Vec<Key>,
+    /// What became of temporary keys.
+    pub given: BTreeMap<String, u64>,
+    /// Otherwise a temporary key that is not the operation's own stops the test.
+    pub takes_unknown_keys: bool,
     version: u64,
+    last_order: u64,
+}
+
+pub fn number(n: u64) -> Value {
+    Value::number(f64::from(u32::try_from(n).unwrap())).unwrap()
 }
 
 pub fn version(n: u64) -> Version {
@@ -45,6 +54,7 @@ pub fn tables() -> Vec<TableConfig> {
     serde_json::from_value(json!([
         {"name": "companies", "key": ["id"], "fields": ["id", "name", "city", "owner_id"], "owner": "owner_id"},
         {"name": "leads", "key": ["id"], "fields": ["id", "name"]},
+        {"name": "orders", "key": ["id"], "fields": ["id", "title", "parent", "more"], "temporaryKeys": true},
     ]))
     .unwrap()
 }
@@ -115,17 +125,24 @@ impl Server {
     }
 
     fn answer(&self, op: &Operation, verdict: Json) -> Json {
-        let mut answer = json!({"protocol": 1, "id": op.id, "table": op.table, "key": op.key, "replayed": false});
-        let seen = self.rows.get(&(op.table.clone(), op.key.clone()));
+        let real = |key: &str| self.given.get(key).map_or_else(|| key.to_owned(), u64::to_string);
+        let key = real(&op.key);
+        let mut answer = json!({"protocol": 1, "id": op.id, "table": op.table, "key": key, "replayed": false});
+        let seen = self.rows.get(&(op.table.clone(), key));
         if let (Some(stand), true) = (seen, verdict["outcome"] != "retry") {
             answer["version"] = json!(stand.version.to_string());
             answer["record"] = Self::row_json(stand);
         }
         let keys: BTreeSet<Key> = op.parts.iter().map(|part| (part.table.clone(), part.key.clone())).collect();
-        let told = |key: &Key| {
-            let stand = self.rows.get(key)?;
+        let told = |(table, named): &Key| {
+            let key = real(named);
+            let stand = self.rows.get(&(table.clone(), key.clone()))?;
             let (version, record) = (stand.version.to_string(), Self::row_json(stand));
-            Some(json!({"table": key.0, "key": key.1, "version": version, "record": record}))
+            let mut told = json!({"table": table, "key": key, "version": version, "record": record});
+            if key != *named {
+                told["from"] = json!(named);
+            }
+            Some(told)
         };
         let records: Vec<Json> = keys.iter().filter_map(told).collect();
         if !records.is_empty() && verdict["outcome"] != "retry" {
@@ -147,12 +164,31 @@ impl Server {
         }
         // Nothing is written before every part is known to apply to what the earlier ones leave.
         let mut draft: Vec<(Key, Option<Fields>)> = Vec::new();
+        let mut given = BTreeMap::new();
         for step in op.steps() {
-            let key = (step.table.to_owned(), step.key.to_owned());
+            let gives_key = step.table == "orders" && step.name == "insert" && step.key.starts_with('~');
+            if gives_key {
+                assert!(!step.set.contains_key("id"), "a temporary key is no value to store");
+                self.last_order += 1;
+                given.insert(step.key.to_owned(), self.last_order);
+            } else {
+                let names = serde_json::to_string(&(step.key, step.set, step.args, step.base)).unwrap();
+                assert!(
+                    self.takes_unknown_keys || !names.contains('~'),
+                    "the server was sent a temporary key of another operation: {names}"
+                );
+            }
+            let order = given.get(step.key).copied();
+            let key = (step.table.to_owned(), order.map_or_else(|| step.key.to_owned(), |order| order.to_string()));
             let drafted = draft.iter().find(|(drafted, _)| *drafted == key).map(|(_, record)| record.clone());
             let current = drafted.unwrap_or_else(|| self.rows.get(&key).and_then(|stand| stand.record.clone()));
             let next = match self.decide_step(&step, current) {
-                Ok(next) => next,
+                Ok(next) => next.map(|mut record| {
+                    if let Some(order) = order {
+                        record.insert("id".into(), number(order));
+                    }
+                    record
+                }),
                 Err(verdict) => return verdict,
             };
             match draft.iter_mut().find(|(drafted, _)| *drafted == key) {
@@ -160,6 +196,7 @@ impl Server {
                 None => draft.push((key, next)),
             }
         }
+        self.given.append(&mut given);
         for (key, next) in draft {
             self.write(key, next, Some(op.id));
         }

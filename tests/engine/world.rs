@@ -87,6 +87,8 @@ pub struct Tab {
     pub status: Option<Status>,
     /// What subscribers saw of each record, one after the other.
     pub seen: BTreeMap<Key, Vec<Option<Fields>>>,
+    /// What this tab was told that temporary keys turned out to be.
+    pub renamed: BTreeMap<String, String>,
     pub settled: Vec<Settlement>,
     pub rejected: Vec<OperationId>,
     pub durable: Vec<(OperationId, Durability)>,
@@ -219,6 +221,7 @@ impl World {
             operations: BTreeMap::new(),
             status: None,
             seen: BTreeMap::new(),
+            renamed: BTreeMap::new(),
             settled: Vec::new(),
             rejected: Vec::new(),
             durable: Vec::new(),
@@ -535,9 +538,10 @@ impl World {
     }
 
     fn on_load(&mut self, tab: usize) {
-        let prefix = self.tabs[tab].engine.session().operations_prefix();
+        let session = self.tabs[tab].engine.session();
+        let prefixes = [session.operations_prefix(), session.aliases_prefix()];
         let storage = &self.storage[self.tabs[tab].browser];
-        let found = storage.iter().filter(|(key, _)| key.starts_with(&prefix));
+        let found = storage.iter().filter(|(key, _)| prefixes.iter().any(|prefix| key.starts_with(prefix)));
         let entries = found.map(|(key, text)| FoundEntry { key: key.clone(), content: content(text) }).collect();
         self.tell(tab, Input::EntriesFound { entries });
     }
@@ -622,6 +626,11 @@ impl World {
         let hop = HOP_MS;
         match output {
             Output::Persist { id, key, entry } => self.persist(tab, id, key, &entry),
+            Output::PersistAlias { key, entry } => {
+                let text = serde_json::to_string(&entry).unwrap();
+                let before = self.storage[self.tabs[tab].browser].insert(key, text.clone());
+                assert!(before.is_none_or(|before| before == text), "a temporary key became two records");
+            }
             Output::Unpersist { key } => {
                 self.storage[self.tabs[tab].browser].remove(&key);
             }
@@ -704,8 +713,9 @@ impl World {
         let (Self { server, ops, .. }, tab) = (&*self, &self.tabs[tab]);
         assert!(server.effects.values().all(|times| *times == 1), "an operation had its effect twice");
         let keys: BTreeSet<Key> = server.rows.keys().cloned().chain(tab.mirror.keys().cloned()).collect();
-        let joint = tab.shared(ops);
-        tab.check_shared(&joint, server, ops);
+        let all = tab.all_shown(ops);
+        let joint = Tab::shared(&all);
+        tab.check_shared(&joint, server, &all);
         for key in &keys {
             let visible = tab.engine.visible(&key.0, &key.1).map(|record| plain(&record));
             assert_eq!(tab.mirror.get(key), visible.as_ref(), "the change lists told another story of {key:?}");
@@ -715,7 +725,7 @@ impl World {
             if joint.contains(key) {
                 continue;
             }
-            let shown: Vec<&Operation> = tab.shown(key, ops);
+            let shown: Vec<&Operation> = all.iter().filter(|op| op.table == key.0 && op.key == key.1).collect();
             let expected = fold(confirmed, &shown);
             let may_be_gone =
                 server.rows.get(key).is_none_or(|stand| stand.record.is_none() || stand.version > known.unwrap_or(0));
@@ -803,6 +813,10 @@ impl Tab {
                 None => self.mirror.remove(&key),
             };
         }
+        for renamed in changes.renamed {
+            let known = self.renamed.insert(renamed.from, renamed.to);
+            assert_eq!(known, None, "a temporary key was replaced twice");
+        }
         for view in changes.operations {
             match view.state {
                 Outcome::Queued | Outcome::Sent | Outcome::Dead => self.operations.insert(view.id, view),
@@ -812,29 +826,54 @@ impl Tab {
         self.status = changes.status.or(self.status.take());
     }
 
-    fn shown<'a>(&self, key: &Key, ops: &'a BTreeMap<OperationId, Operation>) -> Vec<&'a Operation> {
-        self.all_shown(ops).into_iter().filter(|op| op.table == key.0 && op.key == key.1).collect()
-    }
-
-    fn all_shown<'a>(&self, ops: &'a BTreeMap<OperationId, Operation>) -> Vec<&'a Operation> {
+    /// The pending operations, with temporary keys replaced as far as this tab was told.
+    fn all_shown(&self, ops: &BTreeMap<OperationId, Operation>) -> Vec<Operation> {
         let pending = self.operations.values().filter(|view| view.state != Outcome::Dead);
-        let mut shown: Vec<&Operation> = pending.filter_map(|view| ops.get(&view.id)).collect();
+        let mut shown: Vec<Operation> =
+            pending.filter_map(|view| ops.get(&view.id)).map(|op| self.with_real_keys(op)).collect();
         shown.sort_by_key(|op| (op.hlc, op.tab.clone(), op.id));
         shown
     }
 
+    fn with_real_keys(&self, op: &Operation) -> Operation {
+        if op.steps().all(|step| step.table != "orders") {
+            return op.clone();
+        }
+        let mut json = serde_json::to_value(op).unwrap();
+        let steps = if op.parts.is_empty() {
+            vec![&mut json]
+        } else {
+            json["parts"].as_array_mut().unwrap().iter_mut().collect()
+        };
+        for step in steps {
+            let key = step["key"].as_str().unwrap().to_owned();
+            if step["table"] == "orders" && step["name"] == "insert" && key.starts_with('~') {
+                step["set"]["id"] = json!(key);
+            }
+        }
+        let mut text = json.to_string();
+        for (from, to) in &self.renamed {
+            text = text.replace(&format!("\"key\":\"{from}\""), &format!("\"key\":\"{to}\""));
+            if !from.contains(&op.id.to_string()) {
+                text = text.replace(&format!("\"{from}\""), to);
+            }
+        }
+        serde_json::from_str(&text).unwrap()
+    }
+
     /// The records that pending transactions concern, and those that share them.
-    fn shared(&self, ops: &BTreeMap<OperationId, Operation>) -> BTreeSet<Key> {
-        let transactions = self.all_shown(ops).into_iter().filter(|op| !op.parts.is_empty());
-        transactions.flat_map(Operation::steps).map(|step| (step.table.to_owned(), step.key.to_owned())).collect()
+    fn shared(shown: &[Operation]) -> BTreeSet<Key> {
+        let transactions = shown.iter().filter(|op| !op.parts.is_empty());
+        let named =
+            |op: &Operation| op.steps().map(|step| (step.table.to_owned(), step.key.to_owned())).collect::<Vec<_>>();
+        transactions.flat_map(named).collect()
     }
 
     /// Records that share transactions show what folding all pending operations over them from scratch gives; unless the server has
     /// done some of these already, or knows the records by now in another state than this tab: then confirmed and pending overlap.
-    fn check_shared(&self, shared: &BTreeSet<Key>, server: &Server, ops: &BTreeMap<OperationId, Operation>) {
+    fn check_shared(&self, shared: &BTreeSet<Key>, server: &Server, shown: &[Operation]) {
         let known = |key: &Key| self.engine.version(&key.0, &key.1).map(|v| v.to_string().parse::<u64>().unwrap());
-        let shown = self.all_shown(ops);
-        let is_done = |op: &&Operation| server.effects.contains_key(&op.id);
+        let is_done = |op: &Operation| server.effects.contains_key(&op.id);
         let is_behind = |key: &Key| server.rows.get(key).map(|stand| stand.version) != known(key);
         if shown.iter().any(is_done) || shared.iter().any(is_behind) {
             return;
@@ -913,10 +952,14 @@ pub fn applied(current: Option<Fields>, step: &rota_engine::Step<'_>) -> Option<
 fn content(text: &str) -> Content {
     let Ok(json) = serde_json::from_str::<Json>(text) else { return Content::Corrupt("it is not JSON".into()) };
     match json["v"].as_f64() {
-        Some(1.0 | 2.0) => match serde_json::from_value(json) {
-            Ok(entry) => Content::Operation(entry),
-            Err(error) => Content::Corrupt(error.to_string()),
-        },
+        Some(1.0 | 2.0) => {
+            let read = if json["alias"].is_null() {
+                serde_json::from_value(json).map(Content::Operation)
+            } else {
+                serde_json::from_value(json).map(Content::Alias)
+            };
+            read.unwrap_or_else(|error| Content::Corrupt(error.to_string()))
+        }
         Some(other) => Content::Other(other),
         None => Content::Corrupt("it has no form".into()),
     }
@@ -926,7 +969,7 @@ fn content(text: &str) -> Content {
 pub fn pulled(id: u32, response: &Json) -> Pulled<JsonRecord> {
     let row = |table: &String, row: &Json| Row {
         table: table.clone(),
-        key: row["id"].as_str().unwrap().to_owned(),
+        key: row["id"].as_str().map_or_else(|| row["id"].to_string(), str::to_owned),
         version: serde_json::from_value(row["rota_version"].clone()).unwrap(),
         op: serde_json::from_value(row["rota_op"].clone()).unwrap(),
         record: Some(serde_json::from_value(row.clone()).unwrap()),

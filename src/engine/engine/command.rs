@@ -3,6 +3,7 @@
 use rand_core::Rng;
 
 use super::Engine;
+use crate::engine::alias::{MARK, inserts_named, temporary_key};
 use crate::engine::error::{Error, Problem};
 use crate::engine::input::{Command, Stored};
 use crate::engine::operation::{
@@ -13,7 +14,7 @@ use crate::engine::output::{Durability, Output};
 use crate::engine::overlay::{apply, base};
 use crate::engine::record::Record;
 use crate::engine::sorted::SortedSet;
-use crate::engine::stored::{FoundEntry, Reading, StoredOperation, read};
+use crate::engine::stored::{Content, FoundEntry, Reading, StoredOperation, read};
 use crate::engine::table::{RecordId, TableId};
 use crate::engine::tabs::{Kind, Role};
 use crate::engine::time::{Hlc, Now};
@@ -23,6 +24,17 @@ use crate::engine::value::Fields;
 struct Intent {
     table: TableId,
     part: Part,
+}
+
+impl Intent {
+    /// True for an insert of a record whose temporary key is still to be completed with the operation's id.
+    fn is_unnamed(&self) -> bool {
+        self.part.name == name::INSERT && self.part.key.starts_with(MARK)
+    }
+
+    fn is_unnamed_of(&self, table: TableId) -> bool {
+        self.table == table && self.is_unnamed()
+    }
 }
 
 /// What the records of a transaction look like after its earlier parts.
@@ -50,7 +62,15 @@ impl<R: Record> Engine<R> {
         }
         let (mut draft, mut intents) = (Draft(Vec::new()), Vec::with_capacity(commands.len()));
         for command in commands {
-            let intent = self.intend(command, &draft)?;
+            let mut intent = self.intend(command, &draft)?;
+            if intent.is_unnamed() {
+                if intents.iter().any(|earlier: &Intent| earlier.is_unnamed_of(intent.table)) {
+                    let why =
+                        "a transaction may insert one record without a key into each table; give the others their keys";
+                    return Err(Error::InvalidOperation(why.to_owned()));
+                }
+                intent.part.key = [&intent.part.key, ".", &intents.len().to_string()].concat();
+            }
             let (table, key) = (intent.table, intent.part.key.clone());
             let applied = apply(
                 self.visible_after(&draft, table, &key),
@@ -76,7 +96,12 @@ impl<R: Record> Engine<R> {
         Ok(())
     }
 
-    fn intend(&self, command: Command, draft: &Draft<R>) -> Result<Intent, Error> {
+    fn intend(&self, mut command: Command, draft: &Draft<R>) -> Result<Intent, Error> {
+        // Whoever still knows a record by its temporary key means the record.
+        command.key = command.key.map(|key| self.aliases.key(&key).into_owned());
+        for fields in [&mut command.args, &mut command.set] {
+            self.aliases.rewrite_fields(fields);
+        }
         let Some(table) = self.tables.table_id(&command.table) else {
             return Err(Error::UnknownTable { table: command.table });
         };
@@ -103,7 +128,17 @@ impl<R: Record> Engine<R> {
     ) -> Result<(String, Fields, Fields), Error> {
         let config = self.tables.config(table);
         config.check_fields(command.set.keys())?;
+        if config.temporary_keys
+            && config.key.iter().all(|field| !command.set.contains_key(field))
+            && command.key.is_none()
+        {
+            return Ok((MARK.to_string(), command.set.clone(), Fields::new()));
+        }
         let key = config.key_of(&command.set)?;
+        if config.temporary_keys && key.starts_with(MARK) {
+            let why = "a key that begins with ~ is a temporary one, and only the engine gives these";
+            return Err(Error::InvalidOperation(why.to_owned()));
+        }
         if command.key.as_ref().is_some_and(|given| *given != key) {
             return Err(Error::InvalidOperation("the key given for an insert is not that of the record".to_owned()));
         }
@@ -147,24 +182,31 @@ impl<R: Record> Engine<R> {
     }
 
     /// Makes the operation, and asks for it to be stored. It is neither seen nor sent before that.
-    fn accept(&mut self, intents: Vec<Intent>) -> OperationId {
+    fn accept(&mut self, mut intents: Vec<Intent>) -> OperationId {
         let mut random = [0; 10];
         self.random.fill_bytes(&mut random);
         let hlc = self.clock.mint(self.now);
         let id = OperationId::new(hlc, random);
+        for intent in intents.iter_mut().filter(|intent| intent.is_unnamed()) {
+            let part = intent.part.key.split_once('.').and_then(|(_, part)| part.parse().ok());
+            intent.part.key = temporary_key(id, part);
+        }
         let records: Vec<RecordId> =
             intents.iter().map(|intent| self.tables.intern(intent.table, &intent.part.key)).collect();
         let mut op = operation(id, hlc, &self.tabs.id, intents.into_iter().map(|intent| intent.part).collect());
-        op.after = self.inserts_of(&records);
+        op.after = self.inserts_of(&op, &records);
         let entry = StoredOperation::new(op.clone());
         self.emit(Output::Persist { id, key: self.session.operation_key(hlc, id), entry });
         self.outbox.insert(pending(op, records, true));
         id
     }
 
-    /// Returns the pending inserts of some records: what changes a record that is itself still to be inserted depends on that.
-    fn inserts_of(&self, records: &[RecordId]) -> Vec<OperationId> {
+    /// Returns the pending inserts of an operation's records, and of those that it refers to: it depends on them.
+    fn inserts_of(&self, op: &Operation, records: &[RecordId]) -> Vec<OperationId> {
         let mut inserts = SortedSet::new();
+        for id in inserts_named(op).into_iter().filter(|id| self.outbox.contains(*id)) {
+            inserts.insert(id);
+        }
         for record in records {
             for pending in self.outbox.shown(*record) {
                 if pending.changes().any(|(of, step)| of == *record && step.name == name::INSERT) {
@@ -223,23 +265,41 @@ impl<R: Record> Engine<R> {
 
     /// Takes in what earlier tabs left in storage.
     pub(super) fn on_entries(&mut self, entries: Vec<FoundEntry>) {
-        for entry in entries {
+        // What temporary keys turned out to be is read before what names them.
+        let (aliases, others): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|entry| matches!(entry.content, Content::Alias(_)));
+        let mut found = Vec::new();
+        for entry in aliases.into_iter().chain(others) {
             let key = entry.key.clone();
             match read(entry, &self.session) {
                 Reading::Take(op) => self.adopt(op),
+                Reading::TakeAlias(alias) => {
+                    let is_of_ours = self.tables.table_id(&alias.table).is_some();
+                    let from = alias.from.clone();
+                    if !self.learn_alias(alias) {
+                        self.quarantine(key);
+                    } else if is_of_ours {
+                        found.push(from);
+                    }
+                }
                 Reading::Leave(problem) => self.problem(problem),
                 Reading::Quarantine(problem) => {
-                    if let Some(to) = self.session.quarantine_key(&key) {
-                        self.emit(Output::Quarantine { key, to });
-                    }
+                    self.quarantine(key);
                     self.problem(problem);
                 }
             }
         }
+        self.drop_aliases(&found);
+    }
+
+    fn quarantine(&mut self, key: String) {
+        if let Some(to) = self.session.quarantine_key(&key) {
+            self.emit(Output::Quarantine { key, to });
+        }
     }
 
     /// Takes in an operation of another tab, once.
-    pub(super) fn adopt(&mut self, op: Operation) {
+    pub(super) fn adopt(&mut self, mut op: Operation) {
         let id = op.id;
         if self.outbox.contains(id) || self.settled.contains(id) {
             return;
@@ -249,6 +309,8 @@ impl<R: Record> Engine<R> {
             self.problem(Problem::new("newer-operation", op.table, why));
             return;
         }
+        let mut named = Vec::new();
+        self.aliases.rewrite(&mut op, &mut named);
         let mut records = Vec::with_capacity(op.steps_len());
         for step in op.steps() {
             let Some(table) = self.tables.table_id(step.table) else {
@@ -258,13 +320,14 @@ impl<R: Record> Engine<R> {
                 self.problem(Problem::new("unknown-table", place, why));
                 return;
             };
-            records.push((table, step.key.to_owned()));
+            records.push((table, self.aliases.key(step.key).into_owned()));
         }
         self.clock.observe(op.hlc, self.now);
         let records: Vec<RecordId> = records.into_iter().map(|(table, key)| self.tables.intern(table, &key)).collect();
         let record = records[0];
         let mut pending = pending(op, records, false);
-        pending.landed = self.landed(&pending);
+        (pending.landed, pending.named) = (self.landed(&pending), named);
+        self.ask_for_keys(&pending);
         self.outbox.insert(pending);
         entry_accepted(self, id);
         self.show(id, record);
@@ -365,6 +428,7 @@ fn pending(op: Operation, records: Vec<RecordId>, mine: bool) -> Pending {
         parts: if op.parts.is_empty() { vec![] } else { records },
         op,
         landed: vec![],
+        named: vec![],
         state: OperationState::Queued,
         mine,
         accepted: false,

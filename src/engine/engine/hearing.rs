@@ -70,8 +70,11 @@ impl<R: Record> Engine<R> {
         match body {
             Body::Hello { pending } => self.on_hello(from, &pending),
             Body::Beat { link } => self.on_beat(link),
-            Body::Snapshot { to, cursor, records, operations, link } => {
+            Body::Snapshot { to, cursor, records, operations, aliases, link } => {
                 if to == self.tabs.id && self.tabs.role == Role::Follower {
+                    for alias in aliases {
+                        self.learn_alias(alias);
+                    }
                     self.on_snapshot(cursor, records, operations, link);
                 }
             }
@@ -155,12 +158,9 @@ impl<R: Record> Engine<R> {
         let version = cell.and_then(|cell| cell.version);
         let now = |(table, key): &(String, String)| {
             let cell = self.tables.named(table, key)?;
-            Some(Told {
-                table: table.clone(),
-                key: key.clone(),
-                version: cell.version?,
-                record: cell.confirmed.clone(),
-            })
+            let from = self.aliases.from_of(id, table, key);
+            let (table, key, record) = (table.clone(), key.clone(), cell.confirmed.clone());
+            Some(Told { table, key, version: cell.version?, record, from })
         };
         let records = if ended.records.len() > 1 { ended.records.iter().filter_map(now).collect() } else { vec![] };
         let answer = Answer {
@@ -237,6 +237,7 @@ impl<R: Record> Engine<R> {
         let accepted =
             self.outbox.iter().filter(|pending| pending.accepted).map(|pending| pending.op.clone()).collect();
         message.with_operations(None, Some(accepted));
+        message.aliases = Some(self.needed_aliases()).filter(|aliases| !aliases.is_empty());
         message.link = Some(self.link.status().clone());
         self.emit(Output::Broadcast(message));
         let dead = self.outbox.iter().filter(|pending| pending.state == OperationState::Dead);

@@ -62,6 +62,9 @@ impl<R: Record> Engine<R> {
             ));
             return;
         };
+        if let (Some(op), Some(record)) = (row.op, &row.record) {
+            self.claim(op, &row.table, &row.key, Some(record));
+        }
         let id = self.tables.intern(table, &row.key);
         let fact = Fact { version: row.version, op: row.op, record: row.record.clone() };
         let landing = row.op.map(|op| self.land(op, id));
@@ -195,6 +198,9 @@ impl<R: Record> Engine<R> {
             Outcome::Conflicted => OperationState::Conflicted,
             Outcome::Retry => return Vec::new(),
         };
+        if outcome == OperationState::Confirmed {
+            self.claim_all(answer);
+        }
         let mut news = Vec::new();
         // All looked at before any is taken in: a transaction that is told in part may no longer be seen in the rest.
         for row in self.worth_learning(answer, outcome == OperationState::Confirmed) {
@@ -208,7 +214,7 @@ impl<R: Record> Engine<R> {
             ..settlement(answer.id, outcome)
         };
         self.asked.remove(&answer.id);
-        let records = self.records_of(answer);
+        let records = self.records_told(answer);
         if outcome != OperationState::Refused && self.tabs.sends() {
             for (table, key) in &records {
                 let is_first = *table == answer.table && *key == answer.key;
@@ -245,7 +251,7 @@ impl<R: Record> Engine<R> {
         let first = answer.version.zip(answer.record.clone());
         let first = first.map(|(version, record)| Row { table, key, version, op, record });
         let told = answer.records.iter().cloned();
-        let told = told.map(|Told { table, key, version, record }| Row { table, key, version, op, record });
+        let told = told.map(|Told { table, key, version, record, .. }| Row { table, key, version, op, record });
         let mut rows: Vec<Row<R>> = first.into_iter().chain(told).collect();
         if answer.replayed {
             rows.retain(|row| self.is_worth_learning(&row.table, &row.key));
@@ -254,14 +260,25 @@ impl<R: Record> Engine<R> {
     }
 
     /// Returns table and key of each record that an answered operation concerns.
-    fn records_of(&self, answer: &Answer<R>) -> Vec<(String, String)> {
+    fn records_told(&self, answer: &Answer<R>) -> Vec<(String, String)> {
         if let Some(pending) = self.outbox.get(answer.id) {
-            return records_of(pending);
+            return self.records_of(pending);
         }
         let told = answer.records.iter().map(|told| (told.table.clone(), told.key.clone()));
         let mut records = vec![(answer.table.clone(), answer.key.clone())];
         records.extend(told.filter(|(table, key)| *table != answer.table || *key != answer.key));
         records
+    }
+
+    /// Returns table and key of each record that an operation concerns, the first one's first.
+    pub(super) fn records_of(&self, pending: &Pending) -> Vec<(String, String)> {
+        let mut ids = pending.records();
+        ids.sort_unstable_by_key(|id| (*id != pending.record, *id));
+        let name = |id: RecordId| {
+            let cell = self.tables.cell(id)?;
+            Some((self.tables.config(cell.table).name.clone(), cell.key.to_string()))
+        };
+        ids.into_iter().filter_map(name).collect()
     }
 
     /// Notes that a row has come which an operation wrote.
@@ -298,17 +315,6 @@ impl<R: Record> Engine<R> {
             news.push(row);
         }
     }
-}
-
-/// Returns table and key of each record that an operation concerns.
-pub(super) fn records_of(pending: &Pending) -> Vec<(String, String)> {
-    let mut records: Vec<(String, String)> = Vec::with_capacity(pending.op.steps_len());
-    for step in pending.op.steps() {
-        if !records.iter().any(|(table, key)| table == step.table && key == step.key) {
-            records.push((step.table.to_owned(), step.key.to_owned()));
-        }
-    }
-    records
 }
 
 pub(super) const fn settlement(id: OperationId, outcome: OperationState) -> Settlement {
