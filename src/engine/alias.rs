@@ -54,7 +54,7 @@ impl Aliases {
     }
 
     /// Returns the temporary key under which an operation inserted a record.
-    pub(crate) fn from_of(&self, id: OperationId, table: &str, key: &str) -> Option<String> {
+    pub(crate) fn temporary_of(&self, id: OperationId, table: &str, key: &str) -> Option<String> {
         let of_operation = |alias: &&Alias| inserting(&alias.from) == Some(id);
         let mut aliases = self.0.values().filter(of_operation);
         aliases

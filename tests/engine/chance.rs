@@ -38,13 +38,17 @@ fn step(world: &mut World) {
         23..=24 => {
             let parent = order_of(world, tab);
             let set = serde_json::json!({"title": person, "parent": parent});
-            drop(world.tab(tab).try_do(serde_json::json!({"name": "insert", "table": "orders", "set": set})).unwrap());
+            {
+                world.tab(tab).try_do(serde_json::json!({"name": "insert", "table": "orders", "set": set})).unwrap();
+            }
         }
         25..=26 => {
             if let Some(order) = order_of(world, tab) {
                 let set = serde_json::json!({"title": person, "parent": order});
                 let patch = serde_json::json!({"name": "patch", "table": "orders", "key": order, "set": set});
-                drop(world.tab(tab).try_do(patch).unwrap());
+                {
+                    world.tab(tab).try_do(patch).unwrap();
+                }
             }
         }
         27 => {

@@ -14,7 +14,7 @@ use rota_engine::{
 };
 use serde_json::{Value as Json, json};
 
-use crate::server::{Key, Server, plain, tables, version};
+use crate::server::{Key, Server, number, plain, tables, version};
 
 pub type Outcome = OperationState;
 
@@ -836,29 +836,36 @@ impl Tab {
     }
 
     fn with_real_keys(&self, op: &Operation) -> Operation {
-        if op.steps().all(|step| step.table != "orders") {
-            return op.clone();
-        }
-        let mut json = serde_json::to_value(op).unwrap();
-        let steps = if op.parts.is_empty() {
-            vec![&mut json]
-        } else {
-            json["parts"].as_array_mut().unwrap().iter_mut().collect()
+        let mut op = op.clone();
+        let own = op.id.to_string();
+        let real = |key: &str| self.renamed.get(key).cloned();
+        let is_other = |key: &str| !key.contains(&own);
+        let change = |name: &str, key: &mut String, set: &mut Fields, table: &str| {
+            if table == "orders" && name == "insert" && key.starts_with('~') {
+                set.insert("id".into(), key.as_str().into());
+            }
+            *key = real(key).unwrap_or_else(|| key.clone());
+            *set = set.iter().map(|(name, value)| (name.clone(), self.with_real_values(value, &is_other))).collect();
         };
-        for step in steps {
-            let key = step["key"].as_str().unwrap().to_owned();
-            if step["table"] == "orders" && step["name"] == "insert" && key.starts_with('~') {
-                step["set"]["id"] = json!(key);
-            }
+        change(&op.name, &mut op.key, &mut op.set, &op.table);
+        for part in &mut op.parts {
+            change(&part.name, &mut part.key, &mut part.set, &part.table);
         }
-        let mut text = json.to_string();
-        for (from, to) in &self.renamed {
-            text = text.replace(&format!("\"key\":\"{from}\""), &format!("\"key\":\"{to}\""));
-            if !from.contains(&op.id.to_string()) {
-                text = text.replace(&format!("\"{from}\""), to);
+        op
+    }
+
+    fn with_real_values(&self, value: &Value, is_other: &dyn Fn(&str) -> bool) -> Value {
+        let within = |value: &Value| self.with_real_values(value, is_other);
+        match value {
+            Value::String(text) if is_other(text) => {
+                self.renamed.get(text).map_or_else(|| value.clone(), |to| number(to.parse().unwrap()))
             }
+            Value::List(items) => Value::List(items.iter().map(within).collect()),
+            Value::Map(fields) => {
+                Value::Map(fields.iter().map(|(name, value)| (name.clone(), within(value))).collect())
+            }
+            other => other.clone(),
         }
-        serde_json::from_str(&text).unwrap()
     }
 
     /// The records that pending transactions concern, and those that share them.

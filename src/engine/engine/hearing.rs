@@ -158,7 +158,7 @@ impl<R: Record> Engine<R> {
         let version = cell.and_then(|cell| cell.version);
         let now = |(table, key): &(String, String)| {
             let cell = self.tables.named(table, key)?;
-            let from = self.aliases.from_of(id, table, key);
+            let from = self.aliases.temporary_of(id, table, key);
             let (table, key, record) = (table.clone(), key.clone(), cell.confirmed.clone());
             Some(Told { table, key, version: cell.version?, record, from })
         };
