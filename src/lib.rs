@@ -38,7 +38,10 @@ pub use engine::operation::{
     Settlement, Step, Told, Version, name,
 };
 pub use engine::outbox::{IN_FLIGHT_MAX, OUTBOX_LEN_MAX};
-pub use engine::output::{Changes, Durability, OperationView, Output, RecordChange, Renamed, Status};
+pub use engine::output::{
+    Changes, Durability, Edit, GroupChange, OperationView, Output, RecordChange, Renamed, Status, ViewChange,
+    WindowChange,
+};
 pub use engine::overlay::{Effect, Rules};
 pub use engine::record::{JsonRecord, Record};
 pub use engine::retry::{AFTER_MS_MAX, Failure, RetryPolicy};
@@ -49,3 +52,7 @@ pub use engine::table::{RecordId, Row, TOMBSTONES_MAX, TableConfig, join_key};
 pub use engine::tabs::{Kind, Role, TAB_PROTOCOL, TabMessage};
 pub use engine::time::{CLOCK_AHEAD_MS_MAX, Hlc, Now};
 pub use engine::value::{DEPTH_MAX, Fields, INTEGER_MAX, Value, key_part};
+pub use engine::view::{
+    FIGURES_LEN_MAX, FILTER_DEPTH_MAX, FILTER_LEN_MAX, FieldName, FigureKind, FigureSpec, Filter, GROUP_FIELDS_MAX,
+    GROUPS_MAX, Range, SORT_LEN_MAX, SortKey, Term, Terms, VIEWS_MAX, ViewSpec,
+};

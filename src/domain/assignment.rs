@@ -55,6 +55,7 @@ mod tests {
             operation: "rota_op".into(),
             owner: owner.map(str::to_owned),
             temporary_keys: false,
+            indexed: Vec::new(),
         }
     }
 

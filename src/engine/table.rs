@@ -37,6 +37,9 @@ pub struct TableConfig {
     /// True when the server gives the keys: an insert without one gets a temporary key until the server has said the real one.
     #[serde(default)]
     pub temporary_keys: bool,
+    /// The fields by which views may filter, sort, group and sum; the key's always are.
+    #[serde(default)]
+    pub indexed: Vec<String>,
 }
 
 fn default_version() -> String {
@@ -47,9 +50,10 @@ fn default_operation() -> String {
     "rota_op".to_owned()
 }
 
-/// How many tables, fields of a table, and parts of a key there may be.
+/// How many tables, fields of a table, indexed ones among them, and parts of a key there may be.
 const TABLES_MAX: usize = 256;
 const FIELDS_MAX: usize = 1_024;
+const INDEXED_MAX: usize = 64;
 const KEY_PARTS_MAX: usize = 16;
 
 /// How many tombstones are kept. They keep a late event from bringing back what is gone; the oldest are forgotten first,
@@ -68,6 +72,7 @@ impl TableConfig {
             operation: default_operation(),
             owner: None,
             temporary_keys: false,
+            indexed: Vec::new(),
         }
     }
 
@@ -91,6 +96,12 @@ impl TableConfig {
                 self.version, self.operation
             ));
         }
+        if self.indexed.len() > INDEXED_MAX {
+            return wrong(format!("has more than {INDEXED_MAX} indexed fields"));
+        }
+        if let Some(field) = self.indexed.iter().find(|field| !self.fields.contains(field)) {
+            return wrong(format!("lists \"{field}\" as indexed, which is not among its fields"));
+        }
         if self.owner.as_ref().is_some_and(|owner| self.key.contains(owner)) {
             return wrong("has an owner that is a part of its key".to_owned());
         }
@@ -98,6 +109,13 @@ impl TableConfig {
             return wrong("has temporary keys, which need a key of one field".to_owned());
         }
         Ok(())
+    }
+
+    /// Returns the fields that views may use: the key's, and those declared as indexed.
+    pub(crate) fn indexed_fields(&self) -> Vec<String> {
+        let mut fields = self.key.clone();
+        fields.extend(self.indexed.iter().filter(|field| !self.key.contains(field)).cloned());
+        fields
     }
 
     /// Refuses names that are not fields of the table.
@@ -259,6 +277,16 @@ impl<R: Record> Tables<R> {
 
     pub(crate) fn config(&self, table: TableId) -> &TableConfig {
         &self.tables[table].config
+    }
+
+    pub(crate) fn configs(&self) -> impl Iterator<Item = &TableConfig> {
+        self.tables.iter().map(|table| &table.config)
+    }
+
+    /// Returns the records of a table of which there is something to be seen, in the order of their numbers.
+    pub(crate) fn visible(&self, table: TableId) -> impl Iterator<Item = (RecordId, &Cell<R>, &R)> {
+        let of_table = self.cells().filter(move |(_, cell)| cell.table == table);
+        of_table.filter_map(|(id, cell)| Some((id, cell, cell.visible.as_ref()?)))
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -456,6 +484,7 @@ mod tests {
             operation: default_operation(),
             owner: Some("owner".into()),
             temporary_keys: false,
+            indexed: Vec::new(),
         }
     }
 
