@@ -32,6 +32,12 @@ fn keep_from_sending(world: &mut World) {
     world.run_for(20);
 }
 
+fn lose_what_is_on_its_way(world: &mut World) {
+    world.cut_network();
+    world.run_for(50);
+    world.heal_network();
+}
+
 #[test]
 fn a_record_without_a_key_is_seen_at_once_under_a_temporary_one() {
     let mut world = World::with_tabs(2);
@@ -148,6 +154,7 @@ fn a_tab_that_dies_between_the_inserts_end_and_the_dependants_leaves_the_mapping
         for tab in 0..2 {
             world.kill_tab(tab);
         }
+        lose_what_is_on_its_way(&mut world);
         world.faults.lost_messages_percent = 0;
         let tab = world.open_tab("maya");
         world.run_until_quiet();
@@ -169,6 +176,7 @@ fn a_mapping_that_storage_lost_is_asked_of_the_ledger_before_anything_is_sent() 
         world.run_for(1);
     }
     world.kill_tab(0);
+    lose_what_is_on_its_way(&mut world);
     world.storage[0].retain(|key, _| !key.contains(":id:"));
     let tab = world.open_tab("maya");
     world.run_until_quiet();

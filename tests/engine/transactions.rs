@@ -266,6 +266,17 @@ fn rows_that_arrive_one_by_one_never_show_half_a_transaction() {
     assert_eq!(lone.engine.stats().operations, 0, "the rows of all its parts are proof enough");
 }
 
+#[test]
+fn what_others_change_after_a_transaction_is_seen_though_its_other_rows_are_still_to_come() {
+    let mut lone = Lone::new();
+    let id = lone.transact(&[patch("c-1", "Gera"), patch("c-2", "Gera")]);
+    let harbour = |city: &str| Some(json!({"id": "c-1", "name": "Harbour", "city": city, "owner_id": null}));
+    lone.changed("c-1", 100, Some(id), harbour("Gera"));
+    lone.changed("c-1", 101, None, harbour("Ulm"));
+    assert_eq!(lone.seen("c-1").unwrap()["city"], "Ulm".into());
+    assert_eq!(lone.seen("c-2").unwrap()["city"], "Gera".into());
+}
+
 // ---------------------------------------------------------------------------------------------- one engine by itself
 
 /// An engine that sends for itself, and what it must show: kept as confirmed records and a list of operations.
