@@ -36,22 +36,24 @@ pub use engine::link::{
     LinkConfig, LinkState, LinkStatus, PONG_MS, Polling, PullRequest, STABLE_MS, TOKEN_WAIT_MS, WANTED_KEYS_MAX,
 };
 pub use engine::operation::{
-    Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Version, name,
+    Alias, Answer, Operation, OperationId, OperationState, Outcome, PARTS_MAX, PROTOCOL, PROTOCOL_WITH_PARTS, Part,
+    Settlement, Step, Told, Version, name,
 };
 pub use engine::outbox::{IN_FLIGHT_MAX, OUTBOX_LEN_MAX};
 pub use engine::output::{
-    Changes, Durability, Edit, GroupChange, OperationView, Output, RecordChange, Status, ViewChange, WindowChange,
+    Changes, Durability, Edit, GroupChange, OperationView, Output, RecordChange, Renamed, Status, ViewChange,
+    WindowChange,
 };
 pub use engine::overlay::{Effect, Rules};
 pub use engine::record::{JsonRecord, Record};
 pub use engine::retry::{AFTER_MS_MAX, Failure, RetryPolicy};
 pub use engine::session::{FORMAT, Session};
 pub use engine::sorted::Named;
-pub use engine::stored::{Content, FoundEntry, StoredOperation};
-pub use engine::table::{RecordId, Row, TOMBSTONES_MAX, TableConfig, join_key, key_part};
+pub use engine::stored::{Content, FoundEntry, STORED_FORM, StoredAlias, StoredOperation};
+pub use engine::table::{RecordId, Row, TOMBSTONES_MAX, TableConfig, join_key};
 pub use engine::tabs::{BEAT_MS, Kind, MESSAGE_OPERATIONS_MAX, MESSAGE_RECORDS_MAX, Role, TAB_PROTOCOL, TabMessage};
 pub use engine::time::{CLOCK_AHEAD_MS_MAX, Hlc, Now};
-pub use engine::value::{DEPTH_MAX, Fields, INTEGER_MAX, Value};
+pub use engine::value::{DEPTH_MAX, Fields, INTEGER_MAX, Value, key_part};
 pub use engine::view::{
     FIGURES_LEN_MAX, FILTER_DEPTH_MAX, FILTER_LEN_MAX, FieldName, FigureKind, FigureSpec, Filter, GROUP_FIELDS_MAX,
     GROUPS_MAX, Range, SORT_LEN_MAX, SortKey, Term, Terms, VIEWS_MAX, ViewSpec,

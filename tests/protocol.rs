@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use rota_engine::{
-    Answer, Gone, JsonRecord, Operation, OperationId, PullRequest, StoredOperation, TabMessage, Version,
+    Answer, Gone, JsonRecord, Operation, OperationId, PullRequest, StoredAlias, StoredOperation, TabMessage, Version,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -64,7 +64,8 @@ fn reader(name: &str) -> Pass {
         "answer" => pass::<Answer<JsonRecord>>,
         "pull-request" => pass::<PullRequest>,
         "pull-response" => pass_pull_response,
-        "stored" if name == "stored.operation.json" => pass::<StoredOperation>,
+        "stored" if name.starts_with("stored.operation") => pass::<StoredOperation>,
+        "stored" if name == "stored.alias.json" => pass::<StoredAlias>,
         "stored" if name == "stored.record.json" => pass_stored_record,
         "tab" => pass::<TabMessage<JsonRecord>>,
         _ => panic!("no test reads {name}"),
@@ -84,8 +85,8 @@ fn every_fixture_is_read_and_written_back_as_it_was() {
 fn is_optional(name: &str, member: &str) -> bool {
     let optional: &[&str] = match name.split('.').next().unwrap() {
         // A null and a missing base version, or cursor, mean the same.
-        "operation" => &["baseVersion"],
-        "answer" => &["code", "message", "fields", "afterMs", "version", "record"],
+        "operation" => &["baseVersion", "parts"],
+        "answer" => &["code", "message", "fields", "afterMs", "version", "record", "records"],
         "pull-request" => &["cursor", "keys"],
         "pull-response" => &["cursor"],
         "tab" => &[
@@ -96,6 +97,7 @@ fn is_optional(name: &str, member: &str) -> bool {
             "cursor",
             "records",
             "operations",
+            "aliases",
             "op",
             "answer",
             "id",
@@ -175,8 +177,27 @@ fn every_kind_outcome_and_name_has_a_fixture() {
         of_prefix.map(|(_, json)| json[member].as_str().unwrap().to_owned()).collect()
     };
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
-    assert_eq!(of("operation.", "name"), names(&["assign", "delete", "insert", "patch"]));
+    assert_eq!(of("operation.", "name"), names(&["assign", "delete", "insert", "patch", "transaction"]));
     assert_eq!(of("answer.", "outcome"), names(&["confirmed", "conflicted", "refused", "retry"]));
     let kinds = ["beat", "bye", "cancel", "changes", "hello", "operation", "ping", "pong", "settled", "snapshot"];
     assert_eq!(of("tab.", "kind"), names(&kinds));
+}
+
+#[test]
+fn a_part_or_a_told_record_that_lacks_a_member_is_an_error() {
+    let all = fixtures();
+    for (fixture, list, optional) in [
+        ("operation.transaction.json", "parts", &["baseVersion"][..]),
+        ("answer.confirmed-transaction.json", "records", &["from"][..]),
+        ("tab.snapshot-aliases.json", "aliases", &[][..]),
+    ] {
+        for (at, item) in all[fixture][list].as_array().unwrap().iter().enumerate() {
+            for member in item.as_object().unwrap().keys() {
+                let mut spoilt = all[fixture].clone();
+                spoilt[list][at].as_object_mut().unwrap().remove(member);
+                let outcome = reader(fixture)(&spoilt);
+                assert_eq!(outcome.is_err(), !optional.contains(&member.as_str()), "{fixture} without {member}");
+            }
+        }
+    }
 }

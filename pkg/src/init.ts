@@ -36,6 +36,7 @@ export interface RotaEngine {
   tokenMissed(failure: string, message: string): void
   tokenRefreshed(): void
   tokenRefused(message: string): void
+  transact(commands: unknown[]): string
   unreadable(code: string, place: string, message: string): void
   visible(visible: boolean): void
 }

@@ -2,7 +2,7 @@
 //! have lost a race, and the server's word decides.
 
 use crate::engine::error::Error;
-use crate::engine::operation::Operation;
+use crate::engine::operation::Step;
 use crate::engine::overlay::Effect;
 use crate::engine::record::Record;
 use crate::engine::table::TableConfig;
@@ -30,19 +30,19 @@ pub(crate) fn intend(table: &TableConfig, args: &Fields) -> Result<Fields, Error
 }
 
 /// Re-runs a pending assignment on the record as it is now.
-pub(crate) fn effect<R: Record>(table: &TableConfig, operation: &Operation, record: &R) -> Effect {
-    let (Some(owner), Ok(set)) = (&table.owner, intend(table, &operation.args)) else {
+pub(crate) fn effect<R: Record>(table: &TableConfig, step: &Step<'_>, record: &R) -> Effect {
+    let (Some(owner), Ok(set)) = (&table.owner, intend(table, step.args)) else {
         return Effect::DoesNotApply;
     };
     let current = record.field(owner).unwrap_or_default();
-    let seen = operation.base.get(owner).cloned().unwrap_or_default();
+    let seen = step.base.get(owner).cloned().unwrap_or_default();
     if current == seen || set.get(owner) == Some(&current) { Effect::Set(set) } else { Effect::DoesNotApply }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::operation::{OperationId, PROTOCOL};
+    use crate::engine::operation::{Operation, OperationId};
     use crate::engine::record::JsonRecord;
     use crate::engine::time::Hlc;
 
@@ -54,6 +54,7 @@ mod tests {
             version: "rota_version".into(),
             operation: "rota_op".into(),
             owner: owner.map(str::to_owned),
+            temporary_keys: false,
             indexed: Vec::new(),
         }
     }
@@ -62,43 +63,38 @@ mod tests {
         Fields::from([(name.to_owned(), value)])
     }
 
-    fn assign(seen: Value, to: Value) -> Operation {
-        Operation {
-            protocol: PROTOCOL,
-            id: OperationId::new(Hlc::default(), [1; 10]),
-            name: ASSIGN.into(),
-            table: "companies".into(),
-            key: "1".into(),
-            args: fields(TO, to.clone()),
-            set: fields("owner_id", to),
-            base: fields("owner_id", seen),
-            base_version: None,
-            hlc: Hlc::default(),
-            tab: "t".into(),
-            after: vec![],
-        }
+    fn assign(seen: &Value, to: &Value) -> Operation {
+        let json = serde_json::json!({
+            "protocol": 1, "id": OperationId::new(Hlc::default(), [1; 10]), "name": ASSIGN, "table": "companies", "key": "1",
+            "args": {TO: to}, "set": {"owner_id": to}, "base": {"owner_id": seen}, "hlc": Hlc::default(), "tab": "t", "after": [],
+        });
+        serde_json::from_value(json).unwrap()
     }
 
     fn effect_on(current: Value, operation: &Operation) -> Effect {
-        effect(&table(Some("owner_id")), operation, &JsonRecord::create(&fields("owner_id", current)))
+        effect(
+            &table(Some("owner_id")),
+            &operation.steps().next().unwrap(),
+            &JsonRecord::create(&fields("owner_id", current)),
+        )
     }
 
     #[test]
     fn an_assignment_applies_while_the_owner_is_the_one_that_was_seen() {
-        let operation = assign(Value::Null, "maya".into());
+        let operation = assign(&Value::Null, &"maya".into());
         assert_eq!(effect_on(Value::Null, &operation), Effect::Set(fields("owner_id", "maya".into())));
     }
 
     #[test]
     fn an_assignment_no_longer_applies_once_somebody_else_was_assigned() {
-        assert_eq!(effect_on("jonas".into(), &assign(Value::Null, "maya".into())), Effect::DoesNotApply);
-        assert_eq!(effect_on("jonas".into(), &assign("lena".into(), Value::Null)), Effect::DoesNotApply);
+        assert_eq!(effect_on("jonas".into(), &assign(&Value::Null, &"maya".into())), Effect::DoesNotApply);
+        assert_eq!(effect_on("jonas".into(), &assign(&"lena".into(), &Value::Null)), Effect::DoesNotApply);
     }
 
     #[test]
     fn an_assignment_that_already_came_true_still_applies() {
         assert_eq!(
-            effect_on("maya".into(), &assign(Value::Null, "maya".into())),
+            effect_on("maya".into(), &assign(&Value::Null, &"maya".into())),
             Effect::Set(fields("owner_id", "maya".into()))
         );
     }

@@ -3,7 +3,7 @@
 pub(crate) mod assignment;
 
 use crate::engine::error::Error;
-use crate::engine::operation::Operation;
+use crate::engine::operation::Step;
 use crate::engine::overlay::{Effect, Rules};
 use crate::engine::record::Record;
 use crate::engine::table::TableConfig;
@@ -23,9 +23,9 @@ impl<R: Record> Rules<R> for Domains {
         }
     }
 
-    fn effect(&self, table: &TableConfig, operation: &Operation, record: &R) -> Effect {
-        match operation.name.as_str() {
-            assignment::ASSIGN => assignment::effect(table, operation, record),
+    fn effect(&self, table: &TableConfig, step: &Step<'_>, record: &R) -> Effect {
+        match step.name {
+            assignment::ASSIGN => assignment::effect(table, step, record),
             // A newer release's operation: it stays in the outbox, and only the server can say what it does.
             _ => Effect::DoesNotApply,
         }

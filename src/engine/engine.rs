@@ -4,9 +4,11 @@
 mod command;
 mod hearing;
 mod linking;
+mod renaming;
 mod report;
 mod sending;
 mod sync;
+mod together;
 mod viewing;
 mod watching;
 
@@ -16,12 +18,13 @@ use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rustc_hash::FxBuildHasher;
 
+use super::alias::Aliases;
 use super::error::{Error, Problem};
 use super::input::{Config, Input};
 use super::link::{Attention, Gate, Link, LinkConfig, Puller};
 use super::operation::{OperationId, Settlement, Version};
 use super::outbox::Outbox;
-use super::output::{Durability, OperationView, Output, Status};
+use super::output::{Durability, OperationView, Output, Renamed, Status};
 use super::overlay::{Rules, apply, fold};
 use super::record::Record;
 use super::retry::RetryPolicy;
@@ -70,6 +73,7 @@ pub struct Engine<R> {
     /// How often in a row a token was refused.
     token_failures: u32,
     settled: Settled,
+    aliases: Aliases,
     /// Operations that other tabs hold and this leader has never heard of: the ledger may know them.
     asked: SortedSet<OperationId>,
     /// Those of them that the pull under way asks for.
@@ -79,13 +83,14 @@ pub struct Engine<R> {
     dirty_records: Records,
     dirty_operations: SortedSet<OperationId>,
     ended: Vec<OperationView>,
+    renamed: Vec<Renamed>,
     reported: Option<Status>,
 }
 
 /// An operation that has ended, for whoever missed it.
 struct Ended {
-    table: String,
-    key: String,
+    /// Table and key of each record that it concerned.
+    records: Vec<(String, String)>,
     settlement: Settlement,
 }
 
@@ -217,6 +222,7 @@ impl<R: Record> Engine<R> {
             gate_failures: 0,
             token_failures: 0,
             settled: Settled::default(),
+            aliases: Aliases::default(),
             asked: SortedSet::new(),
             asked_now: SortedSet::new(),
             views,
@@ -224,6 +230,7 @@ impl<R: Record> Engine<R> {
             dirty_records: Records::default(),
             dirty_operations: SortedSet::new(),
             ended: Vec::new(),
+            renamed: Vec::new(),
             reported: None,
         };
         // The lock last: where it is granted at once, this tab has loaded what earlier ones left.
@@ -239,7 +246,7 @@ impl<R: Record> Engine<R> {
 
     /// Takes one input. Afterwards, [`Engine::poll`] until it is empty.
     ///
-    /// Returns the new operation's id for [`Input::Mutate`], and nothing for everything else.
+    /// Returns the new operation's id for [`Input::Mutate`] and [`Input::Transact`], and nothing for everything else.
     ///
     /// # Errors
     /// Only commands fail, and then nothing has changed. What comes from outside and makes no sense becomes an
@@ -315,6 +322,7 @@ impl<R: Record> Engine<R> {
     fn route(&mut self, input: Input<R>) -> Result<Option<OperationId>, Error> {
         match input {
             Input::Mutate(command) => return self.mutate(command).map(Some),
+            Input::Transact { commands } => return self.transact(commands).map(Some),
             Input::Cancel { id } => self.cancel(id)?,
             Input::Retry { id } => self.retry_dead(id)?,
             Input::Reconnect => self.reconnect(),
@@ -387,11 +395,18 @@ impl<R: Record> Engine<R> {
 
     /// Decides anew what is to be seen of a record.
     fn recompute(&mut self, id: RecordId) {
+        if self.outbox.shown(id).any(|pending| !pending.parts.is_empty()) {
+            return self.recompute_together(id);
+        }
         let Some(cell) = self.tables.cell(id) else { return };
         let config = self.tables.config(cell.table);
         let operations: Vec<OperationId> = self.outbox.shown(id).map(|pending| pending.op.id).collect();
-        let folded =
-            fold(cell.confirmed.as_ref(), self.outbox.shown(id).map(|pending| &pending.op), config, &*self.rules);
+        let folded = fold(
+            cell.confirmed.as_ref(),
+            self.outbox.shown(id).flat_map(|pending| pending.op.steps()),
+            config,
+            &*self.rules,
+        );
         for (operation, doubtful) in operations.into_iter().zip(folded.doubtful) {
             if let Some(pending) = self.outbox.get_mut(operation)
                 && pending.doubtful != doubtful
@@ -407,12 +422,18 @@ impl<R: Record> Engine<R> {
     /// Shows an operation that was just accepted. As the last of its record it goes over what is seen already; only one that
     /// comes in between makes the whole fold necessary.
     fn show(&mut self, id: OperationId, record: RecordId) {
-        if !self.outbox.is_last(record, id) {
+        let Some(pending) = self.outbox.get(id) else { return };
+        if !pending.parts.is_empty() {
+            return self.show_together(id);
+        }
+        if !self.outbox.is_last(pending) {
             return self.recompute(record);
         }
-        let (Some(cell), Some(pending)) = (self.tables.cell(record), self.outbox.get(id)) else { return };
+        let Some(cell) = self.tables.cell(record) else { return };
         let config = self.tables.config(cell.table);
-        match apply(cell.visible.as_ref(), &pending.op, config, &*self.rules) {
+        let applied =
+            pending.op.steps().next().and_then(|step| apply(cell.visible.as_ref(), step, config, &*self.rules));
+        match applied {
             Some(visible) => self.tables.set_visible(record, visible, true),
             None => {
                 if let Some(pending) = self.outbox.get_mut(id) {
@@ -426,19 +447,25 @@ impl<R: Record> Engine<R> {
     /// Ends an operation: it leaves outbox and storage, everyone hears of it, and what it showed is gone or confirmed.
     fn settle(&mut self, settlement: Settlement) {
         let Some(pending) = self.outbox.remove(settlement.id) else { return };
-        self.remember_settled(&pending.op.table, &pending.op.key, &settlement);
+        self.remember_settled(self.records_of(&pending), &settlement);
         self.dirty_operations.remove(&settlement.id);
         self.ended.push(report::view(&pending, Some(&settlement)));
         self.emit(Output::Unpersist { key: self.session.operation_key(pending.op.hlc, pending.op.id) });
         if pending.mine {
             self.emit(Output::Settled(settlement));
         }
-        self.recompute(pending.record);
+        self.drop_aliases(&pending.named);
+        self.recompute_all(&pending.records());
     }
 
-    fn remember_settled(&mut self, table: &str, key: &str, settlement: &Settlement) {
-        let (table, key, settlement) = (table.to_owned(), key.to_owned(), settlement.clone());
-        self.settled.remember(Ended { table, key, settlement });
+    fn recompute_all(&mut self, records: &[RecordId]) {
+        for record in records {
+            self.recompute(*record);
+        }
+    }
+
+    fn remember_settled(&mut self, records: Vec<(String, String)>, settlement: &Settlement) {
+        self.settled.remember(Ended { records, settlement: settlement.clone() });
     }
 
     fn close(&mut self) {
@@ -470,9 +497,12 @@ impl<R: Record> Engine<R> {
 /// A closed engine takes no commands, and drops what still arrives.
 fn handle_closed<R>(input: &Input<R>) -> Result<Option<OperationId>, Error> {
     match input {
-        Input::Mutate(_) | Input::Cancel { .. } | Input::Retry { .. } | Input::Reconnect | Input::OpenView { .. } => {
-            Err(Error::Closed)
-        }
+        Input::Mutate(_)
+        | Input::Transact { .. }
+        | Input::Cancel { .. }
+        | Input::Retry { .. }
+        | Input::Reconnect
+        | Input::OpenView { .. } => Err(Error::Closed),
         _ => Ok(None),
     }
 }

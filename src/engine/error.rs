@@ -31,6 +31,8 @@ pub enum Error {
     UnknownOperation { id: String },
     /// The operation may have reached the server, or has ended: it can't be cancelled any more.
     TooLate { id: String, state: &'static str },
+    /// A transaction has too few parts, or too many.
+    TransactionLength { len: usize, len_max: usize },
     /// The outbox is at its bound.
     OutboxFull { len_max: usize },
     /// The view makes no sense, or asks for too much; says why.
@@ -61,6 +63,7 @@ impl Error {
             Self::InvalidOperation(_) => "invalid-operation",
             Self::UnknownOperation { .. } => "unknown-operation",
             Self::TooLate { .. } => "too-late",
+            Self::TransactionLength { .. } => "transaction-length",
             Self::OutboxFull { .. } => "outbox-full",
             Self::InvalidView(_) => "invalid-view",
             Self::NotIndexed { .. } => "not-indexed",
@@ -96,6 +99,9 @@ impl fmt::Display for Error {
             }
             Self::UnknownOperation { id } => write!(f, "there is no pending operation {id}"),
             Self::TooLate { id, state } => write!(f, "operation {id} is {state}: too late for this"),
+            Self::TransactionLength { len, len_max } => {
+                write!(f, "a transaction has 2 to {len_max} parts, and this one has {len}")
+            }
             Self::OutboxFull { len_max } => {
                 write!(f, "{len_max} operations are waiting to be sent, and no more can be taken until some are")
             }

@@ -117,6 +117,8 @@ pub struct Pulled<R> {
 pub enum Input<R> {
     /// Command: change something.
     Mutate(Command),
+    /// Command: change several things, or nothing.
+    Transact { commands: Vec<Command> },
     /// Command: take an operation back, if it is not sent yet; drop it, if it is dead.
     Cancel { id: OperationId },
     /// Command: try a dead operation again.

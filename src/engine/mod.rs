@@ -3,6 +3,7 @@
 //! Pure and deterministic: no clock, no randomness, no I/O, no browser. The world tells it [`Input`]s, it answers with
 //! [`Output`]s. Only [`engine`] knows every room beside it.
 
+pub(crate) mod alias;
 pub(crate) mod engine;
 pub(crate) mod error;
 pub(crate) mod input;

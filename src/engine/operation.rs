@@ -6,10 +6,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::time::Hlc;
-use super::value::{Fields, present};
+use super::value::{Fields, Value, key_part, present};
 
 /// The number of the wire protocol that this engine speaks.
 pub const PROTOCOL: u32 = 1;
+
+/// The number of an operation that has parts: who knows only the first must not take such a one for what it names first.
+pub const PROTOCOL_WITH_PARTS: u32 = 2;
+
+/// How many parts a transaction may have.
+pub const PARTS_MAX: usize = 100;
 
 /// An operation's id, which is also its idempotency key: a UUIDv7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,9 +134,73 @@ pub struct Operation {
     pub tab: String,
     /// Operations it depends on.
     pub after: Vec<OperationId>,
+    /// The parts of a transaction, in their order: all are done, or none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
 }
 
-/// The names of the three plain operations.
+/// One change of one record within a transaction.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Part {
+    /// `insert`, `patch`, `delete`, or a named operation of a domain.
+    pub name: String,
+    /// The record's table.
+    pub table: String,
+    /// The record's key.
+    pub key: String,
+    /// The arguments of a named operation.
+    pub args: Fields,
+    /// The fields it sets, and to what.
+    pub set: Fields,
+    /// What the person saw in those fields.
+    pub base: Fields,
+    /// The confirmed version under which the person decided.
+    pub base_version: Option<Version>,
+}
+
+/// One change of one record: what an operation does, or one of its parts.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// `insert`, `patch`, `delete`, or a named operation of a domain.
+    pub name: &'a str,
+    /// The record's table.
+    pub table: &'a str,
+    /// The record's key.
+    pub key: &'a str,
+    /// The arguments of a named operation.
+    pub args: &'a Fields,
+    /// The fields it sets, and to what.
+    pub set: &'a Fields,
+    /// What the person saw in those fields.
+    pub base: &'a Fields,
+}
+
+impl Part {
+    /// Returns the change that it is.
+    #[must_use]
+    pub const fn step(&self) -> Step<'_> {
+        let Self { name, table, key, args, set, base, base_version: _ } = self;
+        Step { name: name.as_str(), table: table.as_str(), key: key.as_str(), args, set, base }
+    }
+}
+
+impl Operation {
+    /// Returns how many changes of records it is made of.
+    #[must_use]
+    pub const fn steps_len(&self) -> usize {
+        if self.parts.is_empty() { 1 } else { self.parts.len() }
+    }
+
+    /// Walks over the changes of records that it is made of.
+    pub fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        let Self { name, table, key, args, set, base, parts, .. } = self;
+        let whole = Step { name, table, key, args, set, base };
+        parts.is_empty().then_some(whole).into_iter().chain(parts.iter().map(Part::step))
+    }
+}
+
+/// The names of the plain operations.
 pub mod name {
     /// Makes a record.
     pub const INSERT: &str = "insert";
@@ -138,6 +208,8 @@ pub mod name {
     pub const PATCH: &str = "patch";
     /// Removes a record.
     pub const DELETE: &str = "delete";
+    /// Does several of the others, or nothing.
+    pub const TRANSACTION: &str = "transaction";
 }
 
 /// Where an operation is in its life.
@@ -226,6 +298,47 @@ pub struct Answer<R> {
     #[serde(default = "no_record", skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[serde(bound(deserialize = "R: Deserialize<'de>"))]
     pub record: Option<Option<R>>,
+    /// A transaction: its records now, as far as the person may see them.
+    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<Told<R>>,
+}
+
+/// A record as an answer tells it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Told<R> {
+    /// The record's table.
+    pub table: String,
+    /// The record's key.
+    pub key: String,
+    /// Its version.
+    pub version: Version,
+    /// The record, or null when it is gone.
+    #[serde(bound(deserialize = "R: Deserialize<'de>"), deserialize_with = "Option::deserialize")]
+    pub record: Option<R>,
+    /// The temporary key under which the operation inserted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+/// What a temporary key turned out to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Alias {
+    /// The record's table.
+    pub table: String,
+    /// The temporary key.
+    pub from: String,
+    /// What the record's key field holds: text or a whole number.
+    pub to: Value,
+}
+
+impl Alias {
+    /// Returns the real key; `None` when it is none.
+    #[must_use]
+    pub fn key(&self) -> Option<String> {
+        key_part(&self.to)
+    }
 }
 
 const fn no_record<R>() -> Option<Option<R>> {

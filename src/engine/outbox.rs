@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use rustc_hash::FxBuildHasher;
 
-use super::operation::{Operation, OperationId, OperationState};
+use super::operation::{Operation, OperationId, OperationState, Step};
 use super::sorted::SortedSet;
 use super::table::RecordId;
 
@@ -20,7 +20,14 @@ pub const IN_FLIGHT_MAX: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) op: Operation,
+    /// The record; of a transaction, that of its first part.
     pub(crate) record: RecordId,
+    /// A transaction: the record of each part.
+    pub(crate) parts: Vec<RecordId>,
+    /// A transaction: those of its records that the server has told of as it left them.
+    pub(crate) landed: Vec<RecordId>,
+    /// The temporary keys that it named, and that were replaced in it.
+    pub(crate) named: Vec<String>,
     pub(crate) state: OperationState,
     /// True when this tab made it.
     pub(crate) mine: bool,
@@ -39,6 +46,24 @@ pub(crate) struct Pending {
 impl Pending {
     fn is_dead(&self) -> bool {
         self.state == OperationState::Dead
+    }
+
+    /// Returns the records that it concerns, each once.
+    pub(crate) fn records(&self) -> Vec<RecordId> {
+        let mut records = if self.parts.is_empty() { vec![self.record] } else { self.parts.clone() };
+        records.sort_unstable();
+        records.dedup();
+        records
+    }
+
+    /// Walks over its changes, each with its record.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (RecordId, Step<'_>)> {
+        let alone = self.parts.is_empty().then_some(self.record);
+        alone.into_iter().chain(self.parts.iter().copied()).zip(self.op.steps())
+    }
+
+    fn concerns(&self, record: RecordId) -> bool {
+        if self.parts.is_empty() { self.record == record } else { self.parts.contains(&record) }
     }
 }
 
@@ -65,7 +90,7 @@ pub(crate) struct Outbox {
     /// The operations of each record that has any, by record.
     records: Vec<OfRecord>,
     in_flight: Slots,
-    /// Those that wait for nothing but their time: each the first of its record, and all it depends on settled.
+    /// Those that wait for nothing but their time: each the first of all its records, and all it depends on settled.
     free: Slots,
     /// Those that were told to wait, and have not been sent since.
     waiting: Slots,
@@ -153,7 +178,7 @@ impl Outbox {
 
     /// Takes an operation in; one that is there already stays as it is.
     pub(crate) fn insert(&mut self, pending: Pending) {
-        let (id, record) = (pending.op.id, pending.record);
+        let (id, records) = (pending.op.id, pending.records());
         if self.contains(id) {
             return;
         }
@@ -166,32 +191,46 @@ impl Outbox {
         self.slots[slot as usize] = Some(Box::new(pending));
         self.by_id.insert(id, slot);
         self.list(|outbox| &mut outbox.order, slot, true);
-        if let Err(at) = self.find_record(record) {
-            self.records.insert(at, OfRecord { record, slots: Slots::default(), free: None });
+        for record in &records {
+            if let Err(at) = self.find_record(*record) {
+                self.records.insert(at, OfRecord { record: *record, slots: Slots::default(), free: None });
+            }
+            self.list_of_record(*record, slot, true);
         }
-        self.list_of_record(record, slot, true);
         for needed in after {
             self.dependents.insert((needed, slot));
         }
-        self.free_up(id, record);
+        self.free_up(id, &records);
     }
 
     pub(crate) fn remove(&mut self, id: OperationId) -> Option<Pending> {
         let slot = self.by_id.remove(&id)?;
-        let record = self.at(slot)?.record;
+        let records = self.at(slot)?.records();
         self.list(|outbox| &mut outbox.order, slot, false);
         self.list(|outbox| &mut outbox.in_flight, slot, false);
         self.list(|outbox| &mut outbox.waiting, slot, false);
-        self.list(|outbox| &mut outbox.free, slot, false);
-        self.list_of_record(record, slot, false);
+        self.set_free(slot, &records, false);
+        for record in &records {
+            self.list_of_record(*record, slot, false);
+        }
         let pending = *self.slots.get_mut(slot as usize)?.take()?;
         self.vacant.push(slot);
         for needed in &pending.op.after {
             self.dependents.remove(&(*needed, slot));
         }
         self.count(&pending, false);
-        self.free_up(id, record);
+        self.free_up(id, &records);
         Some(pending)
+    }
+
+    /// Changes which records an operation concerns. It keeps its place, for that is decided by when it was made.
+    pub(crate) fn rework(&mut self, id: OperationId, change: impl FnOnce(&mut Pending)) {
+        let Some(mut pending) = self.remove(id) else { return };
+        let (state, until_mono_ms) = (pending.state, pending.not_before_mono_ms);
+        change(&mut pending);
+        self.insert(pending);
+        self.wait(id, until_mono_ms);
+        self.mark_returned(id, state);
     }
 
     fn find_record(&self, record: RecordId) -> Result<usize, usize> {
@@ -231,10 +270,40 @@ impl Outbox {
         self.walk(self.find_record(record).map_or(&[], |at| &self.records[at].slots.0))
     }
 
-    /// Returns true for the last operation of a record.
-    pub(crate) fn is_last(&self, record: RecordId, id: OperationId) -> bool {
-        let slots = self.find_record(record).map_or(&[][..], |at| &self.records[at].slots.0);
-        slots.last().and_then(|slot| self.at(*slot)).is_some_and(|pending| pending.op.id == id)
+    /// Returns true for an operation that is the last one of each of its records.
+    pub(crate) fn is_last(&self, pending: &Pending) -> bool {
+        let is_last_of = |record: RecordId| {
+            let slots = self.find_record(record).map_or(&[][..], |at| &self.records[at].slots.0);
+            slots.last().and_then(|slot| self.at(*slot)).is_some_and(|last| last.op.id == pending.op.id)
+        };
+        pending.records().into_iter().all(is_last_of)
+    }
+
+    /// Returns the records that a record shares transactions with, directly or through others, itself included. Their operations can
+    /// be shown only together: each transaction is seen in all of them, or in none.
+    pub(crate) fn sharing(&self, record: RecordId) -> Vec<RecordId> {
+        let (mut sharing, mut looked_at) = (vec![record], 0);
+        // Looked up in a set; walked in the list.
+        let mut known = SortedSet::new();
+        known.insert(record);
+        while let Some(record) = sharing.get(looked_at).copied() {
+            looked_at += 1;
+            for other in self.shown(record).flat_map(|pending| pending.parts.iter().copied()) {
+                if known.insert(other) {
+                    sharing.push(other);
+                }
+            }
+        }
+        sharing.sort_unstable();
+        sharing
+    }
+
+    /// Returns the operations of some records that are to be seen, each once, in order.
+    pub(crate) fn shown_of(&self, records: &[RecordId]) -> Vec<&Pending> {
+        let mut shown: Vec<&Pending> = records.iter().flat_map(|record| self.shown(*record)).collect();
+        shown.sort_unstable_by(|one, other| by_place(&one.op, &other.op));
+        shown.dedup_by_key(|pending| pending.op.id);
+        shown
     }
 
     /// Returns true while a record has any operation, shown or not.
@@ -249,23 +318,22 @@ impl Outbox {
         self.count(&pending, false);
         (pending.accepted, pending.state) = (accepted, state);
         self.count(&pending, true);
-        let record = pending.record;
+        let records = pending.records();
         self.slots[slot as usize] = Some(pending);
         self.list(|outbox| &mut outbox.in_flight, slot, state == OperationState::Sent);
-        self.free_up(id, record);
+        self.free_up(id, &records);
     }
 
-    /// Looks anew at which operations are free: those of a record of which one came, went or changed, and what depends on that.
-    fn free_up(&mut self, id: OperationId, record: RecordId) {
-        self.free_first(record);
-        let mut dependents = Vec::new();
+    /// Looks anew at which operations are free: those of the records of one that came, went or changed, and what depends on that.
+    fn free_up(&mut self, id: OperationId, records: &[RecordId]) {
+        let mut concerned = records.to_vec();
         for (needed, slot) in self.dependents.from(&(id, 0)) {
             match self.at(*slot) {
-                Some(pending) if *needed == id => dependents.push(pending.record),
+                Some(pending) if *needed == id => concerned.append(&mut pending.records()),
                 Some(_) | None => break,
             }
         }
-        for record in dependents {
+        for record in concerned {
             self.free_first(record);
         }
     }
@@ -275,12 +343,34 @@ impl Outbox {
         let of = &self.records[at];
         let first = of.slots.0.iter().copied().find(|slot| self.at(*slot).is_some_and(|pending| !pending.is_dead()));
         let free = first.filter(|slot| self.at(*slot).is_some_and(|pending| self.is_free(pending)));
-        let before = std::mem::replace(&mut self.records[at].free, free);
+        let before = of.free;
         if before != free {
-            for (slot, is_free) in [(before, false), (free, true)] {
-                if let Some(slot) = slot {
-                    self.list(|outbox| &mut outbox.free, slot, is_free);
-                }
+            self.unfree(before);
+            let records = free.and_then(|slot| self.at(slot)).map(Pending::records).unwrap_or_default();
+            for record in &records {
+                let other = self.find_record(*record).ok().and_then(|at| self.records[at].free);
+                self.unfree(other);
+            }
+            if let Some(slot) = free {
+                self.set_free(slot, &records, true);
+            }
+        }
+    }
+
+    fn unfree(&mut self, slot: Option<Slot>) {
+        if let Some((slot, records)) = slot.and_then(|slot| Some((slot, self.at(slot)?.records()))) {
+            self.set_free(slot, &records, false);
+        }
+    }
+
+    /// Notes in all records of an operation whether it is free.
+    fn set_free(&mut self, slot: Slot, records: &[RecordId], is_free: bool) {
+        self.list(|outbox| &mut outbox.free, slot, is_free);
+        for record in records {
+            let Ok(at) = self.find_record(*record) else { continue };
+            let of = &mut self.records[at];
+            if is_free || of.free == Some(slot) {
+                of.free = is_free.then_some(slot);
             }
         }
     }
@@ -332,14 +422,22 @@ impl Outbox {
         ready.take(room).map(|pending| pending.op.id).collect()
     }
 
-    /// True when an operation waits for nothing but its time: first of its record, and all it depends on settled.
+    /// True when an operation waits for nothing but its time: first of each of its records, and all it depends on settled.
     fn is_free(&self, pending: &Pending) -> bool {
+        let is_first = |record: RecordId| {
+            let first = self.of(record).find(|other| !other.is_dead());
+            first.is_some_and(|first| first.op.id == pending.op.id)
+                // One that was heard of late does not join an earlier one that is on its way already.
+                && !self.walk(&self.in_flight.0).any(|other| other.concerns(record))
+        };
         pending.accepted
             && pending.state == OperationState::Queued
-            && self.of(pending.record).find(|other| !other.is_dead()).is_some_and(|first| first.op.id == pending.op.id)
-            // One that was heard of late does not join an earlier one that is on its way already.
-            && !self.walk(&self.in_flight.0).any(|other| other.record == pending.record)
-            && !pending.op.after.iter().any(|id| self.get(*id).is_some_and(|needed| is_earlier(&needed.op, &pending.op)))
+            && pending.records().into_iter().all(is_first)
+            && !pending
+                .op
+                .after
+                .iter()
+                .any(|id| self.get(*id).is_some_and(|needed| is_earlier(&needed.op, &pending.op)))
     }
 
     /// Returns when to look again: at the next end of a back-off, or of a wait for an answer.
@@ -387,10 +485,14 @@ mod tests {
             hlc: hlc(n),
             tab: "t".into(),
             after: vec![],
+            parts: vec![],
         };
         Pending {
             op,
             record: RecordId(record),
+            parts: vec![],
+            landed: vec![],
+            named: vec![],
             state: OperationState::Queued,
             mine: true,
             accepted: true,
@@ -500,5 +602,69 @@ mod tests {
     fn the_same_operation_is_taken_once() {
         let outbox = outbox([pending(1, 7), pending(1, 7)]);
         assert_eq!(outbox.len(), 1);
+    }
+
+    fn transaction(n: u8, records: &[u32]) -> Pending {
+        let mut transaction = pending(n, records[0]);
+        transaction.parts = records.iter().copied().map(RecordId).collect();
+        transaction
+    }
+
+    #[test]
+    fn a_transaction_is_free_when_it_is_the_first_of_each_of_its_records() {
+        let mut outbox = outbox([pending(1, 7), transaction(2, &[7, 8]), pending(3, 8), pending(4, 9)]);
+        assert_eq!(outbox.sendable(0), [id(1), id(4)]);
+        outbox.remove(id(1));
+        assert_eq!(outbox.sendable(0), [id(2), id(4)]);
+        outbox.mark_sent(id(2), 0);
+        assert_eq!(outbox.sendable(0), [id(4)]);
+        outbox.mark_returned(id(2), OperationState::Dead);
+        assert_eq!(outbox.sendable(0), [id(3), id(4)]);
+        outbox.mark_returned(id(2), OperationState::Queued);
+        assert_eq!(outbox.sendable(0), [id(2), id(4)]);
+    }
+
+    #[test]
+    fn what_comes_late_before_a_transaction_in_one_record_holds_it_in_all() {
+        let mut outbox = outbox([transaction(2, &[7, 8]), pending(3, 8)]);
+        assert_eq!(outbox.sendable(0), [id(2)]);
+        outbox.insert(pending(1, 7));
+        assert_eq!(outbox.sendable(0), [id(1)]);
+        outbox.remove(id(1));
+        assert_eq!(outbox.sendable(0), [id(2)]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_queue_drains_in_the_order_of_each_record(
+            concerned in proptest::collection::vec(proptest::collection::vec(0_u32..6, 1..4), 1..60),
+            choices in proptest::collection::vec(0_usize..100, 400),
+        ) {
+            let mut outbox = outbox((0_u8..).zip(&concerned).map(|(n, records)| match &records[..] {
+                [record] => pending(n, *record),
+                _ => transaction(n, records),
+            }));
+            let (mut last, mut ended) = ([None; 6], 0);
+            for choice in choices {
+                let sendable = outbox.sendable(0);
+                let on_its_way: Vec<OperationId> = outbox.walk(&outbox.in_flight.0).map(|pending| pending.op.id).collect();
+                if let (true, Some(next)) = (choice % 2 == 0, sendable.get(choice % sendable.len().max(1))) {
+                    let of: Vec<RecordId> = outbox.get(*next).map(Pending::records).unwrap_or_default();
+                    for RecordId(record) in of {
+                        let before = last[record as usize].replace(*next);
+                        assert!(before < Some(*next), "record {record}: {next} was sent after {before:?}");
+                    }
+                    outbox.mark_sent(*next, 0);
+                } else if let Some(end) = on_its_way.get(choice % on_its_way.len().max(1)) {
+                    outbox.remove(*end);
+                    ended += 1;
+                }
+                let free = outbox.iter().filter(|pending| outbox.is_free(pending)).count();
+                assert_eq!(outbox.free.0.len(), free, "what is listed as free is not what is");
+                assert!(outbox.len() == 0 || !sendable.is_empty() || !on_its_way.is_empty(), "nothing can move");
+            }
+            assert_eq!(ended, concerned.len());
+            assert_eq!((outbox.free.0.len(), outbox.records.len()), (0, 0));
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::error::Problem;
 use super::input::PullCall;
 use super::link::LinkStatus;
 use super::operation::{Operation, OperationId, OperationState, Settlement};
-use super::stored::StoredOperation;
+use super::stored::{StoredAlias, StoredOperation};
 use super::table::{RecordId, Row};
 use super::tabs::{Role, TabMessage};
 use super::value::Value;
@@ -172,6 +172,21 @@ pub struct Changes<R> {
     pub views: Vec<ViewChange>,
     /// The status, if it changed.
     pub status: Option<Status>,
+    /// Temporary keys, and what they turned out to be. The record under the one is gone, and the same record is there under the other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub renamed: Vec<Renamed>,
+}
+
+/// A record has its real key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Renamed {
+    /// The record's table.
+    pub table: String,
+    /// The temporary key.
+    pub from: String,
+    /// The key that the server gave.
+    pub to: String,
 }
 
 /// One thing that the engine asks for.
@@ -180,11 +195,13 @@ pub struct Changes<R> {
 pub enum Output<R> {
     /// Store an operation; answered within the drain by `Input::OperationStored`.
     Persist { id: OperationId, key: String, entry: StoredOperation },
-    /// Delete a stored operation.
+    /// Store what a temporary key turned out to be. Not answered: it can be asked of the server again.
+    PersistAlias { key: String, entry: StoredAlias },
+    /// Delete a stored operation, or alias.
     Unpersist { key: String },
     /// Move an entry that can't be read out of the way.
     Quarantine { key: String, to: String },
-    /// Look for stored operations; answered by `Input::EntriesFound`.
+    /// Look for stored operations and aliases; answered by `Input::EntriesFound`.
     LoadOperations,
     /// Keep rows for the next visit; one without a record is to be forgotten.
     CacheRecords { rows: Vec<Row<R>> },

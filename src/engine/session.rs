@@ -50,10 +50,22 @@ impl Session {
         format!("{}{hlc}-{id}", self.operations_prefix())
     }
 
+    /// Returns what the storage keys of all aliases begin with.
+    #[must_use]
+    pub fn aliases_prefix(&self) -> String {
+        format!("{}:id:", self.name())
+    }
+
+    /// Returns the storage key of what a temporary key turned out to be.
+    #[must_use]
+    pub fn alias_key(&self, temporary: &str) -> String {
+        format!("{}{}", self.aliases_prefix(), escape(temporary))
+    }
+
     /// Returns where an entry that can't be read is moved to; `None` when the key is not of this session.
     #[must_use]
     pub fn quarantine_key(&self, key: &str) -> Option<String> {
-        let rest = key.strip_prefix(&self.operations_prefix())?;
+        let rest = key.strip_prefix(&self.operations_prefix()).or_else(|| key.strip_prefix(&self.aliases_prefix()))?;
         Some(format!("{}:bad:{rest}", self.name()))
     }
 }

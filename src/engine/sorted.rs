@@ -85,6 +85,11 @@ impl<T> Named<T> {
         self.0.iter().map(|(name, _)| name)
     }
 
+    /// Walks over the things, to change them.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.0.iter_mut().map(|(_, thing)| thing)
+    }
+
     /// Walks over the things.
     pub fn values(&self) -> impl DoubleEndedIterator<Item = &T> + Clone {
         self.0.iter().map(|(_, thing)| thing)
@@ -197,10 +202,13 @@ impl<T: Ord> SortedSet<T> {
         }
     }
 
-    pub(crate) fn insert(&mut self, thing: T) {
-        if let Err(at) = self.find(&thing) {
+    /// Puts a thing in. Returns true when it was not there.
+    pub(crate) fn insert(&mut self, thing: T) -> bool {
+        let found = self.find(&thing);
+        if let Err(at) = found {
             self.0.insert(at, thing);
         }
+        found.is_err()
     }
 
     pub(crate) fn remove(&mut self, thing: &T) -> bool {
@@ -225,6 +233,10 @@ impl<T: Ord> SortedSet<T> {
 
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, T> {
         self.0.iter()
+    }
+
+    pub(crate) fn contains(&self, thing: &T) -> bool {
+        self.find(thing).is_ok()
     }
 
     pub(crate) fn len(&self) -> usize {

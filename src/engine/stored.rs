@@ -3,8 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::Problem;
-use super::operation::{Operation, Version};
-use super::session::{FORMAT, Session};
+use super::operation::{Alias, Operation, Version};
+use super::session::Session;
+
+/// The highest form of an entry that this release reads. An operation without parts is still written in form 1, so that an
+/// earlier release that takes its turn reads it.
+pub const STORED_FORM: u32 = 2;
 
 /// An operation as it lies in storage: written once, deleted after settlement, never changed between.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,7 +22,23 @@ pub struct StoredOperation {
 
 impl StoredOperation {
     pub(crate) const fn new(op: Operation) -> Self {
-        Self { v: FORMAT, op }
+        Self { v: if op.parts.is_empty() { 1 } else { STORED_FORM }, op }
+    }
+}
+
+/// What a temporary key turned out to be, as it lies in storage: written once, deleted when no pending operation names the key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredAlias {
+    /// The number of the form.
+    pub v: u32,
+    /// The alias.
+    pub alias: Alias,
+}
+
+impl StoredAlias {
+    pub(crate) const fn new(alias: Alias) -> Self {
+        Self { v: 1, alias }
     }
 }
 
@@ -38,6 +58,8 @@ pub struct FoundEntry {
 pub enum Content {
     /// An entry of today's form.
     Operation(StoredOperation),
+    /// What a temporary key turned out to be.
+    Alias(StoredAlias),
     /// Of a form with this number, which is not today's.
     Other(f64),
     /// Not readable; says why.
@@ -48,6 +70,7 @@ pub enum Content {
 #[derive(Debug)]
 pub(crate) enum Reading {
     Take(Operation),
+    TakeAlias(Alias),
     /// Move it away, and report.
     Quarantine(Problem),
     /// Leave it for the release that wrote it, and report.
@@ -58,14 +81,23 @@ pub(crate) fn read(entry: FoundEntry, session: &Session) -> Reading {
     let FoundEntry { key, content } = entry;
     let corrupt = |key: String, why: String| Reading::Quarantine(Problem::new("corrupt-entry", key, why));
     match content {
-        Content::Operation(StoredOperation { v, op }) if v == FORMAT => {
+        Content::Operation(StoredOperation { v, op }) if (1..=STORED_FORM).contains(&v) => {
             if session.operation_key(op.hlc, op.id) == key {
                 Reading::Take(op)
             } else {
                 corrupt(key, "the entry's key is not that of its operation".to_owned())
             }
         }
-        Content::Operation(StoredOperation { v, .. }) => other(key, f64::from(v)),
+        Content::Alias(StoredAlias { v, alias }) if (1..=STORED_FORM).contains(&v) => {
+            if session.alias_key(&alias.from) == key {
+                Reading::TakeAlias(alias)
+            } else {
+                corrupt(key, "the entry's key is not that of its temporary key".to_owned())
+            }
+        }
+        Content::Operation(StoredOperation { v, .. }) | Content::Alias(StoredAlias { v, .. }) => {
+            other(key, f64::from(v))
+        }
         Content::Other(v) => other(key, v),
         Content::Corrupt(why) => corrupt(key, why),
     }
@@ -74,8 +106,8 @@ pub(crate) fn read(entry: FoundEntry, session: &Session) -> Reading {
 fn other(key: String, v: f64) -> Reading {
     // Printing a float would cost the wasm 11 kB.
     let form = Version::from_number(v).map_or_else(|| "that is no whole number".to_owned(), |form| form.to_string());
-    if v > f64::from(FORMAT) {
-        let why = ["the entry has form ", &form, "; this release reads up to ", &FORMAT.to_string()].concat();
+    if v > f64::from(STORED_FORM) {
+        let why = ["the entry has form ", &form, "; this release reads up to ", &STORED_FORM.to_string()].concat();
         return Reading::Leave(Problem::new("newer-entry", key, why));
     }
     Reading::Quarantine(Problem::new("corrupt-entry", key, ["there never was a form ", &form].concat()))

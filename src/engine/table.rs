@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::error::Error;
 use super::operation::{OperationId, Version};
 use super::record::Record;
-use super::value::{Fields, Value};
+use super::value::Fields;
+use super::value::key_part;
 
 /// A table as the application declares it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub struct TableConfig {
     /// The field that `assign` sets, where records have an owner.
     #[serde(default)]
     pub owner: Option<String>,
+    /// True when the server gives the keys: an insert without one gets a temporary key until the server has said the real one.
+    #[serde(default)]
+    pub temporary_keys: bool,
     /// The fields by which views may filter, sort, group and sum; the key's always are.
     #[serde(default)]
     pub indexed: Vec<String>,
@@ -67,6 +71,7 @@ impl TableConfig {
             version: default_version(),
             operation: default_operation(),
             owner: None,
+            temporary_keys: false,
             indexed: Vec::new(),
         }
     }
@@ -100,6 +105,9 @@ impl TableConfig {
         if self.owner.as_ref().is_some_and(|owner| self.key.contains(owner)) {
             return wrong("has an owner that is a part of its key".to_owned());
         }
+        if self.temporary_keys && self.key.len() > 1 {
+            return wrong("has temporary keys, which need a key of one field".to_owned());
+        }
         Ok(())
     }
 
@@ -126,18 +134,6 @@ impl TableConfig {
             parts.push(part.ok_or_else(|| Error::MissingKey { table: self.name.clone(), field: field.clone() })?);
         }
         Ok(join_key(&parts))
-    }
-}
-
-/// Returns a key field's value as text; text must not be empty, a number must be an integer.
-#[must_use]
-pub fn key_part(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
-        // An integer is within 2^53 (`Value::number`), so the cast is exact; printing a float would cost the wasm 11 kB.
-        #[expect(clippy::cast_possible_truncation)]
-        Value::Number(number) if number.fract() == 0.0 => Some((*number as i64).to_string()),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::List(_) | Value::Map(_) => None,
     }
 }
 
@@ -305,6 +301,11 @@ impl<R: Record> Tables<R> {
         self.cells.get(id.0 as usize)?.as_ref()
     }
 
+    /// Returns what is known of a record.
+    pub(crate) fn named(&self, table: &str, key: &str) -> Option<&Cell<R>> {
+        self.cell(self.find(self.table_id(table)?, key)?)
+    }
+
     /// Returns the number of a record, giving it one when it is new.
     pub(crate) fn intern(&mut self, table: TableId, key: &str) -> RecordId {
         if let Some(id) = self.find(table, key) {
@@ -411,6 +412,13 @@ impl<R: Record> Tables<R> {
         }
     }
 
+    /// True when what is seen of a record would not change.
+    pub(crate) fn looks_like(&self, id: RecordId, visible: Option<&R>, overlaid: bool) -> bool {
+        self.cell(id).is_some_and(|cell| {
+            cell.overlaid == overlaid && !differs(cell.visible.as_ref(), visible, self.config(cell.table), true)
+        })
+    }
+
     /// Returns the count of arrivals so far; what is seen later has a higher one.
     pub(crate) const fn arrivals(&self) -> u64 {
         self.arrivals
@@ -466,6 +474,7 @@ fn differs<R: Record>(known: Option<&R>, told: Option<&R>, config: &TableConfig,
 mod tests {
     use super::*;
     use crate::engine::record::JsonRecord;
+    use crate::engine::value::Value;
 
     fn config() -> TableConfig {
         let fields = ["id", "name", "owner"].map(str::to_owned).to_vec();
@@ -476,6 +485,7 @@ mod tests {
             version: default_version(),
             operation: default_operation(),
             owner: Some("owner".into()),
+            temporary_keys: false,
             indexed: Vec::new(),
         }
     }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::link::{LinkState, LinkStatus};
-use super::operation::{Answer, Operation, OperationId, OperationState, Settlement};
+use super::operation::{Alias, Answer, Operation, OperationId, OperationState, Settlement};
 use super::table::Row;
 use super::value::present;
 
@@ -101,6 +101,9 @@ pub struct TabMessage<R> {
     /// `snapshot`: what is not settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operations: Option<Vec<Operation>>,
+    /// `snapshot`: the real keys that operations in storage need.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aliases: Option<Vec<Alias>>,
     /// `operation`: the one accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub op: Option<Operation>,
@@ -181,20 +184,50 @@ impl Kind {
 /// A message's meaning, once it is known to be whole.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Body<R> {
-    Hello { pending: Vec<OperationId> },
-    Beat { link: LinkStatus },
-    Snapshot { to: String, cursor: Option<String>, records: Vec<Row<R>>, operations: Vec<Operation>, link: LinkStatus },
-    Operation { op: Operation },
-    Changes { records: Vec<Row<R>>, cursor: Option<String> },
-    Settled { answer: Answer<R> },
-    SettledLocally { settlement: Settlement },
-    Cancel { id: OperationId },
+    Hello {
+        pending: Vec<OperationId>,
+    },
+    Beat {
+        link: LinkStatus,
+    },
+    Snapshot {
+        to: String,
+        cursor: Option<String>,
+        records: Vec<Row<R>>,
+        operations: Vec<Operation>,
+        aliases: Vec<Alias>,
+        link: LinkStatus,
+    },
+    Operation {
+        op: Operation,
+    },
+    Changes {
+        records: Vec<Row<R>>,
+        cursor: Option<String>,
+    },
+    Settled {
+        answer: Answer<R>,
+    },
+    SettledLocally {
+        settlement: Settlement,
+    },
+    Cancel {
+        id: OperationId,
+    },
     Bye,
     Ping,
     Pong,
 }
 
 impl<R> TabMessage<R> {
+    /// Puts an operation in, and says what is needed to understand it: an earlier release would take one with parts for another.
+    pub(crate) fn with_operation(&mut self, op: Operation) {
+        if !op.parts.is_empty() {
+            self.v = 2;
+        }
+        self.op = Some(op);
+    }
+
     /// Takes the meaning out; `None` when a member is missing.
     pub(crate) fn take_body(&mut self) -> Option<Body<R>> {
         Some(match self.kind {
@@ -205,6 +238,7 @@ impl<R> TabMessage<R> {
                 cursor: self.cursor.take()?,
                 records: self.records.take()?,
                 operations: self.operations.take()?,
+                aliases: self.aliases.take().unwrap_or_default(),
                 link: self.take_link()?,
             },
             Kind::Operation => Body::Operation { op: self.op.take()? },
@@ -401,6 +435,7 @@ impl Tabs {
             cursor: None,
             records: None,
             operations: None,
+            aliases: None,
             op: None,
             answer: None,
             id: None,

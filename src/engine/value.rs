@@ -60,6 +60,18 @@ impl Value {
     }
 }
 
+/// Returns a key field's value as text; text must not be empty, a number must be an integer.
+#[must_use]
+pub fn key_part(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        // An integer is within 2^53 (`Value::number`), so the cast is exact; printing a float would cost the wasm 11 kB.
+        #[expect(clippy::cast_possible_truncation)]
+        Value::Number(number) if number.fract() == 0.0 => Some((*number as i64).to_string()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::List(_) | Value::Map(_) => None,
+    }
+}
+
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
         Self::String(text.to_owned())

@@ -109,10 +109,14 @@ impl Database {
         let _ = self.writes.unbounded_send(write);
     }
 
-    /// Reads the operations of a session.
-    pub(crate) fn load(&self, prefix: String, found: impl FnOnce(Result<Vec<(String, JsValue)>, JsValue>) + 'static) {
+    /// Reads the operations and aliases of a session.
+    pub(crate) fn load(
+        &self,
+        prefixes: [String; 2],
+        found: impl FnOnce(Result<Vec<(String, JsValue)>, JsValue>) + 'static,
+    ) {
         let connection = Rc::clone(&self.connection);
-        spawn_local(async move { found(connection.entries(&prefix).await) });
+        spawn_local(async move { found(connection.entries(&prefixes).await) });
     }
 }
 
@@ -217,9 +221,9 @@ impl Connection {
         Ok(keys.iter().zip(values.iter()).collect())
     }
 
-    async fn entries(&self, prefix: &str) -> Result<Vec<(String, JsValue)>, JsValue> {
+    async fn entries(&self, prefixes: &[String; 2]) -> Result<Vec<(String, JsValue)>, JsValue> {
         let named = self.all(OPERATIONS).await?.into_iter().filter_map(|(key, value)| Some((key.as_string()?, value)));
-        Ok(named.filter(|(key, _)| key.starts_with(prefix)).collect())
+        Ok(named.filter(|(key, _)| prefixes.iter().any(|prefix| key.starts_with(prefix))).collect())
     }
 }
 

@@ -11,9 +11,9 @@ use wasm_bindgen::{JsCast, JsValue};
 use super::js_record::JsRecord;
 use crate::engine::input::{Command, Config, Gone};
 use crate::engine::link::{LinkConfig, LinkState, LinkStatus, Polling};
-use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, Version};
+use crate::engine::operation::{Alias, Answer, Operation, OperationId, OperationState, Outcome, Part, Told, Version};
 use crate::engine::retry::{Failure, RetryPolicy};
-use crate::engine::stored::{Content, StoredOperation};
+use crate::engine::stored::{Content, STORED_FORM, StoredAlias, StoredOperation};
 use crate::engine::table::{Row, TableConfig};
 use crate::engine::tabs::{Kind, TAB_PROTOCOL, TabMessage};
 use crate::engine::time::Hlc;
@@ -248,8 +248,39 @@ pub(crate) fn operation(js: &JsValue) -> Result<Operation, Wrong> {
         hlc,
         tab: reader.text("tab"),
         after: reader.list("after", id_item),
+        parts: reader.list_or_none("parts", part).unwrap_or_default(),
     };
     reader.end(operation)
+}
+
+fn part(js: &JsValue) -> Result<Part, Wrong> {
+    let reader = Reader::new(js);
+    let part = Part {
+        name: reader.text("name"),
+        table: reader.text("table"),
+        key: reader.text("key"),
+        args: reader.fields("args"),
+        set: reader.fields("set"),
+        base: reader.fields("base"),
+        base_version: reader.optional("baseVersion", version_item),
+    };
+    reader.end(part)
+}
+
+fn told(js: &JsValue) -> Result<Told<JsRecord>, Wrong> {
+    let reader = Reader::new(js);
+    let version = version_item(&reader.get("version"))?;
+    if reader.get("record").is_undefined() {
+        return Err(wrong("record", "an object or null"));
+    }
+    let told = Told {
+        table: reader.text("table"),
+        key: reader.text("key"),
+        version,
+        record: reader.optional("record", record_item),
+        from: reader.text_or_none("from"),
+    };
+    reader.end(told)
 }
 
 /// Reads an answer (`PROTOCOL.md` §3).
@@ -277,6 +308,7 @@ pub(crate) fn answer(js: &JsValue) -> Result<Answer<JsRecord>, Wrong> {
         after_ms: reader.count_or_none("afterMs"),
         version: reader.optional("version", version_item),
         record: is_told.then(|| reader.optional("record", record_item)),
+        records: reader.list_or_none("records", told).unwrap_or_default(),
     };
     reader.end(answer)
 }
@@ -346,12 +378,22 @@ pub(crate) fn content(js: &JsValue) -> Content {
     let reader = Reader::new(js);
     let Some(v) = reader.get("v").as_f64() else { return Content::Corrupt(wrong("v", "a number")) };
     match whole(&reader.get("v")).and_then(|v| u32::try_from(v).ok()) {
-        Some(v) if v == crate::engine::session::FORMAT => match operation(&reader.get("op")) {
-            Ok(op) => Content::Operation(StoredOperation { v, op }),
-            Err(why) => Content::Corrupt(why),
-        },
+        Some(v @ 1..=STORED_FORM) => {
+            let read = match reader.given("alias") {
+                Some(js) => alias(&js).map(|alias| Content::Alias(StoredAlias { v, alias })),
+                None => operation(&reader.get("op")).map(|op| Content::Operation(StoredOperation { v, op })),
+            };
+            read.unwrap_or_else(Content::Corrupt)
+        }
         _ => Content::Other(v),
     }
+}
+
+fn alias(js: &JsValue) -> Result<Alias, Wrong> {
+    let reader = Reader::new(js);
+    let to = value(&reader.get("to")).ok_or_else(|| wrong("to", "a value"))?;
+    let alias = Alias { table: reader.text("table"), from: reader.text("from"), to };
+    reader.end(alias)
 }
 
 /// Reads a record that was kept for the next visit, by its `[table, key]` and its entry (`PROTOCOL.md` §7).
@@ -439,6 +481,7 @@ pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         cursor: has_cursor.then(|| reader.text_or_none("cursor")),
         records: reader.list_or_none("records", row),
         operations: reader.list_or_none("operations", operation),
+        aliases: reader.list_or_none("aliases", alias),
         op: reader.optional("op", operation),
         answer: reader.optional("answer", answer),
         id: reader.optional("id", id_item),
@@ -472,6 +515,11 @@ pub(crate) fn command(js: &JsValue) -> Result<Command, Wrong> {
         set: fields_of("set"),
     };
     reader.end(command)
+}
+
+/// Reads a list of commands.
+pub(crate) fn commands(js: &JsValue) -> Result<Vec<Command>, Wrong> {
+    list(js, "commands", command)
 }
 
 /// Reads what an engine is made for.
@@ -519,6 +567,7 @@ fn table(js: &JsValue) -> Result<TableConfig, Wrong> {
     let (name, key, fields) = (reader.text("name"), reader.list("key", text_item), reader.list("fields", text_item));
     let mut table = TableConfig::new(name, key, fields);
     table.owner = reader.text_or_none("owner");
+    table.temporary_keys = reader.given("temporaryKeys").is_some() && reader.flag("temporaryKeys");
     table.indexed = reader.list_or_none("indexed", text_item).unwrap_or_default();
     if let Some(version) = reader.text_or_none("version") {
         table.version = version;

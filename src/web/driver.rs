@@ -161,6 +161,10 @@ impl Driver {
                     let _ = engine.handle(Input::OperationStored { id, stored }, now());
                 }
             }
+            Output::PersistAlias { key, entry } => {
+                // The ledger can be asked for it again.
+                let _ = self.write(key, &to_js(&entry), |_| ());
+            }
             Output::Unpersist { key } => self.unpersist(key),
             Output::Quarantine { key, to } => self.quarantine(key, to),
             Output::LoadOperations => self.load(),
@@ -195,18 +199,8 @@ impl Driver {
     }
 
     fn persist(self: &Rc<Self>, id: OperationId, key: String, entry: &StoredOperation) -> Stored {
-        let browser = self.browser.borrow();
-        let value = to_js(entry);
-        let at_once = browser.storage.as_ref().map(|storage| {
-            let text = js_sys::JSON::stringify(&value).map(String::from)?;
-            storage.set(&key, &text)
-        });
         let driver = Rc::downgrade(self);
-        let later = browser
-            .database
-            .as_ref()
-            .map(|database| database.put(key, value, move |durable| ended(&driver, id, durable)));
-        match (at_once, later) {
+        match self.write(key, &to_js(entry), move |durable| ended(&driver, id, durable)) {
             (Some(Ok(())), Some(())) => Stored::Now,
             (Some(Ok(())), None) => {
                 // There is no second step here, so the first is all there is.
@@ -218,6 +212,22 @@ impl Driver {
             (Some(Err(error)), None) => Stored::Failed(describe(&error)),
             (None, None) => Stored::Memory,
         }
+    }
+
+    /// Writes an entry to both places: at once to the one, a moment later to the other. Says what came of it where there is such a place.
+    fn write(
+        &self,
+        key: String,
+        entry: &JsValue,
+        done: impl FnOnce(bool) + 'static,
+    ) -> (Option<Result<(), JsValue>>, Option<()>) {
+        let browser = self.browser.borrow();
+        let at_once = browser.storage.as_ref().map(|storage| {
+            let text = js_sys::JSON::stringify(entry).map(String::from)?;
+            storage.set(&key, &text)
+        });
+        let later = browser.database.as_ref().map(|database| database.put(key, entry.clone(), done));
+        (at_once, later)
     }
 
     fn unpersist(&self, key: String) {
@@ -243,16 +253,16 @@ impl Driver {
     /// Reads what is stored: at once from the one place, a moment later from the other.
     fn load(self: &Rc<Self>) {
         let Ok(engine) = self.engine.try_borrow() else { return };
-        let prefix = engine.session().operations_prefix();
+        let prefixes = [engine.session().operations_prefix(), engine.session().aliases_prefix()];
         drop(engine);
-        let texts = self.browser.borrow().storage.as_ref().map(|storage| storage.entries(&prefix));
+        let texts = self.browser.borrow().storage.as_ref().map(|storage| storage.entries(&prefixes));
         if let Some(texts) = texts {
             let entries = texts.into_iter().map(|(key, text)| FoundEntry { key, content: content_of_text(&text) });
             self.tell(Input::EntriesFound { entries: entries.collect() });
         }
         let driver = Rc::downgrade(self);
         if let Some(database) = &self.browser.borrow().database {
-            database.load(prefix, move |found| {
+            database.load(prefixes, move |found| {
                 if let Some(driver) = driver.upgrade() {
                     driver.tell(match found {
                         Ok(found) => {
@@ -357,6 +367,9 @@ impl Driver {
         }
         if let Some(status) = &changes.status {
             set(&detail, "status", &to_js(status));
+        }
+        if !changes.renamed.is_empty() {
+            set(&detail, "renamed", &to_js(&changes.renamed));
         }
         self.call_host("notify", &detail);
     }

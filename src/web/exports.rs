@@ -56,7 +56,20 @@ impl RotaEngine {
     /// `{code, message}`; then nothing has changed.
     pub fn mutate(&self, command: &JsValue) -> Result<String, JsValue> {
         let command = decode::command(command).map_err(|wrong| refuse("invalid-value", &wrong))?;
-        let taken = self.driver.dispatch(Input::Mutate(command)).map_err(|refusal| refused(&refusal))?;
+        self.take(Input::Mutate(command))
+    }
+
+    /// Takes several commands as one operation, and returns its id. When it returns, the operation is stored and shown.
+    ///
+    /// # Errors
+    /// `{code, message}`; then nothing has changed.
+    pub fn transact(&self, commands: &JsValue) -> Result<String, JsValue> {
+        let commands = decode::commands(commands).map_err(|wrong| refuse("invalid-value", &wrong))?;
+        self.take(Input::Transact { commands })
+    }
+
+    fn take(&self, command: Input<JsRecord>) -> Result<String, JsValue> {
+        let taken = self.driver.dispatch(command).map_err(|refusal| refused(&refusal))?;
         // A command that is taken always has an id.
         let id = taken.ok_or_else(|| refused(&Refusal::Crashed))?;
         match self.driver.take_rejection(id) {

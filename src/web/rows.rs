@@ -7,7 +7,8 @@ use super::decode;
 use super::js_record::JsRecord;
 use crate::engine::error::Problem;
 use crate::engine::operation::{OperationId, Version};
-use crate::engine::table::{Row, TableConfig, join_key, key_part};
+use crate::engine::table::{Row, TableConfig, join_key};
+use crate::engine::value::key_part;
 
 /// How to read the rows of one table. The names are made into JavaScript strings once.
 pub(crate) struct Shape {

@@ -37,11 +37,12 @@ impl Storage {
         }
     }
 
-    /// Returns the entries whose keys begin with a prefix. Their order is the browser's; the engine has its own.
-    pub(crate) fn entries(&self, prefix: &str) -> Vec<(String, String)> {
+    /// Returns the entries whose keys begin with one of two prefixes. Their order is the browser's; the engine has its own.
+    pub(crate) fn entries(&self, prefixes: &[String; 2]) -> Vec<(String, String)> {
         let count = self.0.length().unwrap_or(0);
-        let keys =
-            (0..count).filter_map(|index| self.0.key(index).ok().flatten()).filter(|key| key.starts_with(prefix));
+        let keys = (0..count)
+            .filter_map(|index| self.0.key(index).ok().flatten())
+            .filter(|key| prefixes.iter().any(|prefix| key.starts_with(prefix)));
         keys.filter_map(|key| self.0.get_item(&key).ok().flatten().map(|text| (key, text))).collect()
     }
 }

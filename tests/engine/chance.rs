@@ -11,7 +11,7 @@ fn step(world: &mut World) {
     let key = format!("c-{}", 1 + world.draw(6));
     let person = ["maya", "jonas", "lena"][world.draw(3) as usize];
     let is_there = world.tabs[tab].mirror.contains_key(&("companies".into(), key.clone()));
-    match world.draw(23) {
+    match world.draw(31) {
         0..=4 if is_there => drop(world.tab(tab).assign(&key, person)),
         5..=7 if is_there => drop(world.tab(tab).patch(&key, "city", person)),
         8 if is_there => drop(world.tab(tab).delete(&key)),
@@ -29,6 +29,35 @@ fn step(world: &mut World) {
             world.tab_protocol = serde_json::json!(1 + world.draw(2));
             world.open_tab("maya");
         }
+        20..=22 => {
+            let others = format!("c-{}", 1 + world.draw(6));
+            let set = |key: &str| serde_json::json!({"name": "patch", "table": "companies", "key": key, "set": {"city": person}});
+            let owner =
+                serde_json::json!({"name": "assign", "table": "companies", "key": others, "args": {"to": person}});
+            // Refused here, and all of it, where one of the two is gone.
+            let _ = world.tab(tab).try_transact(serde_json::json!([set(&key), owner]));
+        }
+        23..=24 => {
+            let parent = order_of(world, tab);
+            let set = serde_json::json!({"title": person, "parent": parent});
+            {
+                world.tab(tab).try_do(serde_json::json!({"name": "insert", "table": "orders", "set": set})).unwrap();
+            }
+        }
+        25..=26 => {
+            if let Some(order) = order_of(world, tab) {
+                let set = serde_json::json!({"title": person, "parent": order});
+                let patch = serde_json::json!({"name": "patch", "table": "orders", "key": order, "set": set});
+                {
+                    world.tab(tab).try_do(patch).unwrap();
+                }
+            }
+        }
+        27 => {
+            let insert = serde_json::json!({"name": "insert", "table": "orders", "set": {"title": person}});
+            let patch = serde_json::json!({"name": "patch", "table": "companies", "key": key, "set": {"city": person}});
+            let _ = world.tab(tab).try_transact(serde_json::json!([insert, patch]));
+        }
         17 => world.expire_token(),
         18 => {
             if let Some(id) = world.tabs[tab].operations.keys().next().copied() {
@@ -36,8 +65,8 @@ fn step(world: &mut World) {
             }
         }
         19 => world.break_link(tab, rota_engine::Failure::Network),
-        20 if living.len() > 1 => world.freeze(tab),
-        21 => {
+        30 if living.len() > 1 => world.freeze(tab),
+        28 => {
             let frozen = world.living().into_iter().find(|tab| world.tabs[*tab].frozen);
             let timers_first = world.draw(2) == 0;
             if let Some(frozen) = frozen {
@@ -45,11 +74,19 @@ fn step(world: &mut World) {
             }
         }
         // Long enough for a tab that hangs to be replaced.
-        22 => world.run_for(11_000),
+        29 => world.run_for(11_000),
         _ => {}
     }
     let pause = [0, 3, 20, 300, 4_000][world.draw(5) as usize];
     world.run_for(pause);
+}
+
+/// Some order that a tab sees, under a temporary key where it has no other.
+fn order_of(world: &mut World, tab: usize) -> Option<String> {
+    let orders = world.tabs[tab].mirror.keys().filter(|(table, _)| table == "orders");
+    let orders: Vec<String> = orders.map(|(_, key)| key.clone()).collect();
+    let pick = world.draw(orders.len() as u64) as usize;
+    orders.get(pick).cloned()
 }
 
 fn run(seed: u64) {

@@ -127,7 +127,7 @@ fn a_corrupt_entry_is_moved_away_and_reported_and_the_others_are_taken() {
 fn an_entry_of_a_newer_form_is_left_where_it_is() {
     let mut world = World::new();
     let key = "rota:1:crm:maya:op:000000000000-0000-x";
-    world.storage[0].insert(key.into(), json!({"v": 2, "ops": []}).to_string());
+    world.storage[0].insert(key.into(), json!({"v": 3, "ops": []}).to_string());
     let tab = world.open_tab("maya");
     world.run_until_quiet();
     assert_eq!(world.stored(0), [key]);

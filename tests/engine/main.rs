@@ -26,5 +26,7 @@ mod link;
 mod retry;
 mod seen;
 mod tabs;
+mod temporary;
+mod transactions;
 mod views;
 mod watch;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rota_engine::{Fields, JsonRecord, Operation, OperationId, PullRequest, TableConfig, Value, Version};
+use rota_engine::{Fields, JsonRecord, Operation, OperationId, PullRequest, Step, TableConfig, Value, Version};
 use serde_json::{Value as Json, json};
 
 pub type Key = (String, String);
@@ -34,7 +34,16 @@ pub struct Server {
     pub incarnation: u32,
     /// What the stream has to tell, in the order of commits.
     pub news: Vec<Key>,
+    /// What became of temporary keys.
+    pub given: BTreeMap<String, u64>,
+    /// Otherwise a temporary key that is not the operation's own stops the test.
+    pub takes_unknown_keys: bool,
     version: u64,
+    last_order: u64,
+}
+
+pub fn number(n: u64) -> Value {
+    Value::number(f64::from(u32::try_from(n).unwrap())).unwrap()
 }
 
 pub fn version(n: u64) -> Version {
@@ -46,6 +55,7 @@ pub fn tables() -> Vec<TableConfig> {
         {"name": "companies", "key": ["id"], "fields": ["id", "name", "city", "owner_id"], "owner": "owner_id",
             "indexed": ["name", "city", "owner_id"]},
         {"name": "leads", "key": ["id"], "fields": ["id", "name"]},
+        {"name": "orders", "key": ["id"], "fields": ["id", "title", "parent", "more"], "temporaryKeys": true},
     ]))
     .unwrap()
 }
@@ -116,11 +126,28 @@ impl Server {
     }
 
     fn answer(&self, op: &Operation, verdict: Json) -> Json {
-        let mut answer = json!({"protocol": 1, "id": op.id, "table": op.table, "key": op.key, "replayed": false});
-        let seen = self.rows.get(&(op.table.clone(), op.key.clone()));
+        let real = |key: &str| self.given.get(key).map_or_else(|| key.to_owned(), u64::to_string);
+        let key = real(&op.key);
+        let mut answer = json!({"protocol": 1, "id": op.id, "table": op.table, "key": key, "replayed": false});
+        let seen = self.rows.get(&(op.table.clone(), key));
         if let (Some(stand), true) = (seen, verdict["outcome"] != "retry") {
             answer["version"] = json!(stand.version.to_string());
             answer["record"] = Self::row_json(stand);
+        }
+        let keys: BTreeSet<Key> = op.parts.iter().map(|part| (part.table.clone(), part.key.clone())).collect();
+        let told = |(table, named): &Key| {
+            let key = real(named);
+            let stand = self.rows.get(&(table.clone(), key.clone()))?;
+            let (version, record) = (stand.version.to_string(), Self::row_json(stand));
+            let mut told = json!({"table": table, "key": key, "version": version, "record": record});
+            if key != *named {
+                told["from"] = json!(named);
+            }
+            Some(told)
+        };
+        let records: Vec<Json> = keys.iter().filter_map(told).collect();
+        if !records.is_empty() && verdict["outcome"] != "retry" {
+            answer["records"] = json!(records);
         }
         answer.as_object_mut().unwrap().extend(verdict.as_object().unwrap().clone());
         answer
@@ -128,39 +155,84 @@ impl Server {
 
     fn decide(&mut self, op: &Operation) -> Json {
         let refused = |code: &str, message: &str| json!({"outcome": "refused", "code": code, "message": message});
-        if self.refused.contains(&op.key) {
-            return refused("forbidden", &format!("only members of Sales may change {}", op.key));
+        if op.protocol != if op.parts.is_empty() { 1 } else { 2 } {
+            return refused("protocol-unsupported", "the number is not that of the form");
         }
         let failed =
             |id: &OperationId| self.ledger.get(id).is_some_and(|(_, _, answer)| answer["outcome"] != "confirmed");
         if op.after.iter().any(failed) {
             return refused("dependency-refused", "what it depends on was refused");
         }
-        let key = (op.table.clone(), op.key.clone());
-        let current = self.rows.get(&key).and_then(|stand| stand.record.clone());
-        let next = match (op.name.as_str(), current) {
-            ("insert", Some(_)) => return refused("exists", "it is there already"),
-            ("insert", None) => Some(op.set.clone()),
-            (_, None) => return refused("not-found", "there is no such record"),
-            ("delete", Some(_)) => None,
-            ("patch" | "assign", Some(mut record)) => {
-                let differs = |field: &&String| {
-                    record.get(field).cloned().unwrap_or_default() != op.base.get(field).cloned().unwrap_or_default()
-                };
-                let fields: Vec<&String> = op.set.keys().filter(differs).collect();
-                if !fields.is_empty() {
-                    let code = if op.name == "assign" { "taken" } else { "changed" };
-                    return json!({"outcome": "conflicted", "code": code, "message": "somebody was first", "fields": fields});
-                }
-                record.extend(op.set.clone());
-                Some(record)
+        // Nothing is written before every part is known to apply to what the earlier ones leave.
+        let mut draft: Vec<(Key, Option<Fields>)> = Vec::new();
+        let mut given = BTreeMap::new();
+        for step in op.steps() {
+            let gives_key = step.table == "orders" && step.name == "insert" && step.key.starts_with('~');
+            if gives_key {
+                assert!(!step.set.contains_key("id"), "a temporary key is no value to store");
+                self.last_order += 1;
+                given.insert(step.key.to_owned(), self.last_order);
+            } else {
+                let names = serde_json::to_string(&(step.key, step.set, step.args, step.base)).unwrap();
+                assert!(
+                    self.takes_unknown_keys || !names.contains('~'),
+                    "the server was sent a temporary key of another operation: {names}"
+                );
             }
-            (other, Some(_)) => return refused("invalid", &format!("there is no {other}")),
-        };
-        self.write(key, next, Some(op.id));
+            let order = given.get(step.key).copied();
+            let key = (step.table.to_owned(), order.map_or_else(|| step.key.to_owned(), |order| order.to_string()));
+            let drafted = draft.iter().find(|(drafted, _)| *drafted == key).map(|(_, record)| record.clone());
+            let current = drafted.unwrap_or_else(|| self.rows.get(&key).and_then(|stand| stand.record.clone()));
+            let next = match self.decide_step(&step, current) {
+                Ok(next) => next.map(|mut record| {
+                    if let Some(order) = order {
+                        record.insert("id".into(), number(order));
+                    }
+                    record
+                }),
+                Err(verdict) => return verdict,
+            };
+            match draft.iter_mut().find(|(drafted, _)| *drafted == key) {
+                Some((_, record)) => *record = next,
+                None => draft.push((key, next)),
+            }
+        }
+        self.given.append(&mut given);
+        for (key, next) in draft {
+            self.write(key, next, Some(op.id));
+        }
         *self.effects.entry(op.id).or_default() += 1;
         self.applied.push(op.id);
         json!({"outcome": "confirmed"})
+    }
+
+    /// Says what a change makes of a record, or why it does not.
+    fn decide_step(&self, step: &Step<'_>, current: Option<Fields>) -> Result<Option<Fields>, Json> {
+        let refused = |code: &str, message: &str| json!({"outcome": "refused", "code": code, "message": message});
+        if self.refused.contains(step.key) {
+            return Err(refused("forbidden", &format!("only members of Sales may change {}", step.key)));
+        }
+        match (step.name, current) {
+            ("insert", Some(_)) => Err(refused("exists", "it is there already")),
+            ("insert", None) => Ok(Some(step.set.clone())),
+            (_, None) => Err(refused("not-found", "there is no such record")),
+            ("delete", Some(_)) => Ok(None),
+            ("patch" | "assign", Some(mut record)) => {
+                let differs = |field: &&String| {
+                    record.get(field).cloned().unwrap_or_default() != step.base.get(field).cloned().unwrap_or_default()
+                };
+                let fields: Vec<&String> = step.set.keys().filter(differs).collect();
+                if !fields.is_empty() {
+                    let code = if step.name == "assign" { "taken" } else { "changed" };
+                    return Err(
+                        json!({"outcome": "conflicted", "code": code, "message": "somebody was first", "fields": fields}),
+                    );
+                }
+                record.extend(step.set.clone());
+                Ok(Some(record))
+            }
+            (other, Some(_)) => Err(refused("invalid", &format!("there is no {other}"))),
+        }
     }
 
     pub fn pull(&mut self, request: &Json, actor: &str) -> Json {

@@ -14,7 +14,7 @@ use rota_engine::{
 };
 use serde_json::{Value as Json, json};
 
-use crate::server::{Key, Server, plain, tables, version};
+use crate::server::{Key, Server, number, plain, tables, version};
 use crate::watcher::{Seen, Watcher};
 
 pub type Outcome = OperationState;
@@ -105,6 +105,8 @@ pub struct Tab {
     pub status: Option<Status>,
     /// What subscribers saw of each record, one after the other.
     pub seen: BTreeMap<Key, Vec<Option<Fields>>>,
+    /// What this tab was told that temporary keys turned out to be.
+    pub renamed: BTreeMap<String, String>,
     pub settled: Vec<Settlement>,
     pub rejected: Vec<OperationId>,
     pub durable: Vec<(OperationId, Durability)>,
@@ -265,6 +267,7 @@ impl World {
             operations: BTreeMap::new(),
             status: None,
             seen: BTreeMap::new(),
+            renamed: BTreeMap::new(),
             settled: Vec::new(),
             rejected: Vec::new(),
             durable: Vec::new(),
@@ -638,9 +641,10 @@ impl World {
     }
 
     fn on_load(&mut self, tab: usize) {
-        let prefix = self.tabs[tab].engine.session().operations_prefix();
+        let session = self.tabs[tab].engine.session();
+        let prefixes = [session.operations_prefix(), session.aliases_prefix()];
         let storage = &self.storage[self.tabs[tab].browser];
-        let found = storage.iter().filter(|(key, _)| key.starts_with(&prefix));
+        let found = storage.iter().filter(|(key, _)| prefixes.iter().any(|prefix| key.starts_with(prefix)));
         let entries = found.map(|(key, text)| FoundEntry { key: key.clone(), content: content(text) }).collect();
         self.tell(tab, Input::EntriesFound { entries });
     }
@@ -730,6 +734,11 @@ impl World {
         let hop = HOP_MS;
         match output {
             Output::Persist { id, key, entry } => self.persist(tab, id, key, &entry),
+            Output::PersistAlias { key, entry } => {
+                let text = serde_json::to_string(&entry).unwrap();
+                let before = self.storage[self.tabs[tab].browser].insert(key, text.clone());
+                assert!(before.is_none_or(|before| before == text), "a temporary key became two records");
+            }
             Output::Unpersist { key } => {
                 self.storage[self.tabs[tab].browser].remove(&key);
             }
@@ -829,13 +838,19 @@ impl World {
         let (Self { server, ops, .. }, tab) = (&*self, &self.tabs[tab]);
         assert!(server.effects.values().all(|times| *times == 1), "an operation had its effect twice");
         let keys: BTreeSet<Key> = server.rows.keys().cloned().chain(tab.mirror.keys().cloned()).collect();
+        let all = tab.all_shown(ops);
+        let joint = Tab::shared(&all);
+        tab.check_shared(&joint, server, &all);
         for key in &keys {
             let visible = tab.engine.visible(&key.0, &key.1).map(|record| plain(&record));
             assert_eq!(tab.mirror.get(key), visible.as_ref(), "the change lists told another story of {key:?}");
             let known = tab.engine.version(&key.0, &key.1).map(|version| version.to_string().parse::<u64>().unwrap());
             assert!(known >= tab.versions.get(key).copied(), "the version of {key:?} went back");
             let confirmed = known.and_then(|known| server.history.get(&(key.clone(), known)).cloned().flatten());
-            let shown: Vec<&Operation> = tab.shown(key, ops);
+            if joint.contains(key) {
+                continue;
+            }
+            let shown: Vec<&Operation> = all.iter().filter(|op| op.table == key.0 && op.key == key.1).collect();
             let expected = fold(confirmed, &shown);
             let may_be_gone =
                 server.rows.get(key).is_none_or(|stand| stand.record.is_none() || stand.version > known.unwrap_or(0));
@@ -923,6 +938,10 @@ impl Tab {
                 None => self.mirror.remove(&key),
             };
         }
+        for renamed in changes.renamed {
+            let known = self.renamed.insert(renamed.from, renamed.to);
+            assert_eq!(known, None, "a temporary key was replaced twice");
+        }
         let seen = if changes.views.is_empty() { Seen::new() } else { self.seen_by_number() };
         for change in &changes.views {
             let watcher = self.watchers.get_mut(&change.id).expect("it is watched");
@@ -956,12 +975,87 @@ impl Tab {
         }
     }
 
-    fn shown<'a>(&self, key: &Key, ops: &'a BTreeMap<OperationId, Operation>) -> Vec<&'a Operation> {
+    /// The pending operations, with temporary keys replaced as far as this tab was told.
+    fn all_shown(&self, ops: &BTreeMap<OperationId, Operation>) -> Vec<Operation> {
         let pending = self.operations.values().filter(|view| view.state != Outcome::Dead);
-        let mut shown: Vec<&Operation> =
-            pending.filter_map(|view| ops.get(&view.id)).filter(|op| op.table == key.0 && op.key == key.1).collect();
+        let mut shown: Vec<Operation> =
+            pending.filter_map(|view| ops.get(&view.id)).map(|op| self.with_real_keys(op)).collect();
         shown.sort_by_key(|op| (op.hlc, op.tab.clone(), op.id));
         shown
+    }
+
+    fn with_real_keys(&self, op: &Operation) -> Operation {
+        let mut op = op.clone();
+        let own = op.id.to_string();
+        let real = |key: &str| self.renamed.get(key).cloned();
+        let is_other = |key: &str| !key.contains(&own);
+        let change = |name: &str, key: &mut String, set: &mut Fields, table: &str| {
+            if table == "orders" && name == "insert" && key.starts_with('~') {
+                set.insert("id".into(), key.as_str().into());
+            }
+            *key = real(key).unwrap_or_else(|| key.clone());
+            *set = set.iter().map(|(name, value)| (name.clone(), self.with_real_values(value, &is_other))).collect();
+        };
+        change(&op.name, &mut op.key, &mut op.set, &op.table);
+        for part in &mut op.parts {
+            change(&part.name, &mut part.key, &mut part.set, &part.table);
+        }
+        op
+    }
+
+    fn with_real_values(&self, value: &Value, is_other: &dyn Fn(&str) -> bool) -> Value {
+        let within = |value: &Value| self.with_real_values(value, is_other);
+        match value {
+            Value::String(text) if is_other(text) => {
+                self.renamed.get(text).map_or_else(|| value.clone(), |to| number(to.parse().unwrap()))
+            }
+            Value::List(items) => Value::List(items.iter().map(within).collect()),
+            Value::Map(fields) => {
+                Value::Map(fields.iter().map(|(name, value)| (name.clone(), within(value))).collect())
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// The records that pending transactions concern, and those that share them.
+    fn shared(shown: &[Operation]) -> BTreeSet<Key> {
+        let transactions = shown.iter().filter(|op| !op.parts.is_empty());
+        let named =
+            |op: &Operation| op.steps().map(|step| (step.table.to_owned(), step.key.to_owned())).collect::<Vec<_>>();
+        transactions.flat_map(named).collect()
+    }
+
+    /// Records that share transactions show what folding all pending operations over them from scratch gives; unless the server has
+    /// done some of these already, or knows the records by now in another state than this tab: then confirmed and pending overlap.
+    fn check_shared(&self, shared: &BTreeSet<Key>, server: &Server, shown: &[Operation]) {
+        let known = |key: &Key| self.engine.version(&key.0, &key.1).map(|v| v.to_string().parse::<u64>().unwrap());
+        let is_done = |op: &Operation| server.effects.contains_key(&op.id);
+        let is_behind = |key: &Key| server.rows.get(key).map(|stand| stand.version) != known(key);
+        if shown.iter().any(is_done) || shared.iter().any(is_behind) {
+            return;
+        }
+        let mut records: BTreeMap<Key, Option<Fields>> = shared
+            .iter()
+            .map(|key| (key.clone(), server.rows.get(key).and_then(|stand| stand.record.clone())))
+            .collect();
+        for op in shown {
+            let mut after = records.clone();
+            let applies = |step: rota_engine::Step<'_>| {
+                let Some(record) = after.get_mut(&(step.table.to_owned(), step.key.to_owned())) else { return true };
+                let next = applied(record.clone(), &step);
+                next.is_some_and(|next| {
+                    *record = next;
+                    true
+                })
+            };
+            if op.steps().all(applies) {
+                records = after;
+            }
+        }
+        for (key, expected) in records {
+            let visible = self.engine.visible(&key.0, &key.1).map(|record| plain(&record));
+            assert_eq!(visible, expected, "{key:?} does not show all of its transactions, or none");
+        }
     }
 
     pub fn field(&self, key: &str, field: &str) -> Value {
@@ -987,32 +1081,41 @@ impl Tab {
 
 /// Folds operations over a record, from their description in `PROTOCOL.md` alone.
 fn fold(confirmed: Option<Fields>, ops: &[&Operation]) -> Option<Fields> {
-    ops.iter().fold(confirmed, |current, op| match (op.name.as_str(), current) {
-        ("insert", None) => Some(op.set.clone()),
-        ("insert", Some(there)) => Some(there),
-        ("delete", _) | (_, None) => None,
-        ("assign", Some(record)) => {
-            let owner = record.get("owner_id").cloned().unwrap_or_default();
-            let applies = owner == op.base["owner_id"] || owner == op.args["to"];
-            Some(if applies { set(record, op) } else { record })
-        }
-        (_, Some(record)) => Some(set(record, op)),
-    })
+    let steps = ops.iter().flat_map(|op| op.steps());
+    steps.fold(confirmed, |current, step| applied(current.clone(), &step).unwrap_or(current))
 }
 
-fn set(mut record: Fields, op: &Operation) -> Fields {
-    record.extend(op.set.clone());
-    record
+/// What one change makes of a record; nothing when it does not apply.
+pub fn applied(current: Option<Fields>, step: &rota_engine::Step<'_>) -> Option<Option<Fields>> {
+    let set = |mut record: Fields| {
+        record.extend(step.set.clone());
+        Some(Some(record))
+    };
+    match (step.name, current) {
+        ("insert", None) => set(Fields::new()),
+        ("insert", Some(_)) | (_, None) => None,
+        ("delete", Some(_)) => Some(None),
+        ("assign", Some(record)) => {
+            let owner = record.get("owner_id").cloned().unwrap_or_default();
+            let applies = owner == step.base["owner_id"] || owner == step.args["to"];
+            applies.then(|| set(record)).flatten()
+        }
+        (_, Some(record)) => set(record),
+    }
 }
 
 /// Reads a stored entry as the shell does.
 fn content(text: &str) -> Content {
     let Ok(json) = serde_json::from_str::<Json>(text) else { return Content::Corrupt("it is not JSON".into()) };
     match json["v"].as_f64() {
-        Some(1.0) => match serde_json::from_value(json) {
-            Ok(entry) => Content::Operation(entry),
-            Err(error) => Content::Corrupt(error.to_string()),
-        },
+        Some(1.0 | 2.0) => {
+            let read = if json["alias"].is_null() {
+                serde_json::from_value(json).map(Content::Operation)
+            } else {
+                serde_json::from_value(json).map(Content::Alias)
+            };
+            read.unwrap_or_else(|error| Content::Corrupt(error.to_string()))
+        }
         Some(other) => Content::Other(other),
         None => Content::Corrupt("it has no form".into()),
     }
@@ -1022,7 +1125,7 @@ fn content(text: &str) -> Content {
 pub fn pulled(id: u32, response: &Json) -> Pulled<JsonRecord> {
     let row = |table: &String, row: &Json| Row {
         table: table.clone(),
-        key: row["id"].as_str().unwrap().to_owned(),
+        key: row["id"].as_str().map_or_else(|| row["id"].to_string(), str::to_owned),
         version: serde_json::from_value(row["rota_version"].clone()).unwrap(),
         op: serde_json::from_value(row["rota_op"].clone()).unwrap(),
         record: Some(serde_json::from_value(row.clone()).unwrap()),
@@ -1052,6 +1155,15 @@ impl Person<'_> {
     pub fn try_do(&mut self, command: Json) -> Result<OperationId, Error> {
         let command: Command = serde_json::from_value(command).unwrap();
         self.world.try_tell(self.index, Input::Mutate(command)).map(|id| id.expect("a mutation has an id"))
+    }
+
+    pub fn try_transact(&mut self, commands: Json) -> Result<OperationId, Error> {
+        let commands: Vec<Command> = serde_json::from_value(commands).unwrap();
+        self.world.try_tell(self.index, Input::Transact { commands }).map(|id| id.expect("a transaction has an id"))
+    }
+
+    pub fn transact(&mut self, commands: Json) -> OperationId {
+        self.try_transact(commands).unwrap()
     }
 
     pub fn assign(&mut self, key: &str, to: &str) -> OperationId {

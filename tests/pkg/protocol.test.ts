@@ -28,7 +28,7 @@ function answerOf(name: string, id: string): Row {
 }
 
 test('there are fixtures of every outcome and of every kind of pull', () => {
-  expect(named('answer.')).toHaveLength(7)
+  expect(named('answer.')).toHaveLength(8)
   expect(named('pull-response.')).toHaveLength(3)
 })
 

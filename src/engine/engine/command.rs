@@ -3,64 +3,162 @@
 use rand_core::Rng;
 
 use super::Engine;
+use crate::engine::alias::{MARK, inserts_named, temporary_key};
 use crate::engine::error::{Error, Problem};
 use crate::engine::input::{Command, Stored};
-use crate::engine::operation::{Operation, OperationId, OperationState, PROTOCOL, Settlement, name};
+use crate::engine::operation::{
+    Operation, OperationId, OperationState, PARTS_MAX, PROTOCOL, PROTOCOL_WITH_PARTS, Part, Settlement, name,
+};
 use crate::engine::outbox::{OUTBOX_LEN_MAX, Pending};
 use crate::engine::output::{Durability, Output};
-use crate::engine::overlay::base;
+use crate::engine::overlay::{apply, base};
 use crate::engine::record::Record;
-use crate::engine::stored::{FoundEntry, Reading, StoredOperation, read};
-use crate::engine::table::TableId;
+use crate::engine::sorted::SortedSet;
+use crate::engine::stored::{Content, FoundEntry, Reading, StoredOperation, read};
+use crate::engine::table::{RecordId, TableId};
 use crate::engine::tabs::{Kind, Role};
-use crate::engine::time::Now;
+use crate::engine::time::{Hlc, Now};
 use crate::engine::value::Fields;
 
 /// What a command means, once it is known to make sense.
 struct Intent {
     table: TableId,
-    key: String,
-    set: Fields,
-    base: Fields,
+    part: Part,
+}
+
+impl Intent {
+    /// True for an insert of a record whose temporary key is still to be completed with the operation's id.
+    fn is_unnamed(&self) -> bool {
+        self.part.name == name::INSERT && self.part.key.starts_with(MARK)
+    }
+
+    fn is_unnamed_of(&self, table: TableId) -> bool {
+        self.table == table && self.is_unnamed()
+    }
+}
+
+/// What the records of a transaction look like after its earlier parts.
+struct Draft<R>(Vec<(TableId, String, Option<R>)>);
+
+impl<R> Draft<R> {
+    fn get(&self, table: TableId, key: &str) -> Option<Option<&R>> {
+        let drafted = self.0.iter().rfind(|(of, named, _)| *of == table && named == key);
+        drafted.map(|(_, _, record)| record.as_ref())
+    }
 }
 
 impl<R: Record> Engine<R> {
     pub(super) fn mutate(&mut self, command: Command) -> Result<OperationId, Error> {
+        self.check_room()?;
+        let intent = self.intend(command, &Draft(Vec::new()))?;
+        Ok(self.accept(vec![intent]))
+    }
+
+    /// Takes several commands as one operation. Each is checked against what the earlier ones leave; if any makes no sense, none is taken.
+    pub(super) fn transact(&mut self, commands: Vec<Command>) -> Result<OperationId, Error> {
+        self.check_room()?;
+        if !(2..=PARTS_MAX).contains(&commands.len()) {
+            return Err(Error::TransactionLength { len: commands.len(), len_max: PARTS_MAX });
+        }
+        let (mut draft, mut intents) = (Draft(Vec::new()), Vec::with_capacity(commands.len()));
+        for command in commands {
+            let mut intent = self.intend(command, &draft)?;
+            if intent.is_unnamed() {
+                if intents.iter().any(|earlier: &Intent| earlier.is_unnamed_of(intent.table)) {
+                    let why =
+                        "a transaction may insert one record without a key into each table; give the others their keys";
+                    return Err(Error::InvalidOperation(why.to_owned()));
+                }
+                intent.part.key = [&intent.part.key, ".", &intents.len().to_string()].concat();
+            }
+            let (table, key) = (intent.table, intent.part.key.clone());
+            let applied = apply(
+                self.visible_after(&draft, table, &key),
+                intent.part.step(),
+                self.tables.config(table),
+                &*self.rules,
+            );
+            let Some(record) = applied else {
+                return Err(Error::InvalidOperation(
+                    ["a part of a transaction does not apply to record ", &key].concat(),
+                ));
+            };
+            draft.0.push((table, key, record));
+            intents.push(intent);
+        }
+        Ok(self.accept(intents))
+    }
+
+    fn check_room(&self) -> Result<(), Error> {
         if self.outbox.len() >= OUTBOX_LEN_MAX {
             return Err(Error::OutboxFull { len_max: OUTBOX_LEN_MAX });
+        }
+        Ok(())
+    }
+
+    fn intend(&self, mut command: Command, draft: &Draft<R>) -> Result<Intent, Error> {
+        // Whoever still knows a record by its temporary key means the record.
+        command.key = command.key.map(|key| self.aliases.key(&key).into_owned());
+        for fields in [&mut command.args, &mut command.set] {
+            self.aliases.rewrite_fields(fields);
         }
         let Some(table) = self.tables.table_id(&command.table) else {
             return Err(Error::UnknownTable { table: command.table });
         };
-        let intent = match command.name.as_str() {
-            name::INSERT => self.intend_insert(table, &command)?,
-            _ => self.intend_change(table, &command)?,
+        let (key, set, base) = match command.name.as_str() {
+            name::INSERT => self.intend_insert(table, &command, draft)?,
+            _ => self.intend_change(table, &command, draft)?,
         };
-        Ok(self.accept(command, intent))
+        let version = self.tables.find(table, &key).and_then(|id| self.tables.cell(id)).and_then(|cell| cell.version);
+        let Command { name, table: table_name, args, .. } = command;
+        Ok(Intent { table, part: Part { name, table: table_name, key, args, set, base, base_version: version } })
     }
 
-    fn intend_insert(&self, table: TableId, command: &Command) -> Result<Intent, Error> {
+    /// Returns what is seen of a record, after what is drafted.
+    fn visible_after<'a>(&'a self, draft: &'a Draft<R>, table: TableId, key: &str) -> Option<&'a R> {
+        let seen = || self.tables.find(table, key).and_then(|id| self.tables.cell(id)?.visible.as_ref());
+        draft.get(table, key).unwrap_or_else(seen)
+    }
+
+    fn intend_insert(
+        &self,
+        table: TableId,
+        command: &Command,
+        draft: &Draft<R>,
+    ) -> Result<(String, Fields, Fields), Error> {
         let config = self.tables.config(table);
         config.check_fields(command.set.keys())?;
+        if config.temporary_keys
+            && config.key.iter().all(|field| !command.set.contains_key(field))
+            && command.key.is_none()
+        {
+            return Ok((MARK.to_string(), command.set.clone(), Fields::new()));
+        }
         let key = config.key_of(&command.set)?;
+        if config.temporary_keys && key.starts_with(MARK) {
+            let why = "a key that begins with ~ is a temporary one, and only the engine gives these";
+            return Err(Error::InvalidOperation(why.to_owned()));
+        }
         if command.key.as_ref().is_some_and(|given| *given != key) {
             return Err(Error::InvalidOperation("the key given for an insert is not that of the record".to_owned()));
         }
-        if self.tables.find(table, &key).and_then(|id| self.tables.cell(id)).is_some_and(|cell| cell.visible.is_some())
-        {
+        if self.visible_after(draft, table, &key).is_some() {
             return Err(Error::RecordExists { table: config.name.clone(), key });
         }
-        Ok(Intent { table, key, set: command.set.clone(), base: Fields::new() })
+        Ok((key, command.set.clone(), Fields::new()))
     }
 
-    fn intend_change(&self, table: TableId, command: &Command) -> Result<Intent, Error> {
+    fn intend_change(
+        &self,
+        table: TableId,
+        command: &Command,
+        draft: &Draft<R>,
+    ) -> Result<(String, Fields, Fields), Error> {
         let config = self.tables.config(table);
         let Some(key) = command.key.clone() else {
             return Err(Error::MissingKey { table: config.name.clone(), field: config.key.join(", ") });
         };
-        let visible =
-            self.tables.find(table, &key).and_then(|id| self.tables.cell(id)).and_then(|cell| cell.visible.as_ref());
-        let Some(record) = visible else {
+        let Some(record) = self.visible_after(draft, table, &key) else {
             return Err(Error::UnknownRecord { table: config.name.clone(), key });
         };
         let set = match command.name.as_str() {
@@ -79,41 +177,44 @@ impl<R: Record> Engine<R> {
             name::DELETE => Fields::new(),
             named => self.rules.intend(config, named, &command.args, record)?,
         };
-        Ok(Intent { table, key, base: base(record, &set), set })
+        let base = base(record, &set);
+        Ok((key, set, base))
     }
 
     /// Makes the operation, and asks for it to be stored. It is neither seen nor sent before that.
-    fn accept(&mut self, command: Command, intent: Intent) -> OperationId {
+    fn accept(&mut self, mut intents: Vec<Intent>) -> OperationId {
         let mut random = [0; 10];
         self.random.fill_bytes(&mut random);
         let hlc = self.clock.mint(self.now);
-        let record = self.tables.intern(intent.table, &intent.key);
-        // What changes a record that is itself still to be inserted depends on that.
-        let after = self
-            .outbox
-            .shown(record)
-            .filter(|pending| pending.op.name == name::INSERT)
-            .map(|pending| pending.op.id)
-            .collect();
-        let op = Operation {
-            protocol: PROTOCOL,
-            id: OperationId::new(hlc, random),
-            name: command.name,
-            table: command.table,
-            key: intent.key,
-            args: command.args,
-            set: intent.set,
-            base: intent.base,
-            base_version: self.tables.cell(record).and_then(|cell| cell.version),
-            hlc,
-            tab: self.tabs.id.clone(),
-            after,
-        };
-        let id = op.id;
+        let id = OperationId::new(hlc, random);
+        for intent in intents.iter_mut().filter(|intent| intent.is_unnamed()) {
+            let part = intent.part.key.split_once('.').and_then(|(_, part)| part.parse().ok());
+            intent.part.key = temporary_key(id, part);
+        }
+        let records: Vec<RecordId> =
+            intents.iter().map(|intent| self.tables.intern(intent.table, &intent.part.key)).collect();
+        let mut op = operation(id, hlc, &self.tabs.id, intents.into_iter().map(|intent| intent.part).collect());
+        op.after = self.inserts_of(&op, &records);
         let entry = StoredOperation::new(op.clone());
         self.emit(Output::Persist { id, key: self.session.operation_key(hlc, id), entry });
-        self.outbox.insert(pending(op, record, true));
+        self.outbox.insert(pending(op, records, true));
         id
+    }
+
+    /// Returns the pending inserts of an operation's records, and of those that it refers to: it depends on them.
+    fn inserts_of(&self, op: &Operation, records: &[RecordId]) -> Vec<OperationId> {
+        let mut inserts = SortedSet::new();
+        for id in inserts_named(op).into_iter().filter(|id| self.outbox.contains(*id)) {
+            inserts.insert(id);
+        }
+        for record in records {
+            for pending in self.outbox.shown(*record) {
+                if pending.changes().any(|(of, step)| of == *record && step.name == name::INSERT) {
+                    inserts.insert(pending.op.id);
+                }
+            }
+        }
+        inserts.into_iter().collect()
     }
 
     pub(super) fn on_stored(&mut self, id: OperationId, stored: Stored) {
@@ -121,9 +222,11 @@ impl<R: Record> Engine<R> {
         let (op, record) = (entry.op.clone(), entry.record);
         match stored {
             Stored::Failed(message) => {
-                self.outbox.remove(id);
-                if !self.outbox.concerns(record) {
-                    self.tables.release_if_unknown(record);
+                let removed = self.outbox.remove(id);
+                for record in removed.map(|pending| pending.records()).unwrap_or_default() {
+                    if !self.outbox.concerns(record) {
+                        self.tables.release_if_unknown(record);
+                    }
                 }
                 self.emit(Output::Rejected { id, message });
                 return;
@@ -138,7 +241,7 @@ impl<R: Record> Engine<R> {
         entry_accepted(self, id);
         self.show(id, record);
         let mut message = self.tabs.message(Kind::Operation);
-        message.op = Some(op);
+        message.with_operation(op);
         self.emit(Output::Broadcast(message));
     }
 
@@ -162,39 +265,70 @@ impl<R: Record> Engine<R> {
 
     /// Takes in what earlier tabs left in storage.
     pub(super) fn on_entries(&mut self, entries: Vec<FoundEntry>) {
-        for entry in entries {
+        // What temporary keys turned out to be is read before what names them.
+        let (aliases, others): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|entry| matches!(entry.content, Content::Alias(_)));
+        let mut found = Vec::new();
+        for entry in aliases.into_iter().chain(others) {
             let key = entry.key.clone();
             match read(entry, &self.session) {
                 Reading::Take(op) => self.adopt(op),
+                Reading::TakeAlias(alias) => {
+                    let is_of_ours = self.tables.table_id(&alias.table).is_some();
+                    let from = alias.from.clone();
+                    if !self.learn_alias(alias) {
+                        self.quarantine(key);
+                    } else if is_of_ours {
+                        found.push(from);
+                    }
+                }
                 Reading::Leave(problem) => self.problem(problem),
                 Reading::Quarantine(problem) => {
-                    if let Some(to) = self.session.quarantine_key(&key) {
-                        self.emit(Output::Quarantine { key, to });
-                    }
+                    self.quarantine(key);
                     self.problem(problem);
                 }
             }
         }
+        self.drop_aliases(&found);
+    }
+
+    fn quarantine(&mut self, key: String) {
+        if let Some(to) = self.session.quarantine_key(&key) {
+            self.emit(Output::Quarantine { key, to });
+        }
     }
 
     /// Takes in an operation of another tab, once.
-    pub(super) fn adopt(&mut self, op: Operation) {
+    pub(super) fn adopt(&mut self, mut op: Operation) {
         let id = op.id;
         if self.outbox.contains(id) || self.settled.contains(id) {
             return;
         }
-        let Some(table) = self.tables.table_id(&op.table) else {
-            // Another release of the application made it; it stays stored for a tab that knows the table.
-            self.problem(Problem::new(
-                "unknown-table",
-                op.table,
-                format!("operation {id} is of a table that is not declared here; it stays stored"),
-            ));
+        if op.protocol > PROTOCOL_WITH_PARTS || op.parts.len() > PARTS_MAX {
+            let why = ["operation ", &id.to_string(), " is of a later release; it stays stored"].concat();
+            self.problem(Problem::new("newer-operation", op.table, why));
             return;
-        };
+        }
+        let mut named = Vec::new();
+        self.aliases.rewrite(&mut op, &mut named);
+        let mut records = Vec::with_capacity(op.steps_len());
+        for step in op.steps() {
+            let Some(table) = self.tables.table_id(step.table) else {
+                // Another release of the application made it; it stays stored for a tab that knows the table.
+                let why = format!("operation {id} is of a table that is not declared here; it stays stored");
+                let place = step.table.to_owned();
+                self.problem(Problem::new("unknown-table", place, why));
+                return;
+            };
+            records.push((table, self.aliases.key(step.key).into_owned()));
+        }
         self.clock.observe(op.hlc, self.now);
-        let record = self.tables.intern(table, &op.key);
-        self.outbox.insert(pending(op, record, false));
+        let records: Vec<RecordId> = records.into_iter().map(|(table, key)| self.tables.intern(table, &key)).collect();
+        let record = records[0];
+        let mut pending = pending(op, records, false);
+        (pending.landed, pending.named) = (self.landed(&pending), named);
+        self.ask_for_keys(&pending);
+        self.outbox.insert(pending);
         entry_accepted(self, id);
         self.show(id, record);
     }
@@ -242,18 +376,59 @@ impl<R: Record> Engine<R> {
             return;
         };
         (pending.tries, pending.trouble) = (0, None);
-        let record = pending.record;
+        let records = pending.records();
         self.outbox.wait(id, 0);
         self.outbox.mark_returned(id, OperationState::Queued);
         self.dirty_operations.insert(id);
-        self.recompute(record);
+        self.recompute_all(&records);
     }
 }
 
-const fn pending(op: Operation, record: crate::engine::table::RecordId, mine: bool) -> Pending {
+/// Makes an operation of one part, or a transaction of several.
+fn operation(id: OperationId, hlc: Hlc, tab: &str, parts: Vec<Part>) -> Operation {
+    let tab = tab.to_owned();
+    match <[Part; 1]>::try_from(parts) {
+        Ok([Part { name, table, key, args, set, base, base_version }]) => Operation {
+            protocol: PROTOCOL,
+            id,
+            name,
+            table,
+            key,
+            args,
+            set,
+            base,
+            base_version,
+            hlc,
+            tab,
+            after: vec![],
+            parts: vec![],
+        },
+        Err(parts) => Operation {
+            protocol: PROTOCOL_WITH_PARTS,
+            id,
+            name: name::TRANSACTION.to_owned(),
+            table: parts.first().map(|part| part.table.clone()).unwrap_or_default(),
+            key: parts.first().map(|part| part.key.clone()).unwrap_or_default(),
+            args: Fields::new(),
+            set: Fields::new(),
+            base: Fields::new(),
+            base_version: None,
+            hlc,
+            tab,
+            after: vec![],
+            parts,
+        },
+    }
+}
+
+/// `records`: that of each of its parts.
+fn pending(op: Operation, records: Vec<RecordId>, mine: bool) -> Pending {
     Pending {
+        record: records[0],
+        parts: if op.parts.is_empty() { vec![] } else { records },
         op,
-        record,
+        landed: vec![],
+        named: vec![],
         state: OperationState::Queued,
         mine,
         accepted: false,

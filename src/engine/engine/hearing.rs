@@ -4,7 +4,7 @@ use super::Engine;
 use super::command::after;
 use crate::engine::error::Problem;
 use crate::engine::link::{LinkStatus, PULL_KEYS_MAX};
-use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement};
+use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Told};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::DELAY_MS_MAX;
@@ -81,8 +81,11 @@ impl<R: Record> Engine<R> {
         match body {
             Body::Hello { pending } => self.on_hello(from, &pending),
             Body::Beat { link } => self.on_beat(link),
-            Body::Snapshot { to, cursor, records, operations, link } => {
+            Body::Snapshot { to, cursor, records, operations, aliases, link } => {
                 if to == self.tabs.id && self.tabs.role == Role::Follower {
+                    for alias in aliases {
+                        self.learn_alias(alias);
+                    }
                     self.on_snapshot(cursor, records, operations, link);
                 }
             }
@@ -130,7 +133,7 @@ impl<R: Record> Engine<R> {
         let Some(pending) = self.outbox.remove(id) else { return };
         self.dirty_operations.remove(&id);
         self.ended.push(super::report::view(&pending, Some(&super::sync::settlement(id, OperationState::Unknown))));
-        self.recompute(pending.record);
+        self.recompute_all(&pending.records());
     }
 
     fn on_operation(&mut self, op: Operation) {
@@ -162,14 +165,21 @@ impl<R: Record> Engine<R> {
                 return;
             }
         };
-        let cell = self.tables.table_id(&ended.table).and_then(|table| self.tables.find(table, &ended.key));
-        let cell = cell.and_then(|id| self.tables.cell(id));
+        let Some((table, key)) = ended.records.first() else { return };
+        let cell = self.tables.named(table, key);
         let version = cell.and_then(|cell| cell.version);
+        let now = |(table, key): &(String, String)| {
+            let cell = self.tables.named(table, key)?;
+            let from = self.aliases.temporary_of(id, table, key);
+            let (table, key, record) = (table.clone(), key.clone(), cell.confirmed.clone());
+            Some(Told { table, key, version: cell.version?, record, from })
+        };
+        let records = if ended.records.len() > 1 { ended.records.iter().filter_map(now).collect() } else { vec![] };
         let answer = Answer {
             protocol: PROTOCOL,
             id,
-            table: ended.table.clone(),
-            key: ended.key.clone(),
+            table: table.clone(),
+            key: key.clone(),
             replayed: true,
             outcome,
             code: ended.settlement.code.clone(),
@@ -178,6 +188,7 @@ impl<R: Record> Engine<R> {
             after_ms: None,
             version,
             record: version.and(cell).map(|cell| cell.confirmed.clone()),
+            records,
         };
         let mut message = self.tabs.message(Kind::Settled);
         message.answer = Some(answer);
@@ -238,10 +249,19 @@ impl<R: Record> Engine<R> {
         records.truncate(MESSAGE_RECORDS_MAX);
         message.cursor = Some(if is_whole { self.puller.cursor.clone() } else { None });
         message.records = Some(records);
-        let accepted = self.outbox.iter().filter(|pending| pending.accepted);
-        message.operations = Some(accepted.take(MESSAGE_OPERATIONS_MAX).map(|pending| pending.op.clone()).collect());
+        let accepted = self.outbox.iter().filter(|pending| pending.accepted).take(MESSAGE_OPERATIONS_MAX);
+        let (operations, with_parts): (Vec<_>, Vec<_>) =
+            accepted.map(|pending| pending.op.clone()).partition(|op| op.parts.is_empty());
+        message.operations = Some(operations);
+        message.aliases = Some(self.needed_aliases()).filter(|aliases| !aliases.is_empty());
         message.set_link(self.link.status(), self.tabs.protocol());
         self.emit(Output::Broadcast(message));
+        // On their own, so that a tab that can't read them can read the rest.
+        for op in with_parts {
+            let mut message = self.tabs.message(Kind::Operation);
+            message.with_operation(op);
+            self.emit(Output::Broadcast(message));
+        }
         let dead = self.outbox.iter().filter(|pending| pending.state == OperationState::Dead);
         for id in dead.map(|pending| pending.op.id).collect::<Vec<_>>() {
             self.tell_state(id, OperationState::Dead);
@@ -312,7 +332,7 @@ impl<R: Record> Engine<R> {
             self.tabs.retell = (after(self.now, wait_ms), (wait_ms * 2).clamp(BEAT_MS, DELAY_MS_MAX));
             for op in own {
                 let mut message = self.tabs.message(Kind::Operation);
-                message.op = Some(op);
+                message.with_operation(op);
                 self.emit(Output::Broadcast(message));
             }
         }

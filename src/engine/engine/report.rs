@@ -14,7 +14,10 @@ impl<R: Record> Engine<R> {
         let status = self.status();
         let is_new = self.reported.as_ref() != Some(&status);
         let link_moved = self.reported.as_ref().is_none_or(|known| known.link != status.link);
-        let is_quiet = self.dirty_records.is_empty() && self.dirty_operations.is_empty() && self.ended.is_empty();
+        let is_quiet = self.renamed.is_empty()
+            && self.dirty_records.is_empty()
+            && self.dirty_operations.is_empty()
+            && self.ended.is_empty();
         if !is_new && is_quiet && !self.views.has_new() {
             return;
         }
@@ -27,7 +30,8 @@ impl<R: Record> Engine<R> {
         let mut operations: Vec<OperationView> = pending.map(|pending| view(pending, None)).collect();
         operations.append(&mut self.ended);
         self.reported = Some(status.clone());
-        let changes = Changes { records, operations, views, status: is_new.then_some(status) };
+        let renamed = std::mem::take(&mut self.renamed);
+        let changes = Changes { records, operations, views, status: is_new.then_some(status), renamed };
         self.emit(Output::Notify(changes));
         if link_moved && self.tabs.role == Role::Leader && !self.closed {
             self.beat();

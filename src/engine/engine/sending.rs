@@ -103,7 +103,9 @@ impl<R: Record> Engine<R> {
         self.pull();
         if self.gate == Gate::Open {
             for id in self.outbox.sendable(self.now.mono_ms) {
-                self.push(id);
+                if self.outbox.get(id).is_some_and(|pending| !self.waits_for_key(pending)) {
+                    self.push(id);
+                }
             }
         }
         self.set_outbox_timer();
@@ -131,14 +133,10 @@ impl<R: Record> Engine<R> {
             return;
         }
         let Some((id, keys)) = self.puller.begin(self.tables.arrivals()) else { return };
-        let pending = self
-            .outbox
-            .iter()
-            .filter(|pending| pending.accepted)
-            .map(|pending| pending.op.id)
-            .chain(self.asked.iter().copied())
-            .take(PULL_KEYS_MAX)
-            .collect();
+        // Those asked for first: once the pull has ended without them, they are given up.
+        let accepted = self.outbox.iter().filter(|pending| pending.accepted);
+        let pending =
+            self.asked.iter().copied().chain(accepted.map(|pending| pending.op.id)).take(PULL_KEYS_MAX).collect();
         let cursor = if keys.is_some() { None } else { self.puller.cursor.clone() };
         self.asked_now.clone_from(&self.asked);
         let request = PullRequest { protocol: PROTOCOL, tables: self.tables.names(), cursor, keys, pending };
@@ -245,7 +243,7 @@ impl<R: Record> Engine<R> {
         self.dirty_operations.insert(id);
         let Some(pending) = self.outbox.get_mut(id) else { return };
         pending.trouble = Some(trouble.clone());
-        let (record, mine) = (pending.record, pending.mine);
+        let (records, mine) = (pending.records(), pending.mine);
         if self.tabs.role == Role::Leader {
             self.tell_state(id, OperationState::Dead);
         }
@@ -254,6 +252,6 @@ impl<R: Record> Engine<R> {
             (settlement.code, settlement.message) = Some(trouble).unzip();
             self.emit(Output::Settled(settlement));
         }
-        self.recompute(record);
+        self.recompute_all(&records);
     }
 }

@@ -3,12 +3,24 @@
 use super::Engine;
 use crate::engine::error::Problem;
 use crate::engine::input::{Pulled, ServerEvent};
-use crate::engine::operation::{Answer, OperationId, OperationState, Outcome, Settlement};
+use crate::engine::operation::{Answer, OperationId, OperationState, Outcome, Settlement, Told};
+use crate::engine::outbox::Pending;
 use crate::engine::output::Output;
 use crate::engine::record::Record;
-use crate::engine::table::{Fact, Row, Source};
+use crate::engine::table::{Fact, RecordId, Row, Source};
 use crate::engine::tabs::{Kind, Role};
 use crate::engine::time::Timer;
+
+/// What a row says about the operation that wrote it.
+#[derive(Clone, Copy)]
+enum Landing {
+    /// It is not ours, or has ended.
+    Elsewhere,
+    /// It was done, and we know of all its records.
+    Wholly { is_transaction: bool },
+    /// It was done, and some of its records are still to come.
+    Partly,
+}
 
 impl<R: Record> Engine<R> {
     pub(super) fn on_events(&mut self, events: Vec<ServerEvent<R>>) {
@@ -51,18 +63,24 @@ impl<R: Record> Engine<R> {
             ));
             return;
         };
+        if let (Some(op), Some(record)) = (row.op, &row.record) {
+            self.claim(op, &row.table, &row.key, Some(record));
+        }
         let id = self.tables.intern(table, &row.key);
         let fact = Fact { version: row.version, op: row.op, record: row.record.clone() };
-        let writer = row.op;
+        let landing = row.op.map(|op| self.land(op, id));
         let is_news = self.tables.apply(id, fact, source);
-        if is_news {
+        if is_news || matches!(landing, Some(Landing::Partly)) {
             self.recompute(id);
+        }
+        let writer = row.op;
+        if is_news {
             news.push(row);
         }
         // A row that one of our operations wrote is the proof that it was done, should its answer be late or lost.
-        if let Some(op) = writer.filter(|op| self.outbox.contains(*op)) {
+        if let (Some(op), Some(Landing::Wholly { is_transaction })) = (writer, landing) {
             self.settle(settlement(op, OperationState::Confirmed));
-            if !is_news && self.tabs.role == Role::Leader {
+            if (!is_news || is_transaction) && self.tabs.role == Role::Leader {
                 // No row goes to the others that would tell them.
                 self.tell_end(op);
             }
@@ -188,14 +206,14 @@ impl<R: Record> Engine<R> {
             Outcome::Conflicted => OperationState::Conflicted,
             Outcome::Retry => return Vec::new(),
         };
+        if outcome == OperationState::Confirmed {
+            self.claim_all(answer);
+        }
         let mut news = Vec::new();
-        if let (Some(version), Some(record)) = (answer.version, answer.record.clone()) {
-            let op = (outcome == OperationState::Confirmed).then_some(answer.id);
-            let row = Row { table: answer.table.clone(), key: answer.key.clone(), version, op, record };
+        // All looked at before any is taken in: a transaction that is told in part may no longer be seen in the rest.
+        for row in self.worth_learning(answer, outcome == OperationState::Confirmed) {
             // Retired here rather than by `learn`, which knows only confirmations.
-            if self.is_worth_learning(answer) {
-                self.learn_quietly(row, &mut news);
-            }
+            self.learn_quietly(row, &mut news);
         }
         let settlement = Settlement {
             code: answer.code.clone(),
@@ -204,28 +222,95 @@ impl<R: Record> Engine<R> {
             ..settlement(answer.id, outcome)
         };
         self.asked.remove(&answer.id);
-        if answer.record.is_none() && outcome != OperationState::Refused && self.tabs.sends() {
-            // The answer's record could not be read; what is true now has to be looked up.
-            self.puller.want_key(&answer.table, &answer.key);
+        let records = self.records_told(answer);
+        if outcome != OperationState::Refused && self.tabs.sends() {
+            for (table, key) in &records {
+                let is_first = *table == answer.table && *key == answer.key;
+                let is_told = answer.records.iter().any(|told| told.table == *table && told.key == *key);
+                if !(is_told || (is_first && answer.record.is_some())) {
+                    // The answer's record could not be read; what is true now has to be looked up.
+                    self.puller.want_key(table, key);
+                }
+            }
         }
-        self.remember_settled(&answer.table, &answer.key, &settlement);
+        self.remember_settled(records, &settlement);
         self.settle(settlement);
         news
     }
 
     /// The ledger repeats what was true when it decided. Where we know of no record, it may have ended since, so the server is asked;
     /// until then it stays as seen as it is.
-    fn is_worth_learning(&mut self, answer: &Answer<R>) -> bool {
-        let known = self.tables.table_id(&answer.table).and_then(|table| self.tables.find(table, &answer.key));
-        let cell = known.and_then(|id| self.tables.cell(id));
-        if !answer.replayed || cell.is_some_and(|cell| cell.confirmed.is_some()) {
+    fn is_worth_learning(&mut self, table: &str, key: &str) -> bool {
+        let cell = self.tables.named(table, key);
+        if cell.is_some_and(|cell| cell.confirmed.is_some()) {
             return true;
         }
         let is_seen = cell.is_some_and(|cell| cell.visible.is_some());
         if self.tabs.sends() {
-            self.puller.want_key(&answer.table, &answer.key);
+            self.puller.want_key(table, key);
         }
         is_seen
+    }
+
+    /// Returns the rows that an answer tells, as far as they are to be believed.
+    fn worth_learning(&mut self, answer: &Answer<R>, is_confirmed: bool) -> Vec<Row<R>> {
+        let op = is_confirmed.then_some(answer.id);
+        let (table, key) = (answer.table.clone(), answer.key.clone());
+        let first = answer.version.zip(answer.record.clone());
+        let first = first.map(|(version, record)| Row { table, key, version, op, record });
+        let told = answer.records.iter().cloned();
+        let told = told.map(|Told { table, key, version, record, .. }| Row { table, key, version, op, record });
+        let mut rows: Vec<Row<R>> = first.into_iter().chain(told).collect();
+        if answer.replayed {
+            rows.retain(|row| self.is_worth_learning(&row.table, &row.key));
+        }
+        rows
+    }
+
+    /// Returns table and key of each record that an answered operation concerns.
+    fn records_told(&self, answer: &Answer<R>) -> Vec<(String, String)> {
+        if let Some(pending) = self.outbox.get(answer.id) {
+            return self.records_of(pending);
+        }
+        let told = answer.records.iter().map(|told| (told.table.clone(), told.key.clone()));
+        let mut records = vec![(answer.table.clone(), answer.key.clone())];
+        records.extend(told.filter(|(table, key)| *table != answer.table || *key != answer.key));
+        records
+    }
+
+    /// Returns table and key of each record that an operation concerns, the first one's first.
+    pub(super) fn records_of(&self, pending: &Pending) -> Vec<(String, String)> {
+        let mut ids = pending.records();
+        ids.sort_unstable_by_key(|id| (*id != pending.record, *id));
+        let name = |id: RecordId| {
+            let cell = self.tables.cell(id)?;
+            Some((self.tables.config(cell.table).name.clone(), cell.key.to_string()))
+        };
+        ids.into_iter().filter_map(name).collect()
+    }
+
+    /// Notes that a row has come which an operation wrote.
+    fn land(&mut self, op: OperationId, record: RecordId) -> Landing {
+        let Some(pending) = self.outbox.get_mut(op) else { return Landing::Elsewhere };
+        if pending.parts.is_empty() {
+            return Landing::Wholly { is_transaction: false };
+        }
+        if pending.parts.contains(&record) && !pending.landed.contains(&record) {
+            pending.landed.push(record);
+        }
+        let records = pending.records();
+        if pending.landed.len() == records.len() {
+            return Landing::Wholly { is_transaction: true };
+        }
+        // An answer under way, or the next try's, brings the rest. Until then its other records go on showing it.
+        Landing::Partly
+    }
+
+    /// Returns those of a transaction's records that are confirmed as it left them.
+    pub(super) fn landed(&self, pending: &Pending) -> Vec<RecordId> {
+        let has_landed =
+            |record: &RecordId| self.tables.cell(*record).is_some_and(|cell| cell.op == Some(pending.op.id));
+        if pending.parts.is_empty() { vec![] } else { pending.records().into_iter().filter(has_landed).collect() }
     }
 
     /// Takes a row in without deciding anything by the operation that wrote it.

@@ -1,0 +1,168 @@
+//! Records whose key the server gives: until it has, they have a temporary one, and what names that is sent with the real one.
+
+use super::Engine;
+use crate::engine::alias::{inserting, inserts_named, temporary_key};
+use crate::engine::error::Problem;
+use crate::engine::link::PULL_KEYS_MAX;
+use crate::engine::operation::{Alias, Answer, OperationId, Step, name};
+use crate::engine::outbox::Pending;
+use crate::engine::output::{Output, Renamed};
+use crate::engine::record::Record;
+use crate::engine::sorted::SortedSet;
+use crate::engine::stored::StoredAlias;
+use crate::engine::table::{RecordId, TableId};
+use crate::engine::value::{Value, key_part};
+
+impl<R: Record> Engine<R> {
+    /// Sees whether a row that an operation wrote is the record that it was to insert under a temporary key.
+    pub(super) fn claim(&mut self, op: OperationId, table: &str, key: &str, record: Option<&R>) {
+        let (Some(table_id), Some(pending)) = (self.tables.table_id(table), self.outbox.get(op)) else { return };
+        // The key of a record that it names otherwise is no news.
+        if pending.op.steps().any(|step| step.table == table && step.key == key) {
+            return;
+        }
+        let is_unnamed = |step: &Step<'_>| step.name == name::INSERT && inserting(step.key) == Some(op);
+        let from =
+            pending.op.steps().find(|step| step.table == table && is_unnamed(step)).map(|step| step.key.to_owned());
+        let Some(from) = from else { return };
+        let to = self.key_value(table_id, key, record);
+        self.learn_alias(Alias { table: table.to_owned(), from, to });
+    }
+
+    /// Learns the keys that a confirmation gives.
+    pub(super) fn claim_all(&mut self, answer: &Answer<R>) {
+        for told in &answer.records {
+            if let Some(from) = told.from.clone().filter(|from| inserting(from) == Some(answer.id))
+                && let Some(table) = self.tables.table_id(&told.table)
+            {
+                let to = self.key_value(table, &told.key, told.record.as_ref());
+                self.learn_alias(Alias { table: told.table.clone(), from, to });
+            }
+        }
+        let record = answer.record.as_ref().and_then(Option::as_ref);
+        self.claim(answer.id, &answer.table, &answer.key, record);
+        // Its insert is not here any more, and others still name the temporary key.
+        let from = temporary_key(answer.id, None);
+        if self.asked.contains(&answer.id)
+            && answer.key != from
+            && let Some(table) =
+                self.tables.table_id(&answer.table).filter(|table| self.tables.config(*table).temporary_keys)
+        {
+            let to = self.key_value(table, &answer.key, record);
+            self.learn_alias(Alias { table: answer.table.clone(), from, to });
+        }
+    }
+
+    /// Returns a key as the value that its field has.
+    fn key_value(&self, table: TableId, key: &str, record: Option<&R>) -> Value {
+        let field = self.tables.config(table).key.first();
+        let value = field.and_then(|field| record?.field(field));
+        value.filter(|value| key_part(value).as_deref() == Some(key)).unwrap_or_else(|| Value::from(key))
+    }
+
+    /// Takes in what a temporary key turned out to be. The record leaves the one key and comes under the other in the same step,
+    /// and what is pending for it is from now on pending for the other. Returns false for what can't be one.
+    pub(super) fn learn_alias(&mut self, alias: Alias) -> bool {
+        let table = self.tables.table_id(&alias.table);
+        if table.is_some_and(|table| !self.tables.config(table).temporary_keys) || inserting(&alias.from).is_none() {
+            let why = ["\"", &alias.from, "\" is no temporary key of this table"].concat();
+            self.problem(Problem::new("malformed-alias", alias.table, why));
+            return false;
+        }
+        let Some(to) = alias.key() else {
+            let why = ["\"", &alias.from, "\" stands for what is no key"].concat();
+            self.problem(Problem::new("malformed-alias", alias.table, why));
+            return false;
+        };
+        // A table that is not declared here is another release's.
+        let Some(table) = table.filter(|_| self.aliases.insert(alias.clone())) else { return true };
+        let old = self.tables.find(table, &alias.from);
+        let new = self.tables.intern(table, &to);
+        let mut concerned = SortedSet::new();
+        concerned.insert(new);
+        old.map(|old| concerned.insert(old));
+        for id in self.outbox.iter().map(|pending| pending.op.id).collect::<Vec<_>>() {
+            for record in self.rename_in(id, old, new) {
+                concerned.insert(record);
+            }
+        }
+        if self.is_named(&alias.from) {
+            self.keep_alias(&alias.from);
+        }
+        self.renamed.push(Renamed { table: alias.table, from: alias.from, to });
+        for record in concerned {
+            self.recompute(record);
+        }
+        true
+    }
+
+    /// Stores what a temporary key turned out to be, for as long as stored operations name it.
+    pub(super) fn keep_alias(&mut self, from: &str) {
+        if let Some(alias) = self.aliases.get(from).filter(|_| self.tabs.sends()) {
+            let entry = StoredAlias::new(alias.clone());
+            self.emit(Output::PersistAlias { key: self.session.alias_key(from), entry });
+        }
+    }
+
+    /// Puts the real key into an operation. Returns the records that it concerns, if it named the temporary one.
+    fn rename_in(&mut self, id: OperationId, old: Option<RecordId>, new: RecordId) -> Vec<RecordId> {
+        let Some(pending) = self.outbox.get(id) else { return vec![] };
+        let (mut op, mut named) = (pending.op.clone(), pending.named.clone());
+        self.aliases.rewrite(&mut op, &mut named);
+        let is_of_old = old.is_some_and(|old| pending.records().contains(&old));
+        if named.len() == pending.named.len() && !is_of_old {
+            return vec![];
+        }
+        let rename = |record: &mut RecordId| {
+            if Some(*record) == old {
+                *record = new;
+            }
+        };
+        self.outbox.rework(id, |pending| {
+            (pending.op, pending.named) = (op, named);
+            rename(&mut pending.record);
+            pending.parts.iter_mut().for_each(rename);
+        });
+        self.dirty_operations.insert(id);
+        self.outbox.get(id).map(Pending::records).unwrap_or_default()
+    }
+
+    fn is_named(&self, from: &String) -> bool {
+        self.outbox.iter().any(|pending| pending.named.contains(from))
+    }
+
+    /// Forgets what is stored of the temporary keys that nothing pending names any more.
+    pub(super) fn drop_aliases(&mut self, named: &[String]) {
+        for from in named {
+            if self.tabs.sends() && !self.is_named(from) {
+                self.emit(Output::Unpersist { key: self.session.alias_key(from) });
+            }
+        }
+    }
+
+    /// Returns those of the known aliases that pending operations need.
+    pub(super) fn needed_aliases(&self) -> Vec<Alias> {
+        let mut named: Vec<&String> = self.outbox.iter().flat_map(|pending| &pending.named).collect();
+        named.sort_unstable();
+        named.dedup();
+        named.into_iter().filter_map(|from| self.aliases.get(from).cloned()).collect()
+    }
+
+    /// Asks the ledger for the real keys that an operation needs, where neither the insert is here nor its end is known.
+    pub(super) fn ask_for_keys(&mut self, pending: &Pending) {
+        for from in &pending.named {
+            self.keep_alias(from);
+        }
+        for id in inserts_named(&pending.op) {
+            if !self.outbox.contains(id) && !self.settled.contains(id) && self.asked.len() < PULL_KEYS_MAX {
+                self.asked.insert(id);
+                self.puller.want();
+            }
+        }
+    }
+
+    /// True while it may turn out what a temporary key stands for that an operation names.
+    pub(super) fn waits_for_key(&self, pending: &Pending) -> bool {
+        !self.asked.is_empty() && inserts_named(&pending.op).iter().any(|id| self.asked.contains(id))
+    }
+}
