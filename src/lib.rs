@@ -29,7 +29,7 @@ mod engine;
 mod web;
 
 pub use domain::Domains;
-pub use engine::engine::{Engine, Stats};
+pub use engine::engine::{Engine, REPLACES_MAX, Stats};
 pub use engine::error::{Error, Problem};
 pub use engine::input::{Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored};
 pub use engine::link::{LinkState, LinkStatus, PullRequest};

@@ -75,6 +75,7 @@ mod tests {
             hlc: Hlc::default(),
             tab: "t".into(),
             after: vec![],
+            replaces: vec![],
         }
     }
 

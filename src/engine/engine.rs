@@ -3,6 +3,7 @@
 
 mod command;
 mod hearing;
+mod replacing;
 mod report;
 mod sending;
 mod sync;
@@ -26,7 +27,9 @@ use super::session::Session;
 use super::sorted::SortedSet;
 use super::table::{RecordId, Tables};
 use super::tabs::{Kind, Role, Tabs};
-use super::time::{HybridClock, Now, Timers};
+use super::time::{Hlc, HybridClock, Now, Timers};
+
+pub use replacing::REPLACES_MAX;
 
 /// How many settled operations are remembered, so that a late message about one is recognised.
 const SETTLED_MAX: usize = 10_000;
@@ -53,6 +56,11 @@ pub struct Engine<R> {
     ready: bool,
     last_sync_ms: Option<u64>,
     closed: bool,
+    /// When this tab began to send: what was made before may have been sent by whoever led then.
+    sends_since: Option<Hlc>,
+    /// A new leader sends nothing before it has seen what is stored, or this moment of the monotonic clock has passed: an earlier
+    /// leader's last operation may stand for one that this tab has heard of.
+    looks_until_mono_ms: Option<u64>,
     /// True once this tab has itself pulled since it began to send.
     pulled_here: bool,
     /// How often in a row the network kept an operation from the server.
@@ -191,6 +199,8 @@ impl<R: Record> Engine<R> {
             ready: false,
             last_sync_ms: None,
             closed: false,
+            sends_since: None,
+            looks_until_mono_ms: None,
             pulled_here: false,
             gate_failures: 0,
             token_failures: 0,
@@ -224,8 +234,10 @@ impl<R: Record> Engine<R> {
             return handle_closed(&input);
         }
         self.advance(now);
+        let asks_to_store = matches!(input, Input::Mutate(_));
         let result = self.route(input);
-        if self.closed {
+        // Until the new operation is stored, nothing is sent that it may stand for. The answer comes before the next poll.
+        if self.closed || (asks_to_store && result.is_ok()) {
             return result;
         }
         self.fire_timers();
@@ -384,6 +396,7 @@ impl<R: Record> Engine<R> {
         self.dirty_operations.remove(&settlement.id);
         self.ended.push(report::view(&pending, Some(&settlement)));
         self.emit(Output::Unpersist { key: self.session.operation_key(pending.op.hlc, pending.op.id) });
+        self.end_replaced(&pending, &settlement);
         if pending.mine {
             self.emit(Output::Settled(settlement));
         }
@@ -399,8 +412,11 @@ impl<R: Record> Engine<R> {
         let mine: Vec<OperationId> = self
             .outbox
             .iter()
-            .filter(|pending| pending.mine && pending.state != super::operation::OperationState::Dead)
-            .map(|pending| pending.op.id)
+            .flat_map(|pending| {
+                let own = pending.mine && pending.state != super::operation::OperationState::Dead;
+                let replaced = pending.replaced.iter().filter(|replaced| replaced.is_owed).map(|replaced| replaced.id);
+                own.then_some(pending.op.id).into_iter().chain(replaced)
+            })
             .collect();
         for id in mine {
             self.emit(Output::Settled(Settlement {

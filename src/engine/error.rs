@@ -31,6 +31,8 @@ pub enum Error {
     UnknownOperation { id: String },
     /// The operation may have reached the server, or has ended: it can't be cancelled any more.
     TooLate { id: String, state: &'static str },
+    /// Another operation stands for this one, and is what can be taken back.
+    Replaced { id: String, by: String },
     /// The outbox is at its bound.
     OutboxFull { len_max: usize },
     /// The engine was closed.
@@ -50,7 +52,7 @@ impl Error {
             Self::MissingKey { .. } => "missing-key",
             Self::InvalidOperation(_) => "invalid-operation",
             Self::UnknownOperation { .. } => "unknown-operation",
-            Self::TooLate { .. } => "too-late",
+            Self::TooLate { .. } | Self::Replaced { .. } => "too-late",
             Self::OutboxFull { .. } => "outbox-full",
             Self::Closed => "closed",
         }
@@ -79,6 +81,9 @@ impl fmt::Display for Error {
             }
             Self::UnknownOperation { id } => write!(f, "there is no pending operation {id}"),
             Self::TooLate { id, state } => write!(f, "operation {id} is {state}: too late for this"),
+            Self::Replaced { id, by } => {
+                write!(f, "operation {id} was joined with a later one, {by}, which stands for both: take that one back")
+            }
             Self::OutboxFull { len_max } => {
                 write!(f, "{len_max} operations are waiting to be sent, and no more can be taken until some are")
             }

@@ -128,6 +128,9 @@ pub struct Operation {
     pub tab: String,
     /// Operations it depends on.
     pub after: Vec<OperationId>,
+    /// Operations that this one stands for: they were never sent, and never will be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<OperationId>,
 }
 
 /// The names of the three plain operations.

@@ -34,6 +34,18 @@ pub(crate) struct Pending {
     pub(crate) sent_at_mono_ms: u64,
     /// Why the last try failed, or why it is dead.
     pub(crate) trouble: Option<(String, String)>,
+    /// What it stands for, of what this tab held or found.
+    pub(crate) replaced: Vec<Replaced>,
+}
+
+/// An operation that another one stands for.
+#[derive(Debug)]
+pub(crate) struct Replaced {
+    pub(crate) id: OperationId,
+    /// Where it is stored, until that entry is deleted.
+    pub(crate) key: Option<String>,
+    /// True when this tab made it, and has still to say how it ended.
+    pub(crate) is_owed: bool,
 }
 
 impl Pending {
@@ -71,6 +83,8 @@ pub(crate) struct Outbox {
     waiting: Slots,
     /// Who depends on an operation, whether that is here or not.
     dependents: SortedSet<(OperationId, Slot)>,
+    /// Which operation stands for one that may still turn up.
+    replacing: HashMap<OperationId, OperationId, FxBuildHasher>,
     /// How many are accepted, and how many of these are dead.
     accepted: usize,
     dead: usize,
@@ -158,6 +172,9 @@ impl Outbox {
             return;
         }
         let after = pending.op.after.clone();
+        for older in &pending.op.replaces {
+            self.replacing.insert(*older, id);
+        }
         let slot = self.vacant.pop().unwrap_or_else(|| {
             self.slots.push(None);
             Slot::try_from(self.slots.len() - 1).unwrap_or(Slot::MAX)
@@ -188,6 +205,11 @@ impl Outbox {
         self.vacant.push(slot);
         for needed in &pending.op.after {
             self.dependents.remove(&(*needed, slot));
+        }
+        for older in &pending.op.replaces {
+            if self.replacing.get(older) == Some(&id) {
+                self.replacing.remove(older);
+            }
         }
         self.count(&pending, false);
         self.free_up(id, record);
@@ -233,8 +255,23 @@ impl Outbox {
 
     /// Returns true for the last operation of a record.
     pub(crate) fn is_last(&self, record: RecordId, id: OperationId) -> bool {
-        let slots = self.find_record(record).map_or(&[][..], |at| &self.records[at].slots.0);
-        slots.last().and_then(|slot| self.at(*slot)).is_some_and(|pending| pending.op.id == id)
+        self.last(record).is_some_and(|pending| pending.op.id == id)
+    }
+
+    /// Returns the last operation of a record.
+    pub(crate) fn last(&self, record: RecordId) -> Option<&Pending> {
+        let at = self.find_record(record).ok()?;
+        self.at(*self.records.get(at)?.slots.0.last()?)
+    }
+
+    /// Returns which operation stands for another one.
+    pub(crate) fn replacing(&self, id: OperationId) -> Option<OperationId> {
+        self.replacing.get(&id).copied()
+    }
+
+    /// Returns true while something waits for an operation.
+    pub(crate) fn has_dependents(&self, id: OperationId) -> bool {
+        self.dependents.from(&(id, 0)).first().is_some_and(|(needed, _)| *needed == id)
     }
 
     /// Returns true while a record has any operation, shown or not.
@@ -387,6 +424,7 @@ mod tests {
             hlc: hlc(n),
             tab: "t".into(),
             after: vec![],
+            replaces: vec![],
         };
         Pending {
             op,
@@ -399,6 +437,7 @@ mod tests {
             not_before_mono_ms: 0,
             sent_at_mono_ms: 0,
             trouble: None,
+            replaced: vec![],
         }
     }
 

@@ -72,7 +72,8 @@ fn run(seed: u64) {
         let ends: Vec<OperationState> =
             world.tabs.iter().flat_map(|tab| &tab.settled).filter(|end| end.id == *id).map(|end| end.outcome).collect();
         assert!(ends.len() <= 1, "{op:?} ended more than once: {ends:?}");
-        let decided = world.server.ledger.contains_key(id);
+        let stand_for_it = world.ops.values().filter(|other| other.replaces.contains(id)).map(|other| other.id);
+        let decided = stand_for_it.chain([*id]).any(|id| world.server.ledger.contains_key(&id));
         assert!(
             decided || ends == [OperationState::Cancelled] || !ends.contains(&OperationState::Confirmed),
             "{op:?}: {ends:?}"

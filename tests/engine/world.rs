@@ -40,8 +40,14 @@ pub struct Faults {
     pub lost_replies_percent: u64,
     pub doubled_percent: u64,
     pub storage_full: bool,
+    /// Entries are on their way into storage, and nobody says when they are there.
+    pub stored_later: bool,
     /// Calls are neither answered nor fail.
     pub silent: bool,
+    /// Storage takes, and gives nothing back.
+    pub storage_mute: bool,
+    /// The tab that next asks for this dies before it gets it.
+    pub crash_before: Option<&'static str>,
 }
 
 impl Default for Faults {
@@ -57,7 +63,10 @@ impl Default for Faults {
             lost_replies_percent: 0,
             doubled_percent: 0,
             storage_full: false,
+            stored_later: false,
             silent: false,
+            storage_mute: false,
+            crash_before: None,
         }
     }
 }
@@ -535,6 +544,9 @@ impl World {
     }
 
     fn on_load(&mut self, tab: usize) {
+        if self.faults.storage_mute {
+            return;
+        }
         let prefix = self.tabs[tab].engine.session().operations_prefix();
         let storage = &self.storage[self.tabs[tab].browser];
         let found = storage.iter().filter(|(key, _)| key.starts_with(&prefix));
@@ -611,11 +623,25 @@ impl World {
             if self.tracing {
                 self.tabs[tab].trace.push(serde_json::to_string(&output).unwrap());
             }
+            if self.crashes_before(&output) {
+                self.kill_tab(tab);
+                return;
+            }
             self.perform(tab, output);
         }
         if self.checks {
             self.check(tab);
         }
+    }
+
+    fn crashes_before(&mut self, output: &Output<JsonRecord>) -> bool {
+        let Some(name) = self.faults.crash_before else { return false };
+        let json = serde_json::to_value(output).unwrap();
+        let is_it = json.as_str() == Some(name) || json.get(name).is_some();
+        if is_it {
+            self.faults.crash_before = None;
+        }
+        is_it
     }
 
     fn perform(&mut self, tab: usize, output: Output<JsonRecord>) {
@@ -679,8 +705,12 @@ impl World {
         } else {
             let text = serde_json::to_string(entry).unwrap();
             assert!(self.storage[self.tabs[tab].browser].insert(key, text).is_none(), "an entry was written twice");
-            self.later(3, Happening::Tell { tab, input: Input::OperationDurable { id, durable: true } });
-            Stored::Now
+            if self.faults.stored_later {
+                Stored::Later
+            } else {
+                self.later(3, Happening::Tell { tab, input: Input::OperationDurable { id, durable: true } });
+                Stored::Now
+            }
         };
         let _ = self.handle(tab, Input::OperationStored { id, stored });
     }
@@ -800,6 +830,7 @@ impl Tab {
         }
         for view in changes.operations {
             match view.state {
+                _ if view.replaced_by.is_some() => self.operations.remove(&view.id),
                 Outcome::Queued | Outcome::Sent | Outcome::Dead => self.operations.insert(view.id, view),
                 _ => self.operations.remove(&view.id),
             };

@@ -3,6 +3,7 @@
 use rand_core::Rng;
 
 use super::Engine;
+use super::replacing::{flattened, merged};
 use crate::engine::error::{Error, Problem};
 use crate::engine::input::{Command, Stored};
 use crate::engine::operation::{Operation, OperationId, OperationState, PROTOCOL, Settlement, name};
@@ -89,12 +90,20 @@ impl<R: Record> Engine<R> {
         let hlc = self.clock.mint(self.now);
         let record = self.tables.intern(intent.table, &intent.key);
         // What changes a record that is itself still to be inserted depends on that.
-        let after = self
+        let mut after: Vec<OperationId> = self
             .outbox
             .shown(record)
             .filter(|pending| pending.op.name == name::INSERT)
             .map(|pending| pending.op.id)
             .collect();
+        let (mut set, mut base) = (intent.set, intent.base);
+        let mut base_version = self.tables.cell(record).and_then(|cell| cell.version);
+        let mut replaces = Vec::new();
+        if let Some(older) = self.coalescible(&command.name, record, &after).map(|pending| &pending.op) {
+            (set, base) = merged(older, set, base);
+            after.extend(older.after.iter().filter(|id| !after.contains(id)).copied().collect::<Vec<_>>());
+            (base_version, replaces) = (older.base_version, flattened(older));
+        }
         let op = Operation {
             protocol: PROTOCOL,
             id: OperationId::new(hlc, random),
@@ -102,12 +111,13 @@ impl<R: Record> Engine<R> {
             table: command.table,
             key: intent.key,
             args: command.args,
-            set: intent.set,
-            base: intent.base,
-            base_version: self.tables.cell(record).and_then(|cell| cell.version),
+            set,
+            base,
+            base_version,
             hlc,
             tab: self.tabs.id.clone(),
             after,
+            replaces,
         };
         let id = op.id;
         let entry = StoredOperation::new(op.clone());
@@ -118,7 +128,7 @@ impl<R: Record> Engine<R> {
 
     pub(super) fn on_stored(&mut self, id: OperationId, stored: Stored) {
         let Some(entry) = self.outbox.get_mut(id) else { return };
-        let (op, record) = (entry.op.clone(), entry.record);
+        let (op, record, is_stored) = (entry.op.clone(), entry.record, stored == Stored::Now);
         match stored {
             Stored::Failed(message) => {
                 self.outbox.remove(id);
@@ -137,12 +147,17 @@ impl<R: Record> Engine<R> {
         }
         entry_accepted(self, id);
         self.show(id, record);
+        // Until an entry that is written later is there, those that it stands for stay as well.
+        self.let_go_of_replaced(&op, is_stored);
         let mut message = self.tabs.message(Kind::Operation);
         message.op = Some(op);
         self.emit(Output::Broadcast(message));
     }
 
     pub(super) fn on_durable(&mut self, id: OperationId, durable: bool) {
+        if durable {
+            self.unpersist_replaced(id);
+        }
         let level = match (durable, self.durability) {
             (true, _) => Durability::Full,
             // Neither step has it: say so, and keep it while this tab lives.
@@ -162,10 +177,16 @@ impl<R: Record> Engine<R> {
 
     /// Takes in what earlier tabs left in storage.
     pub(super) fn on_entries(&mut self, entries: Vec<FoundEntry>) {
+        let mut found = Vec::new();
         for entry in entries {
             let key = entry.key.clone();
             match read(entry, &self.session) {
-                Reading::Take(op) => self.adopt(op),
+                Reading::Take(op) if self.settled.contains(op.id) => self.emit(Output::Unpersist { key }),
+                Reading::Take(op) => {
+                    self.keep_for_newer(&op);
+                    found.push(op.id);
+                    self.adopt(op);
+                }
                 Reading::Leave(problem) => self.problem(problem),
                 Reading::Quarantine(problem) => {
                     if let Some(to) = self.session.quarantine_key(&key) {
@@ -175,12 +196,16 @@ impl<R: Record> Engine<R> {
                 }
             }
         }
+        self.looks_until_mono_ms = None;
+        for id in found {
+            self.unpersist_replaced(id);
+        }
     }
 
     /// Takes in an operation of another tab, once.
     pub(super) fn adopt(&mut self, op: Operation) {
         let id = op.id;
-        if self.outbox.contains(id) || self.settled.contains(id) {
+        if self.outbox.contains(id) || self.settled.contains(id) || self.outbox.replacing(id).is_some() {
             return;
         }
         let Some(table) = self.tables.table_id(&op.table) else {
@@ -194,12 +219,19 @@ impl<R: Record> Engine<R> {
         };
         self.clock.observe(op.hlc, self.now);
         let record = self.tables.intern(table, &op.key);
+        let replacing = if op.replaces.is_empty() { None } else { Some(op.clone()) };
         self.outbox.insert(pending(op, record, false));
         entry_accepted(self, id);
         self.show(id, record);
+        if let Some(op) = replacing {
+            self.let_go_of_replaced(&op, false);
+        }
     }
 
     pub(super) fn cancel(&mut self, id: OperationId) -> Result<(), Error> {
+        if let Some(newer) = self.outbox.replacing(id) {
+            return Err(Error::Replaced { id: id.to_string(), by: newer.to_string() });
+        }
         let Some(pending) = self.outbox.get(id) else { return Err(Error::UnknownOperation { id: id.to_string() }) };
         // One that was ever sent may have arrived, though its call failed.
         if pending.state == OperationState::Sent
@@ -262,6 +294,7 @@ const fn pending(op: Operation, record: crate::engine::table::RecordId, mine: bo
         not_before_mono_ms: 0,
         sent_at_mono_ms: 0,
         trouble: None,
+        replaced: vec![],
     }
 }
 

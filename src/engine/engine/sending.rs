@@ -14,24 +14,31 @@ use crate::engine::retry::{AFTER_MS_MAX, Failure};
 use crate::engine::tabs::Role;
 use crate::engine::time::Timer;
 
+/// How long a new leader waits for what is stored.
+const LOOK_MS: u64 = 1_000;
+
 impl<R: Record> Engine<R> {
     pub(super) fn lead(&mut self) {
         self.tabs.lead();
         self.pulled_here = false;
+        self.sends_since = Some(self.clock.mint(self.now));
         // Between a dying leader and us, some tab may have stored what nobody has read.
         self.emit(Output::LoadOperations);
+        self.looks_until_mono_ms = Some(after(self.now, LOOK_MS));
         self.start_link();
         self.beat();
     }
 
     pub(super) fn go_alone(&mut self) {
         self.tabs.role = Role::Alone;
+        self.sends_since = Some(self.clock.mint(self.now));
         self.start_link();
     }
 
     /// Another tab has the link now.
     pub(super) fn follow(&mut self) {
         self.tabs.role = Role::Follower;
+        (self.sends_since, self.looks_until_mono_ms) = (None, None);
         for timer in [
             Timer::Reconnect,
             Timer::JoinTimeout,
@@ -240,7 +247,8 @@ impl<R: Record> Engine<R> {
             return;
         }
         self.pull();
-        if self.gate == Gate::Open {
+        self.looks_until_mono_ms.take_if(|until_mono_ms| *until_mono_ms <= self.now.mono_ms);
+        if self.gate == Gate::Open && self.looks_until_mono_ms.is_none() {
             for id in self.outbox.sendable(self.now.mono_ms) {
                 self.push(id);
             }
@@ -251,7 +259,7 @@ impl<R: Record> Engine<R> {
     fn set_outbox_timer(&mut self) {
         let probe = if let Gate::Network { until_mono_ms } = self.gate { Some(until_mono_ms) } else { None };
         let waiting = self.outbox.deadline(self.now.mono_ms, self.retry.timeout);
-        match probe.into_iter().chain(waiting).min() {
+        match probe.into_iter().chain(waiting).chain(self.looks_until_mono_ms).min() {
             Some(due_mono_ms) => self.timers.set(Timer::Outbox, due_mono_ms),
             None => self.timers.stop(Timer::Outbox),
         }
