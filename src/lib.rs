@@ -29,16 +29,16 @@ mod engine;
 mod web;
 
 pub use domain::Domains;
-pub use engine::engine::{Engine, REPLACES_MAX, Stats};
+pub use engine::engine::{AFTER_MAX, Engine, REPLACES_MAX, Stats, UNDO_MAX};
 pub use engine::error::{Error, Problem};
 pub use engine::input::{Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored};
 pub use engine::link::{LinkState, LinkStatus, PullRequest};
 pub use engine::operation::{
     Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Version, name,
 };
-pub use engine::outbox::{IN_FLIGHT_MAX, OUTBOX_LEN_MAX};
+pub use engine::outbox::{CONCURRENCY, CONCURRENCY_MAX, OUTBOX_LEN_MAX};
 pub use engine::output::{Changes, Durability, OperationView, Output, RecordChange, Status};
-pub use engine::overlay::{Effect, Rules};
+pub use engine::overlay::{Effect, Inverse, Rules};
 pub use engine::record::{JsonRecord, Record};
 pub use engine::retry::{AFTER_MS_MAX, Failure, RetryPolicy};
 pub use engine::session::{FORMAT, Session};

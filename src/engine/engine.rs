@@ -2,11 +2,14 @@
 //! `engine/`, that knows every room beside it.
 
 mod command;
+mod depend;
 mod hearing;
+mod lookup;
 mod replacing;
 mod report;
 mod sending;
 mod sync;
+mod undo;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -17,8 +20,8 @@ use rustc_hash::FxBuildHasher;
 use super::error::{Error, Problem};
 use super::input::{Config, Input};
 use super::link::{Gate, Link, Puller};
-use super::operation::{OperationId, Settlement, Version};
-use super::outbox::Outbox;
+use super::operation::{OperationId, OperationState, Settlement, Version};
+use super::outbox::{CONCURRENCY_MAX, Outbox};
 use super::output::{Durability, OperationView, Output, Status};
 use super::overlay::{Rules, apply, fold};
 use super::record::Record;
@@ -29,7 +32,9 @@ use super::table::{RecordId, Tables};
 use super::tabs::{Kind, Role, Tabs};
 use super::time::{Hlc, HybridClock, Now, Timers};
 
+pub use depend::AFTER_MAX;
 pub use replacing::REPLACES_MAX;
+pub use undo::UNDO_MAX;
 
 /// How many settled operations are remembered, so that a late message about one is recognised.
 const SETTLED_MAX: usize = 10_000;
@@ -42,6 +47,7 @@ pub struct Engine<R> {
     session: Session,
     rules: Box<dyn Rules<R>>,
     retry: RetryPolicy,
+    backend: Backend,
     random: Pcg64Mcg,
     now: Now,
     clock: HybridClock,
@@ -57,7 +63,8 @@ pub struct Engine<R> {
     last_sync_ms: Option<u64>,
     closed: bool,
     /// When this tab began to send: what was made before may have been sent by whoever led then.
-    sends_since: Option<Hlc>,
+    /// On the monotonic clock, too.
+    sends_since: Option<(Hlc, u64)>,
     /// A new leader sends nothing before it has seen what is stored, or this moment of the monotonic clock has passed: an earlier
     /// leader's last operation may stand for one that this tab has heard of.
     looks_until_mono_ms: Option<u64>,
@@ -68,6 +75,9 @@ pub struct Engine<R> {
     /// How often in a row a token was refused.
     token_failures: u32,
     settled: Settled,
+    undoable: undo::Undoable,
+    /// Operations for which a record has to be looked up.
+    awaiting: SortedSet<OperationId>,
     /// Operations that other tabs hold and this leader has never heard of: the ledger may know them.
     asked: SortedSet<OperationId>,
     /// Those of them that the pull under way asks for.
@@ -77,6 +87,15 @@ pub struct Engine<R> {
     dirty_operations: SortedSet<OperationId>,
     ended: Vec<OperationView>,
     reported: Option<Status>,
+}
+
+/// What was declared of the backend.
+#[derive(Clone, Copy)]
+struct Backend {
+    /// How many calls it takes at once.
+    concurrency: usize,
+    /// It keeps a ledger: sending an operation again has no further effect.
+    idempotent: bool,
 }
 
 /// An operation that has ended, for whoever missed it.
@@ -178,6 +197,9 @@ impl<R: Record> Engine<R> {
         let session = Session { app: config.app, user: config.user };
         session.validate()?;
         config.retry.validate().map_err(Error::InvalidConfiguration)?;
+        if !(1..=CONCURRENCY_MAX).contains(&config.concurrency) {
+            return Err(Error::InvalidConfiguration(format!("concurrency must be between 1 and {CONCURRENCY_MAX}")));
+        }
         let tables = Tables::new(config.tables)?;
         let mut random = Pcg64Mcg::from_seed(seed);
         let tab = format!("{:016x}", random.next_u64());
@@ -185,6 +207,7 @@ impl<R: Record> Engine<R> {
             session,
             rules,
             retry: config.retry,
+            backend: Backend { concurrency: config.concurrency, idempotent: config.idempotent },
             random,
             now,
             clock: HybridClock::default(),
@@ -205,6 +228,8 @@ impl<R: Record> Engine<R> {
             gate_failures: 0,
             token_failures: 0,
             settled: Settled::default(),
+            undoable: undo::Undoable::default(),
+            awaiting: SortedSet::new(),
             asked: SortedSet::new(),
             asked_now: SortedSet::new(),
             outputs: VecDeque::new(),
@@ -224,7 +249,7 @@ impl<R: Record> Engine<R> {
 
     /// Takes one input. Afterwards, [`Engine::poll`] until it is empty.
     ///
-    /// Returns the new operation's id for [`Input::Mutate`], and nothing for everything else.
+    /// Returns the new operation's id for [`Input::Mutate`], and for [`Input::Undo`] where it takes one; nothing for everything else.
     ///
     /// # Errors
     /// Only commands fail, and then nothing has changed. What comes from outside and makes no sense becomes an
@@ -234,10 +259,10 @@ impl<R: Record> Engine<R> {
             return handle_closed(&input);
         }
         self.advance(now);
-        let asks_to_store = matches!(input, Input::Mutate(_));
+        let asks_to_store = matches!(input, Input::Mutate(_) | Input::Undo { .. });
         let result = self.route(input);
         // Until the new operation is stored, nothing is sent that it may stand for. The answer comes before the next poll.
-        if self.closed || (asks_to_store && result.is_ok()) {
+        if self.closed || (asks_to_store && matches!(result, Ok(Some(_)))) {
             return result;
         }
         self.fire_timers();
@@ -297,6 +322,7 @@ impl<R: Record> Engine<R> {
         match input {
             Input::Mutate(command) => return self.mutate(command).map(Some),
             Input::Cancel { id } => self.cancel(id)?,
+            Input::Undo { id } => return self.undo(id),
             Input::Retry { id } => self.retry_dead(id)?,
             Input::Reconnect => self.reconnect(),
             Input::Purge => self.emit(Output::ForgetRecords),
@@ -391,9 +417,18 @@ impl<R: Record> Engine<R> {
 
     /// Ends an operation: it leaves outbox and storage, everyone hears of it, and what it showed is gone or confirmed.
     fn settle(&mut self, settlement: Settlement) {
+        self.end_dependants(&settlement);
+        self.end(settlement);
+    }
+
+    fn end(&mut self, settlement: Settlement) {
         let Some(pending) = self.outbox.remove(settlement.id) else { return };
         self.remember_settled(&pending.op.table, &pending.op.key, &settlement);
         self.dirty_operations.remove(&settlement.id);
+        self.awaiting.remove(&settlement.id);
+        if settlement.outcome != OperationState::Confirmed {
+            self.undoable.forget(settlement.id);
+        }
         self.ended.push(report::view(&pending, Some(&settlement)));
         self.emit(Output::Unpersist { key: self.session.operation_key(pending.op.hlc, pending.op.id) });
         self.end_replaced(&pending, &settlement);
@@ -409,19 +444,23 @@ impl<R: Record> Engine<R> {
     }
 
     fn close(&mut self) {
-        let mine: Vec<OperationId> = self
+        let mine: Vec<(OperationId, OperationState)> = self
             .outbox
             .iter()
             .flat_map(|pending| {
-                let own = pending.mine && pending.state != super::operation::OperationState::Dead;
+                let own = pending.mine && pending.state != OperationState::Dead;
                 let replaced = pending.replaced.iter().filter(|replaced| replaced.is_owed).map(|replaced| replaced.id);
-                own.then_some(pending.op.id).into_iter().chain(replaced)
+                own.then_some(pending.op.id).into_iter().chain(replaced).map(|id| (id, pending.state))
             })
             .collect();
-        for id in mine {
+        for (id, state) in mine {
+            if state == OperationState::Acknowledged {
+                self.emit(Output::Settled(sync::settlement(id, OperationState::Confirmed)));
+                continue;
+            }
             self.emit(Output::Settled(Settlement {
                 id,
-                outcome: super::operation::OperationState::Unknown,
+                outcome: OperationState::Unknown,
                 code: Some("closed".to_owned()),
                 message: Some("the store was closed before the server answered; the operation stays stored and is sent by the next store".to_owned()),
                 fields: vec![],
@@ -440,7 +479,9 @@ impl<R: Record> Engine<R> {
 /// A closed engine takes no commands, and drops what still arrives.
 fn handle_closed<R>(input: &Input<R>) -> Result<Option<OperationId>, Error> {
     match input {
-        Input::Mutate(_) | Input::Cancel { .. } | Input::Retry { .. } | Input::Reconnect => Err(Error::Closed),
+        Input::Mutate(_) | Input::Cancel { .. } | Input::Undo { .. } | Input::Retry { .. } | Input::Reconnect => {
+            Err(Error::Closed)
+        }
         _ => Ok(None),
     }
 }

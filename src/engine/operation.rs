@@ -151,6 +151,8 @@ pub enum OperationState {
     Queued,
     /// On its way; the server may have it.
     Sent,
+    /// Done, says the server; but its row is not here yet.
+    Acknowledged,
     /// Done, says the server.
     Confirmed,
     /// Not done, and never will be, says the server.
@@ -161,15 +163,16 @@ pub enum OperationState {
     Cancelled,
     /// Given up after the last try; kept until somebody retries or drops it.
     Dead,
-    /// Its end is not known: the store was closed before.
+    /// Its end is not known: the store was closed before, or a server that keeps no ledger never answered.
     Unknown,
 }
 
 impl OperationState {
     /// All states.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Queued,
         Self::Sent,
+        Self::Acknowledged,
         Self::Confirmed,
         Self::Refused,
         Self::Conflicted,
@@ -184,6 +187,7 @@ impl OperationState {
         match self {
             Self::Queued => "queued",
             Self::Sent => "sent",
+            Self::Acknowledged => "acknowledged",
             Self::Confirmed => "confirmed",
             Self::Refused => "refused",
             Self::Conflicted => "conflicted",
@@ -229,6 +233,18 @@ pub struct Answer<R> {
     #[serde(default = "no_record", skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[serde(bound(deserialize = "R: Deserialize<'de>"))]
     pub record: Option<Option<R>>,
+}
+
+impl<R> Answer<R> {
+    /// Returns the record as it is now and its version, where both are told.
+    pub(crate) fn row(&self) -> Option<(Version, Option<&R>)> {
+        Some((self.version?, self.record.as_ref()?.as_ref()))
+    }
+
+    /// True when the server has done it, and does not say how the record is now.
+    pub(crate) fn is_acknowledgement(&self) -> bool {
+        self.outcome == Outcome::Confirmed && self.row().is_none()
+    }
 }
 
 const fn no_record<R>() -> Option<Option<R>> {

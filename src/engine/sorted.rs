@@ -203,6 +203,10 @@ impl<T: Ord> SortedSet<T> {
         }
     }
 
+    pub(crate) fn contains(&self, thing: &T) -> bool {
+        self.find(thing).is_ok()
+    }
+
     pub(crate) fn remove(&mut self, thing: &T) -> bool {
         let found = self.find(thing);
         if let Ok(at) = found {

@@ -11,6 +11,9 @@ use super::session::FORMAT;
 use super::table::Row;
 use super::value::present;
 
+/// The number of the tab messages; a tab reads all up to this. A message names the lowest one that it needs.
+pub const TAB_PROTOCOL: u32 = 2;
+
 /// How often a leader says that it is alive.
 pub const BEAT_MS: u64 = 2_000;
 
@@ -120,14 +123,37 @@ pub enum Kind {
 /// A message's meaning, once it is known to be whole.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Body<R> {
-    Hello { pending: Vec<OperationId> },
-    Beat { link: LinkStatus },
-    Snapshot { to: String, cursor: Option<String>, records: Vec<Row<R>>, operations: Vec<Operation>, link: LinkStatus },
-    Operation { op: Operation },
-    Changes { records: Vec<Row<R>>, cursor: Option<String> },
-    Settled { answer: Answer<R> },
-    SettledLocally { settlement: Settlement },
-    Cancel { id: OperationId },
+    Hello {
+        pending: Vec<OperationId>,
+    },
+    Beat {
+        link: LinkStatus,
+    },
+    Snapshot {
+        to: String,
+        cursor: Option<String>,
+        records: Vec<Row<R>>,
+        operations: Vec<Operation>,
+        link: LinkStatus,
+    },
+    Operation {
+        op: Operation,
+    },
+    Changes {
+        records: Vec<Row<R>>,
+        cursor: Option<String>,
+    },
+    /// `done`: the operation has ended; else the server has only acknowledged it.
+    Settled {
+        answer: Answer<R>,
+        done: bool,
+    },
+    SettledLocally {
+        settlement: Settlement,
+    },
+    Cancel {
+        id: OperationId,
+    },
     Bye,
 }
 
@@ -154,7 +180,8 @@ impl<R> TabMessage<R> {
             Kind::Operation => Body::Operation { op: self.op.take()? },
             Kind::Changes => Body::Changes { records: self.records.take()?, cursor: self.cursor.take()? },
             Kind::Settled => match self.answer.take() {
-                Some(answer) => Body::Settled { answer },
+                // Before protocol 2 there were no acknowledgements.
+                Some(answer) => Body::Settled { done: self.v < 2 || !answer.is_acknowledgement(), answer },
                 None => Body::SettledLocally {
                     settlement: Settlement {
                         id: self.id.take()?,
@@ -259,7 +286,7 @@ impl Tabs {
     /// Takes a message in.
     #[expect(clippy::boxed_local, reason = "it comes in a box, and moving it out would copy it twice")]
     pub(crate) fn receive<R>(&mut self, mut message: Box<TabMessage<R>>) -> Received<R> {
-        if message.v != FORMAT {
+        if !(FORMAT..=TAB_PROTOCOL).contains(&message.v) {
             return Received::Malformed("the message is of another protocol");
         }
         if message.from == self.id {
@@ -351,7 +378,7 @@ mod tests {
         let empty: Message = one.message(Kind::Changes);
         assert!(matches!(two.receive(empty), Received::Malformed(_)));
         let mut newer = bye(&mut one);
-        newer.v = FORMAT + 1;
+        newer.v = TAB_PROTOCOL + 1;
         assert!(matches!(two.receive(newer), Received::Malformed(_)));
     }
 

@@ -12,6 +12,7 @@ use super::js_record::JsRecord;
 use crate::engine::input::{Command, Config, Gone};
 use crate::engine::link::{LinkState, LinkStatus};
 use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, Version};
+use crate::engine::outbox::CONCURRENCY;
 use crate::engine::retry::{Failure, RetryPolicy};
 use crate::engine::stored::{Content, StoredOperation};
 use crate::engine::table::{Row, TableConfig};
@@ -265,7 +266,8 @@ pub(crate) fn answer(js: &JsValue) -> Result<Answer<JsRecord>, Wrong> {
 pub(crate) fn server_answer(js: &JsValue) -> Result<Answer<JsRecord>, Wrong> {
     let read = answer(js)?;
     let required: &[&str] = match read.outcome {
-        Outcome::Confirmed => &["version", "record"],
+        // One without a record is an acknowledgement.
+        Outcome::Confirmed => &[],
         Outcome::Refused => &["code", "message"],
         Outcome::Conflicted => &["code", "message", "fields", "version", "record"],
         Outcome::Retry => &["code", "message", "afterMs"],
@@ -434,6 +436,7 @@ pub(crate) fn command(js: &JsValue) -> Result<Command, Wrong> {
         key: reader.text_or_none("key"),
         args: fields_of("args"),
         set: fields_of("set"),
+        after: reader.list_or_none("after", id_item).unwrap_or_default(),
     };
     reader.end(command)
 }
@@ -446,6 +449,8 @@ pub(crate) fn config(js: &JsValue) -> Result<Config, Wrong> {
         user: reader.text("user"),
         tables: reader.list("tables", table),
         retry: reader.optional("retry", retry).unwrap_or_default(),
+        concurrency: reader.given("concurrency").map_or(CONCURRENCY, |_| reader.number("concurrency") as usize),
+        idempotent: reader.given("idempotent").is_none() || reader.flag("idempotent"),
     };
     reader.end(config)
 }

@@ -119,7 +119,7 @@ fn a_malformed_message_is_reported_and_harms_nothing() {
     let mut world = World::with_tabs(2);
     let before = world.tabs[1].mirror.clone();
     for json in [
-        json!({"v": 2, "from": "x", "epoch": 1, "seq": 1, "kind": "beat"}),
+        json!({"v": 3, "from": "x", "epoch": 1, "seq": 1, "kind": "beat"}),
         json!({"v": 1, "from": "x", "epoch": 1, "seq": 2, "kind": "beat"}),
         json!({"v": 1, "from": "x", "epoch": 1, "seq": 3, "kind": "changes", "records": []}),
         json!({"v": 1, "from": "x", "epoch": 1, "seq": 4, "kind": "settled"}),

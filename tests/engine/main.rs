@@ -14,12 +14,16 @@
 mod server;
 mod world;
 
+mod acknowledge;
 mod bounds;
 mod cache;
 mod chance;
 mod coalesce;
+mod depend;
 mod durable;
 mod link;
 mod retry;
 mod seen;
 mod tabs;
+mod unanswered;
+mod undo;

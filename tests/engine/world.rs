@@ -19,11 +19,30 @@ use crate::server::{Key, Server, plain, tables, version};
 pub type Outcome = OperationState;
 
 /// When the stream tells of what an operation did.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Echo {
     BeforeAnswer,
     AfterAnswer,
     Never,
+}
+
+/// How little an answer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bare {
+    WithVersion,
+    WithoutVersion,
+}
+
+impl Bare {
+    fn strip(self, answer: &mut Json) {
+        if answer["outcome"] == "confirmed" {
+            let answer = answer.as_object_mut().unwrap();
+            answer.remove("record");
+            if self == Self::WithoutVersion {
+                answer.remove("version");
+            }
+        }
+    }
 }
 
 /// What goes wrong, and how often.
@@ -44,6 +63,12 @@ pub struct Faults {
     pub stored_later: bool,
     /// Calls are neither answered nor fail.
     pub silent: bool,
+    /// Answers say that it was done, and not how the record is now; with its version, or without.
+    pub bare_answers: Option<Bare>,
+    /// Rows don't say which operation wrote them.
+    pub anonymous: bool,
+    /// Pulls fail like this.
+    pub pull_failure: Option<Failure>,
     /// Storage takes, and gives nothing back.
     pub storage_mute: bool,
     /// The tab that next asks for this dies before it gets it.
@@ -65,6 +90,9 @@ impl Default for Faults {
             storage_full: false,
             stored_later: false,
             silent: false,
+            bare_answers: None,
+            anonymous: false,
+            pull_failure: None,
             storage_mute: false,
             crash_before: None,
         }
@@ -137,6 +165,8 @@ pub struct World {
     pub live_delay_ms: u64,
     pub streams_partial: bool,
     pub retry: Json,
+    pub concurrency: usize,
+    pub idempotent: bool,
     pub now: Now,
     pub ops: BTreeMap<OperationId, Operation>,
     pub tracing: bool,
@@ -175,6 +205,8 @@ impl World {
             live_delay_ms: 20,
             streams_partial: false,
             retry: json!({}),
+            concurrency: 8,
+            idempotent: true,
             now: Now { mono_ms: 1_000, wall_ms: 1_763_721_600_000 },
             ops: BTreeMap::new(),
             tracing: false,
@@ -212,10 +244,21 @@ impl World {
         self.browser.set(browser);
     }
 
+    fn config(&self, user: &str) -> Config {
+        let (retry, concurrency, idempotent) = (&self.retry, self.concurrency, self.idempotent);
+        serde_json::from_value(json!({
+            "app": "crm", "user": user, "tables": tables(), "retry": retry, "concurrency": concurrency, "idempotent": idempotent,
+        }))
+        .unwrap()
+    }
+
+    /// Makes an engine of this world's configuration, and no tab.
+    pub fn try_open(&self, user: &str) -> Result<(), Error> {
+        Engine::<JsonRecord>::new(self.config(user), Box::new(Domains), [1; 16], self.now).map(|_| ())
+    }
+
     pub fn open_tab(&mut self, user: &str) -> usize {
-        let config: Config =
-            serde_json::from_value(json!({"app": "crm", "user": user, "tables": tables(), "retry": self.retry}))
-                .unwrap();
+        let config = self.config(user);
         let mut seed = [0; 16];
         self.random.fill_bytes(&mut seed);
         let engine = Engine::new(config, Box::new(Domains), seed, self.now).unwrap();
@@ -466,7 +509,10 @@ impl World {
             if partial {
                 record.as_object_mut().unwrap().remove("name");
             }
-            let row = json!({"table": key.0, "key": key.1, "version": stand.version.to_string(), "op": stand.op, "record": record});
+            let op = stand.op.filter(|_| !self.faults.anonymous);
+            record["rota_op"] = json!(op);
+            let row =
+                json!({"table": key.0, "key": key.1, "version": stand.version.to_string(), "op": op, "record": record});
             ServerEvent::Changed { row: serde_json::from_value(row).unwrap(), partial }
         };
         self.tell(tab, Input::ServerChanged { events: vec![event] });
@@ -499,7 +545,10 @@ impl World {
             return self.push_failed(tab, id, Failure::Network, None);
         }
         let user = self.tabs[tab].user.clone();
-        let answer = self.server.apply_operation(op, &user);
+        let mut answer = self.server.apply_operation(op, &user);
+        if let Some(bare) = self.faults.bare_answers {
+            bare.strip(&mut answer);
+        }
         self.spread();
         let is_lost = self.chance(self.faults.lost_replies_percent);
         if self.faults.lost_push_replies > 0 || is_lost {
@@ -521,13 +570,21 @@ impl World {
             (_, _, false) => Some(Failure::Auth),
             (false, true, true) => None,
         };
+        let failure = failure.or(self.faults.pull_failure);
         let failure = if self.chance(self.faults.lost_replies_percent) { Some(Failure::Network) } else { failure };
         if let Some(failure) = failure {
             let message = "the call failed".to_owned();
             return self.later(HOP_MS, Happening::Tell { tab, input: Input::PullFailed { id, failure, message } });
         }
         let user = self.tabs[tab].user.clone();
-        let response = self.server.pull(&serde_json::to_value(&call.request).unwrap(), &user);
+        let mut response = self.server.pull(&serde_json::to_value(&call.request).unwrap(), &user);
+        if let Some(bare) = self.faults.bare_answers {
+            response["settled"].as_array_mut().unwrap().iter_mut().for_each(|answer| bare.strip(answer));
+        }
+        if self.faults.anonymous {
+            let tables = response["records"].as_object_mut().unwrap().values_mut();
+            tables.flat_map(|rows| rows.as_array_mut().unwrap()).for_each(|row| row["rota_op"] = Json::Null);
+        }
         self.later(HOP_MS, Happening::Tell { tab, input: Input::Pulled(pulled(id, &response)) });
     }
 
@@ -790,9 +847,7 @@ impl World {
     /// Runs a tab's recorded inputs on a new engine, and returns what that one asks for.
     pub fn replay(&self, tab: usize) -> Vec<String> {
         let tab = &self.tabs[tab];
-        let config: Config =
-            serde_json::from_value(json!({"app": "crm", "user": tab.user, "tables": tables(), "retry": self.retry}))
-                .unwrap();
+        let config = self.config(&tab.user);
         let mut engine: Engine<JsonRecord> = Engine::new(config, Box::new(Domains), tab.seed, tab.born).unwrap();
         let mut outputs = Vec::new();
         let mut inputs = tab.inputs.iter().peekable();
@@ -831,7 +886,9 @@ impl Tab {
         for view in changes.operations {
             match view.state {
                 _ if view.replaced_by.is_some() => self.operations.remove(&view.id),
-                Outcome::Queued | Outcome::Sent | Outcome::Dead => self.operations.insert(view.id, view),
+                Outcome::Queued | Outcome::Sent | Outcome::Acknowledged | Outcome::Dead => {
+                    self.operations.insert(view.id, view)
+                }
                 _ => self.operations.remove(&view.id),
             };
         }
@@ -955,6 +1012,14 @@ impl Person<'_> {
 
     pub fn cancel(&mut self, id: OperationId) -> Result<(), Error> {
         self.world.try_tell(self.index, Input::Cancel { id }).map(|_| ())
+    }
+
+    pub fn undo(&mut self, id: OperationId) -> Result<Option<OperationId>, Error> {
+        self.world.try_tell(self.index, Input::Undo { id })
+    }
+
+    pub fn patch_after(&mut self, key: &str, value: &str, after: &[OperationId]) -> Result<OperationId, Error> {
+        self.try_do(json!({"name": "patch", "table": "companies", "key": key, "set": {"city": value}, "after": after}))
     }
 
     pub fn retry(&mut self, id: OperationId) -> Result<(), Error> {

@@ -18,18 +18,16 @@ use crate::engine::time::Now;
 use crate::engine::value::Fields;
 
 /// What a command means, once it is known to make sense.
-struct Intent {
-    table: TableId,
-    key: String,
-    set: Fields,
-    base: Fields,
+pub(super) struct Intent {
+    pub(super) table: TableId,
+    pub(super) key: String,
+    pub(super) set: Fields,
+    pub(super) base: Fields,
 }
 
 impl<R: Record> Engine<R> {
     pub(super) fn mutate(&mut self, command: Command) -> Result<OperationId, Error> {
-        if self.outbox.len() >= OUTBOX_LEN_MAX {
-            return Err(Error::OutboxFull { len_max: OUTBOX_LEN_MAX });
-        }
+        self.check_room()?;
         let Some(table) = self.tables.table_id(&command.table) else {
             return Err(Error::UnknownTable { table: command.table });
         };
@@ -37,7 +35,15 @@ impl<R: Record> Engine<R> {
             name::INSERT => self.intend_insert(table, &command)?,
             _ => self.intend_change(table, &command)?,
         };
-        Ok(self.accept(command, intent))
+        let after = self.dependencies(&command.after)?;
+        Ok(self.accept(command.name, command.args, intent, after, true))
+    }
+
+    pub(super) fn check_room(&self) -> Result<(), Error> {
+        if self.outbox.len() >= OUTBOX_LEN_MAX {
+            return Err(Error::OutboxFull { len_max: OUTBOX_LEN_MAX });
+        }
+        Ok(())
     }
 
     fn intend_insert(&self, table: TableId, command: &Command) -> Result<Intent, Error> {
@@ -84,33 +90,39 @@ impl<R: Record> Engine<R> {
     }
 
     /// Makes the operation, and asks for it to be stored. It is neither seen nor sent before that.
-    fn accept(&mut self, command: Command, intent: Intent) -> OperationId {
+    pub(super) fn accept(
+        &mut self,
+        name: String,
+        args: Fields,
+        intent: Intent,
+        mut after: Vec<OperationId>,
+        may_join: bool,
+    ) -> OperationId {
         let mut random = [0; 10];
         self.random.fill_bytes(&mut random);
         let hlc = self.clock.mint(self.now);
         let record = self.tables.intern(intent.table, &intent.key);
         // What changes a record that is itself still to be inserted depends on that.
-        let mut after: Vec<OperationId> = self
-            .outbox
-            .shown(record)
-            .filter(|pending| pending.op.name == name::INSERT)
-            .map(|pending| pending.op.id)
-            .collect();
+        for pending in self.outbox.shown(record).filter(|pending| pending.op.name == name::INSERT) {
+            if !after.contains(&pending.op.id) {
+                after.push(pending.op.id);
+            }
+        }
         let (mut set, mut base) = (intent.set, intent.base);
         let mut base_version = self.tables.cell(record).and_then(|cell| cell.version);
         let mut replaces = Vec::new();
-        if let Some(older) = self.coalescible(&command.name, record, &after).map(|pending| &pending.op) {
+        let joined = self.coalescible(&name, record, &after).filter(|_| may_join);
+        if let Some(older) = joined.map(|pending| &pending.op) {
             (set, base) = merged(older, set, base);
-            after.extend(older.after.iter().filter(|id| !after.contains(id)).copied().collect::<Vec<_>>());
             (base_version, replaces) = (older.base_version, flattened(older));
         }
         let op = Operation {
             protocol: PROTOCOL,
             id: OperationId::new(hlc, random),
-            name: command.name,
-            table: command.table,
+            name,
+            table: self.tables.config(intent.table).name.clone(),
             key: intent.key,
-            args: command.args,
+            args,
             set,
             base,
             base_version,
@@ -146,6 +158,8 @@ impl<R: Record> Engine<R> {
             }
         }
         entry_accepted(self, id);
+        let before = self.fields_before(&op);
+        self.undoable.remember(op.clone(), before);
         self.show(id, record);
         // Until an entry that is written later is there, those that it stands for stay as well.
         self.let_go_of_replaced(&op, is_stored);
@@ -219,12 +233,13 @@ impl<R: Record> Engine<R> {
         };
         self.clock.observe(op.hlc, self.now);
         let record = self.tables.intern(table, &op.key);
-        let replacing = if op.replaces.is_empty() { None } else { Some(op.clone()) };
+        let bound = if op.replaces.is_empty() && op.after.is_empty() { None } else { Some(op.clone()) };
         self.outbox.insert(pending(op, record, false));
         entry_accepted(self, id);
         self.show(id, record);
-        if let Some(op) = replacing {
+        if let Some(op) = bound {
             self.let_go_of_replaced(&op, false);
+            self.end_if_doomed(&op);
         }
     }
 
@@ -234,7 +249,7 @@ impl<R: Record> Engine<R> {
         }
         let Some(pending) = self.outbox.get(id) else { return Err(Error::UnknownOperation { id: id.to_string() }) };
         // One that was ever sent may have arrived, though its call failed.
-        if pending.state == OperationState::Sent
+        if matches!(pending.state, OperationState::Sent | OperationState::Acknowledged)
             || (pending.state == OperationState::Queued && pending.sent_at_mono_ms > 0)
         {
             return Err(Error::TooLate { id: id.to_string(), state: OperationState::Sent.name() });
@@ -244,6 +259,10 @@ impl<R: Record> Engine<R> {
             message.id = Some(id);
             self.emit(Output::Broadcast(message));
             return Ok(());
+        }
+        // What an earlier leader may have sent can still arrive, whatever the ledger says now.
+        if pending.state != OperationState::Dead && !self.was_never_sent(pending) {
+            return Err(Error::TooLate { id: id.to_string(), state: "perhaps sent already" });
         }
         self.cancel_here(id);
         Ok(())
@@ -294,6 +313,8 @@ const fn pending(op: Operation, record: crate::engine::table::RecordId, mine: bo
         not_before_mono_ms: 0,
         sent_at_mono_ms: 0,
         trouble: None,
+        lookup: None,
+        unarrived_since: None,
         replaced: vec![],
     }
 }

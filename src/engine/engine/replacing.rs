@@ -18,7 +18,7 @@ impl<R: Record> Engine<R> {
     pub(super) fn was_never_sent(&self, pending: &Pending) -> bool {
         pending.state == OperationState::Queued
             && pending.sent_at_mono_ms == 0
-            && self.sends_since.is_some_and(|since| pending.op.hlc > since)
+            && self.sends_since.is_some_and(|(since, _)| pending.op.hlc > since)
     }
 
     /// Returns the operation that a new patch of a record stands for as well. Only a leader knows what was sent: of tabs
@@ -32,7 +32,9 @@ impl<R: Record> Engine<R> {
             && last.accepted
             && self.was_never_sent(last)
             && !self.outbox.has_dependents(last.op.id)
-            && !after.contains(&last.op.id)
+            // Neither may end with what only the other depends on.
+            && last.op.after.len() == after.len()
+            && last.op.after.iter().all(|id| after.contains(id))
             && last.op.replaces.len() < REPLACES_MAX;
         fits.then_some(last)
     }
@@ -62,6 +64,7 @@ impl<R: Record> Engine<R> {
     /// What was owed to a replaced operation — its end told, its entry deleted — is owed by the one that stands for it.
     fn hand_over(&mut self, older: Pending, id: OperationId) {
         self.dirty_operations.remove(&older.op.id);
+        self.undoable.forget(older.op.id);
         let mut view = super::report::view(&older, None);
         view.replaced_by = Some(id);
         self.ended.push(view);

@@ -7,7 +7,7 @@ use crate::engine::operation::{Answer, OperationId, OperationState, Outcome, Set
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::table::{Fact, Row, Source};
-use crate::engine::tabs::{Kind, Role};
+use crate::engine::tabs::{Kind, Role, TAB_PROTOCOL};
 
 impl<R: Record> Engine<R> {
     pub(super) fn on_events(&mut self, events: Vec<ServerEvent<R>>) {
@@ -58,8 +58,10 @@ impl<R: Record> Engine<R> {
             self.recompute(id);
             news.push(row);
         }
+        self.retire_covered(id);
         // A row that one of our operations wrote is the proof that it was done, should its answer be late or lost.
         if let Some(op) = writer.filter(|op| self.outbox.contains(*op)) {
+            self.retire_earlier(op);
             self.settle(settlement(op, OperationState::Confirmed));
             if !is_news && self.tabs.role == Role::Leader {
                 // No row goes to the others that would tell them.
@@ -96,6 +98,7 @@ impl<R: Record> Engine<R> {
     }
 
     pub(super) fn on_pulled(&mut self, pulled: Pulled<R>) {
+        let looked_up = self.looked_up();
         let Some(asked) = self.puller.end(pulled.id) else { return };
         self.timers.stop(crate::engine::time::Timer::PullTimeout);
         let mut news = Vec::new();
@@ -112,6 +115,9 @@ impl<R: Record> Engine<R> {
         }
         for answer in pulled.settled {
             self.on_answer(answer);
+        }
+        for id in looked_up {
+            self.decide(id);
         }
         if !asked.by_keys {
             self.puller.cursor = pulled.cursor;
@@ -163,9 +169,25 @@ impl<R: Record> Engine<R> {
         }
         self.token_failures = 0;
         self.open_gate();
-        let news = self.end_with(&answer);
+        if answer.is_acknowledgement() && self.settled.contains(answer.id) {
+            // Its row came first, and the others are told with that.
+            if self.tabs.role == Role::Leader {
+                self.tell_end(answer.id);
+            }
+            return;
+        }
+        let is_acknowledged = answer.is_acknowledgement() && self.outbox.contains(answer.id);
+        let news = if is_acknowledged {
+            self.acknowledge(&answer);
+            Vec::new()
+        } else {
+            self.end_with(&answer)
+        };
         if self.tabs.role == Role::Leader {
             let mut message = self.tabs.message(Kind::Settled);
+            if is_acknowledged {
+                message.v = TAB_PROTOCOL;
+            }
             message.answer = Some(answer);
             self.emit(Output::Broadcast(message));
         }
@@ -196,6 +218,9 @@ impl<R: Record> Engine<R> {
             ..settlement(answer.id, outcome)
         };
         self.asked.remove(&answer.id);
+        if answer.row().is_some() {
+            self.retire_earlier(answer.id);
+        }
         if answer.record.is_none() && outcome != OperationState::Refused && self.tabs.sends() {
             // The answer's record could not be read; what is true now has to be looked up.
             self.puller.want_key(&answer.table, &answer.key);
@@ -229,6 +254,7 @@ impl<R: Record> Engine<R> {
             self.recompute(id);
             news.push(row);
         }
+        self.retire_covered(id);
     }
 }
 
