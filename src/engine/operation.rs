@@ -54,7 +54,7 @@ impl<'de> Deserialize<'de> for OperationId {
 }
 
 /// The server's order for a record: newer wins, equal is the same fact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(u64);
 
 impl Version {

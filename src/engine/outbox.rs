@@ -401,6 +401,11 @@ impl Outbox {
         done.map(|pending| pending.op.id).collect()
     }
 
+    /// Returns the operations of a record, in order.
+    pub(crate) fn ids_of(&self, record: RecordId) -> Vec<OperationId> {
+        self.of(record).map(|pending| pending.op.id).collect()
+    }
+
     /// Returns true when one operation comes before another.
     pub(crate) fn is_before(&self, one: OperationId, other: OperationId) -> bool {
         let (Some(one), Some(other)) = (self.get(one), self.get(other)) else { return false };

@@ -197,3 +197,32 @@ fn a_leader_that_loses_its_lock_leaves_its_unanswered_calls_to_the_next() {
     assert_eq!((world.sent(id), world.outcome(0, id)), (1, vec![OperationState::Confirmed]));
     world.assert_all_agree();
 }
+
+#[test]
+fn a_record_that_was_changed_and_changed_back_does_not_read_as_if_nothing_had_arrived() {
+    let mut world = forgetful(1);
+    world.faults.lost_push_replies = 1;
+    let id = world.tab(0).patch("c-1", "city", "Kiel");
+    world.run_for(8);
+    assert_eq!(world.server.effects[&id], 1);
+    let tab = world.reload_tab(0);
+    world.server.sql_set("c-1", &[("city", "Bremen".into())]);
+    world.run_until_quiet();
+    assert_eq!(world.server.effects[&id], 1);
+    assert!(world.tabs[tab].has_problem("unknown-outcome"));
+    world.assert_all_agree();
+}
+
+#[test]
+fn all_that_was_queued_for_a_record_is_sent_after_a_reload_when_its_first_was_not() {
+    let mut world = forgetful(1);
+    world.cut_network();
+    world.run_for(50);
+    let ids =
+        [world.tab(0).patch("c-1", "city", "Kiel"), world.tab(0).assign("c-1", "maya"), world.tab(0).delete("c-1")];
+    world.reload_tab(0);
+    world.heal_network();
+    world.run_until_quiet();
+    assert_eq!(world.server.applied, ids);
+    world.assert_all_agree();
+}

@@ -92,13 +92,20 @@ impl<R: Record> Engine<R> {
     pub(super) fn decide(&mut self, id: OperationId) {
         let Some(Pending { lookup: Some(lookup), op, record, .. }) = self.outbox.get(id) else { return };
         let confirmed = self.tables.cell(*record).and_then(|cell| cell.confirmed.as_ref());
-        let (is_done, is_untouched) = (reads_as_set(op, confirmed), reads_as_before(op, confirmed));
+        let version = self.tables.cell(*record).and_then(|cell| cell.version);
+        // A record that reads as before may have been changed and changed back; one whose version is that of before was not.
+        let is_untouched = version.unwrap_or_default() <= op.base_version.unwrap_or_default();
+        let (is_done, is_untouched) = (reads_as_set(op, confirmed), is_untouched && reads_as_before(op, confirmed));
+        let record = *record;
         match lookup.why {
             Why::Acknowledged(_) => self.end_looked_up(id, OperationState::Confirmed, None),
             Why::Unanswered | Why::Doubted if is_done => self.end_looked_up(id, OperationState::Confirmed, None),
             Why::Doubted if is_untouched => {
-                if let Some(pending) = self.outbox.get_mut(id) {
-                    pending.unarrived_since = self.sends_since.map(|(since, _)| since);
+                // Nor can any later one of this record have been sent: they keep their order.
+                for id in self.outbox.ids_of(record) {
+                    if let Some(pending) = self.outbox.get_mut(id) {
+                        pending.unarrived_since = self.sends_since.map(|(since, _)| since);
+                    }
                 }
                 self.awaiting.remove(&id);
                 self.outbox.look_up(id, None);
