@@ -29,6 +29,7 @@ export interface RotaEngine {
   stats(): unknown
   tokenRefreshed(): void
   tokenRefused(message: string): void
+  undo(id: string): string | undefined
   unreadable(code: string, place: string, message: string): void
   woke(): void
 }

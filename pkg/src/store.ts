@@ -20,6 +20,8 @@ export interface StoreOptions<T extends Tables> {
   readonly backend: Backend
   /** How to retry calls that fail. */
   readonly retry?: RetryOptions
+  /** How many operations may be on their way at once, each of another record: 1 to 64, 8 by default. */
+  readonly concurrency?: number
   /** `memory` keeps everything in this store alone: no storage, no other tabs. `auto`, the default, uses what the browser has. */
   readonly storage?: 'auto' | 'memory'
   /** Hears of what came from outside and could not be used. Without any such listener it goes to the console. */
@@ -27,7 +29,12 @@ export interface StoreOptions<T extends Tables> {
 }
 
 /** Something to do to a record. */
-export type Mutation<T extends Tables> = {
+export type Mutation<T extends Tables> = Target<T> & {
+  /** Operations that this one depends on: it is sent after they are confirmed, and ends with them if they are not. At most a hundred. */
+  readonly after?: readonly string[]
+}
+
+type Target<T extends Tables> = {
   [N in keyof T & string]:
     | { readonly name: 'insert'; readonly table: N; readonly record: InputOf<T[N]> }
     | { readonly name: 'patch'; readonly table: N; readonly key: Key; readonly set: Partial<InputOf<T[N]>> }
@@ -156,6 +163,16 @@ export class Store<T extends Tables = any> {
     const engine = this.#open()
     requireOperationId('cancel', operationId)
     this.#call(() => engine.cancel(operationId))
+  }
+
+  /**
+   * Undoes what this store did: takes it back where it was never sent, and returns nothing then; else does the inverse, which conflicts rather
+   * than overwrite what somebody changed since. Works for the last hundred operations, on their way or confirmed.
+   */
+  undo(operationId: string): Mutated | undefined {
+    const engine = this.#open()
+    requireOperationId('undo', operationId)
+    return this.#host.mutate(() => this.#call(() => engine.undo(operationId)))
   }
 
   /** Tries a dead operation again. */
@@ -329,10 +346,20 @@ function configOf(options: StoreOptions<Tables>): object {
     user: options.user,
     tables: Object.entries(options.tables).map(([name, table]) => describeTable(name, table)),
     ...(options.retry ? { retry: options.retry } : {}),
+    ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
+    ...(options.backend.idempotent === false ? { idempotent: false } : {}),
   }
 }
 
 function commandOf(mutation: Mutation<Tables>): object {
+  const command = targetOf(mutation)
+  const { after } = mutation
+  if (after === undefined) return command
+  if (!isTexts(after)) throw new RotaError('invalid-operation', '"after" is a list of operation ids')
+  return { ...command, after: [...after] }
+}
+
+function targetOf(mutation: Mutation<Tables>): object {
   if (typeof mutation !== 'object' || mutation === null) throw new RotaError('invalid-operation', 'mutate takes an object: { name, table, … }')
   const { name, table } = mutation
   if (typeof name !== 'string' || typeof table !== 'string') throw new RotaError('invalid-operation', 'a mutation needs a name and a table')

@@ -267,7 +267,8 @@ pub(crate) fn server_answer(js: &JsValue) -> Result<Answer<JsRecord>, Wrong> {
     let read = answer(js)?;
     let required: &[&str] = match read.outcome {
         // One without a record is an acknowledgement.
-        Outcome::Confirmed => &[],
+        Outcome::Confirmed if read.record.is_none() => &[],
+        Outcome::Confirmed => &["version"],
         Outcome::Refused => &["code", "message"],
         Outcome::Conflicted => &["code", "message", "fields", "version", "record"],
         Outcome::Retry => &["code", "message", "afterMs"],
