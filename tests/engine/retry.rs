@@ -350,3 +350,13 @@ fn a_dead_operation_can_be_dropped() {
         assert!((0..2).all(|tab| world.tabs[tab].operations.is_empty()));
     }
 }
+
+#[test]
+fn what_is_not_configured_is_as_the_documents_say() {
+    let json = r#"{"app": "crm", "user": "maya", "tables": []}"#;
+    let config: rota_engine::Config = serde_json::from_str(json).unwrap();
+    let retry = config.retry;
+    assert_eq!((retry.max_retries, retry.retry_delay, retry.timeout), (3, 1_000, 10_000));
+    assert!((retry.backoff_multiplier - 2.0).abs() < f64::EPSILON);
+    assert_eq!((config.concurrency, config.idempotent), (8, true));
+}

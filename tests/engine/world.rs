@@ -73,6 +73,8 @@ pub struct Faults {
     pub storage_mute: bool,
     /// The tab that next asks for this dies before it gets it.
     pub crash_before: Option<&'static str>,
+    /// So many things are still performed, by whichever tab; who asks for the next one dies.
+    pub crash_after: Option<u32>,
 }
 
 impl Default for Faults {
@@ -95,6 +97,7 @@ impl Default for Faults {
             pull_failure: None,
             storage_mute: false,
             crash_before: None,
+            crash_after: None,
         }
     }
 }
@@ -169,6 +172,8 @@ pub struct World {
     pub idempotent: bool,
     pub now: Now,
     pub ops: BTreeMap<OperationId, Operation>,
+    /// Operations that a tab died over before they were stored.
+    pub unstored: BTreeSet<OperationId>,
     pub tracing: bool,
     /// Tests of what can't be (a stolen lock, an event twice out of nowhere) switch this off.
     pub checks: bool,
@@ -209,6 +214,7 @@ impl World {
             idempotent: true,
             now: Now { mono_ms: 1_000, wall_ms: 1_763_721_600_000 },
             ops: BTreeMap::new(),
+            unstored: BTreeSet::new(),
             tracing: false,
             checks: true,
             random: Pcg64Mcg::from_seed(bytes),
@@ -681,6 +687,9 @@ impl World {
                 self.tabs[tab].trace.push(serde_json::to_string(&output).unwrap());
             }
             if self.crashes_before(&output) {
+                if let Output::Persist { id, .. } = output {
+                    self.unstored.insert(id);
+                }
                 self.kill_tab(tab);
                 return;
             }
@@ -692,6 +701,10 @@ impl World {
     }
 
     fn crashes_before(&mut self, output: &Output<JsonRecord>) -> bool {
+        if let Some(left) = self.faults.crash_after {
+            self.faults.crash_after = left.checked_sub(1);
+            return left == 0;
+        }
         let Some(name) = self.faults.crash_before else { return false };
         let json = serde_json::to_value(output).unwrap();
         let is_it = json.as_str() == Some(name) || json.get(name).is_some();
@@ -830,6 +843,11 @@ impl World {
 
     pub fn outcome(&self, tab: usize, id: OperationId) -> Vec<Outcome> {
         self.tabs[tab].settled.iter().filter(|end| end.id == id).map(|end| end.outcome).collect()
+    }
+
+    /// True when somebody was told how an operation ended.
+    pub fn ended(&self, id: OperationId) -> bool {
+        self.tabs.iter().flat_map(|tab| &tab.settled).any(|end| end.id == id)
     }
 
     pub fn owner(&self, tab: usize, key: &str) -> Value {
@@ -999,6 +1017,10 @@ impl Person<'_> {
 
     pub fn patch(&mut self, key: &str, field: &str, value: &str) -> OperationId {
         self.try_do(json!({"name": "patch", "table": "companies", "key": key, "set": {field: value}})).unwrap()
+    }
+
+    pub fn try_patch(&mut self, key: &str, city: &str) -> Result<OperationId, Error> {
+        self.try_do(json!({"name": "patch", "table": "companies", "key": key, "set": {"city": city}}))
     }
 
     pub fn insert(&mut self, key: &str) -> OperationId {
