@@ -37,7 +37,9 @@ pub use engine::operation::{
     Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Version, name,
 };
 pub use engine::outbox::{CONCURRENCY, CONCURRENCY_MAX, OUTBOX_LEN_MAX};
-pub use engine::output::{Changes, Durability, OperationView, Output, RecordChange, Status};
+pub use engine::output::{
+    Changes, Durability, Edit, GroupChange, OperationView, Output, RecordChange, Status, ViewChange, WindowChange,
+};
 pub use engine::overlay::{Effect, Inverse, Rules};
 pub use engine::record::{JsonRecord, Record};
 pub use engine::retry::{AFTER_MS_MAX, Failure, RetryPolicy};
@@ -48,3 +50,7 @@ pub use engine::table::{RecordId, Row, TOMBSTONES_MAX, TableConfig, join_key, ke
 pub use engine::tabs::{Kind, Role, TabMessage};
 pub use engine::time::{CLOCK_AHEAD_MS_MAX, Hlc, Now};
 pub use engine::value::{DEPTH_MAX, Fields, INTEGER_MAX, Value};
+pub use engine::view::{
+    FIGURES_LEN_MAX, FILTER_DEPTH_MAX, FILTER_LEN_MAX, FieldName, FigureKind, FigureSpec, Filter, GROUP_FIELDS_MAX,
+    GROUPS_MAX, Range, SORT_LEN_MAX, SortKey, Term, Terms, VIEWS_MAX, ViewSpec,
+};

@@ -62,6 +62,7 @@ mod tests {
             version: "rota_version".into(),
             operation: "rota_op".into(),
             owner: owner.map(str::to_owned),
+            indexed: Vec::new(),
         }
     }
 

@@ -66,7 +66,7 @@ fn run(seed: u64, has_ledger: bool) {
     if has_ledger {
         world.faults.bare_answers =
             [None, Some(Bare::WithVersion), Some(Bare::WithoutVersion), None][(seed / 4 % 4) as usize];
-        world.faults.anonymous = seed % 3 == 0;
+        world.faults.anonymous = seed.is_multiple_of(3);
     } else {
         (world.idempotent, world.server.no_ledger, world.faults.anonymous) = (false, true, true);
         world.faults.bare_answers = Some(Bare::WithoutVersion);
@@ -143,7 +143,7 @@ fn when_faults_stop_all_tabs_and_the_server_agree() {
 #[test]
 fn when_faults_stop_all_tabs_and_a_server_without_a_ledger_agree_and_nothing_was_done_twice() {
     let failed: Vec<u64> = seeds()
-        .filter(|seed| seed % 2 == 1)
+        .filter(|seed| seed % 4 == 3)
         .filter(|seed| std::panic::catch_unwind(|| run(*seed, false)).is_err())
         .collect();
     assert!(failed.is_empty(), "these seeds fail: {failed:?}; SEEDS=<seed>..<seed + 1> runs one");

@@ -265,29 +265,36 @@ fn live_through(world: &mut World) {
     let steps: [fn(&mut World); 9] = [
         |world| world.cut_network(),
         |world| {
-            drop(
-                world
-                    .tab(0)
-                    .try_do(json!({"name": "assign", "table": "companies", "key": "c-1", "args": {"to": "maya"}})),
-            )
+            let _ = world
+                .tab(0)
+                .try_do(json!({"name": "assign", "table": "companies", "key": "c-1", "args": {"to": "maya"}}));
         },
-        |world| drop(world.tab(0).try_patch("c-2", "Kiel")),
-        |world| drop(world.tab(0).try_patch("c-2", "Ulm")),
         |world| {
-            drop(world.tab(0).try_do(json!({"name": "insert", "table": "companies", "set": {"id": "c-9", "city": "Ulm", "name": "New", "owner_id": null}})))
+            let _ = world.tab(0).try_patch("c-2", "Kiel");
         },
-        |world| drop(world.tab(0).try_patch("c-9", "Kiel")),
+        |world| {
+            let _ = world.tab(0).try_patch("c-2", "Ulm");
+        },
+        |world| {
+            let record = json!({"id": "c-9", "city": "Ulm", "name": "New", "owner_id": null});
+            let _ = world.tab(0).try_do(json!({"name": "insert", "table": "companies", "set": record}));
+        },
+        |world| {
+            let _ = world.tab(0).try_patch("c-9", "Kiel");
+        },
         |world| {
             let refused = world.tab(0).try_patch("c-5", "Kiel");
             if let (Ok(id), true) = (refused, world.tabs[0].alive) {
-                drop(world.tab(0).patch_after("c-3", "Kiel", &[id]));
+                let _ = world.tab(0).patch_after("c-3", "Kiel", &[id]);
             }
         },
         |world| {
             world.heal_network();
             world.tell(0, Input::Reconnect);
         },
-        |world| drop(world.tab(0).try_do(json!({"name": "delete", "table": "companies", "key": "c-4"}))),
+        |world| {
+            let _ = world.tab(0).try_do(json!({"name": "delete", "table": "companies", "key": "c-4"}));
+        },
     ];
     for step in steps {
         if world.tabs[0].alive {
