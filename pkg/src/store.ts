@@ -28,18 +28,16 @@ export interface StoreOptions<T extends Tables> {
   readonly onProblem?: (problem: Problem) => void
 }
 
-/** Something to do to a record. */
-export type Mutation<T extends Tables> = Target<T> & {
-  /** Operations that this one depends on: it is sent after they are confirmed, and ends with them if they are not. At most a hundred. */
-  readonly after?: readonly string[]
-}
+/** Operations that another one depends on: it is sent after they are confirmed, and ends with them if they are not. At most a hundred. */
+export type After = readonly string[]
 
-type Target<T extends Tables> = {
+/** Something to do to a record. */
+export type Mutation<T extends Tables> = {
   [N in keyof T & string]:
-    | { readonly name: 'insert'; readonly table: N; readonly record: InputOf<T[N]> }
-    | { readonly name: 'patch'; readonly table: N; readonly key: Key; readonly set: Partial<InputOf<T[N]>> }
-    | { readonly name: 'delete'; readonly table: N; readonly key: Key }
-    | (T[N] extends Unowned ? never : { readonly name: 'assign'; readonly table: N; readonly key: Key; readonly to: string | null })
+    | { readonly name: 'insert'; readonly table: N; readonly record: InputOf<T[N]>; readonly after?: After }
+    | { readonly name: 'patch'; readonly table: N; readonly key: Key; readonly set: Partial<InputOf<T[N]>>; readonly after?: After }
+    | { readonly name: 'delete'; readonly table: N; readonly key: Key; readonly after?: After }
+    | (T[N] extends Unowned ? never : { readonly name: 'assign'; readonly table: N; readonly key: Key; readonly to: string | null; readonly after?: After })
 }[keyof T & string]
 
 const STARTING: Status = {
