@@ -29,7 +29,7 @@ mod engine;
 mod web;
 
 pub use domain::Domains;
-pub use engine::engine::{Engine, Stats};
+pub use engine::engine::{AFTER_MAX, Engine, REPLACES_MAX, Stats, UNDO_MAX};
 pub use engine::error::{Error, Problem};
 pub use engine::input::{Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored};
 pub use engine::link::{
@@ -39,12 +39,12 @@ pub use engine::operation::{
     Alias, Answer, Operation, OperationId, OperationState, Outcome, PARTS_MAX, PROTOCOL, PROTOCOL_WITH_PARTS, Part,
     Settlement, Step, Told, Version, name,
 };
-pub use engine::outbox::{IN_FLIGHT_MAX, OUTBOX_LEN_MAX};
+pub use engine::outbox::{CONCURRENCY, CONCURRENCY_MAX, OUTBOX_LEN_MAX};
 pub use engine::output::{
     Changes, Durability, Edit, GroupChange, OperationView, Output, RecordChange, Renamed, Status, ViewChange,
     WindowChange,
 };
-pub use engine::overlay::{Effect, Rules};
+pub use engine::overlay::{Effect, Inverse, Rules};
 pub use engine::record::{JsonRecord, Record};
 pub use engine::retry::{AFTER_MS_MAX, Failure, RetryPolicy};
 pub use engine::session::{FORMAT, Session};

@@ -14,6 +14,8 @@ export interface Operation {
   readonly hlc: string
   readonly tab: string
   readonly after: readonly string[]
+  /** Operations that were never sent, and for which this one stands. */
+  readonly replaces?: readonly string[]
 }
 
 /** A server's answer to an operation (`PROTOCOL.md` §3). */
@@ -25,6 +27,8 @@ export type Answer = {
   readonly replayed: boolean
 } & (
   | { readonly outcome: 'confirmed'; readonly version: string; readonly record: object | null }
+  /** Done, and not said how the record is now: what was changed stays as it shows until the row arrives. */
+  | { readonly outcome: 'confirmed'; readonly version?: string; readonly record?: undefined }
   | { readonly outcome: 'refused'; readonly code: string; readonly message: string; readonly version?: string; readonly record?: object | null }
   | {
       readonly outcome: 'conflicted'
@@ -66,7 +70,7 @@ export interface StreamEvent {
 }
 
 /** Why a call brought no answer (`PROTOCOL.md` §4). */
-export type Failure = 'network' | 'timeout' | 'server' | 'rate-limit' | 'auth' | 'forbidden' | 'invalid' | 'gone' | 'unknown'
+export type Failure = 'network' | 'timeout' | 'server' | 'rate-limit' | 'auth' | 'conflict' | 'forbidden' | 'invalid' | 'gone' | 'unknown'
 
 /** What a backend throws, or closes a link with. Anything else that it throws counts as `unknown`. */
 export class BackendError extends Error {
@@ -96,9 +100,14 @@ export interface LinkListener {
 
 /** An adapter to a server. It translates and decides nothing: order, retries and reconnects are the engine's. */
 export interface Backend {
+  /**
+   * False for a server that keeps no ledger of operation ids. A call that it does not answer is never made again: the record tells what became
+   * of it, or the operation ends as `unknown`. True by default.
+   */
+  readonly idempotent?: boolean
   /** Fetches records. */
   pull(request: PullRequest, signal: AbortSignal): Promise<PullResponse>
-  /** Sends an operation. It may be sent again with the same id, which must then have no further effect. */
+  /** Sends an operation. It may be sent again with the same id, which must then have no further effect, unless `idempotent` is false. */
   push(operation: Operation, signal: AbortSignal): Promise<Answer>
   /** Opens the stream of changes; returns how to close it. */
   connect(tables: readonly string[], listener: LinkListener): () => void

@@ -2,7 +2,7 @@ import { BackendError, type Answer, type Backend, type LinkListener, type Operat
 import type { RotaEngine } from './init.js'
 import type { ChangeList, Mirror } from './mirror.js'
 import { keyText } from './tables.js'
-import type { Durability, Problem, Settlement } from './types.js'
+import type { Durability, Mutated, Problem, Settlement } from './types.js'
 import { plainObject, readableMembers } from './values.js'
 
 /** No server may ask for a longer wait; a day. */
@@ -43,11 +43,14 @@ export class Host {
     this.#engine = engine
   }
 
-  /** Runs a mutation, and returns its id with what it promises. */
-  mutate(run: () => string): { id: string; durable: Promise<Durability>; settled: Promise<Settlement> } {
+  /** Runs a mutation, and returns its id with what it promises; nothing where it turned out that none was needed. */
+  mutate(run: () => string): Mutated
+  mutate(run: () => string | undefined): Mutated | undefined
+  mutate(run: () => string | undefined): Mutated | undefined {
     this.#mutating++
     try {
       const id = run()
+      if (id === undefined) return undefined
       const early = this.#early.get(id)
       this.#early.delete(id)
       const promised: Partial<Promised> = {}

@@ -37,6 +37,7 @@ export interface RotaEngine {
   tokenRefreshed(): void
   tokenRefused(message: string): void
   transact(commands: unknown[]): string
+  undo(id: string): string | undefined
   unreadable(code: string, place: string, message: string): void
   visible(visible: boolean): void
 }

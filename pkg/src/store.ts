@@ -22,19 +22,24 @@ export interface StoreOptions<T extends Tables> {
   readonly retry?: RetryOptions
   /** How the link to the server is kept. */
   readonly link?: LinkOptions
+  /** How many operations may be on their way at once, each of another record: 1 to 64, 8 by default. */
+  readonly concurrency?: number
   /** `memory` keeps everything in this store alone: no storage, no other tabs. `auto`, the default, uses what the browser has. */
   readonly storage?: 'auto' | 'memory'
   /** Hears of what came from outside and could not be used. Without any such listener it goes to the console. */
   readonly onProblem?: (problem: Problem) => void
 }
 
+/** Operations that another one depends on: it is sent after they are confirmed, and ends with them if they are not. At most a hundred. */
+export type After = readonly string[]
+
 /** Something to do to a record. */
 export type Mutation<T extends Tables> = {
   [N in keyof T & string]:
-    | { readonly name: 'insert'; readonly table: N; readonly record: InputOf<T[N]> }
-    | { readonly name: 'patch'; readonly table: N; readonly key: Key; readonly set: Partial<InputOf<T[N]>> }
-    | { readonly name: 'delete'; readonly table: N; readonly key: Key }
-    | (T[N] extends Unowned ? never : { readonly name: 'assign'; readonly table: N; readonly key: Key; readonly to: string | null })
+    | { readonly name: 'insert'; readonly table: N; readonly record: InputOf<T[N]>; readonly after?: After }
+    | { readonly name: 'patch'; readonly table: N; readonly key: Key; readonly set: Partial<InputOf<T[N]>>; readonly after?: After }
+    | { readonly name: 'delete'; readonly table: N; readonly key: Key; readonly after?: After }
+    | (T[N] extends Unowned ? never : { readonly name: 'assign'; readonly table: N; readonly key: Key; readonly to: string | null; readonly after?: After })
 }[keyof T & string]
 
 const STARTING: Status = {
@@ -158,6 +163,16 @@ export class Store<T extends Tables = any> {
     const engine = this.#open()
     requireOperationId('cancel', operationId)
     this.#call(() => engine.cancel(operationId))
+  }
+
+  /**
+   * Undoes what this store did: takes it back where it was never sent, and returns nothing then; else does the inverse, which conflicts rather
+   * than overwrite what somebody changed since. Works for the last hundred operations, on their way or confirmed.
+   */
+  undo(operationId: string): Mutated | undefined {
+    const engine = this.#open()
+    requireOperationId('undo', operationId)
+    return this.#host.mutate(() => this.#call(() => engine.undo(operationId)))
   }
 
   /** Tries a dead operation again. */
@@ -345,6 +360,8 @@ function configOf(options: StoreOptions<Tables>): object {
     tables: Object.entries(options.tables).map(([name, table]) => describeTable(name, table)),
     ...(options.retry ? { retry: options.retry } : {}),
     link: linkOf(options),
+    ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
+    ...(options.backend.idempotent === false ? { idempotent: false } : {}),
   }
 }
 
@@ -358,6 +375,14 @@ function linkOf({ link = {}, backend }: StoreOptions<Tables>): object {
 }
 
 function commandOf(mutation: Mutation<Tables>): object {
+  const command = targetOf(mutation)
+  const { after } = mutation
+  if (after === undefined) return command
+  if (!isTexts(after)) throw new RotaError('invalid-operation', '"after" is a list of operation ids')
+  return { ...command, after: [...after] }
+}
+
+function targetOf(mutation: Mutation<Tables>): object {
   if (typeof mutation !== 'object' || mutation === null) throw new RotaError('invalid-operation', 'mutate takes an object: { name, table, … }')
   const { name, table } = mutation
   if (typeof name !== 'string' || typeof table !== 'string') throw new RotaError('invalid-operation', 'a mutation needs a name and a table')

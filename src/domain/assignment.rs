@@ -3,7 +3,7 @@
 
 use crate::engine::error::Error;
 use crate::engine::operation::Step;
-use crate::engine::overlay::Effect;
+use crate::engine::overlay::{Effect, Inverse};
 use crate::engine::record::Record;
 use crate::engine::table::TableConfig;
 use crate::engine::value::{Fields, Value};
@@ -27,6 +27,14 @@ pub(crate) fn intend(table: &TableConfig, args: &Fields) -> Result<Fields, Error
         }
         _ => Err(Error::InvalidOperation("assign takes a person's id, or null to unassign".to_owned())),
     }
+}
+
+/// Returns the assignment to whom the record had before.
+pub(crate) fn inverse(table: &TableConfig, step: &Step<'_>) -> Option<Inverse> {
+    let before = step.base.get(table.owner.as_ref()?).cloned().unwrap_or_default();
+    let args = Fields::from([(TO.to_owned(), before)]);
+    let set = intend(table, &args).ok()?;
+    Some(Inverse { name: ASSIGN.to_owned(), args, set, base: step.set.clone() })
 }
 
 /// Re-runs a pending assignment on the record as it is now.
@@ -96,6 +104,22 @@ mod tests {
         assert_eq!(
             effect_on("maya".into(), &assign(&Value::Null, &"maya".into())),
             Effect::Set(fields("owner_id", "maya".into()))
+        );
+    }
+
+    #[test]
+    fn the_inverse_assigns_to_whom_the_record_had_before_and_expects_the_one_it_has() {
+        let inverse =
+            inverse(&table(Some("owner_id")), &assign(&"lena".into(), &"maya".into()).steps().next().unwrap()).unwrap();
+        assert_eq!((inverse.name.as_str(), inverse.args), (ASSIGN, fields(TO, "lena".into())));
+        assert_eq!((inverse.set, inverse.base), (fields("owner_id", "lena".into()), fields("owner_id", "maya".into())));
+        // An owner that is no person's id was never assigned by us.
+        assert_eq!(
+            super::inverse(
+                &table(Some("owner_id")),
+                &assign(&Value::Number(1.0), &"maya".into()).steps().next().unwrap()
+            ),
+            None
         );
     }
 

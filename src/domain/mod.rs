@@ -4,7 +4,7 @@ pub(crate) mod assignment;
 
 use crate::engine::error::Error;
 use crate::engine::operation::Step;
-use crate::engine::overlay::{Effect, Rules};
+use crate::engine::overlay::{Effect, Inverse, Rules};
 use crate::engine::record::Record;
 use crate::engine::table::TableConfig;
 use crate::engine::value::Fields;
@@ -20,6 +20,13 @@ impl<R: Record> Rules<R> for Domains {
             _ => Err(Error::InvalidOperation(format!(
                 "there is no operation \"{name}\"; there are insert, patch, delete and assign"
             ))),
+        }
+    }
+
+    fn inverse(&self, table: &TableConfig, step: &Step<'_>) -> Option<Inverse> {
+        match step.name {
+            assignment::ASSIGN => assignment::inverse(table, step),
+            _ => None,
         }
     }
 

@@ -2,13 +2,17 @@
 //! `engine/`, that knows every room beside it.
 
 mod command;
+mod depend;
 mod hearing;
 mod linking;
+mod lookup;
 mod renaming;
+mod replacing;
 mod report;
 mod sending;
 mod sync;
 mod together;
+mod undo;
 mod viewing;
 mod watching;
 
@@ -22,8 +26,8 @@ use super::alias::Aliases;
 use super::error::{Error, Problem};
 use super::input::{Config, Input};
 use super::link::{Attention, Gate, Link, LinkConfig, Puller};
-use super::operation::{OperationId, Settlement, Version};
-use super::outbox::Outbox;
+use super::operation::{OperationId, OperationState, Settlement, Version};
+use super::outbox::{CONCURRENCY_MAX, Outbox};
 use super::output::{Durability, OperationView, Output, Renamed, Status};
 use super::overlay::{Rules, apply, fold};
 use super::record::Record;
@@ -32,8 +36,12 @@ use super::session::Session;
 use super::sorted::SortedSet;
 use super::table::{RecordId, Tables};
 use super::tabs::{AWAKE_LATE_MS, Kind, Role, TAB_PROTOCOL, Tabs};
-use super::time::{HybridClock, Now, Timers};
+use super::time::{Hlc, HybridClock, Now, Timers};
 use super::view::Views;
+
+pub use depend::AFTER_MAX;
+pub use replacing::REPLACES_MAX;
+pub use undo::UNDO_MAX;
 
 /// How many settled operations are remembered, so that a late message about one is recognised.
 const SETTLED_MAX: usize = 10_000;
@@ -50,6 +58,7 @@ pub struct Engine<R> {
     session: Session,
     rules: Box<dyn Rules<R>>,
     retry: RetryPolicy,
+    backend: Backend,
     random: Pcg64Mcg,
     now: Now,
     clock: HybridClock,
@@ -66,6 +75,12 @@ pub struct Engine<R> {
     ready: bool,
     last_sync_ms: Option<u64>,
     closed: bool,
+    /// When this tab began to send: what was made before may have been sent by whoever led then.
+    /// On the monotonic clock, too.
+    sends_since: Option<(Hlc, u64)>,
+    /// A new leader sends nothing before it has seen what is stored, or this moment of the monotonic clock has passed: an earlier
+    /// leader's last operation may stand for one that this tab has heard of.
+    looks_until_mono_ms: Option<u64>,
     /// True once this tab has itself pulled since it began to send.
     pulled_here: bool,
     /// How often in a row the network kept an operation from the server.
@@ -74,6 +89,9 @@ pub struct Engine<R> {
     token_failures: u32,
     settled: Settled,
     aliases: Aliases,
+    undoable: undo::Undoable,
+    /// Operations for which a record has to be looked up.
+    awaiting: SortedSet<OperationId>,
     /// Operations that other tabs hold and this leader has never heard of: the ledger may know them.
     asked: SortedSet<OperationId>,
     /// Those of them that the pull under way asks for.
@@ -85,6 +103,15 @@ pub struct Engine<R> {
     ended: Vec<OperationView>,
     renamed: Vec<Renamed>,
     reported: Option<Status>,
+}
+
+/// What was declared of the backend.
+#[derive(Clone, Copy)]
+struct Backend {
+    /// How many calls it takes at once.
+    concurrency: usize,
+    /// It keeps a ledger: sending an operation again has no further effect.
+    idempotent: bool,
 }
 
 /// An operation that has ended, for whoever missed it.
@@ -194,6 +221,9 @@ impl<R: Record> Engine<R> {
         if !(1..=TAB_PROTOCOL).contains(&tab_protocol) {
             return Err(Error::InvalidConfiguration(format!("tabProtocol must be between 1 and {TAB_PROTOCOL}")));
         }
+        if !(1..=CONCURRENCY_MAX).contains(&config.concurrency) {
+            return Err(Error::InvalidConfiguration(format!("concurrency must be between 1 and {CONCURRENCY_MAX}")));
+        }
         let tables = Tables::new(config.tables)?;
         let views = Views::new(tables.configs());
         let mut random = Pcg64Mcg::from_seed(seed);
@@ -202,6 +232,7 @@ impl<R: Record> Engine<R> {
             session,
             rules,
             retry: config.retry,
+            backend: Backend { concurrency: config.concurrency, idempotent: config.idempotent },
             random,
             now,
             clock: HybridClock::default(),
@@ -218,11 +249,15 @@ impl<R: Record> Engine<R> {
             ready: false,
             last_sync_ms: None,
             closed: false,
+            sends_since: None,
+            looks_until_mono_ms: None,
             pulled_here: false,
             gate_failures: 0,
             token_failures: 0,
             settled: Settled::default(),
             aliases: Aliases::default(),
+            undoable: undo::Undoable::default(),
+            awaiting: SortedSet::new(),
             asked: SortedSet::new(),
             asked_now: SortedSet::new(),
             views,
@@ -246,7 +281,8 @@ impl<R: Record> Engine<R> {
 
     /// Takes one input. Afterwards, [`Engine::poll`] until it is empty.
     ///
-    /// Returns the new operation's id for [`Input::Mutate`] and [`Input::Transact`], and nothing for everything else.
+    /// Returns the new operation's id for [`Input::Mutate`] and [`Input::Transact`], and for [`Input::Undo`] where it takes one; nothing
+    /// for everything else.
     ///
     /// # Errors
     /// Only commands fail, and then nothing has changed. What comes from outside and makes no sense becomes an
@@ -256,8 +292,10 @@ impl<R: Record> Engine<R> {
             return handle_closed(&input);
         }
         self.advance(now);
+        let asks_to_store = matches!(input, Input::Mutate(_) | Input::Transact { .. } | Input::Undo { .. });
         let result = self.route(input);
-        if self.closed {
+        // Until the new operation is stored, nothing is sent that it may stand for. The answer comes before the next poll.
+        if self.closed || (asks_to_store && matches!(result, Ok(Some(_)))) {
             return result;
         }
         self.fire_timers();
@@ -324,6 +362,7 @@ impl<R: Record> Engine<R> {
             Input::Mutate(command) => return self.mutate(command).map(Some),
             Input::Transact { commands } => return self.transact(commands).map(Some),
             Input::Cancel { id } => self.cancel(id)?,
+            Input::Undo { id } => return self.undo(id),
             Input::Retry { id } => self.retry_dead(id)?,
             Input::Reconnect => self.reconnect(),
             Input::Purge => self.emit(Output::ForgetRecords),
@@ -446,11 +485,21 @@ impl<R: Record> Engine<R> {
 
     /// Ends an operation: it leaves outbox and storage, everyone hears of it, and what it showed is gone or confirmed.
     fn settle(&mut self, settlement: Settlement) {
+        self.end_dependants(&settlement);
+        self.end(settlement);
+    }
+
+    fn end(&mut self, settlement: Settlement) {
         let Some(pending) = self.outbox.remove(settlement.id) else { return };
         self.remember_settled(self.records_of(&pending), &settlement);
         self.dirty_operations.remove(&settlement.id);
+        self.awaiting.remove(&settlement.id);
+        if settlement.outcome != OperationState::Confirmed {
+            self.undoable.forget(settlement.id);
+        }
         self.ended.push(report::view(&pending, Some(&settlement)));
         self.emit(Output::Unpersist { key: self.session.operation_key(pending.op.hlc, pending.op.id) });
+        self.end_replaced(&pending, &settlement);
         if pending.mine {
             self.emit(Output::Settled(settlement));
         }
@@ -469,16 +518,23 @@ impl<R: Record> Engine<R> {
     }
 
     fn close(&mut self) {
-        let mine: Vec<OperationId> = self
+        let mine: Vec<(OperationId, OperationState)> = self
             .outbox
             .iter()
-            .filter(|pending| pending.mine && pending.state != super::operation::OperationState::Dead)
-            .map(|pending| pending.op.id)
+            .flat_map(|pending| {
+                let own = pending.mine && pending.state != OperationState::Dead;
+                let replaced = pending.replaced.iter().filter(|replaced| replaced.is_owed).map(|replaced| replaced.id);
+                own.then_some(pending.op.id).into_iter().chain(replaced).map(|id| (id, pending.state))
+            })
             .collect();
-        for id in mine {
+        for (id, state) in mine {
+            if state == OperationState::Acknowledged {
+                self.emit(Output::Settled(sync::settlement(id, OperationState::Confirmed)));
+                continue;
+            }
             self.emit(Output::Settled(Settlement {
                 id,
-                outcome: super::operation::OperationState::Unknown,
+                outcome: OperationState::Unknown,
                 code: Some("closed".to_owned()),
                 message: Some("the store was closed before the server answered; the operation stays stored and is sent by the next store".to_owned()),
                 fields: vec![],
@@ -500,6 +556,7 @@ fn handle_closed<R>(input: &Input<R>) -> Result<Option<OperationId>, Error> {
         Input::Mutate(_)
         | Input::Transact { .. }
         | Input::Cancel { .. }
+        | Input::Undo { .. }
         | Input::Retry { .. }
         | Input::Reconnect
         | Input::OpenView { .. } => Err(Error::Closed),

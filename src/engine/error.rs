@@ -33,6 +33,14 @@ pub enum Error {
     TooLate { id: String, state: &'static str },
     /// A transaction has too few parts, or too many.
     TransactionLength { len: usize, len_max: usize },
+    /// Another operation stands for this one, and is what can be taken back.
+    Replaced { id: String, by: String },
+    /// What it is to depend on is not known here.
+    UnknownDependency { id: String },
+    /// What it is to depend on has ended, and was not done.
+    DependencyEnded { id: String, state: &'static str },
+    /// This tab knows of nothing that could be undone.
+    NothingToUndo { id: String },
     /// The outbox is at its bound.
     OutboxFull { len_max: usize },
     /// The view makes no sense, or asks for too much; says why.
@@ -62,8 +70,11 @@ impl Error {
             Self::MissingKey { .. } => "missing-key",
             Self::InvalidOperation(_) => "invalid-operation",
             Self::UnknownOperation { .. } => "unknown-operation",
-            Self::TooLate { .. } => "too-late",
+            Self::TooLate { .. } | Self::Replaced { .. } => "too-late",
             Self::TransactionLength { .. } => "transaction-length",
+            Self::UnknownDependency { .. } => "unknown-dependency",
+            Self::DependencyEnded { .. } => "dependency-ended",
+            Self::NothingToUndo { .. } => "nothing-to-undo",
             Self::OutboxFull { .. } => "outbox-full",
             Self::InvalidView(_) => "invalid-view",
             Self::NotIndexed { .. } => "not-indexed",
@@ -101,6 +112,24 @@ impl fmt::Display for Error {
             Self::TooLate { id, state } => write!(f, "operation {id} is {state}: too late for this"),
             Self::TransactionLength { len, len_max } => {
                 write!(f, "a transaction has 2 to {len_max} parts, and this one has {len}")
+            }
+            Self::Replaced { id, by } => {
+                write!(f, "operation {id} was joined with a later one, {by}, which stands for both: take that one back")
+            }
+            Self::UnknownDependency { id } => {
+                write!(
+                    f,
+                    "\"after\" names operation {id}, of which nothing is known here; name pending or confirmed ones"
+                )
+            }
+            Self::DependencyEnded { id, state } => {
+                write!(f, "\"after\" names operation {id}, which is {state}: what depends on it can't happen")
+            }
+            Self::NothingToUndo { id } => {
+                write!(
+                    f,
+                    "operation {id} can't be undone: it is not among the last that this tab did, or it has no inverse"
+                )
             }
             Self::OutboxFull { len_max } => {
                 write!(f, "{len_max} operations are waiting to be sent, and no more can be taken until some are")

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::link::{LinkConfig, PullRequest};
 use super::operation::{Answer, OperationId, Version};
+use super::outbox::CONCURRENCY;
 use super::output::Durability;
 use super::retry::{Failure, RetryPolicy};
 use super::stored::FoundEntry;
@@ -36,6 +37,20 @@ pub struct Config {
     /// Holds the tab back at an earlier protocol of tab messages; `None`: the latest.
     #[serde(default)]
     pub tab_protocol: Option<u32>,
+    /// How many operations may be on their way at once, each of another record.
+    #[serde(default = "default_concurrency")]
+    pub concurrency: usize,
+    /// True when the server keeps a ledger of operation ids, so that sending one again has no further effect.
+    #[serde(default = "yes")]
+    pub idempotent: bool,
+}
+
+const fn default_concurrency() -> usize {
+    CONCURRENCY
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// What a person wants done.
@@ -55,6 +70,9 @@ pub struct Command {
     /// The fields to set; for an insert, the record.
     #[serde(default)]
     pub set: Fields,
+    /// Operations that it depends on: it is not sent before they are confirmed, and ends with them if they are not.
+    #[serde(default)]
+    pub after: Vec<OperationId>,
 }
 
 /// How an operation was stored.
@@ -121,6 +139,8 @@ pub enum Input<R> {
     Transact { commands: Vec<Command> },
     /// Command: take an operation back, if it is not sent yet; drop it, if it is dead.
     Cancel { id: OperationId },
+    /// Command: undo what an operation did: take it back where it was never sent, else do the inverse.
+    Undo { id: OperationId },
     /// Command: try a dead operation again.
     Retry { id: OperationId },
     /// Command: try to connect now.

@@ -375,6 +375,8 @@ pub(crate) struct Puller {
     /// The records that the pull under way names.
     asked_keys: SortedSet<(String, String)>,
     failures: u32,
+    /// The last call that could tell found the server there.
+    pub(crate) works: bool,
 }
 
 impl Puller {
@@ -422,7 +424,7 @@ impl Puller {
     /// Ends the pull under way, if this is it.
     pub(crate) fn end(&mut self, id: u32) -> Option<PullUnderWay> {
         let under_way = self.under_way.take_if(|pull| pull.id == id)?;
-        self.failures = 0;
+        (self.failures, self.works) = (0, true);
         self.asked_keys.clear();
         Some(under_way)
     }
@@ -430,6 +432,7 @@ impl Puller {
     /// Notes that a pull failed: everything it was to bring is wanted again. Returns how long to wait.
     pub(crate) fn fail(&mut self, id: u32, random: &mut dyn Rng) -> Option<u64> {
         self.under_way.take_if(|pull| pull.id == id)?;
+        self.works = false;
         // One from the cursor comes first, but it does not stand for a pull by keys: a cursor that is past the end of a
         // record does not tell of that end, and an event from before it may still be on its way.
         self.wanted = true;
@@ -439,6 +442,18 @@ impl Puller {
         let delay_ms = RECONNECT.delay_ms(self.failures, random);
         self.failures = self.failures.saturating_add(1);
         Some(delay_ms)
+    }
+
+    /// Returns the number of the last pull that began.
+    pub(crate) const fn last_id(&self) -> u32 {
+        self.last_id
+    }
+
+    /// True when the pull under way says how a record is, and began after an earlier one.
+    pub(crate) fn covers(&self, table: &str, key: &str, after: u32) -> bool {
+        let Some(pull) = &self.under_way else { return false };
+        let is_later = pull.id != after && pull.id.wrapping_sub(after) < u32::MAX / 2;
+        is_later && (!pull.by_keys || self.asked_keys.contains(&(table.to_owned(), key.to_owned())))
     }
 
     pub(crate) fn id_under_way(&self) -> Option<u32> {

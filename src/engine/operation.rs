@@ -60,7 +60,7 @@ impl<'de> Deserialize<'de> for OperationId {
 }
 
 /// The server's order for a record: newer wins, equal is the same fact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(u64);
 
 impl Version {
@@ -137,6 +137,9 @@ pub struct Operation {
     /// The parts of a transaction, in their order: all are done, or none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
+    /// Operations that this one stands for: they were never sent, and never will be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<OperationId>,
 }
 
 /// One change of one record within a transaction.
@@ -220,6 +223,8 @@ pub enum OperationState {
     Queued,
     /// On its way; the server may have it.
     Sent,
+    /// Done, says the server; but its row is not here yet.
+    Acknowledged,
     /// Done, says the server.
     Confirmed,
     /// Not done, and never will be, says the server.
@@ -230,15 +235,16 @@ pub enum OperationState {
     Cancelled,
     /// Given up after the last try; kept until somebody retries or drops it.
     Dead,
-    /// Its end is not known: the store was closed before.
+    /// Its end is not known: the store was closed before, or a server that keeps no ledger never answered.
     Unknown,
 }
 
 impl OperationState {
     /// All states.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Queued,
         Self::Sent,
+        Self::Acknowledged,
         Self::Confirmed,
         Self::Refused,
         Self::Conflicted,
@@ -253,6 +259,7 @@ impl OperationState {
         match self {
             Self::Queued => "queued",
             Self::Sent => "sent",
+            Self::Acknowledged => "acknowledged",
             Self::Confirmed => "confirmed",
             Self::Refused => "refused",
             Self::Conflicted => "conflicted",
@@ -338,6 +345,18 @@ impl Alias {
     #[must_use]
     pub fn key(&self) -> Option<String> {
         key_part(&self.to)
+    }
+}
+
+impl<R> Answer<R> {
+    /// Returns the record as it is now and its version, where both are told.
+    pub(crate) fn row(&self) -> Option<(Version, Option<&R>)> {
+        Some((self.version?, self.record.as_ref()?.as_ref()))
+    }
+
+    /// True when the server has done it, and does not say how the record is now.
+    pub(crate) fn is_acknowledgement(&self) -> bool {
+        self.outcome == Outcome::Confirmed && self.row().is_none() && self.records.is_empty()
     }
 }
 

@@ -6,15 +6,19 @@ use std::collections::HashMap;
 
 use rustc_hash::FxBuildHasher;
 
-use super::operation::{Operation, OperationId, OperationState, Step};
+use super::operation::{Operation, OperationId, OperationState, Step, Version};
 use super::sorted::SortedSet;
 use super::table::RecordId;
+use super::time::Hlc;
 
 /// How many operations may wait; the next one is refused with `outbox-full`.
 pub const OUTBOX_LEN_MAX: usize = 10_000;
 
-/// How many operations may be on their way at once, each of another record.
-pub const IN_FLIGHT_MAX: usize = 8;
+/// How many operations are on their way at once, each of another record, unless the configuration says otherwise.
+pub const CONCURRENCY: usize = 8;
+
+/// How many the configuration may ask for: browsers and servers refuse more calls at once than that.
+pub const CONCURRENCY_MAX: usize = 64;
 
 /// An operation that is not settled.
 #[derive(Debug)]
@@ -41,6 +45,45 @@ pub(crate) struct Pending {
     pub(crate) sent_at_mono_ms: u64,
     /// Why the last try failed, or why it is dead.
     pub(crate) trouble: Option<(String, String)>,
+    /// What has to be looked up before it can go on.
+    pub(crate) lookup: Option<Lookup>,
+    /// For a server without a ledger: from when on it is known not to have arrived there.
+    pub(crate) unarrived_since: Option<Hlc>,
+    /// What it stands for, of what this tab held or found.
+    pub(crate) replaced: Vec<Replaced>,
+}
+
+/// Why an operation waits for a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The server has done it, under this version where it said so.
+    Acknowledged(Option<Version>),
+    /// The call was not answered, and the server keeps no ledger.
+    Unanswered,
+    /// An earlier leader may have sent it, and the server keeps no ledger.
+    Doubted,
+    /// The server said that somebody else was first.
+    Conflict,
+}
+
+/// What only a pull, begun from now on, can say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lookup {
+    pub(crate) why: Why,
+    /// The last pull that began before.
+    pub(crate) after_pull: u32,
+    /// When to ask for the record, on the monotonic clock; `None` once it was asked for.
+    pub(crate) ask_at_mono_ms: Option<u64>,
+}
+
+/// An operation that another one stands for.
+#[derive(Debug)]
+pub(crate) struct Replaced {
+    pub(crate) id: OperationId,
+    /// Where it is stored, until that entry is deleted.
+    pub(crate) key: Option<String>,
+    /// True when this tab made it, and has still to say how it ended.
+    pub(crate) is_owed: bool,
 }
 
 impl Pending {
@@ -65,6 +108,11 @@ impl Pending {
     fn concerns(&self, record: RecordId) -> bool {
         if self.parts.is_empty() { self.record == record } else { self.parts.contains(&record) }
     }
+
+    /// True for what keeps no later operation of its record waiting.
+    const fn stands_aside(&self) -> bool {
+        matches!(self.state, OperationState::Dead | OperationState::Acknowledged)
+    }
 }
 
 /// Compares by where operations stand among all of one browser.
@@ -75,6 +123,11 @@ fn by_place(one: &Operation, other: &Operation) -> Ordering {
 /// An operation depends on earlier ones only: what names itself, or a later one, would wait for ever.
 fn is_earlier(one: &Operation, other: &Operation) -> bool {
     by_place(one, other).is_lt()
+}
+
+/// True while an operation keeps one waiting that depends on it.
+fn is_needed(needed: &Pending, by: &Operation) -> bool {
+    needed.state != OperationState::Acknowledged && is_earlier(&needed.op, by)
 }
 
 /// Where an operation is kept, for as long as it is.
@@ -96,6 +149,8 @@ pub(crate) struct Outbox {
     waiting: Slots,
     /// Who depends on an operation, whether that is here or not.
     dependents: SortedSet<(OperationId, Slot)>,
+    /// Which operation stands for one that may still turn up.
+    replacing: HashMap<OperationId, OperationId, FxBuildHasher>,
     /// How many are accepted, and how many of these are dead.
     accepted: usize,
     dead: usize,
@@ -183,6 +238,9 @@ impl Outbox {
             return;
         }
         let after = pending.op.after.clone();
+        for older in &pending.op.replaces {
+            self.replacing.insert(*older, id);
+        }
         let slot = self.vacant.pop().unwrap_or_else(|| {
             self.slots.push(None);
             Slot::try_from(self.slots.len() - 1).unwrap_or(Slot::MAX)
@@ -217,6 +275,11 @@ impl Outbox {
         self.vacant.push(slot);
         for needed in &pending.op.after {
             self.dependents.remove(&(*needed, slot));
+        }
+        for older in &pending.op.replaces {
+            if self.replacing.get(older) == Some(&id) {
+                self.replacing.remove(older);
+            }
         }
         self.count(&pending, false);
         self.free_up(id, &records);
@@ -272,10 +335,7 @@ impl Outbox {
 
     /// Returns true for an operation that is the last one of each of its records.
     pub(crate) fn is_last(&self, pending: &Pending) -> bool {
-        let is_last_of = |record: RecordId| {
-            let slots = self.find_record(record).map_or(&[][..], |at| &self.records[at].slots.0);
-            slots.last().and_then(|slot| self.at(*slot)).is_some_and(|last| last.op.id == pending.op.id)
-        };
+        let is_last_of = |record: RecordId| self.last(record).is_some_and(|last| last.op.id == pending.op.id);
         pending.records().into_iter().all(is_last_of)
     }
 
@@ -304,6 +364,22 @@ impl Outbox {
         shown.sort_unstable_by(|one, other| by_place(&one.op, &other.op));
         shown.dedup_by_key(|pending| pending.op.id);
         shown
+    }
+
+    /// Returns the last operation of a record.
+    pub(crate) fn last(&self, record: RecordId) -> Option<&Pending> {
+        let at = self.find_record(record).ok()?;
+        self.at(*self.records.get(at)?.slots.0.last()?)
+    }
+
+    /// Returns which operation stands for another one.
+    pub(crate) fn replacing(&self, id: OperationId) -> Option<OperationId> {
+        self.replacing.get(&id).copied()
+    }
+
+    /// Returns true while something waits for an operation.
+    pub(crate) fn has_dependents(&self, id: OperationId) -> bool {
+        self.dependents.from(&(id, 0)).first().is_some_and(|(needed, _)| *needed == id)
     }
 
     /// Returns true while a record has any operation, shown or not.
@@ -341,7 +417,8 @@ impl Outbox {
     fn free_first(&mut self, record: RecordId) {
         let Ok(at) = self.find_record(record) else { return };
         let of = &self.records[at];
-        let first = of.slots.0.iter().copied().find(|slot| self.at(*slot).is_some_and(|pending| !pending.is_dead()));
+        let first =
+            of.slots.0.iter().copied().find(|slot| self.at(*slot).is_some_and(|pending| !pending.stands_aside()));
         let free = first.filter(|slot| self.at(*slot).is_some_and(|pending| self.is_free(pending)));
         let before = of.free;
         if before != free {
@@ -406,6 +483,52 @@ impl Outbox {
         }
     }
 
+    /// Returns a record's operations that the server has done and whose rows are not here.
+    pub(crate) fn acknowledged(&self, record: RecordId) -> Vec<OperationId> {
+        let done = self.of(record).filter(|pending| pending.state == OperationState::Acknowledged);
+        done.map(|pending| pending.op.id).collect()
+    }
+
+    /// Returns the operations of a record, in order.
+    pub(crate) fn ids_of(&self, record: RecordId) -> Vec<OperationId> {
+        self.of(record).map(|pending| pending.op.id).collect()
+    }
+
+    /// Returns true when one operation comes before another.
+    pub(crate) fn is_before(&self, one: OperationId, other: OperationId) -> bool {
+        let (Some(one), Some(other)) = (self.get(one), self.get(other)) else { return false };
+        is_earlier(&one.op, &other.op)
+    }
+
+    /// Notes what has to be looked up for an operation, or that nothing has.
+    pub(crate) fn look_up(&mut self, id: OperationId, lookup: Option<Lookup>) {
+        let Some(pending) = self.get_mut(id) else { return };
+        pending.lookup = lookup;
+        let records = pending.records();
+        self.free_up(id, &records);
+    }
+
+    /// Returns what depends on an operation that will never happen, and on that in turn, as far as it was never sent; those that
+    /// others depend on first.
+    pub(crate) fn doomed(&self, by: &Operation) -> Vec<OperationId> {
+        let mut doomed: Vec<OperationId> = Vec::new();
+        let mut seen = SortedSet::new();
+        let mut next: Vec<OperationId> = by.replaces.iter().copied().chain([by.id]).collect();
+        while let Some(id) = next.pop() {
+            for (needed, slot) in self.dependents.from(&(id, 0)) {
+                let Some(pending) = self.at(*slot).filter(|_| *needed == id) else { break };
+                let waits =
+                    pending.is_dead() || (pending.state == OperationState::Queued && pending.sent_at_mono_ms == 0);
+                if waits && pending.accepted && pending.op.id != by.id && !seen.contains(&pending.op.id) {
+                    seen.insert(pending.op.id);
+                    doomed.push(pending.op.id);
+                    next.extend(pending.op.replaces.iter().copied().chain([pending.op.id]));
+                }
+            }
+        }
+        doomed
+    }
+
     /// Takes everything back into the queue that is on its way.
     pub(crate) fn return_all(&mut self) -> Vec<OperationId> {
         let ids: Vec<OperationId> = self.walk(&self.in_flight.0).map(|pending| pending.op.id).collect();
@@ -416,8 +539,8 @@ impl Outbox {
     }
 
     /// Returns the operations that may be sent now.
-    pub(crate) fn sendable(&self, mono_ms: u64) -> Vec<OperationId> {
-        let room = IN_FLIGHT_MAX.saturating_sub(self.in_flight.0.len());
+    pub(crate) fn sendable(&self, mono_ms: u64, concurrency: usize) -> Vec<OperationId> {
+        let room = concurrency.saturating_sub(self.in_flight.0.len());
         let ready = self.walk(&self.free.0).filter(|pending| pending.not_before_mono_ms <= mono_ms);
         ready.take(room).map(|pending| pending.op.id).collect()
     }
@@ -425,19 +548,16 @@ impl Outbox {
     /// True when an operation waits for nothing but its time: first of each of its records, and all it depends on settled.
     fn is_free(&self, pending: &Pending) -> bool {
         let is_first = |record: RecordId| {
-            let first = self.of(record).find(|other| !other.is_dead());
+            let first = self.of(record).find(|other| !other.stands_aside());
             first.is_some_and(|first| first.op.id == pending.op.id)
                 // One that was heard of late does not join an earlier one that is on its way already.
                 && !self.walk(&self.in_flight.0).any(|other| other.concerns(record))
         };
         pending.accepted
             && pending.state == OperationState::Queued
+            && pending.lookup.is_none()
             && pending.records().into_iter().all(is_first)
-            && !pending
-                .op
-                .after
-                .iter()
-                .any(|id| self.get(*id).is_some_and(|needed| is_earlier(&needed.op, &pending.op)))
+            && !pending.op.after.iter().any(|id| self.get(*id).is_some_and(|needed| is_needed(needed, &pending.op)))
     }
 
     /// Returns when to look again: at the next end of a back-off, or of a wait for an answer.
@@ -449,7 +569,7 @@ impl Outbox {
                 note(pending.not_before_mono_ms);
             }
         }
-        for pending in self.walk(&self.in_flight.0) {
+        for pending in self.walk(&self.in_flight.0).filter(|pending| pending.lookup.is_none()) {
             note(pending.sent_at_mono_ms.saturating_add(timeout_ms));
         }
         deadline
@@ -458,7 +578,8 @@ impl Outbox {
     /// Returns the operations that have had no answer for too long.
     pub(crate) fn timed_out(&self, mono_ms: u64, timeout_ms: u64) -> Vec<OperationId> {
         let sent = self.walk(&self.in_flight.0);
-        sent.filter(|pending| pending.sent_at_mono_ms.saturating_add(timeout_ms) <= mono_ms)
+        sent.filter(|pending| pending.lookup.is_none())
+            .filter(|pending| pending.sent_at_mono_ms.saturating_add(timeout_ms) <= mono_ms)
             .map(|pending| pending.op.id)
             .collect()
     }
@@ -486,6 +607,7 @@ mod tests {
             tab: "t".into(),
             after: vec![],
             parts: vec![],
+            replaces: vec![],
         };
         Pending {
             op,
@@ -501,6 +623,9 @@ mod tests {
             not_before_mono_ms: 0,
             sent_at_mono_ms: 0,
             trouble: None,
+            lookup: None,
+            unarrived_since: None,
+            replaced: vec![],
         }
     }
 
@@ -521,11 +646,11 @@ mod tests {
     #[test]
     fn order_per_record_and_independence_between_records() {
         let mut outbox = outbox([pending(3, 7), pending(1, 7), pending(2, 8)]);
-        assert_eq!(outbox.sendable(0), [id(1), id(2)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(1), id(2)]);
         outbox.mark_sent(id(1), 0);
-        assert_eq!(outbox.sendable(0), [id(2)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(2)]);
         outbox.remove(id(1));
-        assert_eq!(outbox.sendable(0), [id(2), id(3)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(2), id(3)]);
     }
 
     #[test]
@@ -535,19 +660,50 @@ mod tests {
         let mut outbox = outbox([pending(1, 7), pending(2, 7), dependent]);
         outbox.mark_sent(id(1), 0);
         outbox.mark_returned(id(1), OperationState::Dead);
-        assert_eq!(outbox.sendable(0), [id(2)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(2)]);
     }
 
     #[test]
     fn no_more_than_the_bound_is_on_its_way_at_once() {
         let mut outbox = outbox((0..20).map(|n| pending(n, u32::from(n))));
-        for id in outbox.sendable(0) {
+        for id in outbox.sendable(0, CONCURRENCY) {
             outbox.mark_sent(id, 0);
         }
-        assert_eq!(outbox.in_flight.0.len(), IN_FLIGHT_MAX);
-        assert_eq!(outbox.sendable(0), []);
+        assert_eq!(outbox.in_flight.0.len(), CONCURRENCY);
+        assert_eq!(outbox.sendable(0, CONCURRENCY), []);
         outbox.remove(id(0));
-        assert_eq!(outbox.sendable(0).len(), 1);
+        assert_eq!(outbox.sendable(0, CONCURRENCY).len(), 1);
+    }
+
+    #[test]
+    fn what_the_server_has_done_frees_the_next_of_its_record_and_its_place_among_those_on_their_way() {
+        let mut dependent = pending(3, 8);
+        dependent.op.after.push(id(1));
+        let mut outbox = outbox([pending(1, 7), pending(2, 7), dependent]);
+        outbox.mark_sent(id(1), 0);
+        assert_eq!(outbox.sendable(0, 1), []);
+        outbox.mark_returned(id(1), OperationState::Acknowledged);
+        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(2), id(3)]);
+        assert_eq!(outbox.shown(RecordId(7)).count(), 2);
+    }
+
+    #[test]
+    fn what_depends_on_what_never_happens_is_found_through_any_number_of_steps_and_circles_end() {
+        let depending = |n: u8, on: &[u8]| {
+            let mut pending = pending(n, u32::from(n));
+            pending.op.after.extend(on.iter().map(|n| id(*n)));
+            pending
+        };
+        let mut outbox =
+            outbox([pending(1, 1), depending(2, &[1]), depending(3, &[2, 4]), depending(4, &[3]), depending(5, &[9])]);
+        let first = outbox.get(id(1)).unwrap().op.clone();
+        assert_eq!(outbox.doomed(&first), [id(2), id(3), id(4)]);
+        outbox.mark_sent(id(3), 1);
+        assert_eq!(
+            outbox.doomed(&first),
+            [id(2)],
+            "what is on its way waits for the server's word, and what depends on it as well"
+        );
     }
 
     #[test]
@@ -556,9 +712,9 @@ mod tests {
         waiting.tries = 1;
         let mut outbox = outbox([waiting, pending(2, 7)]);
         outbox.wait(id(1), 500);
-        assert_eq!(outbox.sendable(499), []);
+        assert_eq!(outbox.sendable(499, CONCURRENCY), []);
         assert_eq!(outbox.deadline(499, 10_000), Some(500));
-        assert_eq!(outbox.sendable(500), [id(1)]);
+        assert_eq!(outbox.sendable(500, CONCURRENCY), [id(1)]);
     }
 
     #[test]
@@ -577,9 +733,9 @@ mod tests {
         two.op.after.push(id(1));
         three.op.after.push(id(3));
         let mut outbox = outbox([two, three, one]);
-        assert_eq!(outbox.sendable(0), [id(1), id(3)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(1), id(3)]);
         outbox.remove(id(1));
-        assert_eq!(outbox.sendable(0), [id(2), id(3)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(2), id(3)]);
     }
 
     #[test]
@@ -587,15 +743,15 @@ mod tests {
         let mut dependent = pending(4, 8);
         dependent.op.after.push(id(1));
         let mut outbox = outbox([pending(3, 7), dependent]);
-        assert_eq!(outbox.sendable(0), [id(3), id(4)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(3), id(4)]);
         outbox.insert(pending(1, 7));
-        assert_eq!(outbox.sendable(0), [id(1)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(1)]);
         outbox.mark_returned(id(1), OperationState::Dead);
-        assert_eq!((outbox.sendable(0), outbox.unsent(), outbox.dead()), (vec![id(3)], 2, 1));
+        assert_eq!((outbox.sendable(0, CONCURRENCY), outbox.unsent(), outbox.dead()), (vec![id(3)], 2, 1));
         outbox.mark_returned(id(1), OperationState::Queued);
-        assert_eq!(outbox.sendable(0), [id(1)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(1)]);
         outbox.remove(id(1));
-        assert_eq!((outbox.sendable(0), outbox.unsent(), outbox.dead()), (vec![id(3), id(4)], 2, 0));
+        assert_eq!((outbox.sendable(0, CONCURRENCY), outbox.unsent(), outbox.dead()), (vec![id(3), id(4)], 2, 0));
     }
 
     #[test]
@@ -613,25 +769,25 @@ mod tests {
     #[test]
     fn a_transaction_is_free_when_it_is_the_first_of_each_of_its_records() {
         let mut outbox = outbox([pending(1, 7), transaction(2, &[7, 8]), pending(3, 8), pending(4, 9)]);
-        assert_eq!(outbox.sendable(0), [id(1), id(4)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(1), id(4)]);
         outbox.remove(id(1));
-        assert_eq!(outbox.sendable(0), [id(2), id(4)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(2), id(4)]);
         outbox.mark_sent(id(2), 0);
-        assert_eq!(outbox.sendable(0), [id(4)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(4)]);
         outbox.mark_returned(id(2), OperationState::Dead);
-        assert_eq!(outbox.sendable(0), [id(3), id(4)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(3), id(4)]);
         outbox.mark_returned(id(2), OperationState::Queued);
-        assert_eq!(outbox.sendable(0), [id(2), id(4)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(2), id(4)]);
     }
 
     #[test]
     fn what_comes_late_before_a_transaction_in_one_record_holds_it_in_all() {
         let mut outbox = outbox([transaction(2, &[7, 8]), pending(3, 8)]);
-        assert_eq!(outbox.sendable(0), [id(2)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(2)]);
         outbox.insert(pending(1, 7));
-        assert_eq!(outbox.sendable(0), [id(1)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(1)]);
         outbox.remove(id(1));
-        assert_eq!(outbox.sendable(0), [id(2)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(2)]);
     }
 
     proptest::proptest! {
@@ -646,7 +802,7 @@ mod tests {
             }));
             let (mut last, mut ended) = ([None; 6], 0);
             for choice in choices {
-                let sendable = outbox.sendable(0);
+                let sendable = outbox.sendable(0, CONCURRENCY);
                 let on_its_way: Vec<OperationId> = outbox.walk(&outbox.in_flight.0).map(|pending| pending.op.id).collect();
                 if let (true, Some(next)) = (choice % 2 == 0, sendable.get(choice % sendable.len().max(1))) {
                     let of: Vec<RecordId> = outbox.get(*next).map(Pending::records).unwrap_or_default();

@@ -78,6 +78,9 @@ pub struct OperationView {
     /// The same, for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The operation that stands for this one from now on: it has left the list, and ends as that one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<OperationId>,
 }
 
 /// How the engine is.

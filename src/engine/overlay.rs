@@ -18,6 +18,19 @@ pub enum Effect {
     DoesNotApply,
 }
 
+/// What undoes a named operation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inverse {
+    /// `patch`, or a named operation.
+    pub name: String,
+    /// Its arguments.
+    pub args: Fields,
+    /// What it sets.
+    pub set: Fields,
+    /// What it must find in the record: what the undone operation set.
+    pub base: Fields,
+}
+
 /// The named operations of the domains, as functions of the current record.
 pub trait Rules<R> {
     /// Says what a named operation sets, when a person asks for it.
@@ -26,6 +39,9 @@ pub trait Rules<R> {
     /// When there is no such operation, or its arguments make no sense.
     fn intend(&self, table: &TableConfig, name: &str, args: &Fields, record: &R)
     -> Result<Fields, super::error::Error>;
+
+    /// Says what undoes a named operation; `None` when nothing does.
+    fn inverse(&self, table: &TableConfig, step: &Step<'_>) -> Option<Inverse>;
 
     /// Says what a pending named operation, or such a part of one, does to the record as it is now.
     fn effect(&self, table: &TableConfig, step: &Step<'_>, record: &R) -> Effect;

@@ -17,6 +17,8 @@ pub enum Failure {
     RateLimit,
     /// The token is missing, expired or refused. Pauses until there is a fresh one.
     Auth,
+    /// Somebody else was first, says the server, and not how the record is now.
+    Conflict,
     /// The call itself is not allowed.
     Forbidden,
     /// The call itself makes no sense to the server.
@@ -29,12 +31,13 @@ pub enum Failure {
 
 impl Failure {
     /// All failures.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Network,
         Self::Timeout,
         Self::Server,
         Self::RateLimit,
         Self::Auth,
+        Self::Conflict,
         Self::Forbidden,
         Self::Invalid,
         Self::Gone,
@@ -50,6 +53,7 @@ impl Failure {
             Self::Server => "server",
             Self::RateLimit => "rate-limit",
             Self::Auth => "auth",
+            Self::Conflict => "conflict",
             Self::Forbidden => "forbidden",
             Self::Invalid => "invalid",
             Self::Gone => "gone",

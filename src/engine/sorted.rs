@@ -211,6 +211,10 @@ impl<T: Ord> SortedSet<T> {
         found.is_err()
     }
 
+    pub(crate) fn contains(&self, thing: &T) -> bool {
+        self.find(thing).is_ok()
+    }
+
     pub(crate) fn remove(&mut self, thing: &T) -> bool {
         let found = self.find(thing);
         if let Ok(at) = found {
@@ -233,10 +237,6 @@ impl<T: Ord> SortedSet<T> {
 
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, T> {
         self.0.iter()
-    }
-
-    pub(crate) fn contains(&self, thing: &T) -> bool {
-        self.find(thing).is_ok()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -205,8 +205,10 @@ pub(crate) enum Body<R> {
         records: Vec<Row<R>>,
         cursor: Option<String>,
     },
+    /// `done`: the operation has ended; else the server has only acknowledged it.
     Settled {
         answer: Answer<R>,
+        done: bool,
     },
     SettledLocally {
         settlement: Settlement,
@@ -244,7 +246,8 @@ impl<R> TabMessage<R> {
             Kind::Operation => Body::Operation { op: self.op.take()? },
             Kind::Changes => Body::Changes { records: self.records.take()?, cursor: self.cursor.take()? },
             Kind::Settled => match self.answer.take() {
-                Some(answer) => Body::Settled { answer },
+                // Before protocol 2 there were no acknowledgements.
+                Some(answer) => Body::Settled { done: self.v < 2 || !answer.is_acknowledgement(), answer },
                 None => Body::SettledLocally {
                     settlement: Settlement {
                         id: self.id.take()?,

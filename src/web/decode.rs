@@ -12,6 +12,7 @@ use super::js_record::JsRecord;
 use crate::engine::input::{Command, Config, Gone};
 use crate::engine::link::{LinkConfig, LinkState, LinkStatus, Polling};
 use crate::engine::operation::{Alias, Answer, Operation, OperationId, OperationState, Outcome, Part, Told, Version};
+use crate::engine::outbox::CONCURRENCY;
 use crate::engine::retry::{Failure, RetryPolicy};
 use crate::engine::stored::{Content, STORED_FORM, StoredAlias, StoredOperation};
 use crate::engine::table::{Row, TableConfig};
@@ -249,6 +250,7 @@ pub(crate) fn operation(js: &JsValue) -> Result<Operation, Wrong> {
         tab: reader.text("tab"),
         after: reader.list("after", id_item),
         parts: reader.list_or_none("parts", part).unwrap_or_default(),
+        replaces: reader.list_or_none("replaces", id_item).unwrap_or_default(),
     };
     reader.end(operation)
 }
@@ -317,7 +319,9 @@ pub(crate) fn answer(js: &JsValue) -> Result<Answer<JsRecord>, Wrong> {
 pub(crate) fn server_answer(js: &JsValue) -> Result<Answer<JsRecord>, Wrong> {
     let read = answer(js)?;
     let required: &[&str] = match read.outcome {
-        Outcome::Confirmed => &["version", "record"],
+        // One without a record is an acknowledgement.
+        Outcome::Confirmed if read.record.is_none() => &[],
+        Outcome::Confirmed => &["version"],
         Outcome::Refused => &["code", "message"],
         Outcome::Conflicted => &["code", "message", "fields", "version", "record"],
         Outcome::Retry => &["code", "message", "afterMs"],
@@ -513,6 +517,7 @@ pub(crate) fn command(js: &JsValue) -> Result<Command, Wrong> {
         key: reader.text_or_none("key"),
         args: fields_of("args"),
         set: fields_of("set"),
+        after: reader.list_or_none("after", id_item).unwrap_or_default(),
     };
     reader.end(command)
 }
@@ -532,6 +537,8 @@ pub(crate) fn config(js: &JsValue) -> Result<Config, Wrong> {
         retry: reader.optional("retry", retry).unwrap_or_default(),
         link: reader.optional("link", link_config).unwrap_or_default(),
         tab_protocol: reader.given("tabProtocol").map(|_| reader.number("tabProtocol")),
+        concurrency: reader.given("concurrency").map_or(CONCURRENCY, |_| reader.number("concurrency") as usize),
+        idempotent: reader.given("idempotent").is_none() || reader.flag("idempotent"),
     };
     reader.end(config)
 }

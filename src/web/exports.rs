@@ -86,6 +86,20 @@ impl RotaEngine {
         self.command(id, |id| Input::Cancel { id })
     }
 
+    /// Undoes an operation. Returns the id of the operation that does so; nothing when it was simply taken back.
+    ///
+    /// # Errors
+    /// `{code, message}`; then nothing has changed.
+    pub fn undo(&self, id: &str) -> Result<Option<String>, JsValue> {
+        let unknown = || refuse_with(&Error::NothingToUndo { id: id.to_owned() });
+        let id = OperationId::parse(id).ok_or_else(unknown)?;
+        let taken = self.driver.dispatch(Input::Undo { id }).map_err(|refusal| refused(&refusal))?;
+        match taken.and_then(|id| self.driver.take_rejection(id)) {
+            Some(refusal) => Err(refused(&refusal)),
+            None => Ok(taken.map(|id| id.to_string())),
+        }
+    }
+
     /// Tries a dead operation again.
     ///
     /// # Errors

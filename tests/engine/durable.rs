@@ -3,7 +3,7 @@
 use rota_engine::{Durability, Input, OperationState, Stored, Value};
 use serde_json::json;
 
-use crate::world::{Echo, World};
+use crate::world::{Bare, Echo, World};
 
 #[test]
 fn an_assignment_made_offline_is_sent_once_after_two_reloads() {
@@ -218,4 +218,109 @@ fn an_operation_that_may_have_arrived_is_not_cancelled() {
     assert_eq!(world.tab(0).cancel(id).unwrap_err().code(), "too-late");
     world.run_until_quiet();
     assert_eq!(world.outcome(0, id), [OperationState::Confirmed]);
+}
+
+#[test]
+fn a_tab_may_die_before_anything_that_it_asks_for_and_nothing_is_lost_or_done_twice() {
+    for followed in [false, true] {
+        for bare in [None, Some(Bare::WithVersion), Some(Bare::WithoutVersion)] {
+            let mut points = 0;
+            for point in 0.. {
+                let mut world = World::with_tabs(if followed { 2 } else { 1 });
+                world.faults.bare_answers = bare;
+                world.server.refused.insert("c-5".into());
+                world.faults.crash_after = Some(point);
+                live_through(&mut world);
+                if world.faults.crash_after.take().is_some() {
+                    break;
+                }
+                points += 1;
+                world.open_tab("maya");
+                world.heal_network();
+                for tab in world.living() {
+                    world.tell(tab, Input::Reconnect);
+                }
+                world.run_until_quiet();
+                world.run_for(65_000);
+                assert!(world.stored(0).is_empty(), "{point}: {:?}", world.stored(0));
+                assert!(world.server.effects.values().all(|times| *times == 1));
+                let replaced = |id| world.ops.values().any(|op| op.replaces.contains(id));
+                for (id, op) in world.ops.iter().filter(|(id, _)| !replaced(id)) {
+                    let is_decided = world.server.ledger.contains_key(id);
+                    let is_refused =
+                        |id| world.server.ledger.get(id).is_some_and(|told| told.2["outcome"] == "refused");
+                    let is_ended = world.ended(*id) || op.after.iter().any(is_refused);
+                    // The one that was about to be stored was never accepted.
+                    assert!(is_decided || is_ended || world.unstored.contains(id), "{point}: {op:?} is lost");
+                }
+                world.assert_all_agree();
+            }
+            assert!(points > 60, "only {points} points were tried");
+        }
+    }
+}
+
+/// Something of everything, until the tab dies.
+fn live_through(world: &mut World) {
+    let steps: [fn(&mut World); 9] = [
+        |world| world.cut_network(),
+        |world| {
+            let _ = world
+                .tab(0)
+                .try_do(json!({"name": "assign", "table": "companies", "key": "c-1", "args": {"to": "maya"}}));
+        },
+        |world| {
+            let _ = world.tab(0).try_patch("c-2", "Kiel");
+        },
+        |world| {
+            let _ = world.tab(0).try_patch("c-2", "Ulm");
+        },
+        |world| {
+            let record = json!({"id": "c-9", "city": "Ulm", "name": "New", "owner_id": null});
+            let _ = world.tab(0).try_do(json!({"name": "insert", "table": "companies", "set": record}));
+        },
+        |world| {
+            let _ = world.tab(0).try_patch("c-9", "Kiel");
+        },
+        |world| {
+            let refused = world.tab(0).try_patch("c-5", "Kiel");
+            if let (Ok(id), true) = (refused, world.tabs[0].alive) {
+                let _ = world.tab(0).patch_after("c-3", "Kiel", &[id]);
+            }
+        },
+        |world| {
+            world.heal_network();
+            world.tell(0, Input::Reconnect);
+        },
+        |world| {
+            let _ = world.tab(0).try_do(json!({"name": "delete", "table": "companies", "key": "c-4"}));
+        },
+    ];
+    for step in steps {
+        if world.tabs[0].alive {
+            step(world);
+            world.run_for(30);
+        }
+    }
+    world.run_for(2_000);
+}
+
+#[test]
+fn an_operation_that_this_release_does_not_know_is_kept_and_left_to_the_server() {
+    let mut world = World::with_tabs(1);
+    world.cut_network();
+    let id = world.tab(0).assign("c-1", "maya");
+    world.run_for(50);
+    let key = world.stored(0)[0].clone();
+    let text = world.storage[0].remove(&key).unwrap().replace("\"assign\"", "\"promote\"");
+    world.storage[0].insert(key.clone(), text);
+    world.checks = false;
+    let tab = world.reload_tab(0);
+    world.run_for(100);
+    assert!(world.tabs[tab].operations[&id].doubtful);
+    assert_eq!((world.owner(tab, "c-1"), world.stored(0)), (Value::Null, vec![&key]));
+    world.heal_network();
+    world.run_until_quiet();
+    assert_eq!((world.sent(id), world.server.effects.get(&id)), (1, None));
+    assert!(world.stored(0).is_empty());
 }

@@ -251,11 +251,112 @@ fn a_server_that_fails_while_there_is_no_stream_either_costs_no_tries() {
     world.open_tab("maya");
     world.run_for(500);
     world.faults.poison.insert("c-1".into());
+    world.faults.pull_failure = Some(Failure::Server);
     let id = world.tab(0).assign("c-1", "maya");
     world.run_for(60_000);
     assert_eq!(world.outcome(0, id), []);
     assert_eq!(world.owner(0, "c-1"), "maya".into());
     world.faults.poison.clear();
+    world.faults.pull_failure = None;
     world.run_for(20_000);
     assert_eq!(world.outcome(0, id), [OperationState::Confirmed]);
+}
+
+#[test]
+fn a_server_that_can_be_reached_buries_poison_without_a_stream_too() {
+    let mut world = World::new();
+    world.live_delay_ms = 10_000_000;
+    world.open_tab("maya");
+    world.run_for(500);
+    world.faults.poison.insert("c-1".into());
+    let dead = world.tab(0).assign("c-1", "maya");
+    let fine = world.tab(0).assign("c-2", "maya");
+    world.run_for(60_000);
+    assert_eq!(world.outcome(0, dead), [OperationState::Dead]);
+    assert_eq!(world.outcome(0, fine), [OperationState::Confirmed]);
+    assert_eq!(world.tabs[0].pushed.iter().filter(|id| **id == dead).count(), 4);
+}
+
+#[test]
+fn a_conflict_without_a_record_pulls_the_record_and_ends_as_conflicted() {
+    for author in 0..2 {
+        let mut world = World::with_tabs(2);
+        world.server.sql_set("c-1", &[("city", "Ulm".into())]);
+        world.server.news.clear();
+        world.faults.push_failures.push_back((Failure::Conflict, None));
+        let id = world.tab(author).patch("c-1", "city", "Kiel");
+        world.run_for(1_000);
+        assert_eq!((world.sent(id), world.outcome(author, id)), (0, vec![OperationState::Conflicted]));
+        let end = world.tabs[author].settled.iter().find(|end| end.id == id).unwrap();
+        assert_eq!(end.code.as_deref(), Some("conflict"));
+        for tab in 0..2 {
+            // What was there before is not shown again in between.
+            assert_eq!(world.tabs[tab].seen("c-1", "city"), ["Bremen", "Kiel", "Ulm"].map(Into::into));
+        }
+        world.assert_all_agree();
+    }
+}
+
+#[test]
+fn a_server_that_fails_a_few_times_is_tried_again_within_the_declared_waits() {
+    for failure in [Failure::Server, Failure::Timeout, Failure::Unknown] {
+        let mut world = World::with_tabs(1);
+        world.faults.push_failures.extend([(failure, None); 3]);
+        let id = world.tab(0).assign("c-1", "maya");
+        // 1, 2 and 4 seconds at most.
+        world.run_for(7_500);
+        assert_eq!((world.tabs[0].pushed.len(), world.outcome(0, id)), (4, vec![OperationState::Confirmed]));
+    }
+}
+
+#[test]
+fn no_more_calls_are_made_at_once_than_declared() {
+    for concurrency in [1, 3, 64] {
+        let mut world = World::new();
+        world.concurrency = concurrency;
+        world.server.seed(80);
+        world.open_tab("maya");
+        world.run_for(1_000);
+        world.faults.silent = true;
+        for n in 1..=80 {
+            world.tab(0).patch(&format!("c-{n}"), "city", "Kiel");
+        }
+        assert_eq!(world.tabs[0].pushed.len(), concurrency);
+        world.faults.silent = false;
+        world.run_until_quiet();
+        world.assert_all_agree();
+    }
+}
+
+#[test]
+fn a_concurrency_of_none_or_too_many_is_refused() {
+    for concurrency in [0, rota_engine::CONCURRENCY_MAX + 1] {
+        let mut world = World::new();
+        world.concurrency = concurrency;
+        assert_eq!(world.try_open("maya").unwrap_err().code(), "invalid-configuration");
+    }
+}
+
+#[test]
+fn a_dead_operation_can_be_dropped() {
+    for tab in 0..2 {
+        let mut world = World::with_tabs(2);
+        world.faults.push_failures.push_back((Failure::Invalid, None));
+        let id = world.tab(1).assign("c-1", "maya");
+        world.run_for(1_000);
+        world.tab(tab).cancel(id).unwrap();
+        world.run_for(10);
+        assert!(world.stored(0).is_empty());
+        assert!((0..2).all(|tab| world.tabs[tab].operations.is_empty()));
+    }
+}
+
+#[test]
+fn what_is_not_configured_is_as_the_documents_say() {
+    let json = r#"{"app": "crm", "user": "maya", "tables": []}"#;
+    let config: rota_engine::Config = serde_json::from_str(json).unwrap();
+    let retry = config.retry;
+    assert_eq!((retry.max_retries, retry.retry_delay, retry.timeout), (3, 1_000, 10_000));
+    assert!((retry.backoff_multiplier - 2.0).abs() < f64::EPSILON);
+    assert_eq!((config.concurrency, config.idempotent), (8, true));
 }

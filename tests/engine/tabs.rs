@@ -259,3 +259,61 @@ fn the_pending_operations_are_counted_and_listed_in_every_tab() {
         assert!(ids.iter().all(|id| views.contains_key(id)));
     }
 }
+
+#[test]
+fn what_a_dead_leader_may_have_sent_is_not_taken_back() {
+    for author in 0..2 {
+        let mut world = World::with_tabs(3);
+        world.faults.lost_push_replies = 1;
+        let id = world.tab(if author == 0 { 1 } else { 2 }).assign("c-1", "maya");
+        // It has just arrived at the server when the leader dies.
+        world.run_for(6);
+        assert_eq!(world.sent(id), 1);
+        world.cut_network();
+        // The new leader has not sent it itself yet, as it still waits for what is stored.
+        world.faults.storage_mute = true;
+        world.kill_tab(0);
+        world.run_for(20);
+        assert_eq!((world.leader(), world.tabs[1].pushed.len()), (Some(1), 0));
+        let _ = world.tab(1).cancel(id);
+        let _ = world.tab(2).cancel(id);
+        world.run_for(100);
+        world.faults.storage_mute = false;
+        world.heal_network();
+        world.run_until_quiet();
+        let author = if author == 0 { 1 } else { 2 };
+        assert_eq!(world.outcome(author, id), [OperationState::Confirmed]);
+        assert_eq!((world.owner(1, "c-1"), world.owner(2, "c-1")), ("maya".into(), "maya".into()));
+        world.assert_all_agree();
+    }
+}
+
+#[test]
+fn a_new_leader_refuses_by_name_to_take_back_what_was_made_before_it_led() {
+    let mut world = World::with_tabs(2);
+    world.cut_network();
+    world.run_for(50);
+    world.tab(1).patch("c-1", "city", "Kiel");
+    let early = world.tab(1).assign("c-1", "maya");
+    world.kill_tab(0);
+    world.run_for(50);
+    let error = world.tab(1).cancel(early).unwrap_err();
+    assert_eq!((error.code(), error.to_string().contains("perhaps sent already")), ("too-late", true));
+    // What was made since can be taken back: nobody else can have sent it.
+    world.tab(1).patch("c-6", "city", "Kiel");
+    let late = world.tab(1).assign("c-2", "maya");
+    world.tell(
+        1,
+        Input::PushFailed { id: late, failure: rota_engine::Failure::Network, message: String::new(), after_ms: None },
+    );
+    let later = world.tab(1).assign("c-2", "jonas");
+    world.tab(1).cancel(later).unwrap();
+    assert_eq!(world.outcome(1, later), [OperationState::Cancelled]);
+    // And undo serves for the other one: both are sent, one after the other.
+    world.tab(1).undo(early).unwrap().unwrap();
+    assert_eq!(world.owner(1, "c-1"), Value::Null);
+    world.heal_network();
+    world.run_until_quiet();
+    assert_eq!(world.outcome(1, early), [OperationState::Confirmed]);
+    world.assert_all_agree();
+}

@@ -20,11 +20,30 @@ use crate::watcher::{Seen, Watcher};
 pub type Outcome = OperationState;
 
 /// When the stream tells of what an operation did.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Echo {
     BeforeAnswer,
     AfterAnswer,
     Never,
+}
+
+/// How little an answer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bare {
+    WithVersion,
+    WithoutVersion,
+}
+
+impl Bare {
+    fn strip(self, answer: &mut Json) {
+        if answer["outcome"] == "confirmed" {
+            let answer = answer.as_object_mut().unwrap();
+            answer.remove("record");
+            if self == Self::WithoutVersion {
+                answer.remove("version");
+            }
+        }
+    }
 }
 
 /// What goes wrong, and how often.
@@ -41,6 +60,8 @@ pub struct Faults {
     pub lost_replies_percent: u64,
     pub doubled_percent: u64,
     pub storage_full: bool,
+    /// Entries are on their way into storage, and nobody says when they are there.
+    pub stored_later: bool,
     /// Calls are neither answered nor fail.
     pub silent: bool,
     /// Links break without a word, and pings on them have no answer.
@@ -49,6 +70,18 @@ pub struct Faults {
     pub no_streams: bool,
     /// What tabs say to each other is held back, until `release_messages`.
     pub held_messages: bool,
+    /// Answers say that it was done, and not how the record is now; with its version, or without.
+    pub bare_answers: Option<Bare>,
+    /// Rows don't say which operation wrote them.
+    pub anonymous: bool,
+    /// Pulls fail like this.
+    pub pull_failure: Option<Failure>,
+    /// Storage takes, and gives nothing back.
+    pub storage_mute: bool,
+    /// The tab that next asks for this dies before it gets it.
+    pub crash_before: Option<&'static str>,
+    /// So many things are still performed, by whichever tab; who asks for the next one dies.
+    pub crash_after: Option<u32>,
 }
 
 impl Default for Faults {
@@ -64,10 +97,17 @@ impl Default for Faults {
             lost_replies_percent: 0,
             doubled_percent: 0,
             storage_full: false,
+            stored_later: false,
             silent: false,
             half_open: false,
             no_streams: false,
             held_messages: false,
+            bare_answers: None,
+            anonymous: false,
+            pull_failure: None,
+            storage_mute: false,
+            crash_before: None,
+            crash_after: None,
         }
     }
 }
@@ -160,8 +200,12 @@ pub struct World {
     pub slow_timers: Option<(usize, u64)>,
     /// Pings are answered.
     pub has_ping: bool,
+    pub concurrency: usize,
+    pub idempotent: bool,
     pub now: Now,
     pub ops: BTreeMap<OperationId, Operation>,
+    /// Operations that a tab died over before they were stored.
+    pub unstored: BTreeSet<OperationId>,
     pub tracing: bool,
     /// Tests of what can't be (a stolen lock, an event twice out of nowhere) switch this off.
     pub checks: bool,
@@ -203,8 +247,11 @@ impl World {
             tab_protocol: Json::Null,
             slow_timers: None,
             has_ping: true,
+            concurrency: 8,
+            idempotent: true,
             now: Now { mono_ms: 1_000, wall_ms: 1_763_721_600_000 },
             ops: BTreeMap::new(),
+            unstored: BTreeSet::new(),
             tracing: false,
             checks: true,
             random: Pcg64Mcg::from_seed(bytes),
@@ -242,10 +289,17 @@ impl World {
     }
 
     fn config(&self, user: &str) -> Config {
+        let (retry, concurrency, idempotent) = (&self.retry, self.concurrency, self.idempotent);
         serde_json::from_value(json!({
-            "app": "crm", "user": user, "tables": tables(), "retry": self.retry, "link": self.link, "tabProtocol": self.tab_protocol,
+            "app": "crm", "user": user, "tables": tables(), "retry": retry, "concurrency": concurrency, "idempotent": idempotent,
+            "link": self.link, "tabProtocol": self.tab_protocol,
         }))
         .unwrap()
+    }
+
+    /// Makes an engine of this world's configuration, and no tab.
+    pub fn try_open(&self, user: &str) -> Result<(), Error> {
+        Engine::<JsonRecord>::new(self.config(user), Box::new(Domains), [1; 16], self.now).map(|_| ())
     }
 
     pub fn open_tab(&mut self, user: &str) -> usize {
@@ -563,7 +617,10 @@ impl World {
             if partial {
                 record.as_object_mut().unwrap().remove("name");
             }
-            let row = json!({"table": key.0, "key": key.1, "version": stand.version.to_string(), "op": stand.op, "record": record});
+            let op = stand.op.filter(|_| !self.faults.anonymous);
+            record["rota_op"] = json!(op);
+            let row =
+                json!({"table": key.0, "key": key.1, "version": stand.version.to_string(), "op": op, "record": record});
             ServerEvent::Changed { row: serde_json::from_value(row).unwrap(), partial }
         };
         self.tell(tab, Input::ServerChanged { events: vec![event] });
@@ -596,7 +653,10 @@ impl World {
             return self.push_failed(tab, id, Failure::Network, None);
         }
         let user = self.tabs[tab].user.clone();
-        let answer = self.server.apply_operation(op, &user);
+        let mut answer = self.server.apply_operation(op, &user);
+        if let Some(bare) = self.faults.bare_answers {
+            bare.strip(&mut answer);
+        }
         self.spread();
         let is_lost = self.chance(self.faults.lost_replies_percent);
         if self.faults.lost_push_replies > 0 || is_lost {
@@ -618,13 +678,21 @@ impl World {
             (_, _, false) => Some(Failure::Auth),
             (false, true, true) => None,
         };
+        let failure = failure.or(self.faults.pull_failure);
         let failure = if self.chance(self.faults.lost_replies_percent) { Some(Failure::Network) } else { failure };
         if let Some(failure) = failure {
             let message = "the call failed".to_owned();
             return self.later(HOP_MS, Happening::Tell { tab, input: Input::PullFailed { id, failure, message } });
         }
         let user = self.tabs[tab].user.clone();
-        let response = self.server.pull(&serde_json::to_value(&call.request).unwrap(), &user);
+        let mut response = self.server.pull(&serde_json::to_value(&call.request).unwrap(), &user);
+        if let Some(bare) = self.faults.bare_answers {
+            response["settled"].as_array_mut().unwrap().iter_mut().for_each(|answer| bare.strip(answer));
+        }
+        if self.faults.anonymous {
+            let tables = response["records"].as_object_mut().unwrap().values_mut();
+            tables.flat_map(|rows| rows.as_array_mut().unwrap()).for_each(|row| row["rota_op"] = Json::Null);
+        }
         self.later(HOP_MS, Happening::Tell { tab, input: Input::Pulled(pulled(id, &response)) });
     }
 
@@ -641,6 +709,9 @@ impl World {
     }
 
     fn on_load(&mut self, tab: usize) {
+        if self.faults.storage_mute {
+            return;
+        }
         let session = self.tabs[tab].engine.session();
         let prefixes = [session.operations_prefix(), session.aliases_prefix()];
         let storage = &self.storage[self.tabs[tab].browser];
@@ -723,11 +794,32 @@ impl World {
             if self.tracing {
                 self.tabs[tab].trace.push(serde_json::to_string(&output).unwrap());
             }
+            if self.crashes_before(&output) {
+                if let Output::Persist { id, .. } = output {
+                    self.unstored.insert(id);
+                }
+                self.kill_tab(tab);
+                return;
+            }
             self.perform(tab, output);
         }
         if self.checks {
             self.check(tab);
         }
+    }
+
+    fn crashes_before(&mut self, output: &Output<JsonRecord>) -> bool {
+        if let Some(left) = self.faults.crash_after {
+            self.faults.crash_after = left.checked_sub(1);
+            return left == 0;
+        }
+        let Some(name) = self.faults.crash_before else { return false };
+        let json = serde_json::to_value(output).unwrap();
+        let is_it = json.as_str() == Some(name) || json.get(name).is_some();
+        if is_it {
+            self.faults.crash_before = None;
+        }
+        is_it
     }
 
     fn perform(&mut self, tab: usize, output: Output<JsonRecord>) {
@@ -809,8 +901,12 @@ impl World {
         } else {
             let text = serde_json::to_string(entry).unwrap();
             assert!(self.storage[self.tabs[tab].browser].insert(key, text).is_none(), "an entry was written twice");
-            self.later(3, Happening::Tell { tab, input: Input::OperationDurable { id, durable: true } });
-            Stored::Now
+            if self.faults.stored_later {
+                Stored::Later
+            } else {
+                self.later(3, Happening::Tell { tab, input: Input::OperationDurable { id, durable: true } });
+                Stored::Now
+            }
         };
         let _ = self.handle(tab, Input::OperationStored { id, stored });
     }
@@ -886,6 +982,11 @@ impl World {
         self.tabs[tab].settled.iter().filter(|end| end.id == id).map(|end| end.outcome).collect()
     }
 
+    /// True when somebody was told how an operation ended.
+    pub fn ended(&self, id: OperationId) -> bool {
+        self.tabs.iter().flat_map(|tab| &tab.settled).any(|end| end.id == id)
+    }
+
     pub fn owner(&self, tab: usize, key: &str) -> Value {
         self.tabs[tab].field(key, "owner_id")
     }
@@ -954,7 +1055,10 @@ impl Tab {
         }
         for view in changes.operations {
             match view.state {
-                Outcome::Queued | Outcome::Sent | Outcome::Dead => self.operations.insert(view.id, view),
+                _ if view.replaced_by.is_some() => self.operations.remove(&view.id),
+                Outcome::Queued | Outcome::Sent | Outcome::Acknowledged | Outcome::Dead => {
+                    self.operations.insert(view.id, view)
+                }
                 _ => self.operations.remove(&view.id),
             };
         }
@@ -1174,6 +1278,10 @@ impl Person<'_> {
         self.try_do(json!({"name": "patch", "table": "companies", "key": key, "set": {field: value}})).unwrap()
     }
 
+    pub fn try_patch(&mut self, key: &str, city: &str) -> Result<OperationId, Error> {
+        self.try_do(json!({"name": "patch", "table": "companies", "key": key, "set": {"city": city}}))
+    }
+
     pub fn insert(&mut self, key: &str) -> OperationId {
         let record = json!({"id": key, "name": "New", "city": "Kiel", "owner_id": null});
         self.try_do(json!({"name": "insert", "table": "companies", "set": record})).unwrap()
@@ -1185,6 +1293,14 @@ impl Person<'_> {
 
     pub fn cancel(&mut self, id: OperationId) -> Result<(), Error> {
         self.world.try_tell(self.index, Input::Cancel { id }).map(|_| ())
+    }
+
+    pub fn undo(&mut self, id: OperationId) -> Result<Option<OperationId>, Error> {
+        self.world.try_tell(self.index, Input::Undo { id })
+    }
+
+    pub fn patch_after(&mut self, key: &str, value: &str, after: &[OperationId]) -> Result<OperationId, Error> {
+        self.try_do(json!({"name": "patch", "table": "companies", "key": key, "set": {"city": value}, "after": after}))
     }
 
     pub fn retry(&mut self, id: OperationId) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 use rand_core::Rng;
 
 use super::Engine;
+use super::replacing::{flattened, merged};
 use crate::engine::alias::{MARK, inserts_named, temporary_key};
 use crate::engine::error::{Error, Problem};
 use crate::engine::input::{Command, Stored};
@@ -21,9 +22,9 @@ use crate::engine::time::{Hlc, Now};
 use crate::engine::value::Fields;
 
 /// What a command means, once it is known to make sense.
-struct Intent {
-    table: TableId,
-    part: Part,
+pub(super) struct Intent {
+    pub(super) table: TableId,
+    pub(super) part: Part,
 }
 
 impl Intent {
@@ -50,8 +51,9 @@ impl<R> Draft<R> {
 impl<R: Record> Engine<R> {
     pub(super) fn mutate(&mut self, command: Command) -> Result<OperationId, Error> {
         self.check_room()?;
+        let after = self.dependencies(&command.after)?;
         let intent = self.intend(command, &Draft(Vec::new()))?;
-        Ok(self.accept(vec![intent]))
+        Ok(self.accept(vec![intent], after, true))
     }
 
     /// Takes several commands as one operation. Each is checked against what the earlier ones leave; if any makes no sense, none is taken.
@@ -60,6 +62,8 @@ impl<R: Record> Engine<R> {
         if !(2..=PARTS_MAX).contains(&commands.len()) {
             return Err(Error::TransactionLength { len: commands.len(), len_max: PARTS_MAX });
         }
+        let named: Vec<OperationId> = commands.iter().flat_map(|command| command.after.iter().copied()).collect();
+        let after = self.dependencies(&named)?;
         let (mut draft, mut intents) = (Draft(Vec::new()), Vec::with_capacity(commands.len()));
         for command in commands {
             let mut intent = self.intend(command, &draft)?;
@@ -86,10 +90,10 @@ impl<R: Record> Engine<R> {
             draft.0.push((table, key, record));
             intents.push(intent);
         }
-        Ok(self.accept(intents))
+        Ok(self.accept(intents, after, false))
     }
 
-    fn check_room(&self) -> Result<(), Error> {
+    pub(super) fn check_room(&self) -> Result<(), Error> {
         if self.outbox.len() >= OUTBOX_LEN_MAX {
             return Err(Error::OutboxFull { len_max: OUTBOX_LEN_MAX });
         }
@@ -182,7 +186,12 @@ impl<R: Record> Engine<R> {
     }
 
     /// Makes the operation, and asks for it to be stored. It is neither seen nor sent before that.
-    fn accept(&mut self, mut intents: Vec<Intent>) -> OperationId {
+    pub(super) fn accept(
+        &mut self,
+        mut intents: Vec<Intent>,
+        mut after: Vec<OperationId>,
+        may_join: bool,
+    ) -> OperationId {
         let mut random = [0; 10];
         self.random.fill_bytes(&mut random);
         let hlc = self.clock.mint(self.now);
@@ -194,7 +203,17 @@ impl<R: Record> Engine<R> {
         let records: Vec<RecordId> =
             intents.iter().map(|intent| self.tables.intern(intent.table, &intent.part.key)).collect();
         let mut op = operation(id, hlc, &self.tabs.id, intents.into_iter().map(|intent| intent.part).collect());
-        op.after = self.inserts_of(&op, &records);
+        for insert in self.inserts_of(&op, &records) {
+            if !after.contains(&insert) {
+                after.push(insert);
+            }
+        }
+        op.after = after;
+        let joined = records.first().and_then(|record| self.coalescible(&op.name, *record, &op.after));
+        if let Some(older) = joined.filter(|_| may_join).map(|pending| &pending.op) {
+            (op.set, op.base) = merged(older, op.set, op.base);
+            (op.base_version, op.replaces) = (older.base_version, flattened(older));
+        }
         let entry = StoredOperation::new(op.clone());
         self.emit(Output::Persist { id, key: self.session.operation_key(hlc, id), entry });
         self.outbox.insert(pending(op, records, true));
@@ -219,7 +238,7 @@ impl<R: Record> Engine<R> {
 
     pub(super) fn on_stored(&mut self, id: OperationId, stored: Stored) {
         let Some(entry) = self.outbox.get_mut(id) else { return };
-        let (op, record) = (entry.op.clone(), entry.record);
+        let (op, record, is_stored) = (entry.op.clone(), entry.record, stored == Stored::Now);
         match stored {
             Stored::Failed(message) => {
                 let removed = self.outbox.remove(id);
@@ -239,13 +258,20 @@ impl<R: Record> Engine<R> {
             }
         }
         entry_accepted(self, id);
+        let before = self.fields_before(&op);
+        self.undoable.remember(op.clone(), before);
         self.show(id, record);
+        // Until an entry that is written later is there, those that it stands for stay as well.
+        self.let_go_of_replaced(&op, is_stored);
         let mut message = self.tabs.message(Kind::Operation);
         message.with_operation(op);
         self.emit(Output::Broadcast(message));
     }
 
     pub(super) fn on_durable(&mut self, id: OperationId, durable: bool) {
+        if durable {
+            self.unpersist_replaced(id);
+        }
         let level = match (durable, self.durability) {
             (true, _) => Durability::Full,
             // Neither step has it: say so, and keep it while this tab lives.
@@ -268,18 +294,23 @@ impl<R: Record> Engine<R> {
         // What temporary keys turned out to be is read before what names them.
         let (aliases, others): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| matches!(entry.content, Content::Alias(_)));
-        let mut found = Vec::new();
+        let (mut found, mut found_aliases) = (Vec::new(), Vec::new());
         for entry in aliases.into_iter().chain(others) {
             let key = entry.key.clone();
             match read(entry, &self.session) {
-                Reading::Take(op) => self.adopt(op),
+                Reading::Take(op) if self.settled.contains(op.id) => self.emit(Output::Unpersist { key }),
+                Reading::Take(op) => {
+                    self.keep_for_newer(&op);
+                    found.push(op.id);
+                    self.adopt(op);
+                }
                 Reading::TakeAlias(alias) => {
                     let is_of_ours = self.tables.table_id(&alias.table).is_some();
                     let from = alias.from.clone();
                     if !self.learn_alias(alias) {
                         self.quarantine(key);
                     } else if is_of_ours {
-                        found.push(from);
+                        found_aliases.push(from);
                     }
                 }
                 Reading::Leave(problem) => self.problem(problem),
@@ -289,7 +320,11 @@ impl<R: Record> Engine<R> {
                 }
             }
         }
-        self.drop_aliases(&found);
+        self.looks_until_mono_ms = None;
+        for id in found {
+            self.unpersist_replaced(id);
+        }
+        self.drop_aliases(&found_aliases);
     }
 
     fn quarantine(&mut self, key: String) {
@@ -301,7 +336,7 @@ impl<R: Record> Engine<R> {
     /// Takes in an operation of another tab, once.
     pub(super) fn adopt(&mut self, mut op: Operation) {
         let id = op.id;
-        if self.outbox.contains(id) || self.settled.contains(id) {
+        if self.outbox.contains(id) || self.settled.contains(id) || self.outbox.replacing(id).is_some() {
             return;
         }
         if op.protocol > PROTOCOL_WITH_PARTS || op.parts.len() > PARTS_MAX {
@@ -325,18 +360,26 @@ impl<R: Record> Engine<R> {
         self.clock.observe(op.hlc, self.now);
         let records: Vec<RecordId> = records.into_iter().map(|(table, key)| self.tables.intern(table, &key)).collect();
         let record = records[0];
+        let bound = if op.replaces.is_empty() && op.after.is_empty() { None } else { Some(op.clone()) };
         let mut pending = pending(op, records, false);
         (pending.landed, pending.named) = (self.landed(&pending), named);
         self.ask_for_keys(&pending);
         self.outbox.insert(pending);
         entry_accepted(self, id);
         self.show(id, record);
+        if let Some(op) = bound {
+            self.let_go_of_replaced(&op, false);
+            self.end_if_doomed(&op);
+        }
     }
 
     pub(super) fn cancel(&mut self, id: OperationId) -> Result<(), Error> {
+        if let Some(newer) = self.outbox.replacing(id) {
+            return Err(Error::Replaced { id: id.to_string(), by: newer.to_string() });
+        }
         let Some(pending) = self.outbox.get(id) else { return Err(Error::UnknownOperation { id: id.to_string() }) };
         // One that was ever sent may have arrived, though its call failed.
-        if pending.state == OperationState::Sent
+        if matches!(pending.state, OperationState::Sent | OperationState::Acknowledged)
             || (pending.state == OperationState::Queued && pending.sent_at_mono_ms > 0)
         {
             return Err(Error::TooLate { id: id.to_string(), state: OperationState::Sent.name() });
@@ -346,6 +389,10 @@ impl<R: Record> Engine<R> {
             message.id = Some(id);
             self.emit(Output::Broadcast(message));
             return Ok(());
+        }
+        // What an earlier leader may have sent can still arrive, whatever the ledger says now.
+        if pending.state != OperationState::Dead && !self.was_never_sent(pending) {
+            return Err(Error::TooLate { id: id.to_string(), state: "perhaps sent already" });
         }
         self.cancel_here(id);
         Ok(())
@@ -402,6 +449,7 @@ fn operation(id: OperationId, hlc: Hlc, tab: &str, parts: Vec<Part>) -> Operatio
             tab,
             after: vec![],
             parts: vec![],
+            replaces: vec![],
         },
         Err(parts) => Operation {
             protocol: PROTOCOL_WITH_PARTS,
@@ -417,6 +465,7 @@ fn operation(id: OperationId, hlc: Hlc, tab: &str, parts: Vec<Part>) -> Operatio
             tab,
             after: vec![],
             parts,
+            replaces: vec![],
         },
     }
 }
@@ -437,6 +486,9 @@ fn pending(op: Operation, records: Vec<RecordId>, mine: bool) -> Pending {
         not_before_mono_ms: 0,
         sent_at_mono_ms: 0,
         trouble: None,
+        lookup: None,
+        unarrived_since: None,
+        replaced: vec![],
     }
 }
 

@@ -91,9 +91,8 @@ impl<R: Record> Engine<R> {
             }
             Body::Operation { op } => self.on_operation(op),
             Body::Changes { records, cursor } => self.on_changes(records, cursor),
-            Body::Settled { answer } => {
-                self.end_with(&answer);
-            }
+            Body::Settled { answer, done: false } if self.outbox.contains(answer.id) => self.acknowledge(&answer),
+            Body::Settled { answer, .. } => drop(self.end_with(&answer)),
             Body::SettledLocally { settlement } => self.on_state(settlement),
             Body::Cancel { id } => {
                 if self.tabs.sends() && self.cancel(id).is_err() {
@@ -115,11 +114,14 @@ impl<R: Record> Engine<R> {
                 let code = settlement.code.unwrap_or_else(|| settlement.outcome.name().to_owned());
                 self.bury(settlement.id, (code, settlement.message.unwrap_or_default()));
             }
+            // A server without a ledger never answered; its record was looked at.
+            OperationState::Unknown if settlement.code.is_some() => self.settle(settlement),
             // The ledger does not know it, and storage does not have it: its author, if there still is one, tells it again.
             OperationState::Unknown if self.tabs.role == Role::Follower => self.drop_unknown(settlement.id),
             OperationState::Dead
             | OperationState::Unknown
             | OperationState::Sent
+            | OperationState::Acknowledged
             | OperationState::Confirmed
             | OperationState::Refused
             | OperationState::Conflicted => {}
@@ -158,6 +160,7 @@ impl<R: Record> Engine<R> {
             OperationState::Conflicted => Outcome::Conflicted,
             state @ (OperationState::Queued
             | OperationState::Sent
+            | OperationState::Acknowledged
             | OperationState::Cancelled
             | OperationState::Dead
             | OperationState::Unknown) => {
@@ -201,6 +204,8 @@ impl<R: Record> Engine<R> {
         (message.id, message.outcome) = (Some(id), Some(state));
         if state == OperationState::Dead {
             (message.code, message.message) = self.outbox.get(id).and_then(|pending| pending.trouble.clone()).unzip();
+        } else if let Some(ended) = self.settled.get(id).filter(|_| state != OperationState::Queued) {
+            (message.code, message.message) = (ended.settlement.code.clone(), ended.settlement.message.clone());
         }
         self.emit(Output::Broadcast(message));
     }

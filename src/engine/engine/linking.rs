@@ -96,6 +96,11 @@ impl<R: Record> Engine<R> {
             return;
         }
         self.timers.stop(Timer::TokenWait);
+        self.puller.works = false;
+        if !self.backend.idempotent {
+            // Nothing is sent before the server is known to be there.
+            self.puller.want();
+        }
         match self.link.close(describe(failure, message), self.now.wall_ms, &mut self.random) {
             Some(delay_ms) => self.timers.set(Timer::Reconnect, after(self.now, delay_ms)),
             None => self.timers.stop(Timer::Reconnect),

@@ -80,5 +80,6 @@ pub(super) fn view(pending: &Pending, end: Option<&Settlement>) -> OperationView
         tries: pending.tries,
         code,
         message,
+        replaced_by: None,
     }
 }

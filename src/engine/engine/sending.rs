@@ -6,11 +6,15 @@ use crate::engine::error::Problem;
 use crate::engine::input::PullCall;
 use crate::engine::link::{Gate, LinkState, PULL_KEYS_MAX, PULL_TIMEOUT_MS, PullRequest, describe};
 use crate::engine::operation::{Answer, OperationId, OperationState, PROTOCOL};
+use crate::engine::outbox::Why;
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::{AFTER_MS_MAX, Failure};
 use crate::engine::tabs::Role;
 use crate::engine::time::Timer;
+
+/// How long a new leader waits for what is stored.
+const LOOK_MS: u64 = 1_000;
 
 impl<R: Record> Engine<R> {
     pub(super) fn lead(&mut self) {
@@ -20,8 +24,10 @@ impl<R: Record> Engine<R> {
         self.stop_watching();
         self.tabs.lead();
         self.pulled_here = false;
+        self.sends_since = Some((self.clock.mint(self.now), self.now.mono_ms));
         // Between a dying leader and us, some tab may have stored what nobody has read.
         self.emit(Output::LoadOperations);
+        self.looks_until_mono_ms = Some(after(self.now, LOOK_MS));
         self.start_link();
         self.beat();
     }
@@ -29,6 +35,7 @@ impl<R: Record> Engine<R> {
     pub(super) fn go_alone(&mut self) {
         self.stop_watching();
         self.tabs.role = Role::Alone;
+        self.sends_since = Some((self.clock.mint(self.now), self.now.mono_ms));
         self.start_link();
     }
 
@@ -43,6 +50,7 @@ impl<R: Record> Engine<R> {
     /// Gives up everything that only a sender has.
     pub(super) fn step_down(&mut self) {
         self.tabs.role = Role::Follower;
+        (self.sends_since, self.looks_until_mono_ms) = (None, None);
         for timer in [
             Timer::Reconnect,
             Timer::JoinTimeout,
@@ -65,6 +73,7 @@ impl<R: Record> Engine<R> {
         for id in self.outbox.return_all() {
             self.dirty_operations.insert(id);
         }
+        self.forget_questions();
         (self.pulled_here, self.gate, self.tabs.caught_up) = (false, Gate::Open, false);
         self.tabs.owed.clear();
         self.asked.clear();
@@ -84,6 +93,7 @@ impl<R: Record> Engine<R> {
         {
             self.gate = Gate::Open;
         }
+        self.ask_what_is_due();
         for id in self.outbox.timed_out(self.now.mono_ms, self.retry.timeout) {
             self.on_push_failed(id, Failure::Timeout, "no answer in time", None);
         }
@@ -101,20 +111,30 @@ impl<R: Record> Engine<R> {
             return;
         }
         self.pull();
-        if self.gate == Gate::Open {
-            for id in self.outbox.sendable(self.now.mono_ms) {
-                if self.outbox.get(id).is_some_and(|pending| !self.waits_for_key(pending)) {
+        self.looks_until_mono_ms.take_if(|until_mono_ms| *until_mono_ms <= self.now.mono_ms);
+        if self.gate == Gate::Open && self.looks_until_mono_ms.is_none() && self.may_be_reached() {
+            for id in self.outbox.sendable(self.now.mono_ms, self.backend.concurrency) {
+                if self.is_doubtful_whether_sent(id) {
+                    self.doubt(id);
+                } else if self.outbox.get(id).is_some_and(|pending| !self.waits_for_key(pending)) {
                     self.push(id);
                 }
             }
+            self.pull();
         }
         self.set_outbox_timer();
+    }
+
+    /// With a ledger it costs nothing to try. Without one, a call that is not answered may be the end of an operation, so none is
+    /// made into the blue.
+    fn may_be_reached(&self) -> bool {
+        self.backend.idempotent || self.link.is(LinkState::Live) || self.puller.works
     }
 
     fn set_outbox_timer(&mut self) {
         let probe = if let Gate::Network { until_mono_ms } = self.gate { Some(until_mono_ms) } else { None };
         let waiting = self.outbox.deadline(self.now.mono_ms, self.retry.timeout);
-        match probe.into_iter().chain(waiting).min() {
+        match probe.into_iter().chain(waiting).chain(self.looks_until_mono_ms).chain(self.next_question()).min() {
             Some(due_mono_ms) => self.timers.set(Timer::Outbox, due_mono_ms),
             None => self.timers.stop(Timer::Outbox),
         }
@@ -176,6 +196,8 @@ impl<R: Record> Engine<R> {
         let asked_ms = answer.after_ms.unwrap_or(0).min(AFTER_MS_MAX);
         let sent = self.outbox.get(answer.id).filter(|pending| pending.state == OperationState::Sent);
         let Some(tries) = sent.map(|pending| pending.tries) else { return };
+        self.awaiting.remove(&answer.id);
+        self.outbox.look_up(answer.id, None);
         let delay_ms = asked_ms.max(self.retry.delay_ms(tries, &mut self.random));
         let trouble = (answer.code.clone().unwrap_or_default(), answer.message.clone().unwrap_or_default());
         // The server is there and well; it only could not decide. That is no failed try.
@@ -183,13 +205,27 @@ impl<R: Record> Engine<R> {
     }
 
     pub(super) fn on_push_failed(&mut self, id: OperationId, failure: Failure, message: &str, after_ms: Option<u64>) {
-        let Some(pending) = self.outbox.get(id).filter(|pending| pending.state == OperationState::Sent) else { return };
+        let sent = self.outbox.get(id).filter(|pending| pending.state == OperationState::Sent);
+        // One that is being looked up has failed before.
+        let Some(pending) = sent.filter(|pending| pending.lookup.is_none()) else { return };
         let tries = pending.tries;
         let after_ms = after_ms.map(|asked_ms| asked_ms.min(AFTER_MS_MAX));
         let trouble = (failure.code().to_owned(), message.to_owned());
+        let is_unanswered = matches!(failure, Failure::Network | Failure::Timeout | Failure::Server | Failure::Unknown);
+        if is_unanswered && !self.backend.idempotent {
+            self.dirty_operations.insert(id);
+            if let Some(pending) = self.outbox.get_mut(id) {
+                pending.trouble = Some(trouble.clone());
+            }
+            self.look_up(id, Why::Unanswered, self.now.mono_ms);
+        }
         match failure {
+            Failure::Timeout | Failure::Server | Failure::Unknown if !self.backend.idempotent => {}
             Failure::Network => {
-                self.wait(id, 0, tries, trouble);
+                self.puller.works = false;
+                if self.backend.idempotent {
+                    self.wait(id, 0, tries, trouble);
+                }
                 if self.gate == Gate::Open {
                     let delay_ms = self.retry.delay_ms(self.gate_failures, &mut self.random);
                     self.gate_failures = self.gate_failures.saturating_add(1);
@@ -206,12 +242,25 @@ impl<R: Record> Engine<R> {
                 let delay_ms = after_ms.unwrap_or_else(|| self.retry.delay_ms(tries, &mut self.random));
                 self.wait(id, delay_ms, tries, trouble);
             }
-            // With no stream either, it is the server's trouble and not the operation's: that is no try.
-            Failure::Timeout | Failure::Server | Failure::Unknown if !self.link.is(LinkState::Live) => {
+            Failure::Conflict => {
+                if let Some(pending) = self.outbox.get_mut(id) {
+                    pending.trouble = Some(trouble);
+                }
+                self.look_up(id, Why::Conflict, self.now.mono_ms);
+            }
+            // With neither stream nor pulls, it is the server's trouble and not the operation's: that is no try.
+            Failure::Timeout | Failure::Server | Failure::Unknown
+                if !self.link.is(LinkState::Live) && !self.puller.works =>
+            {
+                self.puller.want();
                 let delay_ms = after_ms.unwrap_or(0).max(self.retry.delay_ms(tries.max(2), &mut self.random));
                 self.wait(id, delay_ms, tries, trouble);
             }
             Failure::Timeout | Failure::Server | Failure::Unknown if tries < self.retry.max_retries => {
+                if !self.link.is(LinkState::Live) {
+                    // Do pulls still work?
+                    self.puller.want();
+                }
                 let delay_ms = after_ms.unwrap_or(0).max(self.retry.delay_ms(tries, &mut self.random));
                 self.wait(id, delay_ms, tries + 1, trouble);
             }

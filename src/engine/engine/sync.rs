@@ -77,8 +77,10 @@ impl<R: Record> Engine<R> {
         if is_news {
             news.push(row);
         }
+        self.retire_covered(id);
         // A row that one of our operations wrote is the proof that it was done, should its answer be late or lost.
         if let (Some(op), Some(Landing::Wholly { is_transaction })) = (writer, landing) {
+            self.retire_earlier(op);
             self.settle(settlement(op, OperationState::Confirmed));
             if (!is_news || is_transaction) && self.tabs.role == Role::Leader {
                 // No row goes to the others that would tell them.
@@ -115,6 +117,7 @@ impl<R: Record> Engine<R> {
     }
 
     pub(super) fn on_pulled(&mut self, pulled: Pulled<R>) {
+        let looked_up = self.looked_up();
         let Some(asked) = self.puller.end(pulled.id) else { return };
         self.timers.stop(Timer::PullTimeout);
         let mut news = Vec::new();
@@ -131,6 +134,9 @@ impl<R: Record> Engine<R> {
         }
         for answer in pulled.settled {
             self.on_answer(answer);
+        }
+        for id in looked_up {
+            self.decide(id);
         }
         if !asked.by_keys {
             self.puller.cursor = pulled.cursor;
@@ -189,9 +195,26 @@ impl<R: Record> Engine<R> {
         }
         self.token_failures = 0;
         self.open_gate();
-        let news = self.end_with(&answer);
+        if answer.is_acknowledgement() && self.settled.contains(answer.id) {
+            // Its row came first, and the others are told with that.
+            if self.tabs.role == Role::Leader {
+                self.tell_end(answer.id);
+            }
+            return;
+        }
+        let is_acknowledged = answer.is_acknowledgement() && self.outbox.contains(answer.id);
+        let news = if is_acknowledged {
+            self.acknowledge(&answer);
+            Vec::new()
+        } else {
+            self.end_with(&answer)
+        };
         if self.tabs.role == Role::Leader {
             let mut message = self.tabs.message(Kind::Settled);
+            if is_acknowledged {
+                // To a tab of protocol 1 it is the end.
+                message.v = self.tabs.protocol();
+            }
             message.answer = Some(answer);
             self.emit(Output::Broadcast(message));
         }
@@ -222,6 +245,9 @@ impl<R: Record> Engine<R> {
             ..settlement(answer.id, outcome)
         };
         self.asked.remove(&answer.id);
+        if answer.row().is_some() || !answer.records.is_empty() {
+            self.retire_earlier(answer.id);
+        }
         let records = self.records_told(answer);
         if outcome != OperationState::Refused && self.tabs.sends() {
             for (table, key) in &records {
@@ -322,6 +348,7 @@ impl<R: Record> Engine<R> {
             self.recompute(id);
             news.push(row);
         }
+        self.retire_covered(id);
     }
 }
 

@@ -1,0 +1,88 @@
+//! Operations that depend on others: they wait for these, and end with them when these will never happen.
+
+use super::Engine;
+use crate::engine::error::Error;
+use crate::engine::operation::{Operation, OperationId, OperationState, Settlement};
+use crate::engine::record::Record;
+use crate::engine::tabs::Role;
+
+/// How many operations a command may name in `after`.
+pub const AFTER_MAX: usize = 100;
+
+impl<R: Record> Engine<R> {
+    /// Returns what a command depends on that is still to come, in the ids that stand for it now.
+    pub(super) fn dependencies(&self, named: &[OperationId]) -> Result<Vec<OperationId>, Error> {
+        if named.len() > AFTER_MAX {
+            return Err(Error::InvalidOperation(format!("an operation can depend on at most {AFTER_MAX} others")));
+        }
+        let mut after = Vec::new();
+        for named in named {
+            let id = self.outbox.replacing(*named).unwrap_or(*named);
+            if self.outbox.get(id).is_some_and(|pending| pending.accepted) {
+                if !after.contains(&id) {
+                    after.push(id);
+                }
+                continue;
+            }
+            match self.settled.get(id).map(|ended| ended.settlement.outcome) {
+                Some(OperationState::Confirmed) => {}
+                Some(state) => return Err(Error::DependencyEnded { id: named.to_string(), state: state.name() }),
+                None => return Err(Error::UnknownDependency { id: named.to_string() }),
+            }
+        }
+        Ok(after)
+    }
+
+    /// Ends what depends on an operation that is about to end without having happened. In the same step, and before it: whoever
+    /// dies in between leaves the one that others depend on, and not them alone.
+    pub(super) fn end_dependants(&mut self, settlement: &Settlement) {
+        let Some(outcome) = of_dependant(settlement.outcome) else { return };
+        let Some(pending) = self.outbox.get(settlement.id) else { return };
+        for id in self.outbox.doomed(&pending.op).into_iter().rev() {
+            self.end_dependant(id, outcome, settlement.id);
+        }
+    }
+
+    fn end_dependant(&mut self, id: OperationId, outcome: OperationState, needed: OperationId) {
+        let (code, what) = match outcome {
+            OperationState::Cancelled => ("dependency-cancelled", "was taken back"),
+            _ => ("dependency-refused", "was not done"),
+        };
+        let message = ["operation ", &needed.to_string(), ", which it depends on, ", what].concat();
+        self.end(Settlement {
+            code: Some(code.to_owned()),
+            message: Some(message),
+            ..super::sync::settlement(id, outcome)
+        });
+        if self.tabs.role == Role::Leader {
+            self.tell_end(id);
+        }
+    }
+
+    /// Ends an operation that came late, when what it depends on has ended already without having happened.
+    pub(super) fn end_if_doomed(&mut self, op: &Operation) {
+        for needed in &op.after {
+            let ended = self.settled.get(*needed).and_then(|ended| of_dependant(ended.settlement.outcome));
+            let Some(outcome) = ended else { continue };
+            for id in self.outbox.doomed(op).into_iter().rev() {
+                self.end_dependant(id, outcome, *needed);
+            }
+            self.end_dependant(op.id, outcome, *needed);
+            return;
+        }
+    }
+}
+
+/// How that ends which depends on an operation with this end; `None` when it goes on.
+const fn of_dependant(outcome: OperationState) -> Option<OperationState> {
+    match outcome {
+        OperationState::Refused | OperationState::Conflicted => Some(OperationState::Refused),
+        OperationState::Cancelled => Some(OperationState::Cancelled),
+        OperationState::Queued
+        | OperationState::Sent
+        | OperationState::Acknowledged
+        | OperationState::Confirmed
+        | OperationState::Dead
+        | OperationState::Unknown => None,
+    }
+}

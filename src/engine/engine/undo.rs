@@ -1,0 +1,127 @@
+//! Undo: takes back what was never sent; of anything else it does the inverse, which conflicts rather than overwrite what somebody
+//! changed since.
+
+use std::collections::VecDeque;
+
+use super::Engine;
+use super::command::Intent;
+use crate::engine::error::Error;
+use crate::engine::operation::{Operation, OperationId, OperationState, Part, Step, name};
+use crate::engine::overlay::Inverse;
+use crate::engine::record::Record;
+use crate::engine::value::Fields;
+
+/// How many of a tab's own operations can be undone.
+pub const UNDO_MAX: usize = 100;
+
+/// What can be undone, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Undoable {
+    done: VecDeque<Done>,
+    /// An undoing operation that is not stored yet, and what it undoes.
+    undoing: Option<(OperationId, OperationId)>,
+}
+
+#[derive(Clone, Debug)]
+struct Done {
+    op: Operation,
+    /// Of each step that deleted a record: that record.
+    before: Vec<Option<Fields>>,
+}
+
+impl Undoable {
+    /// Remembers an operation that was accepted. If it undoes another one, that is undone now.
+    pub(super) fn remember(&mut self, op: Operation, before: Vec<Option<Fields>>) {
+        if let Some((_, undone)) = self.undoing.take_if(|(id, _)| *id == op.id) {
+            self.forget(undone);
+        }
+        if self.done.len() >= UNDO_MAX {
+            self.done.pop_front();
+        }
+        self.done.push_back(Done { op, before });
+    }
+
+    pub(super) fn forget(&mut self, id: OperationId) {
+        self.done.retain(|done| done.op.id != id);
+    }
+}
+
+impl<R: Record> Engine<R> {
+    /// Undoes an operation of this tab. Returns the operation that does so, or nothing when it was simply taken back.
+    pub(super) fn undo(&mut self, id: OperationId) -> Result<Option<OperationId>, Error> {
+        if let Some(newer) = self.outbox.replacing(id) {
+            return Err(Error::Replaced { id: id.to_string(), by: newer.to_string() });
+        }
+        if let Some(pending) = self.outbox.get(id).filter(|pending| pending.mine)
+            && (pending.state == OperationState::Dead || (self.tabs.sends() && self.was_never_sent(pending)))
+        {
+            self.cancel_here(id);
+            return Ok(None);
+        }
+        let done = self.undoable.done.iter().find(|done| done.op.id == id).cloned();
+        let Some(done) = done else { return Err(Error::NothingToUndo { id: id.to_string() }) };
+        let intents = self.inverse(&done)?;
+        self.check_room()?;
+        let undoing = self.accept(intents, vec![id], false);
+        self.undoable.undoing = Some((undoing, id));
+        Ok(Some(undoing))
+    }
+
+    /// Returns the inverse of each of its steps, the last one first.
+    fn inverse(&self, Done { op, before }: &Done) -> Result<Vec<Intent>, Error> {
+        let steps: Vec<Step<'_>> = op.steps().collect();
+        let mut intents = Vec::with_capacity(steps.len());
+        for (step, before) in steps.into_iter().zip(before).rev() {
+            intents.push(self.inverse_of(op.id, &step, before.as_ref())?);
+        }
+        Ok(intents)
+    }
+
+    fn inverse_of(&self, id: OperationId, step: &Step<'_>, before: Option<&Fields>) -> Result<Intent, Error> {
+        let nothing = || Error::NothingToUndo { id: id.to_string() };
+        let table = self.tables.table_id(step.table).ok_or_else(nothing)?;
+        let config = self.tables.config(table);
+        let key = self.aliases.key(step.key).into_owned();
+        let cell = self.tables.find(table, &key).and_then(|record| self.tables.cell(record));
+        let is_there = cell.is_some_and(|cell| cell.visible.is_some());
+        let (name, args, set, base) = match step.name {
+            name::DELETE if is_there => return Err(Error::RecordExists { table: config.name.clone(), key }),
+            name::DELETE => {
+                (name::INSERT.to_owned(), Fields::new(), before.cloned().ok_or_else(nothing)?, Fields::new())
+            }
+            _ if !is_there => return Err(Error::UnknownRecord { table: config.name.clone(), key }),
+            // Where the server gave the key, that is no change of somebody else's.
+            name::INSERT => {
+                let given = step.set.iter().filter(|(field, _)| !config.key.contains(field));
+                let base = given.map(|(field, value)| (field.clone(), value.clone())).collect();
+                (name::DELETE.to_owned(), Fields::new(), Fields::new(), base)
+            }
+            name::PATCH => {
+                let seen = |field: &String| step.base.get(field).cloned().unwrap_or_default();
+                let set = step.set.keys().map(|field| (field.clone(), seen(field))).collect();
+                (name::PATCH.to_owned(), Fields::new(), set, step.set.clone())
+            }
+            _ => {
+                let Inverse { name, args, set, base } = self.rules.inverse(config, step).ok_or_else(nothing)?;
+                (name, args, set, base)
+            }
+        };
+        let base_version = cell.and_then(|cell| cell.version);
+        Ok(Intent { table, part: Part { name, table: config.name.clone(), key, args, set, base, base_version } })
+    }
+
+    /// Returns, for each step that deletes a record, its fields, for bringing it back.
+    pub(super) fn fields_before(&self, op: &Operation) -> Vec<Option<Fields>> {
+        op.steps().map(|step| self.fields_of_deleted(&step)).collect()
+    }
+
+    fn fields_of_deleted(&self, step: &Step<'_>) -> Option<Fields> {
+        if step.name != name::DELETE {
+            return None;
+        }
+        let table = self.tables.table_id(step.table)?;
+        let record = self.tables.cell(self.tables.find(table, step.key)?)?.visible.as_ref()?;
+        let fields = &self.tables.config(table).fields;
+        Some(fields.iter().filter_map(|field| Some((field.clone(), record.field(field)?))).collect())
+    }
+}

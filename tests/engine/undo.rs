@@ -1,0 +1,238 @@
+//! Undo takes back what was never sent; else it does the inverse, and never overwrites what somebody changed since.
+
+use rota_engine::{OperationState, UNDO_MAX};
+use serde_json::json;
+
+use crate::world::World;
+
+fn offline() -> World {
+    let mut world = World::with_tabs(2);
+    world.cut_network();
+    world.tab(0).patch("c-6", "city", "Kiel");
+    world.run_for(50);
+    world
+}
+
+#[test]
+fn undo_of_what_was_never_sent_takes_it_back() {
+    let mut world = offline();
+    let id = world.tab(0).patch("c-1", "city", "Kiel");
+    assert_eq!(world.tab(0).undo(id).unwrap(), None);
+    assert_eq!(world.outcome(0, id), [OperationState::Cancelled]);
+    assert_eq!(world.tabs[0].field("c-1", "city"), "Bremen".into());
+    assert_eq!(world.tab(0).undo(id).unwrap_err().code(), "nothing-to-undo");
+    world.heal_network();
+    world.run_until_quiet();
+    assert_eq!(world.sent(id), 0);
+    world.assert_all_agree();
+}
+
+#[test]
+fn undo_off_line_of_what_a_follower_did_is_an_operation_of_its_own() {
+    let mut world = offline();
+    let id = world.tab(1).patch("c-1", "city", "Kiel");
+    // A follower does not know what its leader has sent.
+    let undo = world.tab(1).undo(id).unwrap().unwrap();
+    assert_eq!(world.tabs[1].field("c-1", "city"), "Bremen".into());
+    world.heal_network();
+    world.run_until_quiet();
+    for id in [id, undo] {
+        assert_eq!(world.outcome(1, id), [OperationState::Confirmed]);
+    }
+    world.assert_all_agree();
+}
+
+#[test]
+fn every_kind_of_operation_is_undone_while_it_is_on_its_way_and_after_it_is_confirmed() {
+    for wait in [3, 1_000] {
+        for command in [
+            json!({"name": "patch", "table": "companies", "key": "c-1", "set": {"city": "Kiel", "name": "Dock"}}),
+            json!({"name": "assign", "table": "companies", "key": "c-1", "args": {"to": "maya"}}),
+            json!({"name": "delete", "table": "companies", "key": "c-1"}),
+            json!({"name": "insert", "table": "companies", "set": {"id": "c-9", "name": "New", "city": "Kiel", "owner_id": null}}),
+        ] {
+            let mut world = World::with_tabs(2);
+            let before = world.tabs[0].mirror.clone();
+            let id = world.tab(0).try_do(command.clone()).unwrap();
+            world.run_for(wait);
+            let after = world.tabs[0].mirror.clone();
+            assert_ne!(before, after);
+            let undo = world.tab(0).undo(id).unwrap().expect("it may have arrived");
+            assert_eq!(world.tabs[0].mirror, before, "{command} is not undone at once");
+            assert_eq!(world.ops[&undo].after, [id]);
+            world.run_until_quiet();
+            for id in [id, undo] {
+                assert_eq!(world.outcome(0, id), [OperationState::Confirmed], "{command}");
+            }
+            assert_eq!(world.tabs[1].mirror, before);
+            world.assert_all_agree();
+            assert_eq!(world.tab(0).undo(id).unwrap_err().code(), "nothing-to-undo");
+            let redo = world.tab(0).undo(undo).unwrap().unwrap();
+            assert_eq!(world.tabs[0].mirror, after);
+            world.run_until_quiet();
+            assert_eq!(world.outcome(0, redo), [OperationState::Confirmed]);
+            world.assert_all_agree();
+        }
+    }
+}
+
+#[test]
+fn undo_conflicts_rather_than_overwrite_what_somebody_changed_since() {
+    for (field, command) in [
+        ("city", json!({"name": "patch", "table": "companies", "key": "c-1", "set": {"city": "Kiel"}})),
+        ("owner_id", json!({"name": "assign", "table": "companies", "key": "c-1", "args": {"to": "maya"}})),
+    ] {
+        let mut world = World::with_tabs(1);
+        let id = world.tab(0).try_do(command).unwrap();
+        world.run_until_quiet();
+        world.sql_update("c-1", field, "jonas");
+        world.run_for(100);
+        let undo = world.tab(0).undo(id).unwrap().unwrap();
+        world.run_until_quiet();
+        assert_eq!(world.outcome(0, undo), [OperationState::Conflicted]);
+        assert_eq!(world.tabs[0].field("c-1", field), "jonas".into());
+    }
+}
+
+#[test]
+fn undo_of_an_insert_expects_the_record_as_it_was_inserted() {
+    let mut world = World::with_tabs(1);
+    let id = world.tab(0).insert("c-9");
+    world.run_until_quiet();
+    let undo = world.tab(0).undo(id).unwrap().unwrap();
+    assert_eq!((world.ops[&undo].name.as_str(), &world.ops[&undo].base), ("delete", &world.ops[&id].set));
+}
+
+#[test]
+fn undo_leaves_what_others_changed_in_other_fields() {
+    let mut world = World::with_tabs(1);
+    let id = world.tab(0).patch("c-1", "city", "Kiel");
+    world.run_until_quiet();
+    world.sql_update("c-1", "name", "Dock");
+    world.run_for(100);
+    world.tab(0).undo(id).unwrap().unwrap();
+    world.run_until_quiet();
+    assert_eq!(world.tabs[0].field("c-1", "city"), "Bremen".into());
+    assert_eq!(world.tabs[0].field("c-1", "name"), "Dock".into());
+    world.assert_all_agree();
+}
+
+#[test]
+fn undo_off_line_with_a_queue_behind_it_applies() {
+    let mut world = offline();
+    let sent = world.tab(0).patch("c-6", "name", "Dock");
+    let first = world.tab(0).patch("c-1", "city", "Kiel");
+    let second = world.tab(0).assign("c-1", "maya");
+    assert_eq!(world.tab(0).undo(first).unwrap(), None);
+    assert_eq!(world.tab(0).undo(sent).unwrap(), None);
+    assert_eq!((world.tabs[0].field("c-1", "city"), world.owner(0, "c-1")), ("Bremen".into(), "maya".into()));
+    world.heal_network();
+    world.run_until_quiet();
+    assert_eq!(world.outcome(0, second), [OperationState::Confirmed]);
+    world.assert_all_agree();
+}
+
+#[test]
+fn an_undo_is_not_joined_with_a_later_change_of_the_same_field() {
+    let mut world = World::with_tabs(1);
+    let id = world.tab(0).patch("c-1", "city", "Kiel");
+    world.run_until_quiet();
+    world.cut_network();
+    world.tab(0).patch("c-6", "city", "Kiel");
+    world.run_for(50);
+    world.tab(0).patch("c-1", "city", "Ulm");
+    let undo = world.tab(0).undo(id).unwrap().unwrap();
+    assert!(world.ops[&undo].replaces.is_empty());
+    world.heal_network();
+    world.run_until_quiet();
+    assert_eq!(world.outcome(0, undo), [OperationState::Conflicted]);
+    assert_eq!(world.tabs[0].field("c-1", "city"), "Ulm".into());
+}
+
+#[test]
+fn an_undo_ends_with_what_it_undoes() {
+    let mut world = World::with_tabs(1);
+    world.server.refused.insert("c-1".into());
+    let id = world.tab(0).patch("c-1", "city", "Kiel");
+    world.run_for(3);
+    let undo = world.tab(0).undo(id).unwrap().unwrap();
+    world.run_until_quiet();
+    assert_eq!(world.outcome(0, id), [OperationState::Refused]);
+    assert_eq!((world.outcome(0, undo), world.sent(undo)), (vec![OperationState::Refused], 0));
+    assert_eq!(world.tabs[0].field("c-1", "city"), "Bremen".into());
+}
+
+#[test]
+fn what_can_not_be_undone_is_an_error_with_a_name_and_changes_nothing() {
+    let mut world = World::with_tabs(2);
+    let id = world.tab(0).patch("c-1", "city", "Kiel");
+    let deleted = world.tab(0).delete("c-2");
+    let patched = world.tab(0).patch("c-3", "city", "Kiel");
+    world.server.refused.insert("c-4".into());
+    let refused = world.tab(0).patch("c-4", "city", "Kiel");
+    world.run_until_quiet();
+    assert_eq!(world.tab(1).undo(id).unwrap_err().code(), "nothing-to-undo", "another tab's");
+    assert_eq!(world.tab(0).undo(refused).unwrap_err().code(), "nothing-to-undo");
+    world.server.sql_set("c-2", &[("id", "c-2".into())]);
+    world.sql_update("c-2", "city", "Ulm");
+    world.sql_delete("c-3");
+    world.run_for(1_000);
+    let before = world.tabs[0].mirror.clone();
+    assert_eq!(world.tab(0).undo(deleted).unwrap_err().code(), "record-exists");
+    assert_eq!(world.tab(0).undo(patched).unwrap_err().code(), "unknown-record");
+    assert_eq!(world.tabs[0].mirror, before);
+    world.close_tab(0);
+}
+
+#[test]
+fn only_so_many_operations_can_be_undone_the_last_ones() {
+    let mut world = World::with_tabs(1);
+    let first = world.tab(0).patch("c-1", "city", "0");
+    let mut last = first;
+    for n in 1..=UNDO_MAX {
+        world.run_for(100);
+        last = world.tab(0).patch("c-1", "city", &n.to_string());
+    }
+    world.run_until_quiet();
+    assert_eq!(world.tab(0).undo(first).unwrap_err().code(), "nothing-to-undo");
+    assert!(world.tab(0).undo(last).is_ok());
+}
+
+#[test]
+fn an_undo_that_could_not_be_stored_can_be_tried_again() {
+    let mut world = World::with_tabs(1);
+    let id = world.tab(0).patch("c-1", "city", "Kiel");
+    world.run_until_quiet();
+    world.faults.storage_full = true;
+    let rejected = world.tab(0).undo(id).unwrap().unwrap();
+    assert_eq!((&world.tabs[0].rejected, world.tabs[0].field("c-1", "city")), (&vec![rejected], "Kiel".into()));
+    world.faults.storage_full = false;
+    world.tab(0).undo(id).unwrap().unwrap();
+    assert_eq!(world.tabs[0].field("c-1", "city"), "Bremen".into());
+}
+
+#[test]
+fn undo_of_a_joined_operation_undoes_all_that_it_stands_for() {
+    let mut world = offline();
+    let first = world.tab(0).patch("c-1", "city", "Kiel");
+    let second = world.tab(0).patch("c-1", "name", "Dock");
+    assert_eq!(world.tab(0).undo(first).unwrap_err().code(), "too-late");
+    world.heal_network();
+    world.run_until_quiet();
+    assert_eq!(world.tab(0).undo(first).unwrap_err().code(), "nothing-to-undo");
+    world.tab(0).undo(second).unwrap().unwrap();
+    world.run_until_quiet();
+    assert_eq!(world.tabs[0].field("c-1", "city"), "Bremen".into());
+    assert_eq!(world.tabs[0].field("c-1", "name"), "Harbour".into());
+}
+
+#[test]
+fn undo_of_a_dead_operation_drops_it() {
+    let mut world = World::with_tabs(1);
+    world.faults.push_failures.push_back((rota_engine::Failure::Invalid, None));
+    let dead = world.tab(0).patch("c-1", "city", "Kiel");
+    world.run_for(100);
+    assert_eq!(world.tab(0).undo(dead).unwrap(), None);
+    assert_eq!(world.outcome(0, dead), [OperationState::Dead, OperationState::Cancelled]);
+    assert!(world.stored(0).is_empty());
+}
