@@ -307,7 +307,11 @@ impl Lone {
         self.now.mono_ms += 1;
         let id = self.engine.handle(input, self.now).ok().flatten();
         while let Some(output) = self.engine.poll() {
+            if let Output::Unpersist { key } = &output {
+                self.pending.retain(|op| !key.ends_with(&op.id.to_string()));
+            }
             if let Output::Persist { id, entry, .. } = output {
+                self.pending.retain(|op| !entry.op.replaces.contains(&op.id));
                 self.pending.push(entry.op);
                 let _ = self.engine.handle(Input::OperationStored { id, stored: Stored::Memory }, self.now);
             }

@@ -1,6 +1,7 @@
 //! Operations that depend on others: they wait for these, and end with them when these will never happen.
 
 use super::Engine;
+use crate::engine::alias::inserts_named;
 use crate::engine::error::Error;
 use crate::engine::operation::{Operation, OperationId, OperationState, Settlement};
 use crate::engine::record::Record;
@@ -36,9 +37,18 @@ impl<R: Record> Engine<R> {
     /// Ends what depends on an operation that is about to end without having happened. In the same step, and before it: whoever
     /// dies in between leaves the one that others depend on, and not them alone.
     pub(super) fn end_dependants(&mut self, settlement: &Settlement) {
-        let Some(outcome) = of_dependant(settlement.outcome) else { return };
+        // Whether the record is there nobody knows; what names it by its temporary key can never be sent.
+        let is_nameless = settlement.outcome == OperationState::Unknown;
+        let Some(outcome) = of_dependant(settlement.outcome).or(is_nameless.then_some(OperationState::Refused)) else {
+            return;
+        };
         let Some(pending) = self.outbox.get(settlement.id) else { return };
-        for id in self.outbox.doomed(&pending.op).into_iter().rev() {
+        let names_it = |id: &OperationId| {
+            !is_nameless
+                || self.outbox.get(*id).is_some_and(|pending| inserts_named(&pending.op).contains(&settlement.id))
+        };
+        let doomed: Vec<OperationId> = self.outbox.doomed(&pending.op).into_iter().filter(names_it).collect();
+        for id in doomed.into_iter().rev() {
             self.end_dependant(id, outcome, settlement.id);
         }
     }

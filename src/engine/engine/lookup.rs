@@ -17,6 +17,7 @@ use crate::engine::value::Fields;
 impl<R: Record> Engine<R> {
     /// The server has done it, and did not say how the record is now. It stays as seen as it is until its row arrives.
     pub(super) fn acknowledge(&mut self, answer: &Answer<R>) {
+        self.claim_all(answer);
         let Some(pending) = self.outbox.get(answer.id) else { return };
         let (id, records, state) = (answer.id, pending.records(), pending.state);
         let key = self.session.operation_key(pending.op.hlc, id);

@@ -86,6 +86,7 @@ impl<R: Record> Engine<R> {
                 concerned.insert(record);
             }
         }
+        self.undoable.rewrite(&self.aliases);
         if self.is_named(&alias.from) {
             self.keep_alias(&alias.from);
         }

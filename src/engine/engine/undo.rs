@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::Engine;
 use super::command::Intent;
+use crate::engine::alias::Aliases;
 use crate::engine::error::Error;
 use crate::engine::operation::{Operation, OperationId, OperationState, Part, Step, name};
 use crate::engine::overlay::Inverse;
@@ -39,6 +40,14 @@ impl Undoable {
             self.done.pop_front();
         }
         self.done.push_back(Done { op, before });
+    }
+
+    /// Puts real keys into what named temporary ones.
+    pub(super) fn rewrite(&mut self, aliases: &Aliases) {
+        for done in &mut self.done {
+            aliases.rewrite(&mut done.op, &mut Vec::new());
+            done.before.iter_mut().flatten().for_each(|fields| aliases.rewrite_fields(fields));
+        }
     }
 
     pub(super) fn forget(&mut self, id: OperationId) {
@@ -90,12 +99,7 @@ impl<R: Record> Engine<R> {
                 (name::INSERT.to_owned(), Fields::new(), before.cloned().ok_or_else(nothing)?, Fields::new())
             }
             _ if !is_there => return Err(Error::UnknownRecord { table: config.name.clone(), key }),
-            // Where the server gave the key, that is no change of somebody else's.
-            name::INSERT => {
-                let given = step.set.iter().filter(|(field, _)| !config.key.contains(field));
-                let base = given.map(|(field, value)| (field.clone(), value.clone())).collect();
-                (name::DELETE.to_owned(), Fields::new(), Fields::new(), base)
-            }
+            name::INSERT => (name::DELETE.to_owned(), Fields::new(), Fields::new(), step.set.clone()),
             name::PATCH => {
                 let seen = |field: &String| step.base.get(field).cloned().unwrap_or_default();
                 let set = step.set.keys().map(|field| (field.clone(), seen(field))).collect();
