@@ -29,10 +29,12 @@ mod engine;
 mod web;
 
 pub use domain::Domains;
+pub use engine::audit::{AUDIT_BYTES_MAX, AUDIT_LEN_MAX, AuditEntry};
 pub use engine::engine::{Engine, Stats};
 pub use engine::error::{Error, Problem};
 pub use engine::input::{Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored};
 pub use engine::link::{LinkState, LinkStatus, PullRequest};
+pub use engine::merge::{Decided, Decision, FieldConflict, Rule, UNION_LEN_MAX};
 pub use engine::operation::{
     Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Version, name,
 };

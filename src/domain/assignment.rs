@@ -44,6 +44,7 @@ mod tests {
     use super::*;
     use crate::engine::operation::{OperationId, PROTOCOL};
     use crate::engine::record::JsonRecord;
+    use crate::engine::sorted::Named;
     use crate::engine::time::Hlc;
 
     fn table(owner: Option<&str>) -> TableConfig {
@@ -54,6 +55,7 @@ mod tests {
             version: "rota_version".into(),
             operation: "rota_op".into(),
             owner: owner.map(str::to_owned),
+            merge: Named::new(),
         }
     }
 

@@ -3,10 +3,12 @@
 //! Pure and deterministic: no clock, no randomness, no I/O, no browser. The world tells it [`Input`]s, it answers with
 //! [`Output`]s. Only [`engine`] knows every room beside it.
 
+pub(crate) mod audit;
 pub(crate) mod engine;
 pub(crate) mod error;
 pub(crate) mod input;
 pub(crate) mod link;
+pub(crate) mod merge;
 pub(crate) mod operation;
 pub(crate) mod outbox;
 pub(crate) mod output;

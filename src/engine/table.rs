@@ -10,8 +10,10 @@ use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
+use super::merge::Rule;
 use super::operation::{OperationId, Version};
 use super::record::Record;
+use super::sorted::Named;
 use super::value::{Fields, Value};
 
 /// A table as the application declares it.
@@ -33,6 +35,9 @@ pub struct TableConfig {
     /// The field that `assign` sets, where records have an owner.
     #[serde(default)]
     pub owner: Option<String>,
+    /// How conflicts in a field are decided; where nothing is said, by a person.
+    #[serde(default)]
+    pub merge: Named<Rule>,
 }
 
 fn default_version() -> String {
@@ -56,7 +61,8 @@ impl TableConfig {
     /// Declares a table with the usual columns for version and operation, and no owner.
     #[must_use]
     pub fn new(name: String, key: Vec<String>, fields: Vec<String>) -> Self {
-        Self { name, key, fields, version: default_version(), operation: default_operation(), owner: None }
+        let (version, operation) = (default_version(), default_operation());
+        Self { name, key, fields, version, operation, owner: None, merge: Named::new() }
     }
 
     fn validate(&self) -> Result<(), Error> {
@@ -72,6 +78,12 @@ impl TableConfig {
         }
         if let Some(field) = self.key.iter().chain(&self.owner).find(|field| !self.fields.contains(field)) {
             return wrong(format!("uses \"{field}\" as key or owner, which is not among its fields"));
+        }
+        let is_mergeable = |field: &String| self.fields.contains(field) && !self.key.contains(field);
+        if let Some(field) = self.merge.keys().find(|field| !is_mergeable(field)) {
+            return wrong(format!(
+                "has a merge rule for \"{field}\", which is not among its fields, or is a part of its key"
+            ));
         }
         if self.fields.contains(&self.version) || self.fields.contains(&self.operation) {
             return wrong(format!(
@@ -439,6 +451,7 @@ mod tests {
             version: default_version(),
             operation: default_operation(),
             owner: Some("owner".into()),
+            merge: Named::new(),
         }
     }
 
@@ -456,12 +469,14 @@ mod tests {
 
     #[test]
     fn a_configuration_that_cannot_work_is_refused_and_says_why() {
-        let cases: [(&str, fn(&mut TableConfig)); 5] = [
+        let cases: [(&str, fn(&mut TableConfig)); 7] = [
             ("needs a key", |c| c.key.clear()),
             ("\"nope\" as key or owner", |c| c.owner = Some("nope".into())),
             ("\"id2\" as key or owner", |c| c.key = vec!["id2".into()]),
             ("belong to the server", |c| c.fields.push("rota_op".into())),
             ("part of its key", |c| c.owner = Some("id".into())),
+            ("merge rule for \"nope\"", |c| drop(c.merge.insert("nope".into(), Rule::Latest))),
+            ("merge rule for \"id\"", |c| drop(c.merge.insert("id".into(), Rule::Ours))),
         ];
         for (why, spoil) in cases {
             let mut spoilt = config();
@@ -472,6 +487,19 @@ mod tests {
         }
         assert!(Tables::<JsonRecord>::new(vec![config(), config()]).is_err());
         assert!(Tables::<JsonRecord>::new(vec![]).is_err());
+    }
+
+    #[test]
+    fn a_merge_rule_that_there_is_not_is_refused() {
+        let declared = |rule: &str| {
+            format!(r#"{{"name": "jobs", "key": ["id"], "fields": ["id", "n"], "merge": {{"n": "{rule}"}}}}"#)
+        };
+        for rule in Rule::ALL {
+            let table: TableConfig = serde_json::from_str(&declared(rule.name())).unwrap();
+            assert_eq!(table.merge.get("n"), Some(&rule));
+        }
+        let error = serde_json::from_str::<TableConfig>(&declared("newest")).unwrap_err();
+        assert!(error.to_string().contains("newest"), "{error}");
     }
 
     #[test]

@@ -46,6 +46,16 @@ impl Value {
         }
     }
 
+    /// Returns how much it holds, in bytes of text, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Null | Self::Bool(_) | Self::Number(_) => 8,
+            Self::String(text) => 8 + text.len(),
+            Self::List(items) => 8 + items.iter().map(Self::bytes).sum::<usize>(),
+            Self::Map(fields) => 8 + fields.iter().map(|(name, value)| name.len() + value.bytes()).sum::<usize>(),
+        }
+    }
+
     /// Returns true for [`Value::Null`].
     #[must_use]
     pub const fn is_null(&self) -> bool {

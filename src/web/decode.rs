@@ -11,8 +11,10 @@ use wasm_bindgen::{JsCast, JsValue};
 use super::js_record::JsRecord;
 use crate::engine::input::{Command, Config, Gone};
 use crate::engine::link::{LinkState, LinkStatus};
+use crate::engine::merge::Rule;
 use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, Version};
 use crate::engine::retry::{Failure, RetryPolicy};
+use crate::engine::sorted::Named;
 use crate::engine::stored::{Content, StoredOperation};
 use crate::engine::table::{Row, TableConfig};
 use crate::engine::tabs::{Kind, TabMessage};
@@ -460,7 +462,20 @@ fn table(js: &JsValue) -> Result<TableConfig, Wrong> {
     if let Some(operation) = reader.text_or_none("operation") {
         table.operation = operation;
     }
+    if let Some(rules) = reader.given("merge") {
+        table.merge = reader.noted(merge_rules(&rules)).unwrap_or_default();
+    }
     reader.end(table)
+}
+
+fn merge_rules(js: &JsValue) -> Result<Named<Rule>, Wrong> {
+    let object = js.dyn_ref::<Object>().ok_or_else(|| wrong("merge", "an object: field → rule"))?;
+    let mut rules = Named::new();
+    for field in Object::keys(object).iter().filter_map(|field| field.as_string()) {
+        let rule = Reader::new(js).parsed(&field, |text| Rule::ALL.into_iter().find(|rule| rule.name() == text))?;
+        rules.insert(field, rule);
+    }
+    Ok(rules)
 }
 
 fn retry(js: &JsValue) -> Result<RetryPolicy, Wrong> {
