@@ -182,6 +182,40 @@ pub(crate) fn conflicts(
     found
 }
 
+/// Returns what a merge holds in each field that a patch sets. The conflicts among them are decided by `decided`; elsewhere
+/// what moved is taken, and of what both sides moved alike, the server's spelling.
+pub(crate) fn merged(
+    (base, set): (&Fields, &Fields),
+    theirs: &dyn Fn(&str) -> Value,
+    found: &[FieldConflict],
+    decided: &dyn Fn(&FieldConflict) -> Value,
+) -> Fields {
+    let field = |(name, ours): &(String, Value)| {
+        let value = match found.iter().find(|conflict| conflict.field == *name) {
+            Some(conflict) => decided(conflict),
+            None => {
+                let (seen, theirs) = (base.get(name).cloned().unwrap_or_default(), theirs(name));
+                if same(ours, &theirs) || same(ours, &seen) { theirs } else { ours.clone() }
+            }
+        };
+        (name.clone(), value)
+    };
+    set.into_iter().map(field).collect()
+}
+
+/// Takes those fields that differ from the server's, with the server's values as what is seen now.
+pub(crate) fn differing(wanted: Fields, theirs: &dyn Fn(&str) -> Value) -> (Fields, Fields) {
+    let (mut set, mut base) = (Fields::new(), Fields::new());
+    for (field, value) in wanted {
+        let theirs = theirs(&field);
+        if !same(&value, &theirs) {
+            base.insert(field.clone(), theirs);
+            set.insert(field, value);
+        }
+    }
+    (set, base)
+}
+
 /// True where both sides moved away from the base, to different values.
 pub(crate) fn is_conflict(base: &Value, ours: &Value, theirs: &Value) -> bool {
     !same(ours, base) && !same(theirs, base) && !same(ours, theirs)

@@ -475,8 +475,8 @@ mod tests {
             ("\"id2\" as key or owner", |c| c.key = vec!["id2".into()]),
             ("belong to the server", |c| c.fields.push("rota_op".into())),
             ("part of its key", |c| c.owner = Some("id".into())),
-            ("merge rule for \"nope\"", |c| drop(c.merge.insert("nope".into(), Rule::Latest))),
-            ("merge rule for \"id\"", |c| drop(c.merge.insert("id".into(), Rule::Ours))),
+            ("merge rule for \"nope\"", |c| c.merge = Named::from([("nope".to_owned(), Rule::Latest)])),
+            ("merge rule for \"id\"", |c| c.merge = Named::from([("id".to_owned(), Rule::Ours)])),
         ];
         for (why, spoil) in cases {
             let mut spoilt = config();
