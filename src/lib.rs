@@ -30,16 +30,18 @@ mod web;
 
 pub use domain::Domains;
 pub use engine::audit::{AUDIT_BYTES_MAX, AUDIT_LEN_MAX, AuditEntry};
-pub use engine::engine::{Engine, Stats};
+pub use engine::engine::{Engine, REPLACES_MAX, ROUNDS_MAX, Stats};
 pub use engine::error::{Error, Problem};
-pub use engine::input::{Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored};
+pub use engine::input::{Choice, Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored};
 pub use engine::link::{LinkState, LinkStatus, PullRequest};
 pub use engine::merge::{Decided, Decision, FieldConflict, Rule, UNION_LEN_MAX};
 pub use engine::operation::{
     Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Version, name,
 };
 pub use engine::outbox::{IN_FLIGHT_MAX, OUTBOX_LEN_MAX};
-pub use engine::output::{Changes, Durability, OperationView, Output, RecordChange, Status};
+pub use engine::output::{
+    Changes, Conflict, ConflictChange, Durability, OperationView, Output, Previews, RecordChange, Status,
+};
 pub use engine::overlay::{Effect, Rules};
 pub use engine::record::{JsonRecord, Record};
 pub use engine::retry::{AFTER_MS_MAX, Failure, RetryPolicy};

@@ -84,7 +84,7 @@ fn every_fixture_is_read_and_written_back_as_it_was() {
 fn is_optional(name: &str, member: &str) -> bool {
     let optional: &[&str] = match name.split('.').next().unwrap() {
         // A null and a missing base version, or cursor, mean the same.
-        "operation" => &["baseVersion"],
+        "operation" => &["baseVersion", "replaces"],
         "answer" => &["code", "message", "fields", "afterMs", "version", "record"],
         "pull-request" => &["cursor", "keys"],
         "pull-response" => &["cursor"],

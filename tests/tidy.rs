@@ -18,10 +18,11 @@ const VOCABULARY: [&str; 2] = ["input", "output"];
 
 /// Who else knows whom: the one on the left may import from the one on the right. Types pass, work does not: only
 /// `engine.rs` makes two rooms act together. The list has no circle, and a test says so.
-const NEIGHBOURS: [(&str, &str); 10] = [
+const NEIGHBOURS: [(&str, &str); 11] = [
     ("table", "merge"),     // how a field's conflicts are decided
     ("operation", "merge"), // the decision that an operation carries out
     ("audit", "merge"),     // what was decided
+    ("tabs", "merge"),      // and other tabs hear of it
     ("outbox", "table"),    // which record an operation is about
     ("overlay", "table"),   // how a table merges
     ("link", "retry"),      // how long to wait before the next attempt

@@ -14,6 +14,8 @@ export interface Operation {
   readonly hlc: string
   readonly tab: string
   readonly after: readonly string[]
+  /** Operations that were never sent, and for which this one stands. */
+  readonly replaces?: readonly string[]
 }
 
 /** A server's answer to an operation (`PROTOCOL.md` §3). */

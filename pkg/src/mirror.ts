@@ -1,6 +1,6 @@
 import { RotaError } from './errors.js'
 import type { Tables } from './tables.js'
-import type { Changes, OperationView, Operations, Problem, Status } from './types.js'
+import type { Changes, OperationState, OperationView, Operations, Problem, Status } from './types.js'
 import { freeze } from './values.js'
 
 /** What the engine's shell hands over: records flat — number, table, key, record, released — and by reference. */
@@ -14,6 +14,10 @@ export interface ChangeList {
 const RECENT_MAX = 100
 
 type Listener = () => void
+
+const LIVING: ReadonlySet<OperationState> = new Set<OperationState>(['queued', 'sent', 'acknowledged', 'dead'])
+
+const hasEnded = (state: OperationState): boolean => !LIVING.has(state)
 
 /** One record, and whoever watches it. */
 export interface Cell {
@@ -221,8 +225,10 @@ export class Mirror {
 
   #applyOperation(view: OperationView): void {
     const cell = this.#cellOf(this.#table(view.table), view.key)
-    const hasEnded = view.state !== 'queued' && view.state !== 'sent' && view.state !== 'dead'
-    if (hasEnded) {
+    if (view.replacedBy !== undefined) {
+      this.#pending.delete(view.id)
+      cell.pending.delete(view.id)
+    } else if (hasEnded(view.state)) {
       this.#pending.delete(view.id)
       cell.pending.delete(view.id)
       cell.ended = view

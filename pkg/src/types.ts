@@ -9,13 +9,13 @@ export type Key = string | number | readonly (string | number)[]
 /** How safe accepted operations are: they survive the browser; the tab; or only as long as the store is open. `async`: the browser, a moment after `mutate` returned. */
 export type Durability = 'full' | 'async' | 'tab' | 'memory'
 
-/** Where an operation is in its life. */
-export type OperationState = 'queued' | 'sent' | 'confirmed' | 'refused' | 'conflicted' | 'cancelled' | 'dead' | 'unknown'
+/** Where an operation is in its life. `acknowledged`: the server has done it, and its row is not here yet. */
+export type OperationState = 'queued' | 'sent' | 'acknowledged' | 'confirmed' | 'refused' | 'conflicted' | 'cancelled' | 'dead' | 'unknown'
 
 /** How an operation ended. */
 export interface Settlement {
   readonly id: string
-  readonly outcome: Exclude<OperationState, 'queued' | 'sent'>
+  readonly outcome: Exclude<OperationState, 'queued' | 'sent' | 'acknowledged'>
   /** Why it was not confirmed: a code of `PROTOCOL.md` §4. */
   readonly code?: string
   /** The same, for a person. */
@@ -51,6 +51,8 @@ export interface OperationView {
   readonly tries: number
   readonly code?: string
   readonly message?: string
+  /** The operation that stands for this one from now on. This one leaves the list, and its promise resolves as that one ends. */
+  readonly replacedBy?: string
 }
 
 /** The operations of all tabs of this browser. */

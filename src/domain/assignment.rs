@@ -77,6 +77,8 @@ mod tests {
             hlc: Hlc::default(),
             tab: "t".into(),
             after: vec![],
+            replaces: vec![],
+            decision: None,
         }
     }
 

@@ -2,7 +2,9 @@
 //! `engine/`, that knows every room beside it.
 
 mod command;
+mod conflicts;
 mod hearing;
+mod replacing;
 mod report;
 mod sending;
 mod sync;
@@ -13,12 +15,13 @@ use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rustc_hash::FxBuildHasher;
 
+use super::audit::{Audit, AuditEntry};
 use super::error::{Error, Problem};
 use super::input::{Config, Input};
 use super::link::{Gate, Link, Puller};
-use super::operation::{OperationId, Settlement, Version};
+use super::operation::{Answer, OperationId, OperationState, Settlement, Version};
 use super::outbox::Outbox;
-use super::output::{Durability, OperationView, Output, Status};
+use super::output::{Conflict, Durability, OperationView, Output, Status};
 use super::overlay::{Rules, apply, fold};
 use super::record::Record;
 use super::retry::RetryPolicy;
@@ -26,7 +29,10 @@ use super::session::Session;
 use super::sorted::SortedSet;
 use super::table::{RecordId, Tables};
 use super::tabs::{Kind, Role, Tabs};
-use super::time::{HybridClock, Now, Timers};
+use super::time::{Hlc, HybridClock, Now, Timers};
+
+pub use conflicts::ROUNDS_MAX;
+pub use replacing::REPLACES_MAX;
 
 /// How many settled operations are remembered, so that a late message about one is recognised.
 const SETTLED_MAX: usize = 10_000;
@@ -53,6 +59,11 @@ pub struct Engine<R> {
     ready: bool,
     last_sync_ms: Option<u64>,
     closed: bool,
+    /// When this tab began to send: what was made before may have been sent by whoever led then.
+    sends_since: Option<Hlc>,
+    /// A new leader sends nothing before it has seen what is stored, or this moment of the monotonic clock has passed: an earlier
+    /// leader's last operation may stand for one that this tab has heard of.
+    looks_until_mono_ms: Option<u64>,
     /// True once this tab has itself pulled since it began to send.
     pulled_here: bool,
     /// How often in a row the network kept an operation from the server.
@@ -64,14 +75,20 @@ pub struct Engine<R> {
     asked: SortedSet<OperationId>,
     /// Those of them that the pull under way asks for.
     asked_now: SortedSet<OperationId>,
+    /// Answers that are taken in once the operation is stored that decides on them.
+    resolving: Vec<(OperationId, Answer<R>)>,
+    audit: Audit,
     outputs: VecDeque<Output<R>>,
     dirty_records: Records,
     dirty_operations: SortedSet<OperationId>,
+    dirty_conflicts: SortedSet<OperationId>,
     ended: Vec<OperationView>,
+    decisions: Vec<AuditEntry>,
     reported: Option<Status>,
 }
 
 /// An operation that has ended, for whoever missed it.
+#[derive(Clone)]
 struct Ended {
     table: String,
     key: String,
@@ -191,16 +208,22 @@ impl<R: Record> Engine<R> {
             ready: false,
             last_sync_ms: None,
             closed: false,
+            sends_since: None,
+            looks_until_mono_ms: None,
             pulled_here: false,
             gate_failures: 0,
             token_failures: 0,
             settled: Settled::default(),
             asked: SortedSet::new(),
             asked_now: SortedSet::new(),
+            resolving: Vec::new(),
+            audit: Audit::default(),
             outputs: VecDeque::new(),
             dirty_records: Records::default(),
             dirty_operations: SortedSet::new(),
+            dirty_conflicts: SortedSet::new(),
             ended: Vec::new(),
+            decisions: Vec::new(),
             reported: None,
         };
         // The lock last: where it is granted at once, this tab has loaded what earlier ones left.
@@ -214,7 +237,7 @@ impl<R: Record> Engine<R> {
 
     /// Takes one input. Afterwards, [`Engine::poll`] until it is empty.
     ///
-    /// Returns the new operation's id for [`Input::Mutate`], and nothing for everything else.
+    /// Returns the new operation's id for [`Input::Mutate`], and for [`Input::Resolve`] where there is one; nothing for everything else.
     ///
     /// # Errors
     /// Only commands fail, and then nothing has changed. What comes from outside and makes no sense becomes an
@@ -224,8 +247,10 @@ impl<R: Record> Engine<R> {
             return handle_closed(&input);
         }
         self.advance(now);
+        let asks_to_store = matches!(input, Input::Mutate(_) | Input::Resolve { .. });
         let result = self.route(input);
-        if self.closed {
+        // Until the new operation is stored, nothing is sent that it may stand for. The answer comes before the next poll.
+        if self.closed || (asks_to_store && matches!(result, Ok(Some(_)))) || !self.resolving.is_empty() {
             return result;
         }
         self.fire_timers();
@@ -275,6 +300,23 @@ impl<R: Record> Engine<R> {
         self.tables.cell(id)?.version
     }
 
+    /// Returns the conflicts that wait for a person, the oldest operation first.
+    #[must_use]
+    pub fn conflicts(&self) -> Vec<Conflict> {
+        self.outbox.iter().filter_map(|pending| self.conflict(pending)).collect()
+    }
+
+    /// Walks over the decisions on conflicts that this tab made or heard of, the oldest first. Each is a line of the export.
+    pub fn audit(&self) -> impl ExactSizeIterator<Item = &AuditEntry> {
+        self.audit.entries()
+    }
+
+    /// Returns how many decisions were forgotten at the bound.
+    #[must_use]
+    pub const fn audit_dropped(&self) -> u64 {
+        self.audit.dropped()
+    }
+
     /// Returns the engine's figures.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -286,6 +328,7 @@ impl<R: Record> Engine<R> {
             Input::Mutate(command) => return self.mutate(command).map(Some),
             Input::Cancel { id } => self.cancel(id)?,
             Input::Retry { id } => self.retry_dead(id)?,
+            Input::Resolve { id, choice } => return self.resolve(id, choice),
             Input::Reconnect => self.reconnect(),
             Input::Purge => self.emit(Output::ForgetRecords),
             Input::Close => self.close(),
@@ -356,6 +399,7 @@ impl<R: Record> Engine<R> {
         }
         self.tables.set_visible(id, folded.visible, folded.overlaid);
         self.dirty_records.insert(id);
+        self.look_at_conflicts(id);
     }
 
     /// Shows an operation that was just accepted. As the last of its record it goes over what is seen already; only one that
@@ -382,9 +426,14 @@ impl<R: Record> Engine<R> {
         let Some(pending) = self.outbox.remove(settlement.id) else { return };
         self.remember_settled(&pending.op.table, &pending.op.key, &settlement);
         self.dirty_operations.remove(&settlement.id);
+        if pending.conflict.is_some() {
+            self.dirty_conflicts.insert(settlement.id);
+        }
         self.ended.push(report::view(&pending, Some(&settlement)));
         self.emit(Output::Unpersist { key: self.session.operation_key(pending.op.hlc, pending.op.id) });
-        if pending.mine {
+        self.end_replaced(&pending, &settlement);
+        // Of a conflict its author has heard when it began.
+        if pending.mine && pending.conflict.is_none() {
             self.emit(Output::Settled(settlement));
         }
         self.recompute(pending.record);
@@ -399,13 +448,16 @@ impl<R: Record> Engine<R> {
         let mine: Vec<OperationId> = self
             .outbox
             .iter()
-            .filter(|pending| pending.mine && pending.state != super::operation::OperationState::Dead)
-            .map(|pending| pending.op.id)
+            .flat_map(|pending| {
+                let own = pending.mine && !pending.is_parked();
+                let replaced = pending.replaced.iter().filter(|replaced| replaced.is_owed).map(|replaced| replaced.id);
+                own.then_some(pending.op.id).into_iter().chain(replaced)
+            })
             .collect();
         for id in mine {
             self.emit(Output::Settled(Settlement {
                 id,
-                outcome: super::operation::OperationState::Unknown,
+                outcome: OperationState::Unknown,
                 code: Some("closed".to_owned()),
                 message: Some("the store was closed before the server answered; the operation stays stored and is sent by the next store".to_owned()),
                 fields: vec![],
@@ -424,7 +476,9 @@ impl<R: Record> Engine<R> {
 /// A closed engine takes no commands, and drops what still arrives.
 fn handle_closed<R>(input: &Input<R>) -> Result<Option<OperationId>, Error> {
     match input {
-        Input::Mutate(_) | Input::Cancel { .. } | Input::Retry { .. } | Input::Reconnect => Err(Error::Closed),
+        Input::Mutate(_) | Input::Cancel { .. } | Input::Retry { .. } | Input::Resolve { .. } | Input::Reconnect => {
+            Err(Error::Closed)
+        }
         _ => Ok(None),
     }
 }

@@ -31,6 +31,10 @@ pub enum Error {
     UnknownOperation { id: String },
     /// The operation may have reached the server, or has ended: it can't be cancelled any more.
     TooLate { id: String, state: &'static str },
+    /// Another operation stands for this one, and is what can be taken back.
+    Replaced { id: String, by: String },
+    /// No conflict waits under this id: it was decided, or there never was one.
+    UnknownConflict { id: String },
     /// The outbox is at its bound.
     OutboxFull { len_max: usize },
     /// The engine was closed.
@@ -50,7 +54,8 @@ impl Error {
             Self::MissingKey { .. } => "missing-key",
             Self::InvalidOperation(_) => "invalid-operation",
             Self::UnknownOperation { .. } => "unknown-operation",
-            Self::TooLate { .. } => "too-late",
+            Self::TooLate { .. } | Self::Replaced { .. } => "too-late",
+            Self::UnknownConflict { .. } => "unknown-conflict",
             Self::OutboxFull { .. } => "outbox-full",
             Self::Closed => "closed",
         }
@@ -79,6 +84,12 @@ impl fmt::Display for Error {
             }
             Self::UnknownOperation { id } => write!(f, "there is no pending operation {id}"),
             Self::TooLate { id, state } => write!(f, "operation {id} is {state}: too late for this"),
+            Self::Replaced { id, by } => {
+                write!(f, "operation {id} was joined with a later one, {by}, which stands for both: take that one back")
+            }
+            Self::UnknownConflict { id } => {
+                write!(f, "no conflict waits under {id}: it was decided, or there was none")
+            }
             Self::OutboxFull { len_max } => {
                 write!(f, "{len_max} operations are waiting to be sent, and no more can be taken until some are")
             }

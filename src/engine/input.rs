@@ -50,6 +50,20 @@ pub struct Command {
     pub set: Fields,
 }
 
+/// What a person decides on a conflict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Choice {
+    /// What this person had wanted, over whatever the others did since.
+    Local,
+    /// What the server has: the change is given up.
+    Server,
+    /// The merge that the conflict shows.
+    Merge,
+    /// These values; they must name every field in conflict.
+    Fields(Fields),
+}
+
 /// How an operation was stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -114,6 +128,8 @@ pub enum Input<R> {
     Cancel { id: OperationId },
     /// Command: try a dead operation again.
     Retry { id: OperationId },
+    /// Command: decide on a conflict, by the id of the operation that is in it.
+    Resolve { id: OperationId, choice: Choice },
     /// Command: try to connect now.
     Reconnect,
     /// Command: forget the rows that are kept for the next visit.

@@ -30,7 +30,8 @@ pub enum Rule {
     Max,
     /// The smaller of two numbers, or the earlier of two timestamps.
     Min,
-    /// Theirs, and on top what ours added to the base. In decimals, and only if the sum is exact.
+    /// Theirs, and on top what ours added to the base; of two who added the same, each counts. In decimals, and only if the
+    /// sum is exact.
     Sum,
     /// What this person wanted.
     Ours,
@@ -73,10 +74,15 @@ impl Rule {
         }
     }
 
+    /// True where both sides moved away from the base, to different values, or, where both are to be added up, to any.
+    fn is_conflict(self, base: &Value, ours: &Value, theirs: &Value) -> bool {
+        !same(ours, base) && !same(theirs, base) && (self == Self::Sum || !same(ours, theirs))
+    }
+
     /// Merges one field. A missing value is null. `None`: a person has to decide.
     #[must_use]
     pub fn merge(self, base: &Value, ours: &Value, theirs: &Value) -> Option<Value> {
-        if !is_conflict(base, ours, theirs) {
+        if !self.is_conflict(base, ours, theirs) {
             let is_ours_alone = same(theirs, base) && !same(ours, base);
             return Some(if is_ours_alone { ours.clone() } else { theirs.clone() });
         }
@@ -165,8 +171,8 @@ pub(crate) fn conflicts(
     let mut found = Vec::new();
     for (field, ours) in set {
         let (base, theirs) = (base.get(field).cloned().unwrap_or_default(), theirs(field));
-        if is_conflict(&base, ours, &theirs) && (named.is_empty() || named.contains(field)) {
-            let rule = rules.get(field).copied().unwrap_or_default();
+        let rule = rules.get(field).copied().unwrap_or_default();
+        if rule.is_conflict(&base, ours, &theirs) && (named.is_empty() || named.contains(field)) {
             let merged = rule.merge(&base, ours, &theirs);
             found.push(FieldConflict { field: field.clone(), base, ours: ours.clone(), theirs, rule, merged });
         }
@@ -214,11 +220,6 @@ pub(crate) fn differing(wanted: Fields, theirs: &dyn Fn(&str) -> Value) -> (Fiel
         }
     }
     (set, base)
-}
-
-/// True where both sides moved away from the base, to different values.
-pub(crate) fn is_conflict(base: &Value, ours: &Value, theirs: &Value) -> bool {
-    !same(ours, base) && !same(theirs, base) && !same(ours, theirs)
 }
 
 /// Equal, or the same instant in another spelling: a server writes timestamps in its own.

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
+use super::merge::Decision;
 use super::time::Hlc;
 use super::value::{Fields, present};
 
@@ -23,6 +24,11 @@ impl OperationId {
         let [high, low] = hlc.counter().min(0x0fff).to_be_bytes();
         (random[0], random[1]) = (high, low);
         Self(uuid::Builder::from_unix_timestamp_millis(hlc.wall_ms(), &random).into_uuid())
+    }
+
+    /// Returns its sixteen bytes.
+    pub(crate) const fn bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
     }
 
     /// Reads the one text form: hyphenated, lower case.
@@ -128,6 +134,12 @@ pub struct Operation {
     pub tab: String,
     /// Operations it depends on.
     pub after: Vec<OperationId>,
+    /// Operations that this one stands for: they were never sent, and never will be, or they ended in a conflict.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<OperationId>,
+    /// The decision on a conflict that this operation carries out. It stays in the browser: no server is told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Box<Decision>>,
 }
 
 /// The names of the three plain operations.

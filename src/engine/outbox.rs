@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use rustc_hash::FxBuildHasher;
 
-use super::operation::{Operation, OperationId, OperationState};
+use super::operation::{Operation, OperationId, OperationState, Version};
 use super::sorted::SortedSet;
 use super::table::RecordId;
 
@@ -34,11 +34,38 @@ pub(crate) struct Pending {
     pub(crate) sent_at_mono_ms: u64,
     /// Why the last try failed, or why it is dead.
     pub(crate) trouble: Option<(String, String)>,
+    /// What it stands for, of what this tab held or found.
+    pub(crate) replaced: Vec<Replaced>,
+    /// Why it waits for a person, while it does.
+    pub(crate) conflict: Option<Box<Parked>>,
+}
+
+/// What the server said of an operation that is in conflict.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    /// The fields that somebody else changed, in the record as it was then.
+    pub(crate) fields: Vec<String>,
+    /// The record's version then.
+    pub(crate) version: Option<Version>,
+    pub(crate) at_ms: u64,
+    /// The version of the record with which subscribers last saw it.
+    pub(crate) told: Option<Option<Version>>,
+}
+
+/// An operation that another one stands for.
+#[derive(Debug)]
+pub(crate) struct Replaced {
+    pub(crate) id: OperationId,
+    /// Where it is stored, until that entry is deleted.
+    pub(crate) key: Option<String>,
+    /// True when this tab made it, and has still to say how it ended.
+    pub(crate) is_owed: bool,
 }
 
 impl Pending {
-    fn is_dead(&self) -> bool {
-        self.state == OperationState::Dead
+    /// True while it waits for a person: it is kept, and neither seen nor sent.
+    pub(crate) fn is_parked(&self) -> bool {
+        matches!(self.state, OperationState::Dead | OperationState::Conflicted)
     }
 }
 
@@ -50,6 +77,11 @@ fn by_place(one: &Operation, other: &Operation) -> Ordering {
 /// An operation depends on earlier ones only: what names itself, or a later one, would wait for ever.
 fn is_earlier(one: &Operation, other: &Operation) -> bool {
     by_place(one, other).is_lt()
+}
+
+/// The server has not done what is in conflict, and refuses what depends on it: that need not wait for a person.
+fn holds_up(needed: &Pending, pending: &Pending) -> bool {
+    needed.state != OperationState::Conflicted && is_earlier(&needed.op, &pending.op)
 }
 
 /// Where an operation is kept, for as long as it is.
@@ -71,9 +103,12 @@ pub(crate) struct Outbox {
     waiting: Slots,
     /// Who depends on an operation, whether that is here or not.
     dependents: SortedSet<(OperationId, Slot)>,
-    /// How many are accepted, and how many of these are dead.
+    /// Which operation stands for one that may still turn up.
+    replacing: HashMap<OperationId, OperationId, FxBuildHasher>,
+    /// How many are accepted, and how many of these are dead, or in conflict.
     accepted: usize,
     dead: usize,
+    conflicts: usize,
 }
 
 /// The operations of one record, of which one at most is free.
@@ -95,12 +130,26 @@ impl Outbox {
 
     /// Returns how many are accepted and may still be sent.
     pub(crate) const fn unsent(&self) -> usize {
-        self.accepted - self.dead
+        self.accepted - self.dead - self.conflicts
     }
 
     /// Returns how many are given up.
     pub(crate) const fn dead(&self) -> usize {
         self.dead
+    }
+
+    /// Returns how many wait for a person because they are in conflict.
+    pub(crate) const fn conflicts(&self) -> usize {
+        self.conflicts
+    }
+
+    /// Returns the operations of a record that are in conflict.
+    pub(crate) fn conflicted(&self, record: RecordId) -> Vec<OperationId> {
+        if self.conflicts == 0 {
+            return Vec::new();
+        }
+        let of = self.of(record).filter(|pending| pending.state == OperationState::Conflicted);
+        of.map(|pending| pending.op.id).collect()
     }
 
     pub(crate) fn contains(&self, id: OperationId) -> bool {
@@ -158,6 +207,9 @@ impl Outbox {
             return;
         }
         let after = pending.op.after.clone();
+        for older in &pending.op.replaces {
+            self.replacing.insert(*older, id);
+        }
         let slot = self.vacant.pop().unwrap_or_else(|| {
             self.slots.push(None);
             Slot::try_from(self.slots.len() - 1).unwrap_or(Slot::MAX)
@@ -189,6 +241,11 @@ impl Outbox {
         for needed in &pending.op.after {
             self.dependents.remove(&(*needed, slot));
         }
+        for older in &pending.op.replaces {
+            if self.replacing.get(older) == Some(&id) {
+                self.replacing.remove(older);
+            }
+        }
         self.count(&pending, false);
         self.free_up(id, record);
         Some(pending)
@@ -212,19 +269,23 @@ impl Outbox {
     }
 
     fn count(&mut self, pending: &Pending, here: bool) {
-        let (accepted, dead) = (usize::from(pending.accepted), usize::from(pending.accepted && pending.is_dead()));
+        let count = |is: bool| usize::from(pending.accepted && is);
+        let (accepted, dead) = (count(true), count(pending.state == OperationState::Dead));
+        let conflicts = count(pending.state == OperationState::Conflicted);
         if here {
             self.accepted += accepted;
             self.dead += dead;
+            self.conflicts += conflicts;
         } else {
             self.accepted -= accepted;
             self.dead -= dead;
+            self.conflicts -= conflicts;
         }
     }
 
     /// Returns the operations of a record that are to be seen, in order.
     pub(crate) fn shown(&self, record: RecordId) -> impl Iterator<Item = &Pending> {
-        self.of(record).filter(|pending| pending.accepted && !pending.is_dead())
+        self.of(record).filter(|pending| pending.accepted && !pending.is_parked())
     }
 
     fn of(&self, record: RecordId) -> impl Iterator<Item = &Pending> {
@@ -233,8 +294,23 @@ impl Outbox {
 
     /// Returns true for the last operation of a record.
     pub(crate) fn is_last(&self, record: RecordId, id: OperationId) -> bool {
-        let slots = self.find_record(record).map_or(&[][..], |at| &self.records[at].slots.0);
-        slots.last().and_then(|slot| self.at(*slot)).is_some_and(|pending| pending.op.id == id)
+        self.last(record).is_some_and(|pending| pending.op.id == id)
+    }
+
+    /// Returns the last operation of a record.
+    pub(crate) fn last(&self, record: RecordId) -> Option<&Pending> {
+        let at = self.find_record(record).ok()?;
+        self.at(*self.records.get(at)?.slots.0.last()?)
+    }
+
+    /// Returns which operation stands for another one.
+    pub(crate) fn replacing(&self, id: OperationId) -> Option<OperationId> {
+        self.replacing.get(&id).copied()
+    }
+
+    /// Returns true while something waits for an operation.
+    pub(crate) fn has_dependents(&self, id: OperationId) -> bool {
+        self.dependents.from(&(id, 0)).first().is_some_and(|(needed, _)| *needed == id)
     }
 
     /// Returns true while a record has any operation, shown or not.
@@ -273,7 +349,7 @@ impl Outbox {
     fn free_first(&mut self, record: RecordId) {
         let Ok(at) = self.find_record(record) else { return };
         let of = &self.records[at];
-        let first = of.slots.0.iter().copied().find(|slot| self.at(*slot).is_some_and(|pending| !pending.is_dead()));
+        let first = of.slots.0.iter().copied().find(|slot| self.at(*slot).is_some_and(|pending| !pending.is_parked()));
         let free = first.filter(|slot| self.at(*slot).is_some_and(|pending| self.is_free(pending)));
         let before = std::mem::replace(&mut self.records[at].free, free);
         if before != free {
@@ -336,10 +412,10 @@ impl Outbox {
     fn is_free(&self, pending: &Pending) -> bool {
         pending.accepted
             && pending.state == OperationState::Queued
-            && self.of(pending.record).find(|other| !other.is_dead()).is_some_and(|first| first.op.id == pending.op.id)
+            && self.of(pending.record).find(|other| !other.is_parked()).is_some_and(|first| first.op.id == pending.op.id)
             // One that was heard of late does not join an earlier one that is on its way already.
             && !self.walk(&self.in_flight.0).any(|other| other.record == pending.record)
-            && !pending.op.after.iter().any(|id| self.get(*id).is_some_and(|needed| is_earlier(&needed.op, &pending.op)))
+            && !pending.op.after.iter().any(|id| self.get(*id).is_some_and(|needed| holds_up(needed, pending)))
     }
 
     /// Returns when to look again: at the next end of a back-off, or of a wait for an answer.
@@ -387,6 +463,8 @@ mod tests {
             hlc: hlc(n),
             tab: "t".into(),
             after: vec![],
+            replaces: vec![],
+            decision: None,
         };
         Pending {
             op,
@@ -399,6 +477,8 @@ mod tests {
             not_before_mono_ms: 0,
             sent_at_mono_ms: 0,
             trouble: None,
+            replaced: vec![],
+            conflict: None,
         }
     }
 

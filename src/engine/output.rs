@@ -6,13 +6,16 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use super::audit::AuditEntry;
 use super::error::Problem;
 use super::input::PullCall;
 use super::link::LinkStatus;
+use super::merge::FieldConflict;
 use super::operation::{Operation, OperationId, OperationState, Settlement};
 use super::stored::StoredOperation;
 use super::table::{RecordId, Row};
 use super::tabs::{Role, TabMessage};
+use super::value::Fields;
 
 /// How safe accepted operations are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +80,53 @@ pub struct OperationView {
     /// The same, for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The operation that stands for this one from now on: it has left the list, and ends as that one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<OperationId>,
+}
+
+/// An operation that somebody else's change stands against, for a person to decide.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Conflict {
+    /// The operation.
+    pub id: OperationId,
+    /// The record's table.
+    pub table: String,
+    /// The record's key.
+    pub key: String,
+    /// Since when it waits, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// True when this tab made the operation.
+    pub mine: bool,
+    /// True when there is no record any more to be changed: all that is left is the server's word.
+    pub is_gone: bool,
+    /// The fields in conflict, with their three sides as they are now.
+    pub fields: Vec<FieldConflict>,
+    /// What the record would hold after each decision.
+    pub previews: Previews,
+}
+
+/// What a record would hold after each decision, in the fields that the operation sets.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Previews {
+    /// What this person wanted.
+    pub local: Fields,
+    /// What the server has.
+    pub server: Fields,
+    /// Both, where that makes sense: by the declared rules, and where there are none, by the kind of the values.
+    pub merge: Fields,
+}
+
+/// A conflict came, changed, or ended.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConflictChange {
+    /// The operation.
+    pub id: OperationId,
+    /// The conflict as it is now; null when it has ended.
+    pub conflict: Option<Conflict>,
 }
 
 /// How the engine is.
@@ -91,6 +141,8 @@ pub struct Status {
     pub unsent: usize,
     /// Operations given up.
     pub dead: usize,
+    /// Operations in conflict that wait for a person.
+    pub conflicts: usize,
     /// How safe accepted operations are.
     pub durability: Durability,
     /// True once everything was pulled, by this tab or its leader.
@@ -108,6 +160,10 @@ pub struct Changes<R> {
     pub records: Vec<RecordChange<R>>,
     /// Operations, the settled ones included.
     pub operations: Vec<OperationView>,
+    /// Conflicts that wait for a person.
+    pub conflicts: Vec<ConflictChange>,
+    /// Decisions on conflicts, the rules' and people's, in any tab.
+    pub decisions: Vec<AuditEntry>,
     /// The status, if it changed.
     pub status: Option<Status>,
 }

@@ -105,6 +105,17 @@ impl TableConfig {
         }
     }
 
+    /// Refuses what a patch can't set.
+    pub(crate) fn check_patch(&self, set: &Fields) -> Result<(), Error> {
+        self.check_fields(set.keys())?;
+        match set.keys().find(|field| self.key.contains(field)) {
+            Some(field) => Err(Error::InvalidOperation(format!(
+                "\"{field}\" is a part of the key, and a key never changes; insert another record"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Returns the key of a record: its one key field as text, or the JSON array of the parts as text.
     pub fn key_of(&self, fields: &Fields) -> Result<String, Error> {
         let mut parts = Vec::with_capacity(self.key.len());

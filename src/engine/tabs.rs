@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::link::LinkStatus;
+use super::merge::Decision;
 use super::operation::{Answer, Operation, OperationId, OperationState, Settlement};
 use super::session::FORMAT;
 use super::table::Row;
@@ -89,6 +90,9 @@ pub struct TabMessage<R> {
     /// `settled` without an answer: why, for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// `settled`: what was decided on a conflict that is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
 }
 
 const fn absent<T>() -> Option<T> {
@@ -125,8 +129,8 @@ pub(crate) enum Body<R> {
     Snapshot { to: String, cursor: Option<String>, records: Vec<Row<R>>, operations: Vec<Operation>, link: LinkStatus },
     Operation { op: Operation },
     Changes { records: Vec<Row<R>>, cursor: Option<String> },
-    Settled { answer: Answer<R> },
-    SettledLocally { settlement: Settlement },
+    Settled { answer: Answer<R>, decision: Option<Decision> },
+    SettledLocally { settlement: Settlement, decision: Option<Decision> },
     Cancel { id: OperationId },
     Bye,
 }
@@ -154,7 +158,7 @@ impl<R> TabMessage<R> {
             Kind::Operation => Body::Operation { op: self.op.take()? },
             Kind::Changes => Body::Changes { records: self.records.take()?, cursor: self.cursor.take()? },
             Kind::Settled => match self.answer.take() {
-                Some(answer) => Body::Settled { answer },
+                Some(answer) => Body::Settled { answer, decision: self.decision.take() },
                 None => Body::SettledLocally {
                     settlement: Settlement {
                         id: self.id.take()?,
@@ -163,6 +167,7 @@ impl<R> TabMessage<R> {
                         message: self.message.take(),
                         fields: vec![],
                     },
+                    decision: self.decision.take(),
                 },
             },
             Kind::Cancel => Body::Cancel { id: self.id.take()? },
@@ -253,6 +258,7 @@ impl Tabs {
             outcome: None,
             code: None,
             message: None,
+            decision: None,
         })
     }
 

@@ -229,6 +229,7 @@ pub(crate) fn operation(js: &JsValue) -> Result<Operation, Wrong> {
         hlc,
         tab: reader.text("tab"),
         after: reader.list("after", id_item),
+        replaces: reader.list_or_none("replaces", id_item).unwrap_or_default(),
     };
     reader.end(operation)
 }

@@ -241,7 +241,8 @@ impl Driver {
         let prefix = engine.session().operations_prefix();
         drop(engine);
         let texts = self.browser.borrow().storage.as_ref().map(|storage| storage.entries(&prefix));
-        if let Some(texts) = texts {
+        // Told even where there is no storage: a new leader waits for this.
+        if let Some(texts) = texts.or_else(|| self.browser.borrow().database.is_none().then(Vec::new)) {
             let entries = texts.into_iter().map(|(key, text)| FoundEntry { key, content: content_of_text(&text) });
             self.tell(Input::EntriesFound { entries: entries.collect() });
         }

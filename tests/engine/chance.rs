@@ -1,17 +1,22 @@
 //! Random worlds: whatever tabs, network and channel do, nothing is lost or done twice, and when faults stop all agree.
 
-use rota_engine::{Input, OperationState};
+use rota_engine::{Choice, Input, Operation, OperationState, Value};
+use serde_json::json;
 
 use crate::world::{Echo, World};
 
-fn step(world: &mut World) {
+fn counter() -> (String, String) {
+    ("companies".to_owned(), "sum".to_owned())
+}
+
+fn step(world: &mut World, added: &mut u64) {
     let living = world.living();
     let pick = world.draw(living.len() as u64) as usize;
     let tab = living[pick];
     let key = format!("c-{}", 1 + world.draw(6));
     let person = ["maya", "jonas", "lena"][world.draw(3) as usize];
     let is_there = world.tabs[tab].mirror.contains_key(&("companies".into(), key.clone()));
-    match world.draw(20) {
+    match world.draw(23) {
         0..=4 if is_there => drop(world.tab(tab).assign(&key, person)),
         5..=7 if is_there => drop(world.tab(tab).patch(&key, "city", person)),
         8 if is_there => drop(world.tab(tab).delete(&key)),
@@ -29,19 +34,59 @@ fn step(world: &mut World) {
         }
         17 => world.expire_token(),
         18 => {
-            if let Some(id) = world.tabs[tab].operations.keys().next().copied() {
+            let mut views = world.tabs[tab].operations.values();
+            if let Some(id) = views.find(|view| view.key != "sum").map(|view| view.id) {
                 let _ = world.tab(tab).cancel(id);
             }
         }
         19 => world.break_link(tab, rota_engine::Failure::Network),
+        20..=21 if world.tabs[tab].mirror.contains_key(&counter()) => {
+            let Value::Number(seen) = world.tabs[tab].field("sum", "visits") else { panic!("a count is a number") };
+            let more = 1 + world.draw(3);
+            world.tab(tab).set("sum", json!({"visits": seen + more as f64}));
+            *added += more;
+        }
+        22 => {
+            let more = 1 + world.draw(3);
+            let Some(Value::Number(there)) = world.server.company("sum").unwrap().get("visits").cloned() else {
+                panic!("a count is a number")
+            };
+            world.sql_set("sum", "visits", Value::Number(there + more as f64));
+            *added += more;
+        }
         _ => {}
     }
     let pause = [0, 3, 20, 300, 4_000][world.draw(5) as usize];
     world.run_for(pause);
 }
 
+/// People decide on whatever is in conflict.
+fn decide_all(world: &mut World) {
+    while let Some((tab, id, key)) = world.living().into_iter().find_map(|tab| {
+        let conflict = world.tabs[tab].conflicts.values().next()?;
+        Some((tab, conflict.id, conflict.key.clone()))
+    }) {
+        for other in world.living() {
+            let is_same_user = world.tabs[other].user == world.tabs[tab].user;
+            assert_eq!(
+                world.tabs[other].conflicts.contains_key(&id),
+                is_same_user,
+                "tab {other} knows of other conflicts"
+            );
+        }
+        let choices = [Choice::Local, Choice::Server, Choice::Merge];
+        let choice = choices[if key == "sum" { 2 } else { world.draw(3) as usize }].clone();
+        if world.tab(tab).resolve(id, choice).is_err() {
+            world.tab(tab).resolve(id, Choice::Server).unwrap();
+        }
+        world.run_until_quiet();
+    }
+}
+
 fn run(seed: u64) {
-    let mut world = World::seeded(seed);
+    let (mut world, mut added) = (World::seeded(seed), 0);
+    world.server.sql_set("sum", &[("visits", Value::Number(0.0))]);
+    world.server.news.clear();
     world.open_tab("maya");
     world.open_tab("maya");
     world.use_browser(1);
@@ -53,7 +98,7 @@ fn run(seed: u64) {
     world.faults.lost_messages_percent = if faulty > 2 { 10 } else { 0 };
     world.faults.echo = [Echo::BeforeAnswer, Echo::AfterAnswer][(seed % 2) as usize];
     for _ in 0..60 {
-        step(&mut world);
+        step(&mut world, &mut added);
     }
     let calm = crate::world::Faults { echo: world.faults.echo, ..Default::default() };
     world.faults = calm;
@@ -67,12 +112,16 @@ fn run(seed: u64) {
     }
     world.run_until_quiet();
     world.run_for(65_000);
+    decide_all(&mut world);
     world.assert_all_agree();
+    let visits = world.server.company("sum").unwrap()["visits"].clone();
+    assert_eq!(visits, Value::Number(added as f64), "what people added up was lost, or counted twice");
     for (id, op) in &world.ops {
         let ends: Vec<OperationState> =
             world.tabs.iter().flat_map(|tab| &tab.settled).filter(|end| end.id == *id).map(|end| end.outcome).collect();
         assert!(ends.len() <= 1, "{op:?} ended more than once: {ends:?}");
-        let decided = world.server.ledger.contains_key(id);
+        let stand_for_it = world.ops.values().filter(|other| other.replaces.contains(id)).map(|other| other.id);
+        let decided = stand_for_it.chain([*id]).any(|id| world.server.ledger.contains_key(&id));
         assert!(
             decided || ends == [OperationState::Cancelled] || !ends.contains(&OperationState::Confirmed),
             "{op:?}: {ends:?}"
@@ -80,7 +129,9 @@ fn run(seed: u64) {
     }
     for tab in world.living() {
         let made = world.ops.values().filter(|op| op.tab == world.tabs[tab].engine.tab());
-        for op in made {
+        // What the rules decided has no author; it ends what it stands for.
+        let is_of_rules = |op: &&Operation| op.decision.as_ref().is_some_and(|decision| decision.by.is_none());
+        for op in made.filter(|op| !is_of_rules(op)) {
             assert!(world.tabs[tab].settled.iter().any(|end| end.id == op.id), "nobody heard how {op:?} ended");
         }
     }

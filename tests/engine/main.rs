@@ -17,6 +17,7 @@ mod world;
 mod bounds;
 mod cache;
 mod chance;
+mod coalesce;
 mod durable;
 mod link;
 mod retry;

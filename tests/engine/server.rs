@@ -43,7 +43,15 @@ pub fn version(n: u64) -> Version {
 
 pub fn tables() -> Vec<TableConfig> {
     serde_json::from_value(json!([
-        {"name": "companies", "key": ["id"], "fields": ["id", "name", "city", "owner_id"], "owner": "owner_id"},
+        {
+            "name": "companies",
+            "key": ["id"],
+            "fields": ["id", "name", "city", "owner_id", "tags", "seen_at", "stage", "meta", "visits"],
+            "owner": "owner_id",
+            "merge": {
+                "tags": "union", "seen_at": "latest", "stage": "mostRecentNotNull", "meta": "recursive", "visits": "sum"
+            },
+        },
         {"name": "leads", "key": ["id"], "fields": ["id", "name"]},
     ]))
     .unwrap()

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rota_engine::{
-    Changes, Command, Config, Content, Domains, Durability, Engine, Error, Failure, Fields, FoundEntry, Gone, Input,
-    JsonRecord, Now, Operation, OperationId, OperationState, OperationView, Output, Problem, PullCall, Pulled, Role,
-    Row, ServerEvent, Settlement, Status, Stored, StoredOperation, Value,
+    AuditEntry, Changes, Choice, Command, Config, Conflict, Content, Domains, Durability, Engine, Error, Failure,
+    Fields, FoundEntry, Gone, Input, JsonRecord, Now, Operation, OperationId, OperationState, OperationView, Output,
+    Problem, PullCall, Pulled, Role, Row, ServerEvent, Settlement, Status, Stored, StoredOperation, Value,
 };
 use serde_json::{Value as Json, json};
 
@@ -40,8 +40,14 @@ pub struct Faults {
     pub lost_replies_percent: u64,
     pub doubled_percent: u64,
     pub storage_full: bool,
+    /// Entries are on their way into storage, and nobody says when they are there.
+    pub stored_later: bool,
     /// Calls are neither answered nor fail.
     pub silent: bool,
+    /// Storage takes, and gives nothing back.
+    pub storage_mute: bool,
+    /// The tab that next asks for this dies before it gets it.
+    pub crash_before: Option<&'static str>,
 }
 
 impl Default for Faults {
@@ -57,7 +63,10 @@ impl Default for Faults {
             lost_replies_percent: 0,
             doubled_percent: 0,
             storage_full: false,
+            stored_later: false,
             silent: false,
+            storage_mute: false,
+            crash_before: None,
         }
     }
 }
@@ -84,6 +93,8 @@ pub struct Tab {
     /// Everything that the tab's subscribers know: built from change lists only.
     pub mirror: BTreeMap<Key, Fields>,
     pub operations: BTreeMap<OperationId, OperationView>,
+    pub conflicts: BTreeMap<OperationId, Conflict>,
+    pub decisions: Vec<AuditEntry>,
     pub status: Option<Status>,
     /// What subscribers saw of each record, one after the other.
     pub seen: BTreeMap<Key, Vec<Option<Fields>>>,
@@ -217,6 +228,8 @@ impl World {
             alive: true,
             mirror: BTreeMap::new(),
             operations: BTreeMap::new(),
+            conflicts: BTreeMap::new(),
+            decisions: Vec::new(),
             status: None,
             seen: BTreeMap::new(),
             settled: Vec::new(),
@@ -312,6 +325,11 @@ impl World {
 
     pub fn sql_update(&mut self, key: &str, field: &str, value: &str) {
         self.server.sql_set(key, &[(field, value.into())]);
+        self.spread();
+    }
+
+    pub fn sql_set(&mut self, key: &str, field: &str, value: Value) {
+        self.server.sql_set(key, &[(field, value)]);
         self.spread();
     }
 
@@ -535,6 +553,9 @@ impl World {
     }
 
     fn on_load(&mut self, tab: usize) {
+        if self.faults.storage_mute {
+            return;
+        }
         let prefix = self.tabs[tab].engine.session().operations_prefix();
         let storage = &self.storage[self.tabs[tab].browser];
         let found = storage.iter().filter(|(key, _)| key.starts_with(&prefix));
@@ -611,11 +632,25 @@ impl World {
             if self.tracing {
                 self.tabs[tab].trace.push(serde_json::to_string(&output).unwrap());
             }
+            if self.crashes_before(&output) {
+                self.kill_tab(tab);
+                return;
+            }
             self.perform(tab, output);
         }
         if self.checks {
             self.check(tab);
         }
+    }
+
+    fn crashes_before(&mut self, output: &Output<JsonRecord>) -> bool {
+        let Some(name) = self.faults.crash_before else { return false };
+        let json = serde_json::to_value(output).unwrap();
+        let is_it = json.as_str() == Some(name) || json.get(name).is_some();
+        if is_it {
+            self.faults.crash_before = None;
+        }
+        is_it
     }
 
     fn perform(&mut self, tab: usize, output: Output<JsonRecord>) {
@@ -679,8 +714,12 @@ impl World {
         } else {
             let text = serde_json::to_string(entry).unwrap();
             assert!(self.storage[self.tabs[tab].browser].insert(key, text).is_none(), "an entry was written twice");
-            self.later(3, Happening::Tell { tab, input: Input::OperationDurable { id, durable: true } });
-            Stored::Now
+            if self.faults.stored_later {
+                Stored::Later
+            } else {
+                self.later(3, Happening::Tell { tab, input: Input::OperationDurable { id, durable: true } });
+                Stored::Now
+            }
         };
         let _ = self.handle(tab, Input::OperationStored { id, stored });
     }
@@ -719,6 +758,11 @@ impl World {
                 "{key:?} shows {visible:?}, which is not confirmed {known:?} with {shown:?} over it: {expected:?}"
             );
         }
+        let told: Vec<&Conflict> = tab.conflicts.values().collect();
+        let mut waiting = tab.engine.conflicts();
+        waiting.sort_by_key(|conflict| conflict.id);
+        assert_eq!(told, waiting.iter().collect::<Vec<_>>(), "the change lists told of other conflicts");
+        assert_eq!(tab.decisions.len(), tab.engine.audit().len(), "the change lists told of other decisions");
         let versions: Vec<(Key, u64)> = keys
             .into_iter()
             .filter_map(|key| {
@@ -800,10 +844,18 @@ impl Tab {
         }
         for view in changes.operations {
             match view.state {
+                _ if view.replaced_by.is_some() => self.operations.remove(&view.id),
                 Outcome::Queued | Outcome::Sent | Outcome::Dead => self.operations.insert(view.id, view),
                 _ => self.operations.remove(&view.id),
             };
         }
+        for change in changes.conflicts {
+            match change.conflict {
+                Some(conflict) => self.conflicts.insert(change.id, conflict),
+                None => self.conflicts.remove(&change.id),
+            };
+        }
+        self.decisions.extend(changes.decisions);
         self.status = changes.status.or(self.status.take());
     }
 
@@ -924,6 +976,14 @@ impl Person<'_> {
 
     pub fn cancel(&mut self, id: OperationId) -> Result<(), Error> {
         self.world.try_tell(self.index, Input::Cancel { id }).map(|_| ())
+    }
+
+    pub fn resolve(&mut self, id: OperationId, choice: Choice) -> Result<Option<OperationId>, Error> {
+        self.world.try_tell(self.index, Input::Resolve { id, choice })
+    }
+
+    pub fn set(&mut self, key: &str, set: Json) -> OperationId {
+        self.try_do(json!({"name": "patch", "table": "companies", "key": key, "set": set})).unwrap()
     }
 
     pub fn retry(&mut self, id: OperationId) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 use rand_core::Rng;
 
 use super::Engine;
+use super::replacing::{flattened, merged};
 use crate::engine::error::{Error, Problem};
 use crate::engine::input::{Command, Stored};
 use crate::engine::operation::{Operation, OperationId, OperationState, PROTOCOL, Settlement, name};
@@ -65,12 +66,7 @@ impl<R: Record> Engine<R> {
         };
         let set = match command.name.as_str() {
             name::PATCH => {
-                config.check_fields(command.set.keys())?;
-                if let Some(field) = command.set.keys().find(|field| config.key.contains(field)) {
-                    return Err(Error::InvalidOperation(format!(
-                        "\"{field}\" is a part of the key, and a key never changes; insert another record"
-                    )));
-                }
+                config.check_patch(&command.set)?;
                 if command.set.is_empty() {
                     return Err(Error::InvalidOperation("a patch must set at least one field".to_owned()));
                 }
@@ -89,12 +85,20 @@ impl<R: Record> Engine<R> {
         let hlc = self.clock.mint(self.now);
         let record = self.tables.intern(intent.table, &intent.key);
         // What changes a record that is itself still to be inserted depends on that.
-        let after = self
+        let mut after: Vec<OperationId> = self
             .outbox
             .shown(record)
             .filter(|pending| pending.op.name == name::INSERT)
             .map(|pending| pending.op.id)
             .collect();
+        let (mut set, mut base) = (intent.set, intent.base);
+        let mut base_version = self.tables.cell(record).and_then(|cell| cell.version);
+        let mut replaces = Vec::new();
+        if let Some(older) = self.coalescible(&command.name, record, &after).map(|pending| &pending.op) {
+            (set, base) = merged(older, set, base);
+            after.extend(older.after.iter().filter(|id| !after.contains(id)).copied().collect::<Vec<_>>());
+            (base_version, replaces) = (older.base_version, flattened(older));
+        }
         let op = Operation {
             protocol: PROTOCOL,
             id: OperationId::new(hlc, random),
@@ -102,12 +106,14 @@ impl<R: Record> Engine<R> {
             table: command.table,
             key: intent.key,
             args: command.args,
-            set: intent.set,
-            base: intent.base,
-            base_version: self.tables.cell(record).and_then(|cell| cell.version),
+            set,
+            base,
+            base_version,
             hlc,
             tab: self.tabs.id.clone(),
             after,
+            replaces,
+            decision: None,
         };
         let id = op.id;
         let entry = StoredOperation::new(op.clone());
@@ -118,10 +124,16 @@ impl<R: Record> Engine<R> {
 
     pub(super) fn on_stored(&mut self, id: OperationId, stored: Stored) {
         let Some(entry) = self.outbox.get_mut(id) else { return };
-        let (op, record) = (entry.op.clone(), entry.record);
+        let (op, record, mine, is_stored) = (entry.op.clone(), entry.record, entry.mine, stored == Stored::Now);
+        let answered = self.take_answered(id);
         match stored {
             Stored::Failed(message) => {
                 self.outbox.remove(id);
+                if let Some(answer) = answered {
+                    // The decision could not be kept, so it is a person's.
+                    self.end_answered(answer, None);
+                    return;
+                }
                 if !self.outbox.concerns(record) {
                     self.tables.release_if_unknown(record);
                 }
@@ -132,17 +144,28 @@ impl<R: Record> Engine<R> {
             Stored::Later => self.durability = Durability::Async,
             Stored::Memory => {
                 self.durability = Durability::Memory;
-                self.emit(Output::Durable { id, durability: Durability::Memory });
+                if mine {
+                    self.emit(Output::Durable { id, durability: Durability::Memory });
+                }
             }
         }
         entry_accepted(self, id);
         self.show(id, record);
+        // Until an entry that is written later is there, those that it stands for stay as well.
+        match answered {
+            Some(answer) => self.take_resolved(&op, &answer, is_stored),
+            None => self.let_go_of_replaced(&op, is_stored, None),
+        }
+        self.note_decision_of(&op);
         let mut message = self.tabs.message(Kind::Operation);
         message.op = Some(op);
         self.emit(Output::Broadcast(message));
     }
 
     pub(super) fn on_durable(&mut self, id: OperationId, durable: bool) {
+        if durable {
+            self.unpersist_replaced(id);
+        }
         let level = match (durable, self.durability) {
             (true, _) => Durability::Full,
             // Neither step has it: say so, and keep it while this tab lives.
@@ -157,15 +180,24 @@ impl<R: Record> Engine<R> {
                 Durability::Tab
             }
         };
-        self.emit(Output::Durable { id, durability: level });
+        // What the rules decided has no author who waits for this.
+        if self.outbox.get(id).is_none_or(|pending| pending.mine) {
+            self.emit(Output::Durable { id, durability: level });
+        }
     }
 
     /// Takes in what earlier tabs left in storage.
     pub(super) fn on_entries(&mut self, entries: Vec<FoundEntry>) {
+        let mut found = Vec::new();
         for entry in entries {
             let key = entry.key.clone();
             match read(entry, &self.session) {
-                Reading::Take(op) => self.adopt(op),
+                Reading::Take(op) if self.settled.contains(op.id) => self.emit(Output::Unpersist { key }),
+                Reading::Take(op) => {
+                    self.keep_for_newer(&op);
+                    found.push(op.id);
+                    self.adopt(op);
+                }
                 Reading::Leave(problem) => self.problem(problem),
                 Reading::Quarantine(problem) => {
                     if let Some(to) = self.session.quarantine_key(&key) {
@@ -175,13 +207,20 @@ impl<R: Record> Engine<R> {
                 }
             }
         }
+        self.looks_until_mono_ms = None;
+        for id in found {
+            self.unpersist_replaced(id);
+        }
     }
 
     /// Takes in an operation of another tab, once.
     pub(super) fn adopt(&mut self, op: Operation) {
         let id = op.id;
-        if self.outbox.contains(id) || self.settled.contains(id) {
+        if self.outbox.contains(id) || self.settled.contains(id) || self.outbox.replacing(id).is_some() {
             return;
+        }
+        if self.is_late_decision(&op) {
+            return self.refuse_late_decision(&op);
         }
         let Some(table) = self.tables.table_id(&op.table) else {
             // Another release of the application made it; it stays stored for a tab that knows the table.
@@ -194,18 +233,29 @@ impl<R: Record> Engine<R> {
         };
         self.clock.observe(op.hlc, self.now);
         let record = self.tables.intern(table, &op.key);
+        let replacing = if op.replaces.is_empty() { None } else { Some(op.clone()) };
         self.outbox.insert(pending(op, record, false));
         entry_accepted(self, id);
         self.show(id, record);
+        if let Some(op) = replacing {
+            self.let_go_of_replaced(&op, false, None);
+            self.note_decision_of(&op);
+        }
     }
 
     pub(super) fn cancel(&mut self, id: OperationId) -> Result<(), Error> {
+        if let Some(newer) = self.outbox.replacing(id) {
+            return Err(Error::Replaced { id: id.to_string(), by: newer.to_string() });
+        }
         let Some(pending) = self.outbox.get(id) else { return Err(Error::UnknownOperation { id: id.to_string() }) };
         // One that was ever sent may have arrived, though its call failed.
         if pending.state == OperationState::Sent
             || (pending.state == OperationState::Queued && pending.sent_at_mono_ms > 0)
         {
             return Err(Error::TooLate { id: id.to_string(), state: OperationState::Sent.name() });
+        }
+        if pending.state == OperationState::Conflicted {
+            return Err(Error::InvalidOperation(format!("operation {id} is in conflict; resolve it")));
         }
         if self.tabs.role == Role::Follower && pending.state != OperationState::Dead {
             let mut message = self.tabs.message(Kind::Cancel);
@@ -250,7 +300,7 @@ impl<R: Record> Engine<R> {
     }
 }
 
-const fn pending(op: Operation, record: crate::engine::table::RecordId, mine: bool) -> Pending {
+pub(super) const fn pending(op: Operation, record: crate::engine::table::RecordId, mine: bool) -> Pending {
     Pending {
         op,
         record,
@@ -262,6 +312,8 @@ const fn pending(op: Operation, record: crate::engine::table::RecordId, mine: bo
         not_before_mono_ms: 0,
         sent_at_mono_ms: 0,
         trouble: None,
+        replaced: vec![],
+        conflict: None,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::engine::record::Record;
 use crate::engine::stored::StoredOperation;
 use crate::engine::table::RecordId;
 use crate::engine::tabs::{Kind, Role};
-use crate::engine::value::{Fields, Value};
+use crate::engine::value::Fields;
 
 /// How often in a row the rules decide on one change, while others keep changing the same fields; then a person does.
 pub const ROUNDS_MAX: u32 = 5;
@@ -130,8 +130,9 @@ impl<R: Record> Engine<R> {
         let (fields, version) = (answer.fields.clone(), answer.version);
         pending.conflict = Some(Box::new(Parked { fields, version, at_ms, told: None }));
         let own = pending.mine.then_some(id);
-        let owed = pending.replaced.iter_mut().filter(|replaced| std::mem::take(&mut replaced.is_owed));
-        let owed: Vec<OperationId> = own.into_iter().chain(owed.map(|replaced| replaced.id)).collect();
+        let owed = pending.replaced.iter_mut();
+        let owed = owed.filter_map(|replaced| std::mem::take(&mut replaced.is_owed).then_some(replaced.id));
+        let owed: Vec<OperationId> = own.into_iter().chain(owed).collect();
         let record = pending.record;
         self.outbox.mark_returned(id, OperationState::Conflicted);
         self.dirty_operations.insert(id);
@@ -201,10 +202,12 @@ impl<R: Record> Engine<R> {
             Choice::Fields(given) => {
                 let config = &self.tables.config(self.tables.table_id(&conflict.table).ok_or_else(unknown)?);
                 config.check_patch(&given)?;
-                let is_open = |it: &&FieldConflict| older.op.set.contains_key(&it.field) && !given.contains_key(&it.field);
+                let is_open =
+                    |it: &&FieldConflict| older.op.set.contains_key(&it.field) && !given.contains_key(&it.field);
                 if let Some(open) = conflict.fields.iter().find(is_open) {
                     return Err(Error::InvalidOperation(
-                        ["a decision field by field must name every field in conflict; it lacks \"", &open.field, "\""].concat(),
+                        ["a decision field by field must name every field in conflict; it lacks \"", &open.field, "\""]
+                            .concat(),
                     ));
                 }
                 let mut wanted = conflict.previews.merge;
@@ -281,7 +284,7 @@ impl<R: Record> Engine<R> {
         }
     }
 
-    fn note_decision(
+    pub(super) fn note_decision(
         &mut self,
         operation: OperationId,
         resolution: Option<OperationId>,

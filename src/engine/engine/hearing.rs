@@ -1,10 +1,13 @@
 //! What the tabs of one browser tell each other.
 
-use super::Engine;
 use super::command::after;
+use super::conflicts::RESOLVED;
+use super::{Ended, Engine};
 use crate::engine::error::Problem;
 use crate::engine::link::{LinkStatus, PULL_KEYS_MAX};
+use crate::engine::merge::Decision;
 use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement};
+use crate::engine::outbox::Pending;
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::DELAY_MS_MAX;
@@ -77,10 +80,13 @@ impl<R: Record> Engine<R> {
             }
             Body::Operation { op } => self.on_operation(op),
             Body::Changes { records, cursor } => self.on_changes(records, cursor),
-            Body::Settled { answer } => {
+            Body::Settled { answer, decision } => {
+                if let Some(decision) = decision {
+                    self.note_decision(answer.id, None, (&answer.table, &answer.key), decision);
+                }
                 self.end_with(&answer);
             }
-            Body::SettledLocally { settlement } => self.on_state(settlement),
+            Body::SettledLocally { settlement, decision } => self.on_state(settlement, decision),
             Body::Cancel { id } => {
                 if self.tabs.sends() && self.cancel(id).is_err() {
                     // Too late: the operation goes its way, and its author hears of its end like everyone.
@@ -91,10 +97,12 @@ impl<R: Record> Engine<R> {
     }
 
     /// A state that no server's answer brought about.
-    fn on_state(&mut self, settlement: Settlement) {
+    fn on_state(&mut self, settlement: Settlement, decision: Option<Decision>) {
         match settlement.outcome {
             OperationState::Cancelled => self.settle(settlement),
             OperationState::Queued => self.revive(settlement.id),
+            // Somebody decided that it stays as the server has it.
+            OperationState::Conflicted => self.end_conflict(settlement.id, decision),
             // Only who sends can know.
             OperationState::Dead if self.tabs.role == Role::Follower => {
                 let code = settlement.code.unwrap_or_else(|| settlement.outcome.name().to_owned());
@@ -106,8 +114,7 @@ impl<R: Record> Engine<R> {
             | OperationState::Unknown
             | OperationState::Sent
             | OperationState::Confirmed
-            | OperationState::Refused
-            | OperationState::Conflicted => {}
+            | OperationState::Refused => {}
         }
     }
 
@@ -136,17 +143,30 @@ impl<R: Record> Engine<R> {
             self.tell_state(id, OperationState::Dead);
             return;
         }
-        let Some(ended) = self.settled.get(id) else { return };
+        if let Some(waiting) = self.outbox.get(id).and_then(conflict_of) {
+            self.tell_ended(&waiting);
+        } else if let Some(ended) = self.settled.get(id) {
+            let ended = ended.clone();
+            self.tell_ended(&ended);
+        }
+    }
+
+    fn tell_ended(&mut self, ended: &Ended) {
+        let id = ended.settlement.id;
         let outcome = match ended.settlement.outcome {
             OperationState::Confirmed => Outcome::Confirmed,
             OperationState::Refused => Outcome::Refused,
-            OperationState::Conflicted => Outcome::Conflicted,
+            OperationState::Conflicted if ended.settlement.code.as_deref() != Some(RESOLVED) => Outcome::Conflicted,
             state @ (OperationState::Queued
             | OperationState::Sent
+            | OperationState::Conflicted
             | OperationState::Cancelled
             | OperationState::Dead
             | OperationState::Unknown) => {
-                self.tell_state(id, state);
+                let mut message = self.tabs.message(Kind::Settled);
+                (message.id, message.outcome) = (Some(id), Some(state));
+                (message.code, message.message) = (ended.settlement.code.clone(), ended.settlement.message.clone());
+                self.emit(Output::Broadcast(message));
                 return;
             }
         };
@@ -227,9 +247,9 @@ impl<R: Record> Engine<R> {
             Some(self.outbox.iter().filter(|pending| pending.accepted).map(|pending| pending.op.clone()).collect());
         message.link = Some(self.link.status().clone());
         self.emit(Output::Broadcast(message));
-        let dead = self.outbox.iter().filter(|pending| pending.state == OperationState::Dead);
+        let dead = self.outbox.iter().filter(|pending| pending.is_parked());
         for id in dead.map(|pending| pending.op.id).collect::<Vec<_>>() {
-            self.tell_state(id, OperationState::Dead);
+            self.tell_end(id);
         }
     }
 
@@ -287,7 +307,7 @@ impl<R: Record> Engine<R> {
         let own: Vec<Operation> = self
             .outbox
             .iter()
-            .filter(|pending| pending.mine && pending.accepted && pending.state != OperationState::Dead)
+            .filter(|pending| pending.mine && pending.accepted && !pending.is_parked())
             .map(|pending| pending.op.clone())
             .collect();
         let (due_mono_ms, wait_ms) = self.tabs.retell;
@@ -308,4 +328,13 @@ impl<R: Record> Engine<R> {
             self.link.follow(link);
         }
     }
+}
+
+/// What to tell others of an operation that waits for a person because it is in conflict.
+fn conflict_of(pending: &Pending) -> Option<Ended> {
+    let parked = pending.conflict.as_ref()?;
+    let (code, message) = pending.trouble.clone().unzip();
+    let fields = parked.fields.clone();
+    let settlement = Settlement { id: pending.op.id, outcome: OperationState::Conflicted, code, message, fields };
+    Some(Ended { table: pending.op.table.clone(), key: pending.op.key.clone(), settlement })
 }

@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::engine::operation::Settlement;
 use crate::engine::outbox::Pending;
-use crate::engine::output::{Changes, OperationView, Output, RecordChange, Status};
+use crate::engine::output::{Changes, ConflictChange, OperationView, Output, RecordChange, Status};
 use crate::engine::record::Record;
 use crate::engine::tabs::Role;
 
@@ -13,7 +13,8 @@ impl<R: Record> Engine<R> {
         let status = self.status();
         let is_new = self.reported.as_ref() != Some(&status);
         let link_moved = self.reported.as_ref().is_none_or(|known| known.link != status.link);
-        if !is_new && self.dirty_records.is_empty() && self.dirty_operations.is_empty() && self.ended.is_empty() {
+        let is_quiet = self.dirty_operations.is_empty() && self.ended.is_empty() && self.decisions.is_empty();
+        if !is_new && is_quiet && self.dirty_records.is_empty() && self.dirty_conflicts.is_empty() {
             return;
         }
         let records = self.take_records();
@@ -22,7 +23,8 @@ impl<R: Record> Engine<R> {
         let mut operations: Vec<OperationView> = pending.map(|pending| view(pending, None)).collect();
         operations.append(&mut self.ended);
         self.reported = Some(status.clone());
-        let changes = Changes { records, operations, status: is_new.then_some(status) };
+        let (conflicts, decisions) = (self.take_conflicts(), std::mem::take(&mut self.decisions));
+        let changes = Changes { records, operations, conflicts, decisions, status: is_new.then_some(status) };
         self.emit(Output::Notify(changes));
         if link_moved && self.tabs.role == Role::Leader && !self.closed {
             self.beat();
@@ -41,12 +43,27 @@ impl<R: Record> Engine<R> {
         changes
     }
 
+    fn take_conflicts(&mut self) -> Vec<ConflictChange> {
+        let mut changes = Vec::new();
+        for id in std::mem::take(&mut self.dirty_conflicts) {
+            let conflict = self.outbox.get(id).and_then(|pending| self.conflict(pending));
+            let record = self.outbox.get(id).map(|pending| pending.record);
+            let version = record.and_then(|record| self.tables.cell(record)).and_then(|cell| cell.version);
+            if let Some(parked) = self.outbox.get_mut(id).and_then(|pending| pending.conflict.as_mut()) {
+                parked.told = Some(version);
+            }
+            changes.push(ConflictChange { id, conflict });
+        }
+        changes
+    }
+
     pub(super) fn status(&self) -> Status {
         Status {
             role: self.tabs.role,
             link: self.link.status().clone(),
             unsent: self.outbox.unsent(),
             dead: self.outbox.dead(),
+            conflicts: self.outbox.conflicts(),
             durability: self.durability,
             ready: self.ready,
             last_sync_ms: self.last_sync_ms,
@@ -72,5 +89,6 @@ pub(super) fn view(pending: &Pending, end: Option<&Settlement>) -> OperationView
         tries: pending.tries,
         code,
         message,
+        replaced_by: None,
     }
 }

@@ -7,31 +7,38 @@ use crate::engine::input::PullCall;
 use crate::engine::link::{
     Gate, JOIN_TIMEOUT_MS, LinkState, PULL_KEYS_MAX, PULL_TIMEOUT_MS, PullRequest, STABLE_MS, describe, wait_ms,
 };
-use crate::engine::operation::{Answer, OperationId, OperationState, PROTOCOL};
+use crate::engine::operation::{Answer, Operation, OperationId, OperationState, PROTOCOL};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::{AFTER_MS_MAX, Failure};
 use crate::engine::tabs::Role;
 use crate::engine::time::Timer;
 
+/// How long a new leader waits for what is stored.
+const LOOK_MS: u64 = 1_000;
+
 impl<R: Record> Engine<R> {
     pub(super) fn lead(&mut self) {
         self.tabs.lead();
         self.pulled_here = false;
+        self.sends_since = Some(self.clock.mint(self.now));
         // Between a dying leader and us, some tab may have stored what nobody has read.
         self.emit(Output::LoadOperations);
+        self.looks_until_mono_ms = Some(after(self.now, LOOK_MS));
         self.start_link();
         self.beat();
     }
 
     pub(super) fn go_alone(&mut self) {
         self.tabs.role = Role::Alone;
+        self.sends_since = Some(self.clock.mint(self.now));
         self.start_link();
     }
 
     /// Another tab has the link now.
     pub(super) fn follow(&mut self) {
         self.tabs.role = Role::Follower;
+        (self.sends_since, self.looks_until_mono_ms) = (None, None);
         for timer in [
             Timer::Reconnect,
             Timer::JoinTimeout,
@@ -240,7 +247,8 @@ impl<R: Record> Engine<R> {
             return;
         }
         self.pull();
-        if self.gate == Gate::Open {
+        self.looks_until_mono_ms.take_if(|until_mono_ms| *until_mono_ms <= self.now.mono_ms);
+        if self.gate == Gate::Open && self.looks_until_mono_ms.is_none() {
             for id in self.outbox.sendable(self.now.mono_ms) {
                 self.push(id);
             }
@@ -251,7 +259,7 @@ impl<R: Record> Engine<R> {
     fn set_outbox_timer(&mut self) {
         let probe = if let Gate::Network { until_mono_ms } = self.gate { Some(until_mono_ms) } else { None };
         let waiting = self.outbox.deadline(self.now.mono_ms, self.retry.timeout);
-        match probe.into_iter().chain(waiting).min() {
+        match probe.into_iter().chain(waiting).chain(self.looks_until_mono_ms).min() {
             Some(due_mono_ms) => self.timers.set(Timer::Outbox, due_mono_ms),
             None => self.timers.stop(Timer::Outbox),
         }
@@ -261,7 +269,9 @@ impl<R: Record> Engine<R> {
         self.outbox.mark_sent(id, self.now.mono_ms.max(1));
         self.dirty_operations.insert(id);
         if let Some(pending) = self.outbox.get(id) {
-            self.emit(Output::Push { operation: pending.op.clone() });
+            // What was decided on a conflict, and by whom, is no concern of the server's.
+            let operation = Operation { decision: None, ..pending.op.clone() };
+            self.emit(Output::Push { operation });
         }
     }
 
@@ -273,7 +283,7 @@ impl<R: Record> Engine<R> {
         let pending = self
             .outbox
             .iter()
-            .filter(|pending| pending.accepted)
+            .filter(|pending| pending.accepted && pending.conflict.is_none())
             .map(|pending| pending.op.id)
             .chain(self.asked.iter().copied())
             .take(PULL_KEYS_MAX)

@@ -1,9 +1,11 @@
 //! What the server says: through the stream, in pulls, in answers. Confirmed changes apply at once, whatever is pending.
 
 use super::Engine;
+use super::conflicts::Met;
 use crate::engine::error::Problem;
 use crate::engine::input::{Pulled, ServerEvent};
-use crate::engine::operation::{Answer, OperationId, OperationState, Outcome, Settlement};
+use crate::engine::merge::Decision;
+use crate::engine::operation::{Answer, OperationId, OperationState, Outcome, Settlement, name};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::table::{Fact, Row, Source};
@@ -82,7 +84,7 @@ impl<R: Record> Engine<R> {
     }
 
     /// Tells the followers what was learned, and keeps it for the next visit.
-    fn relay(&mut self, records: Vec<Row<R>>) {
+    pub(super) fn relay(&mut self, records: Vec<Row<R>>) {
         if records.is_empty() || !self.tabs.sends() {
             return;
         }
@@ -163,10 +165,18 @@ impl<R: Record> Engine<R> {
         }
         self.token_failures = 0;
         self.open_gate();
+        match if answer.outcome == Outcome::Conflicted { self.meet(answer) } else { Met::End(answer, None) } {
+            Met::End(answer, decision) => self.end_answered(answer, decision),
+            Met::Later => {}
+        }
+    }
+
+    /// Takes in a server's answer, and tells the others.
+    pub(super) fn end_answered(&mut self, answer: Answer<R>, decision: Option<Decision>) {
         let news = self.end_with(&answer);
         if self.tabs.role == Role::Leader {
             let mut message = self.tabs.message(Kind::Settled);
-            message.answer = Some(answer);
+            (message.answer, message.decision) = (Some(answer), decision);
             self.emit(Output::Broadcast(message));
         }
         self.relay(news);
@@ -180,15 +190,7 @@ impl<R: Record> Engine<R> {
             Outcome::Conflicted => OperationState::Conflicted,
             Outcome::Retry => return Vec::new(),
         };
-        let mut news = Vec::new();
-        if let (Some(version), Some(record)) = (answer.version, answer.record.clone()) {
-            let op = (outcome == OperationState::Confirmed).then_some(answer.id);
-            let row = Row { table: answer.table.clone(), key: answer.key.clone(), version, op, record };
-            // Retired here rather than by `learn`, which knows only confirmations.
-            if self.is_worth_learning(answer) {
-                self.learn_quietly(row, &mut news);
-            }
-        }
+        let news = self.learn_answer(answer);
         let settlement = Settlement {
             code: answer.code.clone(),
             message: answer.message.clone(),
@@ -200,8 +202,27 @@ impl<R: Record> Engine<R> {
             // The answer's record could not be read; what is true now has to be looked up.
             self.puller.want_key(&answer.table, &answer.key);
         }
+        let is_patch = self.outbox.get(answer.id).is_some_and(|pending| pending.op.name == name::PATCH);
+        if is_patch && outcome == OperationState::Conflicted {
+            self.park(answer);
+            return news;
+        }
         self.remember_settled(&answer.table, &answer.key, &settlement);
         self.settle(settlement);
+        news
+    }
+
+    /// Takes in the record that an answer tells of.
+    pub(super) fn learn_answer(&mut self, answer: &Answer<R>) -> Vec<Row<R>> {
+        let mut news = Vec::new();
+        if let (Some(version), Some(record)) = (answer.version, answer.record.clone()) {
+            let op = (answer.outcome == Outcome::Confirmed).then_some(answer.id);
+            let row = Row { table: answer.table.clone(), key: answer.key.clone(), version, op, record };
+            // Retired by its answer rather than by `learn`, which knows only confirmations.
+            if self.is_worth_learning(answer) {
+                self.learn_quietly(row, &mut news);
+            }
+        }
         news
     }
 

@@ -170,6 +170,8 @@ fn what_both_sides_added_is_summed_exactly_or_by_a_person() {
         Rule::Sum,
         &[
             [json!(10), json!(13), json!(8), json!(11)],
+            // Two who add the same both count.
+            [json!(5), json!(6), json!(6), json!(7)],
             [json!(0.1), json!(0.3), json!(20.3), json!(20.5)],
             [json!(9_007_199_254_740_990_i64), json!(9_007_199_254_740_991_i64), json!(5), json!(6)],
             [json!(0), json!(9_007_199_254_740_991_i64), json!(5), json!(null)],
@@ -276,6 +278,7 @@ fn has(list: Option<&Value>, item: &Value) -> bool {
 proptest! {
     #[test]
     fn what_both_sides_agree_on_stays(rule in any_rule(), base in any_value(), both in any_value()) {
+        prop_assume!(rule != Rule::Sum);
         prop_assert_eq!(rule.merge(&base, &both, &both), Some(both));
     }
 
@@ -291,7 +294,9 @@ proptest! {
         if let Some(merged) = rule.merge(&base, &ours, &theirs) {
             // The merge is what is wanted now, and the server has not moved since.
             prop_assert_eq!(rule.merge(&theirs, &merged, &theirs).map(|again| same(&again, &merged)), Some(true));
-            prop_assert_eq!(rule.merge(&base, &merged, &merged), Some(merged));
+            if rule != Rule::Sum {
+                prop_assert_eq!(rule.merge(&base, &merged, &merged), Some(merged));
+            }
         }
     }
 
@@ -321,7 +326,7 @@ proptest! {
     ) {
         let list = |items: &[u8]| Value::List(items.iter().map(|n| Value::Number(f64::from(*n))).collect());
         let (base_list, ours_list, theirs_list) = (list(&base), list(&ours), list(&theirs));
-        prop_assume!(is_conflict(&base_list, &ours_list, &theirs_list));
+        prop_assume!(Rule::Union.is_conflict(&base_list, &ours_list, &theirs_list));
         let one = Rule::Union.merge(&base_list, &ours_list, &theirs_list);
         let other = Rule::Union.merge(&base_list, &theirs_list, &ours_list);
         for n in 0..8 {
