@@ -48,8 +48,6 @@ pub(crate) struct Parked {
     /// The record's version then.
     pub(crate) version: Option<Version>,
     pub(crate) at_ms: u64,
-    /// The version of the record with which subscribers last saw it.
-    pub(crate) told: Option<Option<Version>>,
 }
 
 /// An operation that another one stands for.

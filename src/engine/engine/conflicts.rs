@@ -128,7 +128,7 @@ impl<R: Record> Engine<R> {
         let Some(pending) = self.outbox.get_mut(id).filter(|it| it.state != OperationState::Conflicted) else { return };
         pending.trouble = answer.code.clone().zip(answer.message.clone());
         let (fields, version) = (answer.fields.clone(), answer.version);
-        pending.conflict = Some(Box::new(Parked { fields, version, at_ms, told: None }));
+        pending.conflict = Some(Box::new(Parked { fields, version, at_ms }));
         let own = pending.mine.then_some(id);
         let owed = pending.replaced.iter_mut();
         let owed = owed.filter_map(|replaced| std::mem::take(&mut replaced.is_owed).then_some(replaced.id));
@@ -148,13 +148,10 @@ impl<R: Record> Engine<R> {
         self.recompute(record);
     }
 
-    /// What waits for a person about a record is shown anew when the record has changed.
+    /// What waits for a person about a record is shown anew when the record may have changed.
     pub(super) fn look_at_conflicts(&mut self, record: RecordId) {
-        let version = self.tables.cell(record).and_then(|cell| cell.version);
         for id in self.outbox.conflicted(record) {
-            if self.outbox.get(id).and_then(|it| it.conflict.as_ref()).is_some_and(|it| it.told != Some(version)) {
-                self.dirty_conflicts.insert(id);
-            }
+            self.dirty_conflicts.insert(id);
         }
     }
 

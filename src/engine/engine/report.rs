@@ -47,11 +47,6 @@ impl<R: Record> Engine<R> {
         let mut changes = Vec::new();
         for id in std::mem::take(&mut self.dirty_conflicts) {
             let conflict = self.outbox.get(id).and_then(|pending| self.conflict(pending));
-            let record = self.outbox.get(id).map(|pending| pending.record);
-            let version = record.and_then(|record| self.tables.cell(record)).and_then(|cell| cell.version);
-            if let Some(parked) = self.outbox.get_mut(id).and_then(|pending| pending.conflict.as_mut()) {
-                parked.told = Some(version);
-            }
             changes.push(ConflictChange { id, conflict });
         }
         changes

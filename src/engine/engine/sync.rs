@@ -165,10 +165,24 @@ impl<R: Record> Engine<R> {
         }
         self.token_failures = 0;
         self.open_gate();
+        if self.is_over(answer.id) {
+            // A late repetition: what it stood for has gone on, and the others hear where to.
+            let news = self.learn_answer(&answer);
+            self.relay(news);
+            if self.tabs.role == Role::Leader {
+                self.tell_end(answer.id);
+            }
+            return;
+        }
         match if answer.outcome == Outcome::Conflicted { self.meet(answer) } else { Met::End(answer, None) } {
             Met::End(answer, decision) => self.end_answered(answer, decision),
             Met::Later => {}
         }
+    }
+
+    /// True when an operation has ended, or another one stands for it.
+    fn is_over(&self, id: OperationId) -> bool {
+        !self.outbox.contains(id) && (self.settled.contains(id) || self.outbox.replacing(id).is_some())
     }
 
     /// Takes in a server's answer, and tells the others.
@@ -191,6 +205,9 @@ impl<R: Record> Engine<R> {
             Outcome::Retry => return Vec::new(),
         };
         let news = self.learn_answer(answer);
+        if self.is_over(answer.id) {
+            return news;
+        }
         let settlement = Settlement {
             code: answer.code.clone(),
             message: answer.message.clone(),
@@ -226,16 +243,17 @@ impl<R: Record> Engine<R> {
         news
     }
 
-    /// The ledger repeats what was true when it decided. Where we know of no record, it may have ended since, so the server is asked;
-    /// until then it stays as seen as it is.
+    /// The ledger repeats what was true when it decided. The record may have ended since, and a pull under way would leave alone what
+    /// was heard of after it began, so the server is asked. Until then, where we know of no record, it stays as seen as it is.
     fn is_worth_learning(&mut self, answer: &Answer<R>) -> bool {
         let known = self.tables.table_id(&answer.table).and_then(|table| self.tables.find(table, &answer.key));
         let cell = known.and_then(|id| self.tables.cell(id));
-        if !answer.replayed || cell.is_some_and(|cell| cell.confirmed.is_some()) {
+        if !answer.replayed {
             return true;
         }
-        let is_seen = cell.is_some_and(|cell| cell.visible.is_some());
-        if self.tabs.sends() {
+        let is_seen = cell.is_some_and(|cell| cell.confirmed.is_some() || cell.visible.is_some());
+        let is_news = cell.is_none_or(|cell| cell.version < answer.version);
+        if is_news && self.tabs.sends() {
             self.puller.want_key(&answer.table, &answer.key);
         }
         is_seen
