@@ -11,6 +11,9 @@ use crate::engine::record::Record;
 use crate::engine::table::{Fact, Row, Source};
 use crate::engine::tabs::{Kind, Role};
 
+/// The code of a plain operation that is in conflict.
+const CHANGED: &str = "changed";
+
 impl<R: Record> Engine<R> {
     pub(super) fn on_events(&mut self, events: Vec<ServerEvent<R>>) {
         let mut news = Vec::new();
@@ -205,7 +208,10 @@ impl<R: Record> Engine<R> {
             Outcome::Retry => return Vec::new(),
         };
         let news = self.learn_answer(answer);
-        if self.is_over(answer.id) {
+        // A plain operation in conflict waits for a decision: one that was not heard of yet has not ended.
+        let is_open = outcome == OperationState::Conflicted && answer.code.as_deref() == Some(CHANGED);
+        if self.is_over(answer.id) || (is_open && !self.outbox.contains(answer.id)) {
+            self.asked.remove(&answer.id);
             return news;
         }
         let settlement = Settlement {
