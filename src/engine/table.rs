@@ -413,6 +413,17 @@ impl<R: Record> Tables<R> {
         before
     }
 
+    /// Returns the confirmed records that were last seen after one point in the count of arrivals, and not after another.
+    pub(crate) fn confirmed_between(&self, arrival: u64, last: u64) -> Vec<RecordId> {
+        let mut between = Vec::new();
+        for (id, cell) in self.cells() {
+            if cell.confirmed.is_some() && cell.seen > arrival && cell.seen <= last {
+                between.push(id);
+            }
+        }
+        between
+    }
+
     fn cells(&self) -> impl Iterator<Item = (RecordId, &Cell<R>)> {
         (0..).map(RecordId).zip(&self.cells).filter_map(|(id, cell)| Some((id, cell.as_ref()?)))
     }

@@ -103,7 +103,7 @@ impl<R: Record> Engine<R> {
     pub(super) fn on_pulled(&mut self, pulled: Pulled<R>) {
         let Some(asked) = self.puller.end(pulled.id) else { return };
         self.timers.stop(crate::engine::time::Timer::PullTimeout);
-        let mut news = Vec::new();
+        let (mut news, heard) = (Vec::new(), self.tables.arrivals());
         let whole = pulled.whole && !asked.by_keys;
         for row in pulled.records {
             self.learn(row, Source::Pull, &mut news);
@@ -114,6 +114,7 @@ impl<R: Record> Engine<R> {
         }
         if whole {
             self.forget_unseen(asked.arrivals, &mut news);
+            self.look_up_between(asked.arrivals, heard);
         }
         for answer in pulled.settled {
             self.on_answer(answer);
@@ -157,6 +158,15 @@ impl<R: Record> Engine<R> {
                     op: None,
                     record: None,
                 });
+            }
+        }
+    }
+
+    /// What was told of while a whole pull was under way, and is not in it, is newer than the pull, or was told of late, and is gone.
+    fn look_up_between(&mut self, arrivals: u64, heard: u64) {
+        for id in self.tables.confirmed_between(arrivals, heard) {
+            if let Some(cell) = self.tables.cell(id) {
+                self.puller.want_key(&self.tables.config(cell.table).name, &cell.key);
             }
         }
     }
