@@ -14,7 +14,7 @@ export interface Operation {
   readonly hlc: string
   readonly tab: string
   readonly after: readonly string[]
-  /** Operations that were never sent, and for which this one stands. */
+  /** Operations that were never sent, or ended in a conflict, and for which this one stands. */
   readonly replaces?: readonly string[]
 }
 

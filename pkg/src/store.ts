@@ -40,6 +40,7 @@ const STARTING: Status = {
   link: { state: 'offline', why: 'starting', sinceMs: 0 },
   unsent: 0,
   dead: 0,
+  conflicts: 0,
   durability: 'memory',
   ready: false,
 }

@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::sorted::Named;
 use super::value::{Fields, INTEGER_MAX, Value};
@@ -115,8 +115,13 @@ pub struct FieldConflict {
     /// The rule that was declared for it.
     pub rule: Rule,
     /// What the rule makes of it; missing where a person has to decide.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub merged: Option<Value>,
+}
+
+/// A null is a value too.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 impl FieldConflict {
@@ -141,6 +146,23 @@ pub enum Decided {
     Server,
     /// A person took the merge that was shown.
     Merge,
+}
+
+impl Decided {
+    /// All decisions.
+    pub const ALL: [Self; 5] = [Self::Auto, Self::Manual, Self::Local, Self::Server, Self::Merge];
+
+    /// Returns the name that users see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Manual => "manual",
+            Self::Local => "local",
+            Self::Server => "server",
+            Self::Merge => "merge",
+        }
+    }
 }
 
 /// A decision, as it travels with the operation that carries it out: what the record of decisions is made of, in every tab.

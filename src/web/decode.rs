@@ -9,9 +9,9 @@ use js_sys::{Array, Object, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 
 use super::js_record::JsRecord;
-use crate::engine::input::{Command, Config, Gone};
+use crate::engine::input::{Choice, Command, Config, Gone};
 use crate::engine::link::{LinkState, LinkStatus};
-use crate::engine::merge::Rule;
+use crate::engine::merge::{Decided, Decision, FieldConflict, Rule};
 use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, Version};
 use crate::engine::retry::{Failure, RetryPolicy};
 use crate::engine::sorted::Named;
@@ -230,8 +230,57 @@ pub(crate) fn operation(js: &JsValue) -> Result<Operation, Wrong> {
         tab: reader.text("tab"),
         after: reader.list("after", id_item),
         replaces: reader.list_or_none("replaces", id_item).unwrap_or_default(),
+        decision: reader.optional("decision", decision).map(Box::new),
     };
     reader.end(operation)
+}
+
+/// Reads a decision on a conflict (`PROTOCOL.md` §7).
+fn decision(js: &JsValue) -> Result<Decision, Wrong> {
+    let reader = Reader::new(js);
+    let decided = reader.parsed("decided", |text| Decided::ALL.into_iter().find(|decided| decided.name() == text))?;
+    let decision = Decision {
+        decided,
+        by: reader.text_or_none("by"),
+        at_ms: reader.count("atMs"),
+        round: reader.number("round"),
+        fields: reader.list("fields", field_conflict),
+    };
+    reader.end(decision)
+}
+
+fn field_conflict(js: &JsValue) -> Result<FieldConflict, Wrong> {
+    let reader = Reader::new(js);
+    let rule = reader.parsed("rule", rule)?;
+    let side =
+        |name: &str| reader.noted(value(&reader.get(name)).ok_or_else(|| wrong(name, "a value"))).unwrap_or_default();
+    let has_merged = !reader.get("merged").is_undefined();
+    let field = FieldConflict {
+        field: reader.text("field"),
+        base: side("base"),
+        ours: side("ours"),
+        theirs: side("theirs"),
+        rule,
+        merged: has_merged.then(|| side("merged")),
+    };
+    reader.end(field)
+}
+
+fn rule(text: &str) -> Option<Rule> {
+    Rule::ALL.into_iter().find(|rule| rule.name() == text)
+}
+
+/// Reads what a person decides on a conflict: the name of a choice, or an object of values.
+pub(crate) fn choice(js: &JsValue) -> Result<Choice, Wrong> {
+    match js.as_string().as_deref() {
+        Some("local") => Ok(Choice::Local),
+        Some("server") => Ok(Choice::Server),
+        Some("merge") => Ok(Choice::Merge),
+        _ => match value(js) {
+            Some(Value::Map(fields)) => Ok(Choice::Fields(fields)),
+            _ => Err(wrong("choice", "\"local\", \"server\", \"merge\" or an object of values")),
+        },
+    }
 }
 
 /// Reads an answer (`PROTOCOL.md` §3).
@@ -413,6 +462,7 @@ pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         }),
         code: reader.text_or_none("code"),
         message: reader.text_or_none("message"),
+        decision: reader.optional("decision", decision),
     };
     reader.end(message)
 }
@@ -473,7 +523,7 @@ fn merge_rules(js: &JsValue) -> Result<Named<Rule>, Wrong> {
     let object = js.dyn_ref::<Object>().ok_or_else(|| wrong("merge", "an object: field → rule"))?;
     let mut rules = Named::new();
     for field in Object::keys(object).iter().filter_map(|field| field.as_string()) {
-        let rule = Reader::new(js).parsed(&field, |text| Rule::ALL.into_iter().find(|rule| rule.name() == text))?;
+        let rule = Reader::new(js).parsed(&field, rule)?;
         rules.insert(field, rule);
     }
     Ok(rules)

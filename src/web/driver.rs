@@ -134,6 +134,14 @@ impl Driver {
         self.engine.try_borrow().ok().map(|engine| engine.stats())
     }
 
+    /// Returns the decisions on conflicts, the oldest first, and how many were forgotten.
+    pub(crate) fn audit(&self) -> Option<(JsValue, u64)> {
+        self.engine
+            .try_borrow()
+            .ok()
+            .map(|engine| (engine.audit().map(to_js).collect::<Array>().into(), engine.audit_dropped()))
+    }
+
     pub(crate) fn tab(&self) -> Option<String> {
         self.engine.try_borrow().ok().map(|engine| engine.tab().to_owned())
     }
@@ -343,6 +351,12 @@ impl Driver {
         let detail = Object::new();
         set(&detail, "records", &records);
         set(&detail, "operations", &to_js(&changes.operations));
+        if !changes.conflicts.is_empty() {
+            set(&detail, "conflicts", &to_js(&changes.conflicts));
+        }
+        if !changes.decisions.is_empty() {
+            set(&detail, "decisions", &to_js(&changes.decisions));
+        }
         if let Some(status) = &changes.status {
             set(&detail, "status", &to_js(status));
         }

@@ -81,6 +81,31 @@ impl RotaEngine {
         self.command(id, |id| Input::Retry { id })
     }
 
+    /// Decides on a conflict: `local`, `server`, `merge`, or the values of the fields. Returns the id of the operation that carries
+    /// the decision out, or nothing where nothing is left to do.
+    ///
+    /// # Errors
+    /// `{code, message}`; then nothing has changed.
+    pub fn resolve(&self, id: &str, choice: &JsValue) -> Result<Option<String>, JsValue> {
+        let choice = decode::choice(choice).map_err(|wrong| refuse("invalid-value", &wrong))?;
+        let unknown = || refuse_with(&Error::UnknownConflict { id: id.to_owned() });
+        let id = OperationId::parse(id).ok_or_else(unknown)?;
+        let taken = self.driver.dispatch(Input::Resolve { id, choice }).map_err(|refusal| refused(&refusal))?;
+        match taken.and_then(|id| self.driver.take_rejection(id)) {
+            Some(refusal) => Err(refused(&refusal)),
+            None => Ok(taken.map(|id| id.to_string())),
+        }
+    }
+
+    /// Returns the record of decisions on conflicts, `{entries, dropped}`, the oldest first, or nothing once the engine has crashed.
+    pub fn audit(&self) -> JsValue {
+        let Some((entries, dropped)) = self.driver.audit() else { return JsValue::UNDEFINED };
+        let audit = Object::new();
+        set(&audit, "entries", &entries);
+        set(&audit, "dropped", &JsValue::from(u32::try_from(dropped).unwrap_or(u32::MAX)));
+        audit.into()
+    }
+
     fn command(&self, id: &str, input: impl FnOnce(OperationId) -> Input<JsRecord>) -> Result<(), JsValue> {
         let unknown = || refuse_with(&Error::UnknownOperation { id: id.to_owned() });
         let id = OperationId::parse(id).ok_or_else(unknown)?;

@@ -26,6 +26,9 @@ fn every_rule_is_declared_by_its_name() {
     for rule in Rule::ALL {
         assert_eq!(serde_json::to_value(rule).unwrap(), json!(rule.name()));
     }
+    for decided in Decided::ALL {
+        assert_eq!(serde_json::to_value(decided).unwrap(), json!(decided.name()));
+    }
 }
 
 #[test]
