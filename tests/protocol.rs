@@ -84,7 +84,7 @@ fn every_fixture_is_read_and_written_back_as_it_was() {
 fn is_optional(name: &str, member: &str) -> bool {
     let optional: &[&str] = match name.split('.').next().unwrap() {
         // A null and a missing base version, or cursor, mean the same.
-        "operation" => &["baseVersion", "replaces"],
+        "operation" => &["baseVersion", "replaces", "decision"],
         "answer" => &["code", "message", "fields", "afterMs", "version", "record"],
         "pull-request" => &["cursor", "keys"],
         "pull-response" => &["cursor"],
@@ -101,6 +101,7 @@ fn is_optional(name: &str, member: &str) -> bool {
             "outcome",
             "code",
             "message",
+            "decision",
         ],
         _ => &[],
     };
@@ -152,6 +153,20 @@ fn identities_versions_and_times_that_are_not_are_errors() {
         spoilt[member] = json!(wrong);
         assert!(reader(fixture)(&spoilt).is_err(), "{fixture} took {wrong} as {member}");
     }
+}
+
+#[test]
+fn a_decision_that_cannot_be_read_is_an_error() {
+    let all = fixtures();
+    for (member, wrong) in [("decided", json!("guessed")), ("atMs", json!(-1)), ("fields", json!([{"field": "tags"}]))]
+    {
+        let mut spoilt = all["operation.patch-decided.json"].clone();
+        spoilt["decision"][member] = wrong;
+        assert!(reader("operation.patch-decided.json")(&spoilt).is_err(), "{member}");
+    }
+    let mut spoilt = all["tab.settled-decided.json"].clone();
+    spoilt["decision"]["fields"][0]["rule"] = json!("newest");
+    assert!(reader("tab.settled-decided.json")(&spoilt).is_err());
 }
 
 #[test]

@@ -1,5 +1,5 @@
 import { RotaError } from './errors.js'
-import type { DeepReadonly, Key } from './types.js'
+import type { DeepReadonly, Key, MergeRule } from './types.js'
 
 /** The fields of `T` that are text keys. */
 type Field<T> = keyof T & string
@@ -14,6 +14,8 @@ export interface TableOptions<T> {
   readonly owner?: Field<T>
   /** Where to find an owner's name: a declared table whose key is the owner's id, and its field. */
   readonly ownerName?: { readonly table: string; readonly field: string }
+  /** How conflicts are decided, by field; where nothing is declared, by a person. */
+  readonly merge?: { readonly [N in Field<T>]?: MergeRule }
   /** The column of the record's version; `rota_version` by default. */
   readonly version?: string
   /** The column of the operation that wrote the record; `rota_op` by default. */
@@ -65,12 +67,13 @@ export function keyFields({ key }: Pick<Tables[string], 'key'>): string[] {
 }
 
 /** What the engine is told of a table. */
-export function describeTable(name: string, { key, fields, owner, version, operation }: Tables[string]): Record<string, unknown> {
+export function describeTable(name: string, { key, fields, owner, merge, version, operation }: Tables[string]): Record<string, unknown> {
   return {
     name,
     key: keyFields({ key }),
     fields: [...(fields ?? [])],
     ...(owner === undefined ? {} : { owner }),
+    ...(merge === undefined ? {} : { merge }),
     ...(version === undefined ? {} : { version }),
     ...(operation === undefined ? {} : { operation }),
   }

@@ -18,6 +18,7 @@ mod bounds;
 mod cache;
 mod chance;
 mod coalesce;
+mod conflicts;
 mod durable;
 mod link;
 mod retry;

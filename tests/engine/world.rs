@@ -144,6 +144,8 @@ pub struct World {
     pub tracing: bool,
     /// Tests of what can't be (a stolen lock, an event twice out of nowhere) switch this off.
     pub checks: bool,
+    /// Two tabs that both believe to lead may both store what the rules decide.
+    pub storage_may_repeat: bool,
     random: Pcg64Mcg,
     agenda: BTreeMap<(u64, u64), Happening>,
     count: u64,
@@ -181,6 +183,7 @@ impl World {
             ops: BTreeMap::new(),
             tracing: false,
             checks: true,
+            storage_may_repeat: false,
             random: Pcg64Mcg::from_seed(bytes),
             agenda: BTreeMap::new(),
             count: 0,
@@ -713,7 +716,8 @@ impl World {
             Stored::Failed("the quota is used up".into())
         } else {
             let text = serde_json::to_string(entry).unwrap();
-            assert!(self.storage[self.tabs[tab].browser].insert(key, text).is_none(), "an entry was written twice");
+            let before = self.storage[self.tabs[tab].browser].insert(key, text);
+            assert!(before.is_none() || self.storage_may_repeat, "an entry was written twice");
             if self.faults.stored_later {
                 Stored::Later
             } else {
