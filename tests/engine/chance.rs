@@ -9,7 +9,7 @@ fn counter() -> (String, String) {
     ("companies".to_owned(), "sum".to_owned())
 }
 
-fn step(world: &mut World, added: &mut u64) {
+fn step(world: &mut World, added: &mut u32) {
     let living = world.living();
     let pick = world.draw(living.len() as u64) as usize;
     let tab = living[pick];
@@ -42,16 +42,16 @@ fn step(world: &mut World, added: &mut u64) {
         19 => world.break_link(tab, rota_engine::Failure::Network),
         20..=21 if world.tabs[tab].mirror.contains_key(&counter()) => {
             let Value::Number(seen) = world.tabs[tab].field("sum", "visits") else { panic!("a count is a number") };
-            let more = 1 + world.draw(3);
-            world.tab(tab).set("sum", json!({"visits": seen + more as f64}));
+            let more = 1 + world.draw(3) as u32;
+            world.tab(tab).set("sum", json!({"visits": seen + f64::from(more)}));
             *added += more;
         }
         22 => {
-            let more = 1 + world.draw(3);
+            let more = 1 + world.draw(3) as u32;
             let Some(Value::Number(there)) = world.server.company("sum").unwrap().get("visits").cloned() else {
                 panic!("a count is a number")
             };
-            world.sql_set("sum", "visits", Value::Number(there + more as f64));
+            world.sql_set("sum", "visits", Value::Number(there + f64::from(more)));
             *added += more;
         }
         _ => {}
@@ -115,7 +115,7 @@ fn run(seed: u64) {
     decide_all(&mut world);
     world.assert_all_agree();
     let visits = world.server.company("sum").unwrap()["visits"].clone();
-    assert_eq!(visits, Value::Number(added as f64), "what people added up was lost, or counted twice");
+    assert_eq!(visits, Value::Number(f64::from(added)), "what people added up was lost, or counted twice");
     for (id, op) in &world.ops {
         let ends: Vec<OperationState> =
             world.tabs.iter().flat_map(|tab| &tab.settled).filter(|end| end.id == *id).map(|end| end.outcome).collect();
