@@ -40,7 +40,8 @@ pub use engine::operation::{
 };
 pub use engine::outbox::{IN_FLIGHT_MAX, OUTBOX_LEN_MAX};
 pub use engine::output::{
-    Changes, Conflict, ConflictChange, Durability, OperationView, Output, Previews, RecordChange, Status,
+    Changes, Conflict, ConflictChange, Durability, Edit, GroupChange, OperationView, Output, Previews, RecordChange,
+    Status, ViewChange, WindowChange,
 };
 pub use engine::overlay::{Effect, Rules};
 pub use engine::record::{JsonRecord, Record};
@@ -52,3 +53,7 @@ pub use engine::table::{RecordId, Row, TOMBSTONES_MAX, TableConfig, join_key, ke
 pub use engine::tabs::{Kind, Role, TabMessage};
 pub use engine::time::{CLOCK_AHEAD_MS_MAX, Hlc, Now};
 pub use engine::value::{DEPTH_MAX, Fields, INTEGER_MAX, Value};
+pub use engine::view::{
+    FIGURES_LEN_MAX, FILTER_DEPTH_MAX, FILTER_LEN_MAX, FieldName, FigureKind, FigureSpec, Filter, GROUP_FIELDS_MAX,
+    GROUPS_MAX, Range, SORT_LEN_MAX, SortKey, Term, Terms, VIEWS_MAX, ViewSpec,
+};

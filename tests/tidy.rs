@@ -18,7 +18,7 @@ const VOCABULARY: [&str; 2] = ["input", "output"];
 
 /// Who else knows whom: the one on the left may import from the one on the right. Types pass, work does not: only
 /// `engine.rs` makes two rooms act together. The list has no circle, and a test says so.
-const NEIGHBOURS: [(&str, &str); 11] = [
+const NEIGHBOURS: [(&str, &str); 12] = [
     ("table", "merge"),     // how a field's conflicts are decided
     ("operation", "merge"), // the decision that an operation carries out
     ("audit", "merge"),     // what was decided
@@ -30,6 +30,7 @@ const NEIGHBOURS: [(&str, &str); 11] = [
     ("tabs", "session"),    // whose channel it is
     ("tabs", "table"),      // rows travel between tabs
     ("tabs", "link"),       // followers show the leader's link
+    ("view", "table"),      // whose records, and which of their fields
 ];
 
 /// Paths that bring a clock, randomness, the browser or the operating system.

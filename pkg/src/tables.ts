@@ -16,6 +16,8 @@ export interface TableOptions<T> {
   readonly ownerName?: { readonly table: string; readonly field: string }
   /** How conflicts are decided, by field; where nothing is declared, by a person. */
   readonly merge?: { readonly [N in Field<T>]?: MergeRule }
+  /** The fields that views may filter, sort, group and sum by, at most 64; the key's always are. Views hold these values, so list what is needed. */
+  readonly indexed?: readonly Field<T>[]
   /** The column of the record's version; `rota_version` by default. */
   readonly version?: string
   /** The column of the operation that wrote the record; `rota_op` by default. */
@@ -67,13 +69,14 @@ export function keyFields({ key }: Pick<Tables[string], 'key'>): string[] {
 }
 
 /** What the engine is told of a table. */
-export function describeTable(name: string, { key, fields, owner, merge, version, operation }: Tables[string]): Record<string, unknown> {
+export function describeTable(name: string, { key, fields, owner, merge, indexed, version, operation }: Tables[string]): Record<string, unknown> {
   return {
     name,
     key: keyFields({ key }),
     fields: [...(fields ?? [])],
     ...(owner === undefined ? {} : { owner }),
     ...(merge === undefined ? {} : { merge }),
+    ...(indexed === undefined ? {} : { indexed: [...indexed] }),
     ...(version === undefined ? {} : { version }),
     ...(operation === undefined ? {} : { operation }),
   }

@@ -56,6 +56,7 @@ mod tests {
             operation: "rota_op".into(),
             owner: owner.map(str::to_owned),
             merge: Named::new(),
+            indexed: Vec::new(),
         }
     }
 

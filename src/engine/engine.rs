@@ -8,6 +8,7 @@ mod replacing;
 mod report;
 mod sending;
 mod sync;
+mod viewing;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -30,6 +31,7 @@ use super::sorted::SortedSet;
 use super::table::{RecordId, Tables};
 use super::tabs::{Kind, Role, Tabs};
 use super::time::{Hlc, HybridClock, Now, Timers};
+use super::view::Views;
 
 pub use conflicts::ROUNDS_MAX;
 pub use replacing::REPLACES_MAX;
@@ -78,6 +80,7 @@ pub struct Engine<R> {
     /// Answers that are taken in once the operation is stored that decides on them.
     resolving: Vec<(OperationId, Answer<R>)>,
     audit: Audit,
+    views: Views,
     outputs: VecDeque<Output<R>>,
     dirty_records: Records,
     dirty_operations: SortedSet<OperationId>,
@@ -136,33 +139,36 @@ impl Settled {
 #[derive(Default)]
 struct Records {
     words: Vec<u64>,
-    is_any: bool,
+    /// Which words have a bit.
+    used: Vec<u32>,
 }
 
 impl Records {
     fn insert(&mut self, RecordId(id): RecordId) {
-        let word = (id / u64::BITS) as usize;
+        let (used, word) = (id / u64::BITS, (id / u64::BITS) as usize);
         if word >= self.words.len() {
             self.words.resize(word + 1, 0);
         }
+        if self.words[word] == 0 {
+            self.used.push(used);
+        }
         self.words[word] |= 1 << (id % u64::BITS);
-        self.is_any = true;
     }
 
     const fn is_empty(&self) -> bool {
-        !self.is_any
+        self.used.is_empty()
     }
 
     /// Takes them all out.
     fn take(&mut self) -> Vec<RecordId> {
         let mut records = Vec::new();
-        if std::mem::take(&mut self.is_any) {
-            for (word, bits) in (0..).zip(&mut self.words) {
-                let mut bits = std::mem::take(bits);
-                while bits != 0 {
-                    records.push(RecordId(word * u64::BITS + bits.trailing_zeros()));
-                    bits &= bits - 1;
-                }
+        self.used.sort_unstable();
+        let Self { words, used } = self;
+        for word in used.drain(..) {
+            let mut bits = std::mem::take(&mut words[word as usize]);
+            while bits != 0 {
+                records.push(RecordId(word * u64::BITS + bits.trailing_zeros()));
+                bits &= bits - 1;
             }
         }
         records
@@ -188,6 +194,7 @@ impl<R: Record> Engine<R> {
         session.validate()?;
         config.retry.validate().map_err(Error::InvalidConfiguration)?;
         let tables = Tables::new(config.tables)?;
+        let views = Views::new(tables.configs());
         let mut random = Pcg64Mcg::from_seed(seed);
         let tab = format!("{:016x}", random.next_u64());
         let mut engine = Self {
@@ -218,6 +225,7 @@ impl<R: Record> Engine<R> {
             asked_now: SortedSet::new(),
             resolving: Vec::new(),
             audit: Audit::default(),
+            views,
             outputs: VecDeque::new(),
             dirty_records: Records::default(),
             dirty_operations: SortedSet::new(),
@@ -317,6 +325,12 @@ impl<R: Record> Engine<R> {
         self.audit.dropped()
     }
 
+    /// Returns the numbers of the records that an open view shows, in order.
+    #[must_use]
+    pub fn shown(&self, view: u32) -> Option<Vec<RecordId>> {
+        self.views.shown(view)
+    }
+
     /// Returns the engine's figures.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -331,6 +345,8 @@ impl<R: Record> Engine<R> {
             Input::Resolve { id, choice } => return self.resolve(id, choice),
             Input::Reconnect => self.reconnect(),
             Input::Purge => self.emit(Output::ForgetRecords),
+            Input::OpenView { id, spec } => self.open_view(id, &spec)?,
+            Input::CloseView { id } => self.views.close(id)?,
             Input::Close => self.close(),
             Input::OperationStored { id, stored } => self.on_stored(id, stored),
             Input::OperationDurable { id, durable } => self.on_durable(id, durable),
@@ -476,9 +492,12 @@ impl<R: Record> Engine<R> {
 /// A closed engine takes no commands, and drops what still arrives.
 fn handle_closed<R>(input: &Input<R>) -> Result<Option<OperationId>, Error> {
     match input {
-        Input::Mutate(_) | Input::Cancel { .. } | Input::Retry { .. } | Input::Resolve { .. } | Input::Reconnect => {
-            Err(Error::Closed)
-        }
+        Input::Mutate(_)
+        | Input::Cancel { .. }
+        | Input::Retry { .. }
+        | Input::Resolve { .. }
+        | Input::Reconnect
+        | Input::OpenView { .. } => Err(Error::Closed),
         _ => Ok(None),
     }
 }

@@ -38,6 +38,9 @@ pub struct TableConfig {
     /// How conflicts in a field are decided; where nothing is said, by a person.
     #[serde(default)]
     pub merge: Named<Rule>,
+    /// The fields by which views may filter, sort, group and sum; the key's always are.
+    #[serde(default)]
+    pub indexed: Vec<String>,
 }
 
 fn default_version() -> String {
@@ -48,9 +51,10 @@ fn default_operation() -> String {
     "rota_op".to_owned()
 }
 
-/// How many tables, fields of a table, and parts of a key there may be.
+/// How many tables, fields of a table, indexed ones among them, and parts of a key there may be.
 const TABLES_MAX: usize = 256;
 const FIELDS_MAX: usize = 1_024;
+const INDEXED_MAX: usize = 64;
 const KEY_PARTS_MAX: usize = 16;
 
 /// How many tombstones are kept. They keep a late event from bringing back what is gone; the oldest are forgotten first,
@@ -61,8 +65,16 @@ impl TableConfig {
     /// Declares a table with the usual columns for version and operation, and no owner.
     #[must_use]
     pub fn new(name: String, key: Vec<String>, fields: Vec<String>) -> Self {
-        let (version, operation) = (default_version(), default_operation());
-        Self { name, key, fields, version, operation, owner: None, merge: Named::new() }
+        Self {
+            name,
+            key,
+            fields,
+            version: default_version(),
+            operation: default_operation(),
+            owner: None,
+            merge: Named::new(),
+            indexed: Vec::new(),
+        }
     }
 
     fn validate(&self) -> Result<(), Error> {
@@ -91,10 +103,23 @@ impl TableConfig {
                 self.version, self.operation
             ));
         }
+        if self.indexed.len() > INDEXED_MAX {
+            return wrong(format!("has more than {INDEXED_MAX} indexed fields"));
+        }
+        if let Some(field) = self.indexed.iter().find(|field| !self.fields.contains(field)) {
+            return wrong(format!("lists \"{field}\" as indexed, which is not among its fields"));
+        }
         if self.owner.as_ref().is_some_and(|owner| self.key.contains(owner)) {
             return wrong("has an owner that is a part of its key".to_owned());
         }
         Ok(())
+    }
+
+    /// Returns the fields that views may use: the key's, and those declared as indexed.
+    pub(crate) fn indexed_fields(&self) -> Vec<String> {
+        let mut fields = self.key.clone();
+        fields.extend(self.indexed.iter().filter(|field| !self.key.contains(field)).cloned());
+        fields
     }
 
     /// Refuses names that are not fields of the table.
@@ -279,6 +304,16 @@ impl<R: Record> Tables<R> {
 
     pub(crate) fn config(&self, table: TableId) -> &TableConfig {
         &self.tables[table].config
+    }
+
+    pub(crate) fn configs(&self) -> impl Iterator<Item = &TableConfig> {
+        self.tables.iter().map(|table| &table.config)
+    }
+
+    /// Returns the records of a table of which there is something to be seen, in the order of their numbers.
+    pub(crate) fn visible(&self, table: TableId) -> impl Iterator<Item = (RecordId, &Cell<R>, &R)> {
+        let of_table = self.cells().filter(move |(_, cell)| cell.table == table);
+        of_table.filter_map(|(id, cell)| Some((id, cell, cell.visible.as_ref()?)))
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -474,6 +509,7 @@ mod tests {
             operation: default_operation(),
             owner: Some("owner".into()),
             merge: Named::new(),
+            indexed: Vec::new(),
         }
     }
 

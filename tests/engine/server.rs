@@ -48,6 +48,7 @@ pub fn tables() -> Vec<TableConfig> {
             "key": ["id"],
             "fields": ["id", "name", "city", "owner_id", "tags", "seen_at", "stage", "meta", "visits"],
             "owner": "owner_id",
+            "indexed": ["name", "city", "owner_id"],
             "merge": {
                 "tags": "union", "seen_at": "latest", "stage": "mostRecentNotNull", "meta": "recursive", "visits": "sum"
             },
