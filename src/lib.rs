@@ -33,7 +33,9 @@ pub use engine::audit::{AUDIT_BYTES_MAX, AUDIT_LEN_MAX, AuditEntry};
 pub use engine::engine::{Engine, REPLACES_MAX, ROUNDS_MAX, Stats};
 pub use engine::error::{Error, Problem};
 pub use engine::input::{Choice, Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored};
-pub use engine::link::{LinkState, LinkStatus, PullRequest};
+pub use engine::link::{
+    LinkConfig, LinkState, LinkStatus, PONG_MS, Polling, PullRequest, STABLE_MS, TOKEN_WAIT_MS, WANTED_KEYS_MAX,
+};
 pub use engine::merge::{Decided, Decision, FieldConflict, Rule, UNION_LEN_MAX};
 pub use engine::operation::{
     Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Version, name,
@@ -50,7 +52,7 @@ pub use engine::session::{FORMAT, Session};
 pub use engine::sorted::Named;
 pub use engine::stored::{Content, FoundEntry, StoredOperation};
 pub use engine::table::{RecordId, Row, TOMBSTONES_MAX, TableConfig, join_key, key_part};
-pub use engine::tabs::{Kind, Role, TabMessage};
+pub use engine::tabs::{BEAT_MS, Kind, MESSAGE_OPERATIONS_MAX, MESSAGE_RECORDS_MAX, Role, TAB_PROTOCOL, TabMessage};
 pub use engine::time::{CLOCK_AHEAD_MS_MAX, Hlc, Now};
 pub use engine::value::{DEPTH_MAX, Fields, INTEGER_MAX, Value};
 pub use engine::view::{

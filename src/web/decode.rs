@@ -10,14 +10,14 @@ use wasm_bindgen::{JsCast, JsValue};
 
 use super::js_record::JsRecord;
 use crate::engine::input::{Choice, Command, Config, Gone};
-use crate::engine::link::{LinkState, LinkStatus};
+use crate::engine::link::{LinkConfig, LinkState, LinkStatus, Polling};
 use crate::engine::merge::{Decided, Decision, FieldConflict, Rule};
 use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, Version};
 use crate::engine::retry::{Failure, RetryPolicy};
 use crate::engine::sorted::Named;
 use crate::engine::stored::{Content, StoredOperation};
 use crate::engine::table::{Row, TableConfig};
-use crate::engine::tabs::{Kind, TabMessage};
+use crate::engine::tabs::{Kind, TAB_PROTOCOL, TabMessage};
 use crate::engine::time::Hlc;
 use crate::engine::value::{DEPTH_MAX, Fields, Value};
 use crate::engine::view::{
@@ -432,13 +432,7 @@ fn row(js: &JsValue) -> Result<Row<JsRecord>, Wrong> {
 
 fn link(js: &JsValue) -> Result<LinkStatus, Wrong> {
     let reader = Reader::new(js);
-    let state = reader.parsed("state", |text| match text {
-        "offline" => Some(LinkState::Offline),
-        "connecting" => Some(LinkState::Connecting),
-        "live" => Some(LinkState::Live),
-        "paused" => Some(LinkState::Paused),
-        _ => None,
-    })?;
+    let state = reader.parsed("state", link_state)?;
     let link = LinkStatus {
         state,
         why: reader.text("why"),
@@ -446,6 +440,23 @@ fn link(js: &JsValue) -> Result<LinkStatus, Wrong> {
         retry_at_ms: reader.count_or_none("retryAtMs"),
     };
     reader.end(link)
+}
+
+fn link_state(text: &str) -> Option<LinkState> {
+    match text {
+        "offline" => Some(LinkState::Offline),
+        "connecting" => Some(LinkState::Connecting),
+        "live" => Some(LinkState::Live),
+        "degraded" => Some(LinkState::Degraded),
+        "paused" => Some(LinkState::Paused),
+        "stopped" => Some(LinkState::Stopped),
+        _ => None,
+    }
+}
+
+/// True for a message that a later release wrote, whatever it holds.
+pub(crate) fn is_of_newer_protocol(js: &JsValue) -> bool {
+    whole(&Reader::new(js).get("v")).is_some_and(|v| v > u64::from(TAB_PROTOCOL))
 }
 
 /// Reads a tab message (`PROTOCOL.md` §8).
@@ -460,6 +471,8 @@ pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         "settled" => Some(Kind::Settled),
         "cancel" => Some(Kind::Cancel),
         "bye" => Some(Kind::Bye),
+        "ping" => Some(Kind::Ping),
+        "pong" => Some(Kind::Pong),
         _ => None,
     })?;
     let has_cursor = !reader.get("cursor").is_undefined();
@@ -471,6 +484,9 @@ pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         kind,
         pending: reader.list_or_none("pending", id_item),
         link: reader.optional("link", link),
+        state: reader.optional("state", |js| {
+            js.as_string().as_deref().and_then(link_state).ok_or_else(|| wrong("state", "a link's state"))
+        }),
         to: reader.text_or_none("to"),
         cursor: has_cursor.then(|| reader.text_or_none("cursor")),
         records: reader.list_or_none("records", row),
@@ -519,8 +535,36 @@ pub(crate) fn config(js: &JsValue) -> Result<Config, Wrong> {
         user: reader.text("user"),
         tables: reader.list("tables", table),
         retry: reader.optional("retry", retry).unwrap_or_default(),
+        link: reader.optional("link", link_config).unwrap_or_default(),
+        tab_protocol: reader.given("tabProtocol").map(|_| reader.number("tabProtocol")),
     };
     reader.end(config)
+}
+
+fn link_config(js: &JsValue) -> Result<LinkConfig, Wrong> {
+    let reader = Reader::new(js);
+    let max_attempts = reader.given("maxAttempts").map(|_| reader.number("maxAttempts"));
+    let mut config = LinkConfig { max_attempts, ..LinkConfig::default() };
+    if !reader.get("heartbeatMs").is_undefined() {
+        config.heartbeat_ms = reader.count_or_none("heartbeatMs");
+    }
+    if !reader.get("polling").is_undefined() {
+        config.polling = reader.optional("polling", polling);
+    }
+    reader.end(config)
+}
+
+fn polling(js: &JsValue) -> Result<Polling, Wrong> {
+    let reader = Reader::new(js);
+    let mut polling = Polling::default();
+    for (name, ms) in
+        [("activeMs", &mut polling.active_ms), ("idleMs", &mut polling.idle_ms), ("hiddenMs", &mut polling.hidden_ms)]
+    {
+        if !reader.get(name).is_undefined() {
+            *ms = reader.count(name);
+        }
+    }
+    reader.end(polling)
 }
 
 fn table(js: &JsValue) -> Result<TableConfig, Wrong> {

@@ -10,6 +10,7 @@ use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::table::{Fact, Row, Source};
 use crate::engine::tabs::{Kind, Role};
+use crate::engine::time::Timer;
 
 /// The code of a plain operation that is in conflict.
 const CHANGED: &str = "changed";
@@ -102,7 +103,7 @@ impl<R: Record> Engine<R> {
 
     pub(super) fn on_pulled(&mut self, pulled: Pulled<R>) {
         let Some(asked) = self.puller.end(pulled.id) else { return };
-        self.timers.stop(crate::engine::time::Timer::PullTimeout);
+        self.timers.stop(Timer::PullTimeout);
         let (mut news, heard) = (Vec::new(), self.tables.arrivals());
         let whole = pulled.whole && !asked.by_keys;
         for row in pulled.records {
@@ -126,7 +127,14 @@ impl<R: Record> Engine<R> {
         }
         self.last_sync_ms = Some(self.now.wall_ms);
         self.token_failures = 0;
-        self.link.explain(String::new());
+        if self.tabs.sends() {
+            self.link.note_pull(true, self.now.wall_ms);
+            self.link.explain(String::new());
+            if self.timers.is_set(Timer::Poll) {
+                self.poll_later();
+            }
+        }
+        self.tabs.pulls = false;
         self.open_gate();
         self.relay(news);
         if self.pulled_here {
