@@ -32,10 +32,8 @@ pub use domain::Domains;
 pub use engine::engine::{Engine, Stats};
 pub use engine::error::{Error, Problem};
 pub use engine::input::{Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored};
-pub use engine::link::{LinkState, LinkStatus, PullRequest};
-pub use engine::operation::{
-    Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Version, name,
-};
+pub use engine::link::{LinkState, LinkStatus, PAGES_MAX, PullRequest};
+pub use engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, name};
 pub use engine::outbox::{IN_FLIGHT_MAX, OUTBOX_LEN_MAX};
 pub use engine::output::{Changes, Durability, OperationView, Output, RecordChange, Status};
 pub use engine::overlay::{Effect, Rules};
@@ -44,7 +42,8 @@ pub use engine::retry::{AFTER_MS_MAX, Failure, RetryPolicy};
 pub use engine::session::{FORMAT, Session};
 pub use engine::sorted::Named;
 pub use engine::stored::{Content, FoundEntry, StoredOperation};
-pub use engine::table::{RecordId, Row, TOMBSTONES_MAX, TableConfig, join_key, key_part};
+pub use engine::table::{COVERS_MAX, Cover, RecordId, Row, TOMBSTONES_MAX, TableConfig, join_key, key_part};
 pub use engine::tabs::{Kind, Role, TabMessage};
 pub use engine::time::{CLOCK_AHEAD_MS_MAX, Hlc, Now};
 pub use engine::value::{DEPTH_MAX, Fields, INTEGER_MAX, Value};
+pub use engine::version::{VERSION_BYTES_MAX, Version, VersionOrder};

@@ -44,6 +44,8 @@ export interface PullRequest {
   readonly cursor: string | null
   readonly keys?: Readonly<Record<string, readonly string[]>>
   readonly pending: readonly string[]
+  /** The next page of an answer, as the page before it named it. */
+  readonly page?: string
 }
 
 /** What a server gives (`PROTOCOL.md` §5). */
@@ -54,6 +56,10 @@ export interface PullResponse {
   readonly records: Readonly<Record<string, readonly object[]>>
   readonly gone: readonly { readonly table: string; readonly key: string; readonly version: string }[]
   readonly settled: readonly Answer[]
+  /** The parts of tables that this is all of: what the client has in them, and is not in `records`, is gone. */
+  readonly covers?: readonly { readonly table: string; readonly keys?: readonly string[]; readonly where?: Readonly<Record<string, Value>> }[]
+  /** There is another page: what to ask for it with. */
+  readonly next?: string
 }
 
 /** Something the server's stream told: the row as it is now, or the key's fields of one that is gone. */

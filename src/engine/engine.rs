@@ -272,7 +272,7 @@ impl<R: Record> Engine<R> {
     #[must_use]
     pub fn version(&self, table: &str, key: &str) -> Option<Version> {
         let id = self.tables.find(self.tables.table_id(table)?, key)?;
-        self.tables.cell(id)?.version
+        self.tables.cell(id)?.version.clone()
     }
 
     /// Returns the engine's figures.

@@ -12,7 +12,7 @@ use super::operation::{Answer, OperationId, Version};
 use super::output::Durability;
 use super::retry::{Failure, RetryPolicy};
 use super::stored::FoundEntry;
-use super::table::{Row, TableConfig};
+use super::table::{Cover, Row, TableConfig};
 use super::tabs::TabMessage;
 use super::value::Fields;
 
@@ -102,6 +102,12 @@ pub struct Pulled<R> {
     pub gone: Vec<Gone>,
     /// What became of the pending operations.
     pub settled: Vec<Answer<R>>,
+    /// Which parts of the tables it covers, where it is not whole: what is in them, and not in it, is gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub covers: Vec<Cover>,
+    /// What to ask for the next page with; without it this is the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// One thing that the engine is told.

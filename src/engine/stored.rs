@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::Problem;
-use super::operation::{Operation, Version};
+use super::operation::Operation;
 use super::session::{FORMAT, Session};
+use super::value::whole;
 
 /// An operation as it lies in storage: written once, deleted after settlement, never changed between.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,7 +74,7 @@ pub(crate) fn read(entry: FoundEntry, session: &Session) -> Reading {
 
 fn other(key: String, v: f64) -> Reading {
     // Printing a float would cost the wasm 11 kB.
-    let form = Version::from_number(v).map_or_else(|| "that is no whole number".to_owned(), |form| form.to_string());
+    let form = whole(v).map_or_else(|| "that is no whole number".to_owned(), |form| form.to_string());
     if v > f64::from(FORMAT) {
         let why = ["the entry has form ", &form, "; this release reads up to ", &FORMAT.to_string()].concat();
         return Reading::Leave(Problem::new("newer-entry", key, why));

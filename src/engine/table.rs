@@ -3,6 +3,8 @@
 //! A later version always wins, an earlier one never does, whatever the order and number of arrivals. What the person *sees*
 //! is kept here too (`visible`), but decided by the overlay.
 
+mod cover;
+
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
@@ -13,6 +15,10 @@ use super::error::Error;
 use super::operation::{OperationId, Version};
 use super::record::Record;
 use super::value::{Fields, Value};
+use super::version::VersionOrder;
+
+pub(crate) use cover::Scope;
+pub use cover::{COVERS_MAX, Cover};
 
 /// A table as the application declares it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,12 +33,18 @@ pub struct TableConfig {
     /// The column that holds the version.
     #[serde(default = "default_version")]
     pub version: String,
+    /// How its versions are ordered.
+    #[serde(default)]
+    pub version_order: VersionOrder,
     /// The column that holds the id of the operation that wrote the row.
     #[serde(default = "default_operation")]
     pub operation: String,
     /// The field that `assign` sets, where records have an owner.
     #[serde(default)]
     pub owner: Option<String>,
+    /// The fields whose values never leave the engine in a trace.
+    #[serde(default)]
+    pub secret: Vec<String>,
 }
 
 fn default_version() -> String {
@@ -56,7 +68,16 @@ impl TableConfig {
     /// Declares a table with the usual columns for version and operation, and no owner.
     #[must_use]
     pub fn new(name: String, key: Vec<String>, fields: Vec<String>) -> Self {
-        Self { name, key, fields, version: default_version(), operation: default_operation(), owner: None }
+        Self {
+            name,
+            key,
+            fields,
+            version: default_version(),
+            version_order: VersionOrder::default(),
+            operation: default_operation(),
+            owner: None,
+            secret: Vec::new(),
+        }
     }
 
     fn validate(&self) -> Result<(), Error> {
@@ -78,6 +99,9 @@ impl TableConfig {
                 "lists \"{}\" or \"{}\" among its fields; these belong to the server",
                 self.version, self.operation
             ));
+        }
+        if let Some(field) = self.secret.iter().find(|field| !self.fields.contains(field) || self.key.contains(field)) {
+            return wrong(format!("keeps \"{field}\" secret, which is not among its fields or is a part of its key"));
         }
         if self.owner.as_ref().is_some_and(|owner| self.key.contains(owner)) {
             return wrong("has an owner that is a part of its key".to_owned());
@@ -325,16 +349,16 @@ impl<R: Record> Tables<R> {
         if source != Source::Cache {
             cell.seen = arrivals;
         }
-        let news = match cell.version {
+        let news = match &cell.version {
             None => true,
             Some(_) if source == Source::Cache => false,
-            Some(known) if known == fact.version => {
+            Some(known) if *known == fact.version => {
                 let looked = matches!(source, Source::Pull | Source::Leader);
                 let may_differ = source == Source::Leader || cell.filled;
                 cell.filled &= !looked;
                 looked && differs(cell.confirmed.as_ref(), fact.record.as_ref(), config, may_differ)
             }
-            Some(known) => known < fact.version,
+            Some(known) => *known < fact.version,
         };
         if news {
             (cell.version, cell.op, cell.confirmed) = (Some(fact.version), fact.op, fact.record);
@@ -379,17 +403,6 @@ impl<R: Record> Tables<R> {
         self.arrivals
     }
 
-    /// Returns the records of a table that are confirmed and were last seen before a point in the count of arrivals.
-    pub(crate) fn confirmed_before(&self, table: TableId, arrival: u64) -> Vec<RecordId> {
-        let mut before = Vec::new();
-        for (id, cell) in self.cells() {
-            if cell.table == table && cell.confirmed.is_some() && cell.seen <= arrival {
-                before.push(id);
-            }
-        }
-        before
-    }
-
     fn cells(&self) -> impl Iterator<Item = (RecordId, &Cell<R>)> {
         (0..).map(RecordId).zip(&self.cells).filter_map(|(id, cell)| Some((id, cell.as_ref()?)))
     }
@@ -398,7 +411,7 @@ impl<R: Record> Tables<R> {
     pub(crate) fn rows(&self) -> Vec<Row<R>> {
         let mut rows = Vec::with_capacity(self.cells.len());
         for (_, cell) in self.cells() {
-            if let Some(version) = cell.version {
+            if let Some(version) = cell.version.clone() {
                 let (table, key) = (self.config(cell.table).name.clone(), cell.key.to_string());
                 rows.push(Row { table, key, version, op: cell.op, record: cell.confirmed.clone() });
             }
@@ -432,14 +445,9 @@ mod tests {
 
     fn config() -> TableConfig {
         let fields = ["id", "name", "owner"].map(str::to_owned).to_vec();
-        TableConfig {
-            name: "jobs".into(),
-            key: vec!["id".into()],
-            fields,
-            version: default_version(),
-            operation: default_operation(),
-            owner: Some("owner".into()),
-        }
+        let mut config = TableConfig::new("jobs".into(), vec!["id".into()], fields);
+        config.owner = Some("owner".into());
+        config
     }
 
     fn tables() -> Tables<JsonRecord> {
@@ -456,7 +464,9 @@ mod tests {
 
     #[test]
     fn a_configuration_that_cannot_work_is_refused_and_says_why() {
-        let cases: [(&str, fn(&mut TableConfig)); 5] = [
+        let cases: [(&str, fn(&mut TableConfig)); 7] = [
+            ("\"nope\" secret", |c| c.secret = vec!["nope".into()]),
+            ("\"id\" secret", |c| c.secret = vec!["name".into(), "id".into()]),
             ("needs a key", |c| c.key.clear()),
             ("\"nope\" as key or owner", |c| c.owner = Some("nope".into())),
             ("\"id2\" as key or owner", |c| c.key = vec!["id2".into()]),

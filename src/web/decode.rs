@@ -11,13 +11,14 @@ use wasm_bindgen::{JsCast, JsValue};
 use super::js_record::JsRecord;
 use crate::engine::input::{Command, Config, Gone};
 use crate::engine::link::{LinkState, LinkStatus};
-use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, Version};
+use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome};
 use crate::engine::retry::{Failure, RetryPolicy};
 use crate::engine::stored::{Content, StoredOperation};
-use crate::engine::table::{Row, TableConfig};
+use crate::engine::table::{Cover, Row, TableConfig};
 use crate::engine::tabs::{Kind, TabMessage};
 use crate::engine::time::Hlc;
-use crate::engine::value::{DEPTH_MAX, Fields, Value};
+use crate::engine::value::{self, DEPTH_MAX, Fields, Value};
+use crate::engine::version::{Version, VersionOrder};
 
 /// What was wrong, for a person.
 pub(crate) type Wrong = String;
@@ -182,7 +183,7 @@ fn list<T>(js: &JsValue, name: &str, read: fn(&JsValue) -> Result<T, Wrong>) -> 
 }
 
 fn whole(js: &JsValue) -> Option<u64> {
-    Version::from_number(js.as_f64()?).map(Version::number)
+    value::whole(js.as_f64()?)
 }
 
 fn text_item(js: &JsValue) -> Result<String, Wrong> {
@@ -193,7 +194,7 @@ fn id_item(js: &JsValue) -> Result<OperationId, Wrong> {
     js.as_string().as_deref().and_then(OperationId::parse).ok_or_else(|| wrong("item", "an operation id"))
 }
 
-/// Reads a version: text, or a number that holds it exactly.
+/// Reads a version: text, or a number that holds it exactly. Whether it is one of its table's, the engine decides.
 pub(crate) fn version(js: &JsValue) -> Option<Version> {
     match js.as_string() {
         Some(text) => Version::parse(&text),
@@ -301,6 +302,18 @@ pub(crate) struct Response {
     pub(crate) whole: bool,
     pub(crate) gone: Vec<Gone>,
     pub(crate) settled: Vec<Answer<JsRecord>>,
+    pub(crate) covers: Vec<Cover>,
+    pub(crate) next: Option<String>,
+}
+
+fn cover(js: &JsValue) -> Result<Cover, Wrong> {
+    let reader = Reader::new(js);
+    let cover = Cover {
+        table: reader.text("table"),
+        keys: reader.list_or_none("keys", text_item),
+        values: reader.given("where").map(|_| reader.fields("where")),
+    };
+    reader.end(cover)
 }
 
 /// Reads a pull's response (`PROTOCOL.md` §5).
@@ -316,6 +329,8 @@ pub(crate) fn response(js: &JsValue) -> Result<Response, Wrong> {
         whole: reader.flag("whole"),
         gone: reader.list("gone", gone),
         settled: reader.list("settled", server_answer),
+        covers: reader.list_or_none("covers", cover).unwrap_or_default(),
+        next: reader.text_or_none("next"),
     };
     reader.end(response)
 }
@@ -457,10 +472,18 @@ fn table(js: &JsValue) -> Result<TableConfig, Wrong> {
     if let Some(version) = reader.text_or_none("version") {
         table.version = version;
     }
+    if !reader.get("versionOrder").is_undefined() {
+        table.version_order = reader.parsed("versionOrder", version_order)?;
+    }
+    table.secret = reader.list_or_none("secret", text_item).unwrap_or_default();
     if let Some(operation) = reader.text_or_none("operation") {
         table.operation = operation;
     }
     reader.end(table)
+}
+
+fn version_order(text: &str) -> Option<VersionOrder> {
+    VersionOrder::ALL.into_iter().find(|order| order.name() == text)
 }
 
 fn retry(js: &JsValue) -> Result<RetryPolicy, Wrong> {

@@ -197,7 +197,9 @@ impl RotaEngine {
         }
         // Where a row could not be read, nothing is concluded from what is missing, and the next pull asks for everything again.
         let (whole, cursor) = if is_sound { (read.whole, read.cursor) } else { (false, None) };
-        Input::Pulled(Pulled { id, cursor, whole, records, gone: read.gone, settled: read.settled })
+        let covers = if is_sound { read.covers } else { Vec::new() };
+        let (gone, settled, next) = (read.gone, read.settled, read.next);
+        Input::Pulled(Pulled { id, cursor, whole, records, gone, settled, covers, next })
     }
 
     /// Takes a batch of the stream's events: `[table, "changed", row]` or `[table, "deleted", row with the key]`, flat.

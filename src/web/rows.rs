@@ -6,8 +6,9 @@ use wasm_bindgen::{JsCast, JsValue};
 use super::decode;
 use super::js_record::JsRecord;
 use crate::engine::error::Problem;
-use crate::engine::operation::{OperationId, Version};
+use crate::engine::operation::OperationId;
 use crate::engine::table::{Row, TableConfig, join_key, key_part};
+use crate::engine::version::Version;
 
 /// How to read the rows of one table. The names are made into JavaScript strings once.
 pub(crate) struct Shape {
@@ -76,7 +77,7 @@ impl Shape {
     fn version(&self, object: &Object, key: &str) -> Result<Version, Problem> {
         decode::version(&get(object, &self.version)).ok_or_else(|| {
             let field = self.version.as_string().unwrap_or_default();
-            let problem = "must be a decimal string or a non-negative safe integer";
+            let problem = "is missing, or neither text nor a non-negative safe integer";
             Problem::new(
                 "invalid-version",
                 format!("{} {key}", self.name),

@@ -19,6 +19,8 @@ mod cache;
 mod chance;
 mod durable;
 mod link;
+mod pages;
 mod retry;
 mod seen;
 mod tabs;
+mod versions;

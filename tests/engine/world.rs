@@ -93,6 +93,7 @@ pub struct Tab {
     pub problems: Vec<Problem>,
     pub notified: u32,
     pub pushed: Vec<OperationId>,
+    pub pulls: Vec<PullCall>,
     pub connects: u32,
     pub refreshes: u32,
     pub trace: Vec<String>,
@@ -128,6 +129,8 @@ pub struct World {
     pub live_delay_ms: u64,
     pub streams_partial: bool,
     pub retry: Json,
+    /// What the tables declare beside the usual, by name.
+    pub tables: Json,
     pub now: Now,
     pub ops: BTreeMap<OperationId, Operation>,
     pub tracing: bool,
@@ -166,6 +169,7 @@ impl World {
             live_delay_ms: 20,
             streams_partial: false,
             retry: json!({}),
+            tables: json!({}),
             now: Now { mono_ms: 1_000, wall_ms: 1_763_721_600_000 },
             ops: BTreeMap::new(),
             tracing: false,
@@ -203,10 +207,17 @@ impl World {
         self.browser.set(browser);
     }
 
+    fn config(&self, user: &str) -> Config {
+        let mut declared = json!(tables());
+        for table in declared.as_array_mut().unwrap() {
+            let more = self.tables[table["name"].as_str().unwrap()].as_object().cloned().unwrap_or_default();
+            table.as_object_mut().unwrap().extend(more);
+        }
+        serde_json::from_value(json!({"app": "crm", "user": user, "tables": declared, "retry": self.retry})).unwrap()
+    }
+
     pub fn open_tab(&mut self, user: &str) -> usize {
-        let config: Config =
-            serde_json::from_value(json!({"app": "crm", "user": user, "tables": tables(), "retry": self.retry}))
-                .unwrap();
+        let config = self.config(user);
         let mut seed = [0; 16];
         self.random.fill_bytes(&mut seed);
         let engine = Engine::new(config, Box::new(Domains), seed, self.now).unwrap();
@@ -225,6 +236,7 @@ impl World {
             problems: Vec::new(),
             notified: 0,
             pushed: Vec::new(),
+            pulls: Vec::new(),
             connects: 0,
             refreshes: 0,
             trace: Vec::new(),
@@ -651,7 +663,10 @@ impl World {
                 self.later(hop, Happening::Join { tab, attempt });
             }
             Output::Disconnect => self.tabs[tab].link = None,
-            Output::Pull(call) => self.later(hop, Happening::Pull { tab, call }),
+            Output::Pull(call) => {
+                self.tabs[tab].pulls.push(call.clone());
+                self.later(hop, Happening::Pull { tab, call });
+            }
             Output::Push { operation } => {
                 self.tabs[tab].pushed.push(operation.id);
                 let op = serde_json::to_value(&operation).unwrap();
@@ -760,9 +775,7 @@ impl World {
     /// Runs a tab's recorded inputs on a new engine, and returns what that one asks for.
     pub fn replay(&self, tab: usize) -> Vec<String> {
         let tab = &self.tabs[tab];
-        let config: Config =
-            serde_json::from_value(json!({"app": "crm", "user": tab.user, "tables": tables(), "retry": self.retry}))
-                .unwrap();
+        let config = self.config(&tab.user);
         let mut engine: Engine<JsonRecord> = Engine::new(config, Box::new(Domains), tab.seed, tab.born).unwrap();
         let mut outputs = Vec::new();
         let mut inputs = tab.inputs.iter().peekable();
@@ -890,6 +903,11 @@ pub fn pulled(id: u32, response: &Json) -> Pulled<JsonRecord> {
             .collect(),
         gone,
         settled: serde_json::from_value(response["settled"].clone()).unwrap(),
+        covers: response
+            .get("covers")
+            .map(|covers| serde_json::from_value(covers.clone()).unwrap())
+            .unwrap_or_default(),
+        next: response["next"].as_str().map(str::to_owned),
     }
 }
 

@@ -104,7 +104,7 @@ impl<R: Record> Engine<R> {
             args: command.args,
             set: intent.set,
             base: intent.base,
-            base_version: self.tables.cell(record).and_then(|cell| cell.version),
+            base_version: self.tables.cell(record).and_then(|cell| cell.version.clone()),
             hlc,
             tab: self.tabs.id.clone(),
             after,

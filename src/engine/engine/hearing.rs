@@ -9,7 +9,7 @@ use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::DELAY_MS_MAX;
 use crate::engine::sorted::SortedSet;
-use crate::engine::table::{Row, Source};
+use crate::engine::table::{Row, Scope, Source};
 use crate::engine::tabs::{BEAT_MS, Body, Kind, LOOK_BEATS, Received, Role, TabMessage};
 use crate::engine::time::Timer;
 
@@ -152,7 +152,7 @@ impl<R: Record> Engine<R> {
         };
         let cell = self.tables.table_id(&ended.table).and_then(|table| self.tables.find(table, &ended.key));
         let cell = cell.and_then(|id| self.tables.cell(id));
-        let version = cell.and_then(|cell| cell.version);
+        let version = cell.and_then(|cell| cell.version.clone());
         let answer = Answer {
             protocol: PROTOCOL,
             id,
@@ -164,8 +164,8 @@ impl<R: Record> Engine<R> {
             message: ended.settlement.message.clone(),
             fields: ended.settlement.fields.clone(),
             after_ms: None,
+            record: version.as_ref().and(cell).map(|cell| cell.confirmed.clone()),
             version,
-            record: version.and(cell).map(|cell| cell.confirmed.clone()),
         };
         let mut message = self.tabs.message(Kind::Settled);
         message.answer = Some(answer);
@@ -245,7 +245,7 @@ impl<R: Record> Engine<R> {
             self.learn(row, Source::Pull, &mut Vec::new());
         }
         if cursor.is_some() {
-            self.forget_unseen(before, &mut Vec::new());
+            self.forget_unseen(&Scope::Everything, before, &mut Vec::new());
         }
         self.tabs.caught_up = true;
         for op in operations {
