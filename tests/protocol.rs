@@ -106,6 +106,7 @@ fn is_optional(name: &str, member: &str) -> bool {
             "outcome",
             "code",
             "message",
+            "atMs",
         ],
         _ => &[],
     };
@@ -180,6 +181,7 @@ fn every_kind_outcome_and_name_has_a_fixture() {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
     assert_eq!(of("operation.", "name"), names(&["assign", "delete", "insert", "patch"]));
     assert_eq!(of("answer.", "outcome"), names(&["confirmed", "conflicted", "refused", "retry"]));
-    let kinds = ["beat", "bye", "cancel", "changes", "hello", "operation", "settled", "snapshot"];
+    let kinds =
+        ["beat", "bye", "cancel", "changes", "hello", "operation", "rightsChanged", "settled", "signedOut", "snapshot"];
     assert_eq!(of("tab.", "kind"), names(&kinds));
 }

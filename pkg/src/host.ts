@@ -30,6 +30,7 @@ export class Host {
   /** Ends that came before anybody could wait for them: within `mutate` itself. */
   readonly #early = new Map<string, { durability?: Durability; settlement?: Settlement }>()
   #engine: RotaEngine | undefined
+  #signedOut: (() => void) | undefined
   #disconnect: (() => void) | undefined
   #mutating = 0
 
@@ -39,8 +40,10 @@ export class Host {
     this.#keys = keys
   }
 
-  attach(engine: RotaEngine): void {
+  /** `signedOut` is called once the engine has let go of everything, because the person has logged out, here or in another tab. */
+  attach(engine: RotaEngine, signedOut: () => void): void {
     this.#engine = engine
+    this.#signedOut = signedOut
   }
 
   /** Runs a mutation, and returns its id with what it promises. */
@@ -83,6 +86,8 @@ export class Host {
         return this.#connect(detail as number)
       case 'disconnect':
         return this.#disconnectNow()
+      case 'signedOut':
+        return this.#guard(() => this.#signedOut?.())
       case 'refreshToken':
         return void this.#refreshToken()
     }

@@ -3,6 +3,7 @@
 
 mod command;
 mod hearing;
+mod leaving;
 mod report;
 mod sending;
 mod sync;
@@ -35,6 +36,7 @@ const SETTLED_MAX: usize = 10_000;
 const SLEPT_MS: u64 = 10_000;
 
 /// The sync engine: sans-IO and deterministic. Same configuration, same seed, same inputs: same outputs.
+#[expect(clippy::struct_excessive_bools, reason = "each says one thing that no other says")]
 pub struct Engine<R> {
     session: Session,
     rules: Box<dyn Rules<R>>,
@@ -53,6 +55,10 @@ pub struct Engine<R> {
     ready: bool,
     last_sync_ms: Option<u64>,
     closed: bool,
+    /// True while a logout waits for what is not sent.
+    logging_out: bool,
+    /// When the engine was made: what happened before does not concern it.
+    born_wall_ms: u64,
     /// True once this tab has itself pulled since it began to send.
     pulled_here: bool,
     /// How often in a row the network kept an operation from the server.
@@ -191,6 +197,8 @@ impl<R: Record> Engine<R> {
             ready: false,
             last_sync_ms: None,
             closed: false,
+            logging_out: false,
+            born_wall_ms: now.wall_ms,
             pulled_here: false,
             gate_failures: 0,
             token_failures: 0,
@@ -230,6 +238,10 @@ impl<R: Record> Engine<R> {
         }
         self.fire_timers();
         self.pump();
+        self.sign_out_if_nothing_waits();
+        if self.closed {
+            return result;
+        }
         while let Some(id) = self.tables.forget_oldest_end() {
             self.dirty_records.insert(id);
         }
@@ -288,6 +300,8 @@ impl<R: Record> Engine<R> {
             Input::Retry { id } => self.retry_dead(id)?,
             Input::Reconnect => self.reconnect(),
             Input::Purge => self.emit(Output::ForgetRecords),
+            Input::Logout { unsent } => self.logout(unsent)?,
+            Input::RightsChanged => self.rights_changed(),
             Input::Close => self.close(),
             Input::OperationStored { id, stored } => self.on_stored(id, stored),
             Input::OperationDurable { id, durable } => self.on_durable(id, durable),
@@ -313,7 +327,10 @@ impl<R: Record> Engine<R> {
             Input::TokenRefreshed => self.on_token(),
             Input::TokenRefused { message } => self.on_token_refused(&message),
             Input::NetworkHinted { online } => self.on_hint(online),
-            Input::Woke => self.on_hint(true),
+            Input::Woke => {
+                self.emit(Output::LoadOperations);
+                self.on_hint(true);
+            }
             Input::TimerFired => {}
         }
         Ok(None)
@@ -324,6 +341,10 @@ impl<R: Record> Engine<R> {
         let mono_passed = now.mono_ms.saturating_sub(self.now.mono_ms);
         let wall_passed = now.wall_ms.saturating_sub(self.now.wall_ms);
         self.now = Now { mono_ms: self.now.mono_ms.max(now.mono_ms), wall_ms: now.wall_ms };
+        if mono_passed.max(wall_passed) > SLEPT_MS {
+            // This tab was frozen, or idle. A logout that it has not heard of left its mark in storage.
+            self.emit(Output::LoadOperations);
+        }
         if wall_passed > mono_passed + SLEPT_MS {
             self.on_slept();
         }
@@ -424,7 +445,9 @@ impl<R: Record> Engine<R> {
 /// A closed engine takes no commands, and drops what still arrives.
 fn handle_closed<R>(input: &Input<R>) -> Result<Option<OperationId>, Error> {
     match input {
-        Input::Mutate(_) | Input::Cancel { .. } | Input::Retry { .. } | Input::Reconnect => Err(Error::Closed),
+        Input::Mutate(_) | Input::Cancel { .. } | Input::Retry { .. } | Input::Reconnect | Input::Logout { .. } => {
+            Err(Error::Closed)
+        }
         _ => Ok(None),
     }
 }

@@ -33,6 +33,10 @@ pub enum Error {
     TooLate { id: String, state: &'static str },
     /// The outbox is at its bound.
     OutboxFull { len_max: usize },
+    /// The person can't be logged out like this: something is not sent yet, given up, or waits for a person.
+    UnsentOperations { count: usize },
+    /// A logout is under way, and waits for what is not sent.
+    SigningOut,
     /// The engine was closed.
     Closed,
 }
@@ -52,6 +56,8 @@ impl Error {
             Self::UnknownOperation { .. } => "unknown-operation",
             Self::TooLate { .. } => "too-late",
             Self::OutboxFull { .. } => "outbox-full",
+            Self::UnsentOperations { .. } => "unsent-operations",
+            Self::SigningOut => "signing-out",
             Self::Closed => "closed",
         }
     }
@@ -82,6 +88,11 @@ impl fmt::Display for Error {
             Self::OutboxFull { len_max } => {
                 write!(f, "{len_max} operations are waiting to be sent, and no more can be taken until some are")
             }
+            Self::UnsentOperations { count } => write!(
+                f,
+                "{count} operations are not done yet; say whether to wait for them, or to discard them: logout({{ unsent: 'wait' | 'discard' }})"
+            ),
+            Self::SigningOut => f.write_str("the person is being logged out, and nothing new can be done"),
             Self::Closed => f.write_str("the store is closed"),
         }
     }

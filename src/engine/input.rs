@@ -50,6 +50,16 @@ pub struct Command {
     pub set: Fields,
 }
 
+/// What becomes of operations that are not done when a person logs out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Unsent {
+    /// They are sent first. Those that were given up, or wait for a person, keep the logout waiting until somebody decides.
+    Wait,
+    /// They are dropped.
+    Discard,
+}
+
 /// How an operation was stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -124,6 +134,11 @@ pub enum Input<R> {
     Reconnect,
     /// Command: forget the rows that are kept for the next visit.
     Purge,
+    /// Command: forget everything of this person's in this browser, and leave. Refused while operations are not done, unless told what
+    /// becomes of them.
+    Logout { unsent: Option<Unsent> },
+    /// The person's roles or scope have changed.
+    RightsChanged,
     /// Command: leave. Nothing is lost, and nothing is taken any more.
     Close,
     /// The answer to `Output::Persist`.

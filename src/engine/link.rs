@@ -365,7 +365,6 @@ impl Puller {
     }
 
     /// The same for somebody who may see other things now: not even the cursor counts.
-    #[expect(dead_code, reason = "for now")]
     pub(crate) fn look_anew(&mut self) {
         (self.cursor, self.under_way) = (None, None);
         for key in std::mem::take(&mut self.asked_keys) {

@@ -130,6 +130,11 @@ pub enum Output<R> {
     LoadRecords,
     /// Forget all rows that were kept.
     ForgetRecords,
+    /// Delete everything stored whose key begins with `prefix`, but for what begins with `keep`, and all rows that were kept; before that,
+    /// leave a mark.
+    PurgeSession { prefix: String, keep: String, mark: Option<String> },
+    /// The person is logged out: the engine has closed, and all that it held is gone.
+    SignedOut,
     /// Queue for the lock; answered by `Input::LockGranted` or `Input::NoLocks`.
     RequestLock,
     /// Give the lock back, or stop waiting for it.

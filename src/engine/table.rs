@@ -232,7 +232,7 @@ pub(crate) struct Cell<R> {
     pub(crate) visible: Option<R>,
     /// True while a pending operation makes `visible` differ from `confirmed`.
     pub(crate) overlaid: bool,
-    /// True while columns of `confirmed` are those of an earlier version, because the event lacked them.
+    /// True while columns of `confirmed` may be out of date at their version: the event lacked them, or rights have changed.
     pub(crate) filled: bool,
     /// When the confirmed part last changed, in the engine's own count of arrivals.
     pub(crate) seen: u64,
@@ -390,6 +390,27 @@ impl<R: Record> Tables<R> {
             }
         }
         None
+    }
+
+    /// Forgets everything, and returns the records of which anything was known.
+    pub(crate) fn clear(&mut self) -> Vec<RecordId> {
+        self.ends.clear();
+        let mut known = Vec::new();
+        for (id, cell) in (0..).map(RecordId).zip(&mut self.cells) {
+            if let Some(cell) = cell {
+                (cell.version, cell.op, cell.confirmed, cell.gone_at) = (None, None, None, None);
+                (cell.visible, cell.overlaid) = (None, false);
+                known.push(id);
+            }
+        }
+        known
+    }
+
+    /// Takes it that every record may look different, at its version.
+    pub(crate) fn doubt(&mut self) {
+        for cell in self.cells.iter_mut().flatten() {
+            cell.filled = true;
+        }
     }
 
     pub(crate) fn set_visible(&mut self, id: RecordId, visible: Option<R>, overlaid: bool) {

@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::link::LinkStatus;
 use super::operation::{Answer, Operation, OperationId, OperationState, Settlement};
-use super::session::FORMAT;
 use super::table::Row;
 use super::value::present;
+
+/// The latest protocol of tab messages: what a message that needs it says in `v`.
+pub const TAB_PROTOCOL: u32 = 2;
 
 /// How often a leader says that it is alive.
 pub const BEAT_MS: u64 = 2_000;
@@ -89,6 +91,9 @@ pub struct TabMessage<R> {
     /// `settled` without an answer: why, for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// `signedOut`: when, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<u64>,
 }
 
 const fn absent<T>() -> Option<T> {
@@ -115,6 +120,32 @@ pub enum Kind {
     Cancel,
     /// The sender is closing.
     Bye,
+    /// The person has logged out: nothing of theirs stays.
+    SignedOut,
+    /// The person may see other things than before.
+    RightsChanged,
+}
+
+impl Kind {
+    /// The protocol that a message of this kind needs.
+    const fn protocol(self) -> u32 {
+        match self {
+            Self::Hello
+            | Self::Beat
+            | Self::Snapshot
+            | Self::Operation
+            | Self::Changes
+            | Self::Settled
+            | Self::Cancel
+            | Self::Bye => 1,
+            Self::SignedOut | Self::RightsChanged => 2,
+        }
+    }
+
+    /// True for what has a number of its own. What is of no use to a tab of protocol 1 has none, so that such a tab misses nothing.
+    const fn is_counted(self) -> bool {
+        self.protocol() == 1
+    }
 }
 
 /// A message's meaning, once it is known to be whole.
@@ -129,6 +160,8 @@ pub(crate) enum Body<R> {
     SettledLocally { settlement: Settlement },
     Cancel { id: OperationId },
     Bye,
+    SignedOut { at_ms: u64 },
+    RightsChanged,
 }
 
 impl<R> Body<R> {
@@ -167,6 +200,8 @@ impl<R> TabMessage<R> {
             },
             Kind::Cancel => Body::Cancel { id: self.id.take()? },
             Kind::Bye => Body::Bye,
+            Kind::SignedOut => Body::SignedOut { at_ms: self.at_ms.take()? },
+            Kind::RightsChanged => Body::RightsChanged,
         })
     }
 }
@@ -180,6 +215,8 @@ pub(crate) enum Received<R> {
     Drop,
     /// Not readable; says why.
     Malformed(&'static str),
+    /// Of a protocol that this tab does not speak.
+    Newer,
 }
 
 /// This tab among the others.
@@ -234,9 +271,11 @@ impl Tabs {
 
     /// Makes the next message; its members are filled in by the caller.
     pub(crate) fn message<R>(&mut self, kind: Kind) -> Box<TabMessage<R>> {
-        self.seq += 1;
+        if kind.is_counted() {
+            self.seq += 1;
+        }
         Box::new(TabMessage {
-            v: FORMAT,
+            v: kind.protocol(),
             from: self.id.clone(),
             epoch: self.epoch,
             seq: self.seq,
@@ -253,14 +292,15 @@ impl Tabs {
             outcome: None,
             code: None,
             message: None,
+            at_ms: None,
         })
     }
 
     /// Takes a message in.
     #[expect(clippy::boxed_local, reason = "it comes in a box, and moving it out would copy it twice")]
     pub(crate) fn receive<R>(&mut self, mut message: Box<TabMessage<R>>) -> Received<R> {
-        if message.v != FORMAT {
-            return Received::Malformed("the message is of another protocol");
+        if !(1..=TAB_PROTOCOL).contains(&message.v) {
+            return Received::Newer;
         }
         if message.from == self.id {
             return Received::Drop;
@@ -273,6 +313,10 @@ impl Tabs {
         }
         let (from, seq, epoch) = (message.from.clone(), message.seq, message.epoch);
         let Some(body) = message.take_body() else { return Received::Malformed("the message lacks a member") };
+        if !message.kind.is_counted() {
+            self.epoch = self.epoch.max(epoch);
+            return Received::Take { from, body, gap: false };
+        }
         let known = self.peers.iter().position(|(peer, _)| *peer == from);
         let last = known.map(|at| self.peers.remove(at).1);
         let is_repeated = last.is_some_and(|last| seq <= last);
@@ -351,8 +395,8 @@ mod tests {
         let empty: Message = one.message(Kind::Changes);
         assert!(matches!(two.receive(empty), Received::Malformed(_)));
         let mut newer = bye(&mut one);
-        newer.v = FORMAT + 1;
-        assert!(matches!(two.receive(newer), Received::Malformed(_)));
+        newer.v = TAB_PROTOCOL + 1;
+        assert!(matches!(two.receive(newer), Received::Newer));
     }
 
     #[test]

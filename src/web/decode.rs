@@ -402,6 +402,8 @@ pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         "settled" => Some(Kind::Settled),
         "cancel" => Some(Kind::Cancel),
         "bye" => Some(Kind::Bye),
+        "signedOut" => Some(Kind::SignedOut),
+        "rightsChanged" => Some(Kind::RightsChanged),
         _ => None,
     })?;
     let has_cursor = !reader.get("cursor").is_undefined();
@@ -425,6 +427,7 @@ pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         }),
         code: reader.text_or_none("code"),
         message: reader.text_or_none("message"),
+        at_ms: reader.count_or_none("atMs"),
     };
     reader.end(message)
 }

@@ -168,6 +168,8 @@ impl Driver {
                     database.clear_cache();
                 }
             }
+            Output::PurgeSession { prefix, keep, mark } => self.purge(&prefix, &keep, mark),
+            Output::SignedOut => self.call_host("signedOut", &JsValue::UNDEFINED),
             Output::RequestLock => self.request_lock(),
             Output::ReleaseLock => self.release(),
             Output::Broadcast(message) => self.broadcast(&*message),
@@ -225,6 +227,26 @@ impl Driver {
         }
     }
 
+    /// Deletes all of a session. The mark goes where it can be read at once.
+    fn purge(&self, prefix: &str, keep: &str, mark: Option<String>) {
+        let browser = self.browser.borrow();
+        let entry = Object::new();
+        set(&entry, "v", &JsValue::from(FORMAT));
+        let is_marked = browser.storage.as_ref().is_some_and(|storage| {
+            let text = js_sys::JSON::stringify(&entry).map(String::from);
+            let is_marked = mark.as_ref().is_none_or(|key| text.is_ok_and(|text| storage.set(key, &text).is_ok()));
+            storage.purge(prefix, keep);
+            // Where there was no room for it, there is now.
+            is_marked || mark.as_ref().is_some_and(|key| storage.set(key, "{}").is_ok())
+        });
+        if let Some(database) = &browser.database {
+            database.purge(keep);
+            if let Some(key) = mark.filter(|_| !is_marked) {
+                database.put(key, entry.into(), |_| ());
+            }
+        }
+    }
+
     fn quarantine(&self, key: String, to: String) {
         let browser = self.browser.borrow();
         if let Some(storage) = &browser.storage {
@@ -238,16 +260,16 @@ impl Driver {
     /// Reads what is stored: at once from the one place, a moment later from the other.
     fn load(self: &Rc<Self>) {
         let Ok(engine) = self.engine.try_borrow() else { return };
-        let prefix = engine.session().operations_prefix();
+        let prefixes = engine.session().looked_for();
         drop(engine);
-        let texts = self.browser.borrow().storage.as_ref().map(|storage| storage.entries(&prefix));
+        let texts = self.browser.borrow().storage.as_ref().map(|storage| storage.entries(&prefixes));
         if let Some(texts) = texts {
             let entries = texts.into_iter().map(|(key, text)| FoundEntry { key, content: content_of_text(&text) });
             self.tell(Input::EntriesFound { entries: entries.collect() });
         }
         let driver = Rc::downgrade(self);
         if let Some(database) = &self.browser.borrow().database {
-            database.load(prefix, move |found| {
+            database.load(prefixes, move |found| {
                 if let Some(driver) = driver.upgrade() {
                     driver.tell(match found {
                         Ok(found) => {

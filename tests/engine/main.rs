@@ -22,5 +22,6 @@ mod link;
 mod pages;
 mod retry;
 mod seen;
+mod session;
 mod tabs;
 mod versions;

@@ -34,6 +34,9 @@ pub struct Server {
     pub incarnation: u32,
     /// What the stream has to tell, in the order of commits.
     pub news: Vec<Key>,
+    /// Keys of records that nobody may see, and a field that nobody may.
+    pub hidden: BTreeSet<String>,
+    pub masked: Option<String>,
     /// How many rows a page of a pull has; without it, all come in one.
     pub page_rows: Option<usize>,
     /// A key whose rows are told with this version.
@@ -174,10 +177,13 @@ impl Server {
             (incarnation == self.incarnation.to_string()).then(|| position.parse::<u64>().ok()).flatten()
         });
         let whole = since.is_none() && request.keys.is_none();
-        let wanted = |(table, key): &Key, stand: &Stand| match &request.keys {
-            Some(keys) => keys.get(table).is_some_and(|keys| keys.contains(key)),
-            // The cursor is the lowest transaction still running, so the last change may come twice.
-            None => stand.version >= since.unwrap_or(0),
+        let wanted = |(table, key): &Key, stand: &Stand| {
+            !self.hidden.contains(key)
+                && match &request.keys {
+                    Some(keys) => keys.get(table).is_some_and(|keys| keys.contains(key)),
+                    // The cursor is the lowest transaction still running, so the last change may come twice.
+                    None => stand.version >= since.unwrap_or(0),
+                }
         };
         let mut records: BTreeMap<&str, Vec<Json>> = BTreeMap::new();
         let mut gone = Vec::new();
@@ -193,6 +199,9 @@ impl Server {
         for ((table, key), stand) in page {
             if stand.record.is_some() {
                 let mut row = Self::row_json(stand);
+                if let Some(field) = &self.masked {
+                    row[field] = Json::Null;
+                }
                 if let Some((_, version)) = self.spoilt_version.as_ref().filter(|(spoilt, _)| spoilt == key) {
                     row["rota_version"] = json!(version);
                 }

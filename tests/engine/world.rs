@@ -10,7 +10,7 @@ use rand_pcg::Pcg64Mcg;
 use rota_engine::{
     Changes, Command, Config, Content, Domains, Durability, Engine, Error, Failure, Fields, FoundEntry, Gone, Input,
     JsonRecord, Now, Operation, OperationId, OperationState, OperationView, Output, Problem, PullCall, Pulled, Role,
-    Row, ServerEvent, Settlement, Status, Stored, StoredOperation, Value,
+    Row, ServerEvent, Settlement, Status, Stored, StoredOperation, TabMessage, Value,
 };
 use serde_json::{Value as Json, json};
 
@@ -94,6 +94,9 @@ pub struct Tab {
     pub notified: u32,
     pub pushed: Vec<OperationId>,
     pub pulls: Vec<PullCall>,
+    pub signed_out: bool,
+    /// What it told the other tabs.
+    pub told: Vec<String>,
     pub connects: u32,
     pub refreshes: u32,
     pub trace: Vec<String>,
@@ -237,6 +240,8 @@ impl World {
             notified: 0,
             pushed: Vec::new(),
             pulls: Vec::new(),
+            signed_out: false,
+            told: Vec::new(),
             connects: 0,
             refreshes: 0,
             trace: Vec::new(),
@@ -251,6 +256,16 @@ impl World {
         let index = self.tabs.len() - 1;
         self.drain(index);
         index
+    }
+
+    /// The tab hears nothing and does nothing, until it is thawed; what it would have heard is lost.
+    pub fn freeze_tab(&mut self, tab: usize) {
+        self.tabs[tab].alive = false;
+    }
+
+    pub fn thaw_tab(&mut self, tab: usize, input: Input<JsonRecord>) {
+        self.tabs[tab].alive = true;
+        self.tell(tab, input);
     }
 
     /// The tab is gone at once: no farewell, and nothing under way comes back to it.
@@ -295,7 +310,7 @@ impl World {
     }
 
     pub fn living(&self) -> Vec<usize> {
-        (0..self.tabs.len()).filter(|tab| self.tabs[*tab].alive).collect()
+        (0..self.tabs.len()).filter(|tab| self.tabs[*tab].alive && !self.tabs[*tab].signed_out).collect()
     }
 
     // ---- the world outside
@@ -547,9 +562,9 @@ impl World {
     }
 
     fn on_load(&mut self, tab: usize) {
-        let prefix = self.tabs[tab].engine.session().operations_prefix();
+        let prefixes = self.tabs[tab].engine.session().looked_for();
         let storage = &self.storage[self.tabs[tab].browser];
-        let found = storage.iter().filter(|(key, _)| key.starts_with(&prefix));
+        let found = storage.iter().filter(|(key, _)| prefixes.iter().any(|prefix| key.starts_with(prefix)));
         let entries = found.map(|(key, text)| FoundEntry { key: key.clone(), content: content(text) }).collect();
         self.tell(tab, Input::EntriesFound { entries });
     }
@@ -625,7 +640,7 @@ impl World {
             }
             self.perform(tab, output);
         }
-        if self.checks {
+        if self.checks && !self.tabs[tab].signed_out {
             self.check(tab);
         }
     }
@@ -647,6 +662,16 @@ impl World {
             Output::CacheRecords { rows } => self.cache(tab, rows),
             Output::LoadRecords => self.later(2, Happening::LoadRecords { tab }),
             Output::ForgetRecords => drop(self.cached.remove(&self.lock_name(tab))),
+            Output::PurgeSession { prefix, keep, mark } => {
+                let storage = &mut self.storage[self.tabs[tab].browser];
+                storage.extend(mark.map(|key| (key, r#"{"v":1}"#.to_owned())));
+                storage.retain(|key, _| !key.starts_with(&prefix) || key.starts_with(&keep));
+                self.cached.remove(&self.lock_name(tab));
+            }
+            Output::SignedOut => {
+                self.tabs[tab].signed_out = true;
+                self.tabs[tab].link = None;
+            }
             Output::RequestLock if !self.locks_exist => {
                 self.later(1, Happening::Tell { tab, input: Input::NoLocks });
             }
@@ -701,6 +726,7 @@ impl World {
     }
 
     fn broadcast(&mut self, from: usize, json: &str) {
+        self.tabs[from].told.push(json.to_owned());
         let name = self.lock_name(from);
         for tab in self.living() {
             if tab == from || self.lock_name(tab) != name || self.chance(self.faults.lost_messages_percent) {
@@ -826,6 +852,12 @@ impl Tab {
             pending.filter_map(|view| ops.get(&view.id)).filter(|op| op.table == key.0 && op.key == key.1).collect();
         shown.sort_by_key(|op| (op.hlc, op.tab.clone(), op.id));
         shown
+    }
+
+    /// The last message of a kind that this tab told the others.
+    pub fn last_message(&self, kind: &str) -> TabMessage<JsonRecord> {
+        let mut told = self.told.iter().rev().map(|json| serde_json::from_str::<Json>(json).unwrap());
+        serde_json::from_value(told.find(|json| json["kind"] == kind).unwrap()).unwrap()
     }
 
     pub fn field(&self, key: &str, field: &str) -> Value {

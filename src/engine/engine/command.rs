@@ -26,6 +26,9 @@ struct Intent {
 
 impl<R: Record> Engine<R> {
     pub(super) fn mutate(&mut self, command: Command) -> Result<OperationId, Error> {
+        if self.logging_out {
+            return Err(Error::SigningOut);
+        }
         if self.outbox.len() >= OUTBOX_LEN_MAX {
             return Err(Error::OutboxFull { len_max: OUTBOX_LEN_MAX });
         }
@@ -162,6 +165,11 @@ impl<R: Record> Engine<R> {
 
     /// Takes in what earlier tabs left in storage.
     pub(super) fn on_entries(&mut self, entries: Vec<FoundEntry>) {
+        let (marks, entries): (Vec<FoundEntry>, Vec<FoundEntry>) =
+            entries.into_iter().partition(|entry| self.session.mark_at_ms(&entry.key).is_some());
+        if self.read_marks(marks.into_iter().map(|mark| mark.key).collect()) {
+            return;
+        }
         for entry in entries {
             let key = entry.key.clone();
             match read(entry, &self.session) {

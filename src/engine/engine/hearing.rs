@@ -43,6 +43,10 @@ impl<R: Record> Engine<R> {
             Received::Malformed(why) => {
                 self.problem(Problem::new("malformed-message", format!("tab {from}, protocol {v}"), why));
             }
+            Received::Newer => {
+                let why = "the message is of a protocol that this tab does not speak";
+                self.problem(Problem::new("newer-message", format!("tab {from}, protocol {v}"), why));
+            }
             Received::Take { from, body, gap } => {
                 if gap && self.tabs.role == Role::Follower {
                     // What was lost may have carried a cursor's worth of changes.
@@ -50,7 +54,7 @@ impl<R: Record> Engine<R> {
                     self.puller.cursor = None;
                 }
                 self.take_body(from, body);
-                if gap {
+                if gap && !self.closed {
                     self.fill_gap();
                 }
             }
@@ -86,6 +90,8 @@ impl<R: Record> Engine<R> {
                     // Too late: the operation goes its way, and its author hears of its end like everyone.
                 }
             }
+            Body::SignedOut { at_ms } => self.on_signed_out(at_ms),
+            Body::RightsChanged => self.look_anew(),
             Body::Bye => {}
         }
     }

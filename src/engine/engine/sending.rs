@@ -191,8 +191,15 @@ impl<R: Record> Engine<R> {
     /// The machine slept: a stream that looks open may be dead, and what it carried is lost.
     pub(super) fn on_slept(&mut self) {
         if self.tabs.sends() && (self.link.is(LinkState::Live) || self.link.is(LinkState::Connecting)) {
-            self.emit(Output::Disconnect);
             self.puller.want();
+            self.open_anew();
+        }
+    }
+
+    /// Replaces an open stream, or one that is opening.
+    pub(super) fn open_anew(&mut self) {
+        if self.link.is(LinkState::Live) || self.link.is(LinkState::Connecting) {
+            self.emit(Output::Disconnect);
             self.connect();
         }
     }
