@@ -37,11 +37,12 @@ pub use engine::operation::{Answer, Operation, OperationId, OperationState, Outc
 pub use engine::outbox::{IN_FLIGHT_MAX, OUTBOX_LEN_MAX};
 pub use engine::output::{Changes, Durability, OperationView, Output, RecordChange, Status};
 pub use engine::overlay::{Effect, Rules};
+pub use engine::presence::{At, Doing, PEER_MS, PEERS_MAX, Peer, Presence, TYPING_MS};
 pub use engine::record::{JsonRecord, Record};
 pub use engine::retry::{AFTER_MS_MAX, Failure, RetryPolicy};
 pub use engine::session::{FORMAT, Session};
 pub use engine::sorted::Named;
-pub use engine::stored::{Content, FoundEntry, StoredOperation};
+pub use engine::stored::{Content, FoundEntry, STORED_FORM, StoredOperation};
 pub use engine::table::{COVERS_MAX, Cover, RecordId, Row, TOMBSTONES_MAX, TableConfig, join_key, key_part};
 pub use engine::tabs::{Kind, Role, TAB_PROTOCOL, TabMessage};
 pub use engine::time::{CLOCK_AHEAD_MS_MAX, Hlc, Now};

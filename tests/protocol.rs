@@ -69,7 +69,7 @@ fn reader(name: &str) -> Pass {
         "answer" => pass::<Answer<JsonRecord>>,
         "pull-request" => pass::<PullRequest>,
         "pull-response" => pass_pull_response,
-        "stored" if name == "stored.operation.json" => pass::<StoredOperation>,
+        "stored" if name.starts_with("stored.operation-") => pass::<StoredOperation>,
         "stored" if name == "stored.record.json" => pass_stored_record,
         "tab" => pass::<TabMessage<JsonRecord>>,
         _ => panic!("no test reads {name}"),
@@ -107,6 +107,7 @@ fn is_optional(name: &str, member: &str) -> bool {
             "code",
             "message",
             "atMs",
+            "peers",
         ],
         _ => &[],
     };
@@ -181,7 +182,18 @@ fn every_kind_outcome_and_name_has_a_fixture() {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
     assert_eq!(of("operation.", "name"), names(&["assign", "delete", "insert", "patch"]));
     assert_eq!(of("answer.", "outcome"), names(&["confirmed", "conflicted", "refused", "retry"]));
-    let kinds =
-        ["beat", "bye", "cancel", "changes", "hello", "operation", "rightsChanged", "settled", "signedOut", "snapshot"];
+    let kinds = [
+        "beat",
+        "bye",
+        "cancel",
+        "changes",
+        "hello",
+        "operation",
+        "presence",
+        "rightsChanged",
+        "settled",
+        "signedOut",
+        "snapshot",
+    ];
     assert_eq!(of("tab.", "kind"), names(&kinds));
 }

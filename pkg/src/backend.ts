@@ -88,6 +88,21 @@ export class BackendError extends Error {
   }
 }
 
+/** Where the person of a tab is, and what they do there. */
+export interface Presence {
+  /** The application's own name for the place. */
+  readonly place: string
+  readonly doing: 'idle' | 'typing' | 'editing'
+  readonly record?: { readonly table: string; readonly key: string }
+}
+
+/** A tab of somebody; without presence it has left. */
+export interface Peer {
+  readonly user: string
+  readonly tab: string
+  readonly presence: Presence | null
+}
+
 /** What an open link reports. */
 export interface LinkListener {
   /** The server took the subscription; changes may not flow yet. */
@@ -96,6 +111,8 @@ export interface LinkListener {
   live(): void
   /** The link broke, or could not be opened. Nothing is reported after this. */
   closed(error: BackendError): void
+  /** Others have told where they are; one without presence has left. Tell it again at least every 30 seconds for as long as it is so. */
+  present?(peers: readonly Peer[]): void
   /** The stream told of changes. */
   changed(events: readonly StreamEvent[]): void
 }
@@ -108,6 +125,8 @@ export interface Backend {
   push(operation: Operation, signal: AbortSignal): Promise<Answer>
   /** Opens the stream of changes; returns how to close it. */
   connect(tables: readonly string[], listener: LinkListener): () => void
+  /** Tells everybody else where the tabs of this browser are. Comes at most once a second, and again every ten seconds. */
+  presence?(peers: readonly Peer[]): void
   /** Gets a fresh token. */
   refreshToken?(): Promise<void>
   /** Calls back whenever there is a fresh token; returns how to stop. */

@@ -1,4 +1,4 @@
-import { BackendError, type Answer, type Backend, type LinkListener, type Operation, type PullRequest, type StreamEvent } from './backend.js'
+import { BackendError, type Answer, type Backend, type LinkListener, type Operation, type Peer, type PullRequest, type StreamEvent } from './backend.js'
 import type { RotaEngine } from './init.js'
 import type { ChangeList, Mirror } from './mirror.js'
 import { keyText } from './tables.js'
@@ -88,6 +88,8 @@ export class Host {
         return this.#disconnectNow()
       case 'signedOut':
         return this.#guard(() => this.#signedOut?.())
+      case 'presence':
+        return this.#guard(() => this.#backend.presence?.(detail as readonly Peer[]))
       case 'refreshToken':
         return void this.#refreshToken()
     }
@@ -180,6 +182,7 @@ export class Host {
         tell((engine) => engine.linkClosed(attempt, failure, message))
         isOpen = false
       },
+      present: (peers) => tell((engine) => engine.presenceHeard(peers)),
       changed: (events) => tell((engine) => this.#changed(engine, events)),
     }
     // While it is being opened there is nothing to disconnect yet, but it may already be too late for it.

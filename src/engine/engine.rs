@@ -4,6 +4,7 @@
 mod command;
 mod hearing;
 mod leaving;
+mod peopling;
 mod report;
 mod sending;
 mod sync;
@@ -21,6 +22,7 @@ use super::operation::{OperationId, Settlement, Version};
 use super::outbox::Outbox;
 use super::output::{Durability, OperationView, Output, Status};
 use super::overlay::{Rules, apply, fold};
+use super::presence::Everyone;
 use super::record::Record;
 use super::retry::RetryPolicy;
 use super::session::Session;
@@ -66,10 +68,13 @@ pub struct Engine<R> {
     /// How often in a row a token was refused.
     token_failures: u32,
     settled: Settled,
+    everyone: Everyone,
     /// Operations that other tabs hold and this leader has never heard of: the ledger may know them.
     asked: SortedSet<OperationId>,
     /// Those of them that the pull under way asks for.
     asked_now: SortedSet<OperationId>,
+    /// The operation that could not be stored, and is tried once more now that there should be room.
+    made_room_for: Option<OperationId>,
     outputs: VecDeque<Output<R>>,
     dirty_records: Records,
     dirty_operations: SortedSet<OperationId>,
@@ -203,8 +208,10 @@ impl<R: Record> Engine<R> {
             gate_failures: 0,
             token_failures: 0,
             settled: Settled::default(),
+            everyone: Everyone::default(),
             asked: SortedSet::new(),
             asked_now: SortedSet::new(),
+            made_room_for: None,
             outputs: VecDeque::new(),
             dirty_records: Records::default(),
             dirty_operations: SortedSet::new(),
@@ -242,6 +249,7 @@ impl<R: Record> Engine<R> {
         if self.closed {
             return result;
         }
+        self.keep_presence();
         while let Some(id) = self.tables.forget_oldest_end() {
             self.dirty_records.insert(id);
         }
@@ -302,6 +310,8 @@ impl<R: Record> Engine<R> {
             Input::Purge => self.emit(Output::ForgetRecords),
             Input::Logout { unsent } => self.logout(unsent)?,
             Input::RightsChanged => self.rights_changed(),
+            Input::SetPresence { presence } => self.set_presence(presence)?,
+            Input::PresenceHeard { peers } => self.on_presence(peers),
             Input::Close => self.close(),
             Input::OperationStored { id, stored } => self.on_stored(id, stored),
             Input::OperationDurable { id, durable } => self.on_durable(id, durable),
@@ -432,6 +442,7 @@ impl<R: Record> Engine<R> {
                 fields: vec![],
             }));
         }
+        self.take_leave();
         let bye = self.tabs.message(Kind::Bye);
         self.emit(Output::Broadcast(bye));
         if self.tabs.role != Role::Follower {
@@ -445,9 +456,12 @@ impl<R: Record> Engine<R> {
 /// A closed engine takes no commands, and drops what still arrives.
 fn handle_closed<R>(input: &Input<R>) -> Result<Option<OperationId>, Error> {
     match input {
-        Input::Mutate(_) | Input::Cancel { .. } | Input::Retry { .. } | Input::Reconnect | Input::Logout { .. } => {
-            Err(Error::Closed)
-        }
+        Input::Mutate(_)
+        | Input::Cancel { .. }
+        | Input::Retry { .. }
+        | Input::Reconnect
+        | Input::Logout { .. }
+        | Input::SetPresence { .. } => Err(Error::Closed),
         _ => Ok(None),
     }
 }

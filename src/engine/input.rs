@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::link::PullRequest;
 use super::operation::{Answer, OperationId, Version};
 use super::output::Durability;
+use super::presence::{Peer, Presence};
 use super::retry::{Failure, RetryPolicy};
 use super::stored::FoundEntry;
 use super::table::{Cover, Row, TableConfig};
@@ -139,6 +140,11 @@ pub enum Input<R> {
     Logout { unsent: Option<Unsent> },
     /// The person's roles or scope have changed.
     RightsChanged,
+    /// Command: say where the person of this tab is, and what they do; nothing when they are nowhere. Typing runs out unless it is said
+    /// again.
+    SetPresence { presence: Option<Presence> },
+    /// The backend told where others are; one without presence has left.
+    PresenceHeard { peers: Vec<Peer> },
     /// Command: leave. Nothing is lost, and nothing is taken any more.
     Close,
     /// The answer to `Output::Persist`.

@@ -11,6 +11,7 @@ pub(crate) mod operation;
 pub(crate) mod outbox;
 pub(crate) mod output;
 pub(crate) mod overlay;
+pub(crate) mod presence;
 pub(crate) mod record;
 pub(crate) mod retry;
 pub(crate) mod session;

@@ -85,6 +85,13 @@ pub struct Operation {
     pub after: Vec<OperationId>,
 }
 
+impl Operation {
+    /// True when it has members that a reader of the first stored form does not know.
+    pub(crate) const fn needs_form_2(&self) -> bool {
+        self.protocol > 1
+    }
+}
+
 /// The names of the three plain operations.
 pub mod name {
     /// Makes a record.

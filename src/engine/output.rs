@@ -10,6 +10,7 @@ use super::error::Problem;
 use super::input::PullCall;
 use super::link::LinkStatus;
 use super::operation::{Operation, OperationId, OperationState, Settlement};
+use super::presence::Peer;
 use super::stored::StoredOperation;
 use super::table::{RecordId, Row};
 use super::tabs::{Role, TabMessage};
@@ -110,6 +111,9 @@ pub struct Changes<R> {
     pub operations: Vec<OperationView>,
     /// The status, if it changed.
     pub status: Option<Status>,
+    /// Everybody else who is here, if that changed; nobody is in it twice with the same tab.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presence: Option<Vec<Peer>>,
 }
 
 /// One thing that the engine asks for.
@@ -122,6 +126,8 @@ pub enum Output<R> {
     Unpersist { key: String },
     /// Move an entry that can't be read out of the way.
     Quarantine { key: String, to: String },
+    /// Delete the entries that could not be read: there is no room for an operation.
+    ForgetQuarantined { prefix: String },
     /// Look for stored operations; answered by `Input::EntriesFound`.
     LoadOperations,
     /// Keep rows for the next visit; one without a record is to be forgotten.
@@ -149,6 +155,8 @@ pub enum Output<R> {
     Pull(PullCall),
     /// Send an operation; answered by `Answered` or `PushFailed`.
     Push { operation: Operation },
+    /// Tell everybody else where the tabs of this browser are; one without presence has left. Nothing is answered.
+    AnnouncePresence { peers: Vec<Peer> },
     /// Get a fresh token; answered by `TokenRefreshed`.
     RefreshToken,
     /// Tell subscribers.

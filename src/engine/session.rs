@@ -84,7 +84,13 @@ impl Session {
     #[must_use]
     pub fn quarantine_key(&self, key: &str) -> Option<String> {
         let rest = key.strip_prefix(&self.operations_prefix())?;
-        Some(format!("{}:bad:{rest}", self.name()))
+        Some(format!("{}{rest}", self.quarantine_prefix()))
+    }
+
+    /// Returns what the keys of entries begin with that could not be read.
+    #[must_use]
+    pub fn quarantine_prefix(&self) -> String {
+        format!("{}:bad:", self.name())
     }
 }
 

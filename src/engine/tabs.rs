@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::link::LinkStatus;
 use super::operation::{Answer, Operation, OperationId, OperationState, Settlement};
+use super::presence::Peer;
 use super::table::Row;
 use super::value::present;
 
@@ -94,6 +95,9 @@ pub struct TabMessage<R> {
     /// `signedOut`: when, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_ms: Option<u64>,
+    /// `presence`: who is where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Vec<Peer>>,
 }
 
 const fn absent<T>() -> Option<T> {
@@ -124,6 +128,8 @@ pub enum Kind {
     SignedOut,
     /// The person may see other things than before.
     RightsChanged,
+    /// Where the sender's person is, or, from the leader, where others are.
+    Presence,
 }
 
 impl Kind {
@@ -138,7 +144,7 @@ impl Kind {
             | Self::Settled
             | Self::Cancel
             | Self::Bye => 1,
-            Self::SignedOut | Self::RightsChanged => 2,
+            Self::SignedOut | Self::RightsChanged | Self::Presence => 2,
         }
     }
 
@@ -162,6 +168,7 @@ pub(crate) enum Body<R> {
     Bye,
     SignedOut { at_ms: u64 },
     RightsChanged,
+    Presence { peers: Vec<Peer> },
 }
 
 impl<R> Body<R> {
@@ -202,6 +209,7 @@ impl<R> TabMessage<R> {
             Kind::Bye => Body::Bye,
             Kind::SignedOut => Body::SignedOut { at_ms: self.at_ms.take()? },
             Kind::RightsChanged => Body::RightsChanged,
+            Kind::Presence => Body::Presence { peers: self.peers.take()? },
         })
     }
 }
@@ -293,6 +301,7 @@ impl Tabs {
             code: None,
             message: None,
             at_ms: None,
+            peers: None,
         })
     }
 

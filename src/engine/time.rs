@@ -31,10 +31,12 @@ pub(crate) enum Timer {
     Beat,
     /// Ask for a fresh token again.
     Token,
+    /// Something about who is here is to be said, or runs out.
+    Presence,
 }
 
 impl Timer {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Reconnect,
         Self::JoinTimeout,
         Self::Stable,
@@ -43,6 +45,7 @@ impl Timer {
         Self::Outbox,
         Self::Beat,
         Self::Token,
+        Self::Presence,
     ];
 
     fn slot(self) -> usize {

@@ -12,8 +12,9 @@ use super::js_record::JsRecord;
 use crate::engine::input::{Command, Config, Gone};
 use crate::engine::link::{LinkState, LinkStatus};
 use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome};
+use crate::engine::presence::{At, Doing, Peer, Presence};
 use crate::engine::retry::{Failure, RetryPolicy};
-use crate::engine::stored::{Content, StoredOperation};
+use crate::engine::stored::{Content, STORED_FORM, StoredOperation};
 use crate::engine::table::{Cover, Row, TableConfig};
 use crate::engine::tabs::{Kind, TabMessage};
 use crate::engine::time::Hlc;
@@ -340,7 +341,7 @@ pub(crate) fn content(js: &JsValue) -> Content {
     let reader = Reader::new(js);
     let Some(v) = reader.get("v").as_f64() else { return Content::Corrupt(wrong("v", "a number")) };
     match whole(&reader.get("v")).and_then(|v| u32::try_from(v).ok()) {
-        Some(v) if v == crate::engine::session::FORMAT => match operation(&reader.get("op")) {
+        Some(v) if (1..=STORED_FORM).contains(&v) => match operation(&reader.get("op")) {
             Ok(op) => Content::Operation(StoredOperation { v, op }),
             Err(why) => Content::Corrupt(why),
         },
@@ -404,6 +405,7 @@ pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         "bye" => Some(Kind::Bye),
         "signedOut" => Some(Kind::SignedOut),
         "rightsChanged" => Some(Kind::RightsChanged),
+        "presence" => Some(Kind::Presence),
         _ => None,
     })?;
     let has_cursor = !reader.get("cursor").is_undefined();
@@ -428,8 +430,40 @@ pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         code: reader.text_or_none("code"),
         message: reader.text_or_none("message"),
         at_ms: reader.count_or_none("atMs"),
+        peers: reader.list_or_none("peers", peer),
     };
     reader.end(message)
+}
+
+/// Reads where somebody is.
+pub(crate) fn presence(js: &JsValue) -> Result<Presence, Wrong> {
+    let reader = Reader::new(js);
+    let doing = reader.parsed("doing", |text| match text {
+        "idle" => Some(Doing::Idle),
+        "typing" => Some(Doing::Typing),
+        "editing" => Some(Doing::Editing),
+        _ => None,
+    })?;
+    let presence = Presence { place: reader.text("place"), doing, record: reader.optional("record", at) };
+    reader.end(presence)
+}
+
+fn at(js: &JsValue) -> Result<At, Wrong> {
+    let reader = Reader::new(js);
+    let at = At { table: reader.text("table"), key: reader.text("key") };
+    reader.end(at)
+}
+
+fn peer(js: &JsValue) -> Result<Peer, Wrong> {
+    let reader = Reader::new(js);
+    let peer =
+        Peer { user: reader.text("user"), tab: reader.text("tab"), presence: reader.optional("presence", presence) };
+    reader.end(peer)
+}
+
+/// Reads who is where.
+pub(crate) fn peers(js: &JsValue) -> Result<Vec<Peer>, Wrong> {
+    list(js, "peers", peer)
 }
 
 fn state(text: &str) -> Option<OperationState> {

@@ -160,6 +160,11 @@ impl Driver {
             }
             Output::Unpersist { key } => self.unpersist(key),
             Output::Quarantine { key, to } => self.quarantine(key, to),
+            Output::ForgetQuarantined { prefix } => {
+                if let Some(storage) = &self.browser.borrow().storage {
+                    storage.purge(&prefix, None);
+                }
+            }
             Output::LoadOperations => self.load(),
             Output::CacheRecords { rows } => self.cache(&rows),
             Output::LoadRecords => self.load_records(),
@@ -179,6 +184,7 @@ impl Driver {
             Output::Disconnect => self.call_host("disconnect", &JsValue::UNDEFINED),
             Output::Pull(call) => self.call_host("pull", &to_js(&call)),
             Output::Push { operation } => self.call_host("push", &to_js(&operation)),
+            Output::AnnouncePresence { peers } => self.call_host("presence", &to_js(&peers)),
             Output::RefreshToken => self.call_host("refreshToken", &JsValue::UNDEFINED),
             Output::Settled(settlement) => self.call_host("settled", &to_js(&settlement)),
             Output::Durable { id, durability } => self.call_host("durable", &to_js(&(id, durability))),
@@ -235,7 +241,7 @@ impl Driver {
         let is_marked = browser.storage.as_ref().is_some_and(|storage| {
             let text = js_sys::JSON::stringify(&entry).map(String::from);
             let is_marked = mark.as_ref().is_none_or(|key| text.is_ok_and(|text| storage.set(key, &text).is_ok()));
-            storage.purge(prefix, keep);
+            storage.purge(prefix, Some(keep));
             // Where there was no room for it, there is now.
             is_marked || mark.as_ref().is_some_and(|key| storage.set(key, "{}").is_ok())
         });
@@ -366,6 +372,9 @@ impl Driver {
         set(&detail, "operations", &to_js(&changes.operations));
         if let Some(status) = &changes.status {
             set(&detail, "status", &to_js(status));
+        }
+        if let Some(presence) = &changes.presence {
+            set(&detail, "presence", &to_js(presence));
         }
         self.call_host("notify", &detail);
     }

@@ -119,6 +119,29 @@ impl RotaEngine {
         self.driver.tell(Input::RightsChanged);
     }
 
+    /// Says where the person of this tab is; null or undefined when they are nowhere.
+    ///
+    /// # Errors
+    /// `{code, message}`; then nothing has changed.
+    #[wasm_bindgen(js_name = setPresence)]
+    pub fn set_presence(&self, presence: &JsValue) -> Result<(), JsValue> {
+        let presence = if presence.is_null() || presence.is_undefined() {
+            None
+        } else {
+            Some(decode::presence(presence).map_err(|wrong| refuse("invalid-operation", &wrong))?)
+        };
+        self.driver.dispatch(Input::SetPresence { presence }).map(|_| ()).map_err(|refusal| refused(&refusal))
+    }
+
+    /// The backend told where others are.
+    #[wasm_bindgen(js_name = presenceHeard)]
+    pub fn presence_heard(&self, peers: &JsValue) {
+        self.driver.tell(match decode::peers(peers) {
+            Ok(peers) => Input::PresenceHeard { peers },
+            Err(wrong) => unreadable("malformed-presence", "presence", &wrong),
+        });
+    }
+
     /// Leaves.
     pub fn close(&self) {
         self.driver.tell(Input::Close);

@@ -37,9 +37,12 @@ impl Storage {
         }
     }
 
-    /// Deletes the entries whose keys begin with one prefix, but not with the other.
-    pub(crate) fn purge(&self, prefix: &str, keep: &str) {
-        let keys: Vec<String> = self.keys().filter(|key| key.starts_with(prefix) && !key.starts_with(keep)).collect();
+    /// Deletes the entries whose keys begin with one prefix, but not with the other, if there is one.
+    pub(crate) fn purge(&self, prefix: &str, keep: Option<&str>) {
+        let keys: Vec<String> = self
+            .keys()
+            .filter(|key| key.starts_with(prefix) && !keep.is_some_and(|keep| key.starts_with(keep)))
+            .collect();
         for key in keys {
             self.remove(&key);
         }

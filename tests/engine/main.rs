@@ -20,6 +20,7 @@ mod chance;
 mod durable;
 mod link;
 mod pages;
+mod presence;
 mod retry;
 mod seen;
 mod session;

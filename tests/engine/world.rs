@@ -9,8 +9,8 @@ use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rota_engine::{
     Changes, Command, Config, Content, Domains, Durability, Engine, Error, Failure, Fields, FoundEntry, Gone, Input,
-    JsonRecord, Now, Operation, OperationId, OperationState, OperationView, Output, Problem, PullCall, Pulled, Role,
-    Row, ServerEvent, Settlement, Status, Stored, StoredOperation, TabMessage, Value,
+    JsonRecord, Now, Operation, OperationId, OperationState, OperationView, Output, Peer, Problem, PullCall, Pulled,
+    Role, Row, ServerEvent, Settlement, Status, Stored, StoredOperation, TabMessage, Value,
 };
 use serde_json::{Value as Json, json};
 
@@ -40,6 +40,8 @@ pub struct Faults {
     pub lost_replies_percent: u64,
     pub doubled_percent: u64,
     pub storage_full: bool,
+    /// How many bytes a browser's storage holds, its cache included.
+    pub quota_bytes: Option<usize>,
     /// Calls are neither answered nor fail.
     pub silent: bool,
 }
@@ -57,6 +59,7 @@ impl Default for Faults {
             lost_replies_percent: 0,
             doubled_percent: 0,
             storage_full: false,
+            quota_bytes: None,
             silent: false,
         }
     }
@@ -95,6 +98,11 @@ pub struct Tab {
     pub pushed: Vec<OperationId>,
     pub pulls: Vec<PullCall>,
     pub signed_out: bool,
+    pub announced: Vec<(u64, Vec<Peer>)>,
+    /// Who is here, for the tab's subscribers.
+    pub peers: Vec<Peer>,
+    /// How often that changed for them.
+    pub peers_changed: u32,
     /// What it told the other tabs.
     pub told: Vec<String>,
     pub connects: u32,
@@ -241,6 +249,9 @@ impl World {
             pushed: Vec::new(),
             pulls: Vec::new(),
             signed_out: false,
+            announced: Vec::new(),
+            peers: Vec::new(),
+            peers_changed: 0,
             told: Vec::new(),
             connects: 0,
             refreshes: 0,
@@ -658,6 +669,9 @@ impl World {
                     storage.insert(to, text);
                 }
             }
+            Output::ForgetQuarantined { prefix } => {
+                self.storage[self.tabs[tab].browser].retain(|key, _| !key.starts_with(&prefix));
+            }
             Output::LoadOperations => self.later(1, Happening::Load { tab }),
             Output::CacheRecords { rows } => self.cache(tab, rows),
             Output::LoadRecords => self.later(2, Happening::LoadRecords { tab }),
@@ -697,6 +711,15 @@ impl World {
                 let op = serde_json::to_value(&operation).unwrap();
                 self.later(hop, Happening::Push { tab, op });
             }
+            Output::AnnouncePresence { peers } => {
+                self.tabs[tab].announced.push((self.now.mono_ms, peers.clone()));
+                // The backend tells everybody who has a link, the sender included.
+                let linked: Vec<usize> = self.living().into_iter().filter(|tab| self.tabs[*tab].subscribed).collect();
+                for other in linked {
+                    let peers = peers.clone();
+                    self.later(hop, Happening::Tell { tab: other, input: Input::PresenceHeard { peers } });
+                }
+            }
             Output::RefreshToken => {
                 self.tabs[tab].refreshes += 1;
                 if self.refresh_works {
@@ -714,7 +737,13 @@ impl World {
 
     fn persist(&mut self, tab: usize, id: OperationId, key: String, entry: &StoredOperation) {
         self.ops.insert(id, entry.op.clone());
-        let stored = if self.faults.storage_full {
+        let is_full = self.faults.quota_bytes.is_some_and(|quota| {
+            let browser = self.tabs[tab].browser;
+            let entries = self.storage[browser].iter().map(|(key, text)| key.len() + text.len());
+            let cached = self.cached.iter().filter(|((of, _), _)| *of == browser).map(|(_, rows)| 100 * rows.len());
+            entries.sum::<usize>() + cached.sum::<usize>() > quota
+        });
+        let stored = if self.faults.storage_full || is_full {
             Stored::Failed("the quota is used up".into())
         } else {
             let text = serde_json::to_string(entry).unwrap();
@@ -844,6 +873,10 @@ impl Tab {
             };
         }
         self.status = changes.status.or(self.status.take());
+        if let Some(peers) = changes.presence {
+            assert_ne!(peers, self.peers, "nothing has changed");
+            (self.peers, self.peers_changed) = (peers, self.peers_changed + 1);
+        }
     }
 
     fn shown<'a>(&self, key: &Key, ops: &'a BTreeMap<OperationId, Operation>) -> Vec<&'a Operation> {
@@ -905,7 +938,7 @@ fn set(mut record: Fields, op: &Operation) -> Fields {
 fn content(text: &str) -> Content {
     let Ok(json) = serde_json::from_str::<Json>(text) else { return Content::Corrupt("it is not JSON".into()) };
     match json["v"].as_f64() {
-        Some(1.0) => match serde_json::from_value(json) {
+        Some(1.0 | 2.0) => match serde_json::from_value(json) {
             Ok(entry) => Content::Operation(entry),
             Err(error) => Content::Corrupt(error.to_string()),
         },

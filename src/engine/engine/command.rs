@@ -113,16 +113,29 @@ impl<R: Record> Engine<R> {
             after,
         };
         let id = op.id;
-        let entry = StoredOperation::new(op.clone());
-        self.emit(Output::Persist { id, key: self.session.operation_key(hlc, id), entry });
+        self.persist(&op);
         self.outbox.insert(pending(op, record, true));
         id
+    }
+
+    fn persist(&mut self, op: &Operation) {
+        let (key, entry) = (self.session.operation_key(op.hlc, op.id), StoredOperation::new(op.clone()));
+        self.emit(Output::Persist { id: op.id, key, entry });
+    }
+
+    /// Gives up what can be fetched again, or can't be read, for the sake of an operation.
+    fn make_room(&mut self, op: &Operation) {
+        self.made_room_for = Some(op.id);
+        self.emit(Output::ForgetRecords);
+        self.emit(Output::ForgetQuarantined { prefix: self.session.quarantine_prefix() });
+        self.persist(op);
     }
 
     pub(super) fn on_stored(&mut self, id: OperationId, stored: Stored) {
         let Some(entry) = self.outbox.get_mut(id) else { return };
         let (op, record) = (entry.op.clone(), entry.record);
         match stored {
+            Stored::Failed(_) if self.made_room_for != Some(id) => return self.make_room(&op),
             Stored::Failed(message) => {
                 self.outbox.remove(id);
                 if !self.outbox.concerns(record) {

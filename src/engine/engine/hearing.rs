@@ -92,7 +92,8 @@ impl<R: Record> Engine<R> {
             }
             Body::SignedOut { at_ms } => self.on_signed_out(at_ms),
             Body::RightsChanged => self.look_anew(),
-            Body::Bye => {}
+            Body::Presence { peers } => self.hear_peers(peers, Some(&from)),
+            Body::Bye => self.everyone.leave(&from),
         }
     }
 
@@ -189,6 +190,7 @@ impl<R: Record> Engine<R> {
     }
 
     fn on_hello(&mut self, from: String, pending: &[OperationId]) {
+        self.introduce();
         if self.tabs.role != Role::Leader {
             return;
         }

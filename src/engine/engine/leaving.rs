@@ -81,6 +81,8 @@ impl<R: Record> Engine<R> {
             let (code, message) = ("signed-out".to_owned(), "the person logged out before it was done".to_owned());
             self.settle(Settlement { id, outcome, code: Some(code), message: Some(message), fields: vec![] });
         }
+        self.take_leave();
+        self.everyone.clear();
         for id in self.tables.clear() {
             self.dirty_records.insert(id);
         }

@@ -13,7 +13,9 @@ impl<R: Record> Engine<R> {
         let status = self.status();
         let is_new = self.reported.as_ref() != Some(&status);
         let link_moved = self.reported.as_ref().is_none_or(|known| known.link != status.link);
-        if !is_new && self.dirty_records.is_empty() && self.dirty_operations.is_empty() && self.ended.is_empty() {
+        let presence = self.everyone.take_news();
+        let is_quiet = self.dirty_records.is_empty() && self.dirty_operations.is_empty() && self.ended.is_empty();
+        if !is_new && is_quiet && presence.is_none() {
             return;
         }
         let records = self.take_records();
@@ -22,7 +24,7 @@ impl<R: Record> Engine<R> {
         let mut operations: Vec<OperationView> = pending.map(|pending| view(pending, None)).collect();
         operations.append(&mut self.ended);
         self.reported = Some(status.clone());
-        let changes = Changes { records, operations, status: is_new.then_some(status) };
+        let changes = Changes { records, operations, status: is_new.then_some(status), presence };
         self.emit(Output::Notify(changes));
         if link_moved && self.tabs.role == Role::Leader && !self.closed {
             self.beat();

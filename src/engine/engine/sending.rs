@@ -17,6 +17,7 @@ use crate::engine::time::Timer;
 impl<R: Record> Engine<R> {
     pub(super) fn lead(&mut self) {
         self.tabs.lead();
+        self.everyone.say_again(crate::engine::presence::Audience::Backend);
         self.pulled_here = false;
         // Between a dying leader and us, some tab may have stored what nobody has read.
         self.emit(Output::LoadOperations);
@@ -217,7 +218,7 @@ impl<R: Record> Engine<R> {
                 Timer::Reconnect => self.connect(),
                 Timer::JoinTimeout => self.close_link(Failure::Timeout, "the stream did not come up in time"),
                 Timer::Stable => self.link.forget_failures(),
-                Timer::Pull => {}
+                Timer::Pull | Timer::Presence => {}
                 Timer::PullTimeout => {
                     if let Some(id) = self.puller.id_under_way() {
                         self.on_pull_failed(id, Failure::Timeout, "no answer in time");
