@@ -29,7 +29,7 @@ mod engine;
 mod web;
 
 pub use domain::Domains;
-pub use engine::engine::{Engine, Stats};
+pub use engine::engine::{Engine, Stats, replay};
 pub use engine::error::{Error, Problem};
 pub use engine::input::{Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored, Unsent};
 pub use engine::link::{LinkState, LinkStatus, PAGES_MAX, PullRequest};
@@ -46,5 +46,6 @@ pub use engine::stored::{Content, FoundEntry, STORED_FORM, StoredOperation};
 pub use engine::table::{COVERS_MAX, Cover, RecordId, Row, TOMBSTONES_MAX, TableConfig, join_key, key_part};
 pub use engine::tabs::{Kind, Role, TAB_PROTOCOL, TabMessage};
 pub use engine::time::{CLOCK_AHEAD_MS_MAX, Hlc, Now};
+pub use engine::trace::{TRACE_FORM, TRACE_MAX, Trace, Traced};
 pub use engine::value::{DEPTH_MAX, Fields, INTEGER_MAX, Value};
 pub use engine::version::{VERSION_BYTES_MAX, Version, VersionOrder};

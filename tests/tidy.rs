@@ -18,13 +18,16 @@ const VOCABULARY: [&str; 2] = ["input", "output"];
 
 /// Who else knows whom: the one on the left may import from the one on the right. Types pass, work does not: only
 /// `engine.rs` makes two rooms act together. The list has no circle, and a test says so.
-const NEIGHBOURS: [(&str, &str); 8] = [
+const NEIGHBOURS: [(&str, &str); 11] = [
     ("outbox", "table"),   // which record an operation is about
     ("overlay", "table"),  // how a table merges
     ("link", "table"),     // which part of it a pull covers
     ("link", "retry"),     // how long to wait before the next attempt
     ("stored", "session"), // whose keys they are
     ("tabs", "table"),     // rows travel between tabs
+    ("trace", "table"),    // which fields are secret
+    ("trace", "stored"),   // where values are in entries,
+    ("trace", "tabs"),     // and in messages
     ("tabs", "presence"),  // tabs tell each other who is where
     ("tabs", "link"),      // followers show the leader's link
 ];

@@ -5,9 +5,12 @@ mod command;
 mod hearing;
 mod leaving;
 mod peopling;
+mod replaying;
 mod report;
 mod sending;
 mod sync;
+
+pub use replaying::replay;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -30,6 +33,7 @@ use super::sorted::SortedSet;
 use super::table::{RecordId, Tables};
 use super::tabs::{Kind, Role, Tabs};
 use super::time::{HybridClock, Now, Timers};
+use super::trace::{Recorder, TRACE_MAX};
 
 /// How many settled operations are remembered, so that a late message about one is recognised.
 const SETTLED_MAX: usize = 10_000;
@@ -69,6 +73,7 @@ pub struct Engine<R> {
     token_failures: u32,
     settled: Settled,
     everyone: Everyone,
+    recorder: Option<Box<Recorder<R>>>,
     /// Operations that other tabs hold and this leader has never heard of: the ledger may know them.
     asked: SortedSet<OperationId>,
     /// Those of them that the pull under way asks for.
@@ -178,6 +183,10 @@ impl<R: Record> Engine<R> {
     /// # Errors
     /// [`Error::InvalidConfiguration`], which says what can't work.
     pub fn new(config: Config, rules: Box<dyn Rules<R>>, seed: [u8; 16], now: Now) -> Result<Self, Error> {
+        if config.trace > TRACE_MAX {
+            return Err(Error::InvalidConfiguration(format!("a trace keeps at most {TRACE_MAX} inputs")));
+        }
+        let recorder = Recorder::new(&config, seed, now);
         let session = Session { app: config.app, user: config.user };
         session.validate()?;
         config.retry.validate().map_err(Error::InvalidConfiguration)?;
@@ -209,6 +218,7 @@ impl<R: Record> Engine<R> {
             token_failures: 0,
             settled: Settled::default(),
             everyone: Everyone::default(),
+            recorder,
             asked: SortedSet::new(),
             asked_now: SortedSet::new(),
             made_room_for: None,
@@ -235,6 +245,9 @@ impl<R: Record> Engine<R> {
     /// Only commands fail, and then nothing has changed. What comes from outside and makes no sense becomes an
     /// [`Output::Report`].
     pub fn handle(&mut self, input: Input<R>, now: Now) -> Result<Option<OperationId>, Error> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(&input, now);
+        }
         if self.closed {
             return handle_closed(&input);
         }

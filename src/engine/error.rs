@@ -37,6 +37,8 @@ pub enum Error {
     UnsentOperations { count: usize },
     /// A logout is under way, and waits for what is not sent.
     SigningOut,
+    /// The beginning of the trace is missing, so it can't be replayed.
+    IncompleteTrace { dropped: u64 },
     /// The engine was closed.
     Closed,
 }
@@ -58,6 +60,7 @@ impl Error {
             Self::OutboxFull { .. } => "outbox-full",
             Self::UnsentOperations { .. } => "unsent-operations",
             Self::SigningOut => "signing-out",
+            Self::IncompleteTrace { .. } => "incomplete-trace",
             Self::Closed => "closed",
         }
     }
@@ -93,6 +96,9 @@ impl fmt::Display for Error {
                 "{count} operations are not done yet; say whether to wait for them, or to discard them: logout({{ unsent: 'wait' | 'discard' }})"
             ),
             Self::SigningOut => f.write_str("the person is being logged out, and nothing new can be done"),
+            Self::IncompleteTrace { dropped } => {
+                write!(f, "the first {dropped} inputs of the trace were dropped; record more of them to replay it")
+            }
             Self::Closed => f.write_str("the store is closed"),
         }
     }

@@ -30,6 +30,9 @@ pub struct Config {
     /// How to retry.
     #[serde(default)]
     pub retry: RetryPolicy,
+    /// How many inputs are recorded; none by default.
+    #[serde(default)]
+    pub trace: usize,
 }
 
 /// What a person wants done.

@@ -20,5 +20,6 @@ pub(crate) mod stored;
 pub(crate) mod table;
 pub(crate) mod tabs;
 pub(crate) mod time;
+pub(crate) mod trace;
 pub(crate) mod value;
 pub(crate) mod version;

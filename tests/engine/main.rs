@@ -25,4 +25,5 @@ mod retry;
 mod seen;
 mod session;
 mod tabs;
+mod trace;
 mod versions;

@@ -145,6 +145,8 @@ pub struct World {
     pub now: Now,
     pub ops: BTreeMap<OperationId, Operation>,
     pub tracing: bool,
+    /// How many inputs each engine records itself.
+    pub recorded: usize,
     /// Tests of what can't be (a stolen lock, an event twice out of nowhere) switch this off.
     pub checks: bool,
     random: Pcg64Mcg,
@@ -184,6 +186,7 @@ impl World {
             now: Now { mono_ms: 1_000, wall_ms: 1_763_721_600_000 },
             ops: BTreeMap::new(),
             tracing: false,
+            recorded: 0,
             checks: true,
             random: Pcg64Mcg::from_seed(bytes),
             agenda: BTreeMap::new(),
@@ -224,7 +227,10 @@ impl World {
             let more = self.tables[table["name"].as_str().unwrap()].as_object().cloned().unwrap_or_default();
             table.as_object_mut().unwrap().extend(more);
         }
-        serde_json::from_value(json!({"app": "crm", "user": user, "tables": declared, "retry": self.retry})).unwrap()
+        serde_json::from_value(
+            json!({"app": "crm", "user": user, "tables": declared, "retry": self.retry, "trace": self.recorded}),
+        )
+        .unwrap()
     }
 
     pub fn open_tab(&mut self, user: &str) -> usize {
@@ -267,6 +273,11 @@ impl World {
         let index = self.tabs.len() - 1;
         self.drain(index);
         index
+    }
+
+    /// Whether a tab could be opened as the world is configured.
+    pub fn try_open(&self, user: &str) -> Result<(), Error> {
+        Engine::<JsonRecord>::new(self.config(user), Box::new(Domains), [0; 16], self.now).map(|_| ())
     }
 
     /// The tab hears nothing and does nothing, until it is thawed; what it would have heard is lost.

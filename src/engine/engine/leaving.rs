@@ -87,6 +87,7 @@ impl<R: Record> Engine<R> {
             self.dirty_records.insert(id);
         }
         self.settled = super::Settled::default();
+        self.recorder = None;
         self.puller.abandon();
         self.puller.cursor = None;
         (self.ready, self.last_sync_ms) = (false, None);
