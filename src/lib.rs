@@ -35,7 +35,9 @@ pub use engine::input::{Command, Config, Gone, Input, PullCall, Pulled, ServerEv
 pub use engine::link::{LinkState, LinkStatus, PAGES_MAX, PullRequest};
 pub use engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, name};
 pub use engine::outbox::{IN_FLIGHT_MAX, OUTBOX_LEN_MAX};
-pub use engine::output::{Changes, Durability, OperationView, Output, RecordChange, Status};
+pub use engine::output::{
+    Changes, Durability, Edit, GroupChange, OperationView, Output, RecordChange, Status, ViewChange, WindowChange,
+};
 pub use engine::overlay::{Effect, Rules};
 pub use engine::presence::{At, Doing, PEER_MS, PEERS_MAX, Peer, Presence, TYPING_MS};
 pub use engine::record::{JsonRecord, Record};
@@ -49,3 +51,7 @@ pub use engine::time::{CLOCK_AHEAD_MS_MAX, Hlc, Now};
 pub use engine::trace::{TRACE_FORM, TRACE_MAX, Trace, Traced};
 pub use engine::value::{DEPTH_MAX, Fields, INTEGER_MAX, Value};
 pub use engine::version::{VERSION_BYTES_MAX, Version, VersionOrder};
+pub use engine::view::{
+    FIGURES_LEN_MAX, FILTER_DEPTH_MAX, FILTER_LEN_MAX, FieldName, FigureKind, FigureSpec, Filter, GROUP_FIELDS_MAX,
+    GROUPS_MAX, Range, SORT_LEN_MAX, SortKey, Term, Terms, VIEWS_MAX, ViewSpec,
+};

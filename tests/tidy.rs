@@ -18,7 +18,7 @@ const VOCABULARY: [&str; 2] = ["input", "output"];
 
 /// Who else knows whom: the one on the left may import from the one on the right. Types pass, work does not: only
 /// `engine.rs` makes two rooms act together. The list has no circle, and a test says so.
-const NEIGHBOURS: [(&str, &str); 11] = [
+const NEIGHBOURS: [(&str, &str); 13] = [
     ("outbox", "table"),   // which record an operation is about
     ("overlay", "table"),  // how a table merges
     ("link", "table"),     // which part of it a pull covers
@@ -28,8 +28,10 @@ const NEIGHBOURS: [(&str, &str); 11] = [
     ("trace", "table"),    // which fields are secret
     ("trace", "stored"),   // where values are in entries,
     ("trace", "tabs"),     // and in messages
+    ("trace", "view"),     // and in filters
     ("tabs", "presence"),  // tabs tell each other who is where
     ("tabs", "link"),      // followers show the leader's link
+    ("view", "table"),     // whose records, and which of their fields
 ];
 
 /// Paths that bring a clock, randomness, the browser or the operating system.

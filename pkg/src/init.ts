@@ -11,12 +11,15 @@ export interface RotaEngine {
   cancel(id: string): void
   changed(events: unknown[]): void
   close(): void
+  closeView(id: number): void
   free(): void
   hinted(online: boolean): void
   joined(attempt: number): void
   linkClosed(attempt: number, failure: string, message: string): void
   live(attempt: number): void
   mutate(command: unknown): string
+  /** Keeps a live list; the change lists tell of it, from before this returns on. */
+  openView(id: number, spec: unknown): void
   pullFailed(id: number, failure: string, message: string): void
   pulled(id: number, response: unknown): void
   purge(): void

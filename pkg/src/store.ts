@@ -312,9 +312,10 @@ function checkOptions(options: StoreOptions<Tables>): void {
   }
   for (const [name, declared] of Object.entries(tables)) {
     if (!isObject(declared)) throw invalid(`table "${name}" must be declared with table({ key, fields })`)
-    const { key, fields, ownerName } = declared
+    const { key, fields, indexed, ownerName } = declared
     if (typeof key !== 'string' && !isTexts(key)) throw invalid(`the key of table "${name}" must be a field's name or a list of them`)
     if (!isTexts(fields)) throw invalid(`the fields of table "${name}" must be a list of names`)
+    if (indexed !== undefined && !isTexts(indexed)) throw invalid(`the indexed fields of table "${name}" must be a list of names`)
     const twice = repeated(fields) ?? repeated(keyFields({ key }))
     if (twice !== undefined) throw invalid(`table "${name}" names the field "${twice}" twice`)
     if (ownerName === undefined) continue

@@ -14,6 +14,8 @@ export interface TableOptions<T> {
   readonly owner?: Field<T>
   /** Where to find an owner's name: a declared table whose key is the owner's id, and its field. */
   readonly ownerName?: { readonly table: string; readonly field: string }
+  /** The fields that views may filter, sort, group and sum by, at most 64; the key's always are. Views hold these values, so list what is needed. */
+  readonly indexed?: readonly Field<T>[]
   /** The column of the record's version; `rota_version` by default. */
   readonly version?: string
   /** How versions are ordered: as integers, by default; as RFC 3339 times, by instant; as text, by code point. */
@@ -69,12 +71,13 @@ export function keyFields({ key }: Pick<Tables[string], 'key'>): string[] {
 }
 
 /** What the engine is told of a table. */
-export function describeTable(name: string, { key, fields, owner, version, versionOrder, operation, secret }: Tables[string]): Record<string, unknown> {
+export function describeTable(name: string, { key, fields, owner, indexed, version, versionOrder, operation, secret }: Tables[string]): Record<string, unknown> {
   return {
     name,
     key: keyFields({ key }),
     fields: [...(fields ?? [])],
     ...(owner === undefined ? {} : { owner }),
+    ...(indexed === undefined ? {} : { indexed: [...indexed] }),
     ...(version === undefined ? {} : { version }),
     ...(versionOrder === undefined ? {} : { versionOrder }),
     ...(operation === undefined ? {} : { operation }),

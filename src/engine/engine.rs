@@ -9,6 +9,7 @@ mod replaying;
 mod report;
 mod sending;
 mod sync;
+mod viewing;
 
 pub use replaying::replay;
 
@@ -34,6 +35,7 @@ use super::table::{RecordId, Tables};
 use super::tabs::{Kind, Role, Tabs};
 use super::time::{HybridClock, Now, Timers};
 use super::trace::{Recorder, TRACE_MAX};
+use super::view::Views;
 
 /// How many settled operations are remembered, so that a late message about one is recognised.
 const SETTLED_MAX: usize = 10_000;
@@ -80,6 +82,7 @@ pub struct Engine<R> {
     asked_now: SortedSet<OperationId>,
     /// The operation that could not be stored, and is tried once more now that there should be room.
     made_room_for: Option<OperationId>,
+    views: Views,
     outputs: VecDeque<Output<R>>,
     dirty_records: Records,
     dirty_operations: SortedSet<OperationId>,
@@ -135,33 +138,36 @@ impl Settled {
 #[derive(Default)]
 struct Records {
     words: Vec<u64>,
-    is_any: bool,
+    /// Which words have a bit.
+    used: Vec<u32>,
 }
 
 impl Records {
     fn insert(&mut self, RecordId(id): RecordId) {
-        let word = (id / u64::BITS) as usize;
+        let (used, word) = (id / u64::BITS, (id / u64::BITS) as usize);
         if word >= self.words.len() {
             self.words.resize(word + 1, 0);
         }
+        if self.words[word] == 0 {
+            self.used.push(used);
+        }
         self.words[word] |= 1 << (id % u64::BITS);
-        self.is_any = true;
     }
 
     const fn is_empty(&self) -> bool {
-        !self.is_any
+        self.used.is_empty()
     }
 
     /// Takes them all out.
     fn take(&mut self) -> Vec<RecordId> {
         let mut records = Vec::new();
-        if std::mem::take(&mut self.is_any) {
-            for (word, bits) in (0..).zip(&mut self.words) {
-                let mut bits = std::mem::take(bits);
-                while bits != 0 {
-                    records.push(RecordId(word * u64::BITS + bits.trailing_zeros()));
-                    bits &= bits - 1;
-                }
+        self.used.sort_unstable();
+        let Self { words, used } = self;
+        for word in used.drain(..) {
+            let mut bits = std::mem::take(&mut words[word as usize]);
+            while bits != 0 {
+                records.push(RecordId(word * u64::BITS + bits.trailing_zeros()));
+                bits &= bits - 1;
             }
         }
         records
@@ -191,6 +197,7 @@ impl<R: Record> Engine<R> {
         session.validate()?;
         config.retry.validate().map_err(Error::InvalidConfiguration)?;
         let tables = Tables::new(config.tables)?;
+        let views = Views::new(tables.configs());
         let mut random = Pcg64Mcg::from_seed(seed);
         let tab = format!("{:016x}", random.next_u64());
         let mut engine = Self {
@@ -222,6 +229,7 @@ impl<R: Record> Engine<R> {
             asked: SortedSet::new(),
             asked_now: SortedSet::new(),
             made_room_for: None,
+            views,
             outputs: VecDeque::new(),
             dirty_records: Records::default(),
             dirty_operations: SortedSet::new(),
@@ -308,6 +316,12 @@ impl<R: Record> Engine<R> {
         self.tables.cell(id)?.version.clone()
     }
 
+    /// Returns the numbers of the records that an open view shows, in order.
+    #[must_use]
+    pub fn shown(&self, view: u32) -> Option<Vec<RecordId>> {
+        self.views.shown(view)
+    }
+
     /// Returns the engine's figures.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -325,6 +339,8 @@ impl<R: Record> Engine<R> {
             Input::RightsChanged => self.rights_changed(),
             Input::SetPresence { presence } => self.set_presence(presence)?,
             Input::PresenceHeard { peers } => self.on_presence(peers),
+            Input::OpenView { id, spec } => self.open_view(id, &spec)?,
+            Input::CloseView { id } => self.views.close(id)?,
             Input::Close => self.close(),
             Input::OperationStored { id, stored } => self.on_stored(id, stored),
             Input::OperationDurable { id, durable } => self.on_durable(id, durable),
@@ -474,6 +490,7 @@ fn handle_closed<R>(input: &Input<R>) -> Result<Option<OperationId>, Error> {
         | Input::Retry { .. }
         | Input::Reconnect
         | Input::Logout { .. }
+        | Input::OpenView { .. }
         | Input::SetPresence { .. } => Err(Error::Closed),
         _ => Ok(None),
     }

@@ -39,6 +39,16 @@ pub enum Error {
     SigningOut,
     /// The beginning of the trace is missing, so it can't be replayed.
     IncompleteTrace { dropped: u64 },
+    /// The view makes no sense, or asks for too much; says why.
+    InvalidView(String),
+    /// A view uses a field that is not declared as indexed.
+    NotIndexed { table: String, field: String },
+    /// As many views are open as can be.
+    TooManyViews { len_max: usize },
+    /// A view with this number is open already.
+    ViewOpen { id: u32 },
+    /// No open view has this number.
+    UnknownView { id: u32 },
     /// The engine was closed.
     Closed,
 }
@@ -61,6 +71,11 @@ impl Error {
             Self::UnsentOperations { .. } => "unsent-operations",
             Self::SigningOut => "signing-out",
             Self::IncompleteTrace { .. } => "incomplete-trace",
+            Self::InvalidView(_) => "invalid-view",
+            Self::NotIndexed { .. } => "not-indexed",
+            Self::TooManyViews { .. } => "too-many-views",
+            Self::ViewOpen { .. } => "view-open",
+            Self::UnknownView { .. } => "unknown-view",
             Self::Closed => "closed",
         }
     }
@@ -69,7 +84,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InvalidConfiguration(what) | Self::InvalidOperation(what) => f.write_str(what),
+            Self::InvalidConfiguration(what) | Self::InvalidOperation(what) | Self::InvalidView(what) => {
+                f.write_str(what)
+            }
             Self::UnknownTable { table } => {
                 write!(f, "there is no table \"{table}\"; declare it in createStore({{ tables }})")
             }
@@ -99,6 +116,15 @@ impl fmt::Display for Error {
             Self::IncompleteTrace { dropped } => {
                 write!(f, "the first {dropped} inputs of the trace were dropped; record more of them to replay it")
             }
+            Self::NotIndexed { table, field } => {
+                write!(
+                    f,
+                    "field \"{field}\" of table \"{table}\" is not indexed, so no view can use it; list it in the table's `indexed`"
+                )
+            }
+            Self::TooManyViews { len_max } => write!(f, "{len_max} views are open; close those that nobody watches"),
+            Self::ViewOpen { id } => write!(f, "view {id} is open already; close it first, or take another number"),
+            Self::UnknownView { id } => write!(f, "there is no open view {id}"),
             Self::Closed => f.write_str("the store is closed"),
         }
     }

@@ -16,6 +16,7 @@ use super::stored::FoundEntry;
 use super::table::{Cover, Row, TableConfig};
 use super::tabs::TabMessage;
 use super::value::Fields;
+use super::view::ViewSpec;
 
 /// What an engine is made for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -148,6 +149,10 @@ pub enum Input<R> {
     SetPresence { presence: Option<Presence> },
     /// The backend told where others are; one without presence has left.
     PresenceHeard { peers: Vec<Peer> },
+    /// Command: keep a live list. The number is the caller's to choose, and free again once the view is closed.
+    OpenView { id: u32, spec: ViewSpec },
+    /// Command: stop keeping a live list.
+    CloseView { id: u32 },
     /// Command: leave. Nothing is lost, and nothing is taken any more.
     Close,
     /// The answer to `Output::Persist`.

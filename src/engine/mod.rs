@@ -23,3 +23,4 @@ pub(crate) mod time;
 pub(crate) mod trace;
 pub(crate) mod value;
 pub(crate) mod version;
+pub(crate) mod view;

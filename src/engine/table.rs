@@ -45,6 +45,9 @@ pub struct TableConfig {
     /// The fields whose values never leave the engine in a trace.
     #[serde(default)]
     pub secret: Vec<String>,
+    /// The fields by which views may filter, sort, group and sum; the key's always are.
+    #[serde(default)]
+    pub indexed: Vec<String>,
 }
 
 fn default_version() -> String {
@@ -55,9 +58,10 @@ fn default_operation() -> String {
     "rota_op".to_owned()
 }
 
-/// How many tables, fields of a table, and parts of a key there may be.
+/// How many tables, fields of a table, indexed ones among them, and parts of a key there may be.
 const TABLES_MAX: usize = 256;
 const FIELDS_MAX: usize = 1_024;
+const INDEXED_MAX: usize = 64;
 const KEY_PARTS_MAX: usize = 16;
 
 /// How many tombstones are kept. They keep a late event from bringing back what is gone; the oldest are forgotten first,
@@ -77,6 +81,7 @@ impl TableConfig {
             operation: default_operation(),
             owner: None,
             secret: Vec::new(),
+            indexed: Vec::new(),
         }
     }
 
@@ -103,10 +108,23 @@ impl TableConfig {
         if let Some(field) = self.secret.iter().find(|field| !self.fields.contains(field) || self.key.contains(field)) {
             return wrong(format!("keeps \"{field}\" secret, which is not among its fields or is a part of its key"));
         }
+        if self.indexed.len() > INDEXED_MAX {
+            return wrong(format!("has more than {INDEXED_MAX} indexed fields"));
+        }
+        if let Some(field) = self.indexed.iter().find(|field| !self.fields.contains(field)) {
+            return wrong(format!("lists \"{field}\" as indexed, which is not among its fields"));
+        }
         if self.owner.as_ref().is_some_and(|owner| self.key.contains(owner)) {
             return wrong("has an owner that is a part of its key".to_owned());
         }
         Ok(())
+    }
+
+    /// Returns the fields that views may use: the key's, and those declared as indexed.
+    pub(crate) fn indexed_fields(&self) -> Vec<String> {
+        let mut fields = self.key.clone();
+        fields.extend(self.indexed.iter().filter(|field| !self.key.contains(field)).cloned());
+        fields
     }
 
     /// Refuses names that are not fields of the table.
@@ -280,6 +298,16 @@ impl<R: Record> Tables<R> {
 
     pub(crate) fn config(&self, table: TableId) -> &TableConfig {
         &self.tables[table].config
+    }
+
+    pub(crate) fn configs(&self) -> impl Iterator<Item = &TableConfig> {
+        self.tables.iter().map(|table| &table.config)
+    }
+
+    /// Returns the records of a table of which there is something to be seen, in the order of their numbers.
+    pub(crate) fn visible(&self, table: TableId) -> impl Iterator<Item = (RecordId, &Cell<R>, &R)> {
+        let of_table = self.cells().filter(move |(_, cell)| cell.table == table);
+        of_table.filter_map(|(id, cell)| Some((id, cell, cell.visible.as_ref()?)))
     }
 
     pub(crate) fn names(&self) -> Vec<String> {

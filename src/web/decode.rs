@@ -20,6 +20,9 @@ use crate::engine::tabs::{Kind, TabMessage};
 use crate::engine::time::Hlc;
 use crate::engine::value::{self, DEPTH_MAX, Fields, Value};
 use crate::engine::version::{Version, VersionOrder};
+use crate::engine::view::{
+    FILTER_DEPTH_MAX, FieldName, FigureKind, FigureSpec, Filter, Range, SortKey, Term, Terms, ViewSpec,
+};
 
 /// What was wrong, for a person.
 pub(crate) type Wrong = String;
@@ -147,6 +150,24 @@ impl<'a> Reader<'a> {
             _ => {
                 self.note(wrong(name, "an object of values: null, booleans, finite numbers, text, lists and objects"));
                 Fields::new()
+            }
+        }
+    }
+
+    fn value(&self, name: &str) -> Value {
+        self.noted(value(&self.get(name)).ok_or_else(|| wrong(name, "a value"))).unwrap_or_default()
+    }
+
+    /// A flag that may be missing.
+    fn is(&self, name: &str) -> bool {
+        self.given(name).is_some_and(|_| self.flag(name))
+    }
+
+    /// Notes a member that is not among these.
+    fn only(&self, names: &[&str]) {
+        for name in self.js.dyn_ref::<Object>().map(Object::keys).unwrap_or_default().iter() {
+            if let Some(name) = name.as_string().filter(|name| !names.contains(&name.as_str())) {
+                self.note(["\"", &name, "\" is none of its members"].concat());
             }
         }
     }
@@ -508,6 +529,7 @@ fn table(js: &JsValue) -> Result<TableConfig, Wrong> {
     let (name, key, fields) = (reader.text("name"), reader.list("key", text_item), reader.list("fields", text_item));
     let mut table = TableConfig::new(name, key, fields);
     table.owner = reader.text_or_none("owner");
+    table.indexed = reader.list_or_none("indexed", text_item).unwrap_or_default();
     if let Some(version) = reader.text_or_none("version") {
         table.version = version;
     }
@@ -544,4 +566,102 @@ fn retry(js: &JsValue) -> Result<RetryPolicy, Wrong> {
         policy.timeout = reader.count("timeout");
     }
     reader.end(policy)
+}
+
+/// Reads what a view shows.
+pub(crate) fn view(js: &JsValue) -> Result<ViewSpec, Wrong> {
+    let reader = Reader::new(js);
+    reader.only(&["table", "filter", "sort", "limit", "offset", "figures", "groupBy"]);
+    let number_or_none = |name| reader.given(name).map(|_| reader.number(name));
+    let spec = ViewSpec {
+        table: reader.text("table"),
+        filter: reader.optional("filter", filter),
+        sort: reader.list_or_none("sort", sort_key).unwrap_or_default(),
+        limit: number_or_none("limit"),
+        offset: number_or_none("offset").unwrap_or_default(),
+        figures: reader.list_or_none("figures", figure).unwrap_or_default(),
+        group_by: reader.list_or_none("groupBy", text_item).unwrap_or_default(),
+    };
+    reader.end(spec)
+}
+
+fn sort_key(js: &JsValue) -> Result<SortKey, Wrong> {
+    let reader = Reader::new(js);
+    reader.only(&["field", "descending"]);
+    let key = SortKey { field: reader.text("field"), descending: reader.is("descending") };
+    reader.end(key)
+}
+
+fn figure(js: &JsValue) -> Result<FigureSpec, Wrong> {
+    let reader = Reader::new(js);
+    reader.only(&["name", "kind", "field"]);
+    let kind = reader.parsed("kind", |text| match text {
+        "count" => Some(FigureKind::Count),
+        "sum" => Some(FigureKind::Sum),
+        "average" => Some(FigureKind::Average),
+        _ => None,
+    })?;
+    let figure = FigureSpec { name: reader.text("name"), kind, field: reader.text_or_none("field") };
+    reader.end(figure)
+}
+
+fn filter(js: &JsValue) -> Result<Filter, Wrong> {
+    // One level more than a view may have, so that it is the view that is refused.
+    filter_within(js, FILTER_DEPTH_MAX + 1)
+}
+
+/// A filter is an object of one member: what kind it is, and what belongs to that.
+fn filter_within(js: &JsValue, depth: usize) -> Result<Filter, Wrong> {
+    let depth = depth.checked_sub(1).ok_or_else(|| wrong("filter", "flat enough"))?;
+    let names = js.dyn_ref::<Object>().map(Object::keys).unwrap_or_default();
+    let kind = if names.length() == 1 { names.get(0).as_string() } else { None };
+    let Some(kind) = kind else { return Err(wrong("filter", "an object of one member")) };
+    let inner = Reader::new(js).get(&kind);
+    let each = || -> Result<Vec<Filter>, Wrong> {
+        let items = inner.dyn_ref::<Array>().ok_or_else(|| wrong(&kind, "a list"))?;
+        let mut filters = Vec::with_capacity(items.length() as usize);
+        for item in items.iter() {
+            filters.push(filter_within(&item, depth)?);
+        }
+        Ok(filters)
+    };
+    Ok(match kind.as_str() {
+        "eq" => Filter::Eq(term(&inner)?),
+        "neq" => Filter::Neq(term(&inner)?),
+        "lt" => Filter::Lt(term(&inner)?),
+        "lte" => Filter::Lte(term(&inner)?),
+        "gt" => Filter::Gt(term(&inner)?),
+        "gte" => Filter::Gte(term(&inner)?),
+        "contains" => Filter::Contains(term(&inner)?),
+        "in" => {
+            let reader = Reader::new(&inner);
+            reader.only(&["field", "values"]);
+            let value_item = |js: &JsValue| value(js).ok_or_else(|| wrong("item", "a value"));
+            let terms = Terms { field: reader.text("field"), values: reader.list("values", value_item) };
+            Filter::In(reader.end(terms)?)
+        }
+        "isNull" => {
+            let reader = Reader::new(&inner);
+            reader.only(&["field"]);
+            let field = FieldName { field: reader.text("field") };
+            Filter::IsNull(reader.end(field)?)
+        }
+        "between" => {
+            let reader = Reader::new(&inner);
+            reader.only(&["field", "from", "to"]);
+            let range = Range { field: reader.text("field"), from: reader.value("from"), to: reader.value("to") };
+            Filter::Between(reader.end(range)?)
+        }
+        "and" => Filter::And(each()?),
+        "or" => Filter::Or(each()?),
+        "not" => Filter::Not(Box::new(filter_within(&inner, depth)?)),
+        _ => return Err(wrong(&kind, "a kind of filter")),
+    })
+}
+
+fn term(js: &JsValue) -> Result<Term, Wrong> {
+    let reader = Reader::new(js);
+    reader.only(&["field", "value"]);
+    let term = Term { field: reader.text("field"), value: reader.value("value") };
+    reader.end(term)
 }

@@ -142,6 +142,25 @@ impl RotaEngine {
         });
     }
 
+    /// Keeps a live list under a number that no open view has. What it shows comes with the change lists, the first time before this returns.
+    ///
+    /// # Errors
+    /// `{code, message}`; then nothing has changed.
+    #[wasm_bindgen(js_name = openView)]
+    pub fn open_view(&self, id: u32, spec: &JsValue) -> Result<(), JsValue> {
+        let spec = decode::view(spec).map_err(|wrong| refuse("invalid-view", &wrong))?;
+        self.driver.dispatch(Input::OpenView { id, spec }).map(|_| ()).map_err(|refusal| refused(&refusal))
+    }
+
+    /// Stops keeping a live list.
+    ///
+    /// # Errors
+    /// `{code, message}`.
+    #[wasm_bindgen(js_name = closeView)]
+    pub fn close_view(&self, id: u32) -> Result<(), JsValue> {
+        self.driver.dispatch(Input::CloseView { id }).map(|_| ()).map_err(|refusal| refused(&refusal))
+    }
+
     /// Leaves.
     pub fn close(&self) {
         self.driver.tell(Input::Close);

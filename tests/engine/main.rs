@@ -5,6 +5,7 @@
     clippy::panic,
     clippy::too_many_lines,
     clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     clippy::needless_pass_by_value,
     clippy::struct_excessive_bools,
     missing_docs,
@@ -12,6 +13,7 @@
 )]
 
 mod server;
+mod watcher;
 mod world;
 
 mod bounds;
@@ -27,3 +29,4 @@ mod session;
 mod tabs;
 mod trace;
 mod versions;
+mod views;

@@ -183,6 +183,17 @@ fn an_engine_made_after_a_logout_is_not_ended_by_it_however_late_it_hears() {
 }
 
 #[test]
+fn a_logout_from_a_time_that_has_not_come_is_malformed() {
+    let mut world = World::with_tabs(2);
+    log_out(&mut world, 1, None).unwrap();
+    let mut message = world.tabs[1].last_message("signedOut");
+    message.at_ms = Some(u64::MAX);
+    let again = world.open_tab("jonas");
+    world.tell(again, Input::TabMessageReceived(Box::new(message)));
+    assert!(!world.tabs[again].signed_out && world.tabs[again].has_problem("malformed-message"));
+}
+
+#[test]
 fn the_marks_of_logouts_do_not_pile_up_and_vanish_in_the_end() {
     let mut world = World::new();
     for _ in 0..5 {

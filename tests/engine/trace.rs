@@ -63,7 +63,7 @@ fn a_trace_holds_no_secret_and_replays_to_the_same_outputs_with_the_secrets_repl
             .filter(|secret| world.tabs[tab].inputs.iter().any(|(input, _)| input.contains(secret)))
             .collect();
         assert!(seen.len() >= 5, "{seen:?}");
-        for secret in seen.iter() {
+        for secret in &seen {
             assert!(!text.contains(secret), "{secret} is in the trace of tab {tab}");
         }
         let hidden = |output: &String| {
@@ -86,6 +86,24 @@ fn a_secret_within_a_message_of_the_servers_is_hidden_too() {
     let (text, outputs) = exported(&world, 0);
     assert!(!text.contains("Bremen") && !outputs.concat().contains("Bremen"));
     assert!(text.contains("nobody in secret-000000 may"));
+}
+
+#[test]
+fn what_a_view_filters_by_is_as_secret_as_the_field() {
+    let mut world = World::new();
+    world.tables["companies"] = json!({"secret": ["city"], "indexed": ["city"]});
+    (world.recorded, world.tracing) = (TRACE_MAX, true);
+    world.open_tab("maya");
+    world.run_for(500);
+    let filter =
+        json!({"or": [{"eq": {"field": "city", "value": "Bremen"}}, {"in": {"field": "city", "values": ["Ulm"]}}]});
+    let spec = serde_json::from_value(json!({"table": "companies", "filter": filter})).unwrap();
+    world.open_view(0, 1, &spec);
+    let (text, outputs) = exported(&world, 0);
+    assert!(!text.contains("Bremen") && !text.contains("Ulm"));
+    assert_eq!(outputs.len(), world.tabs[0].trace.len());
+    let hidden = world.tabs[0].trace.last().unwrap().replace("Bremen", "secret-000000");
+    assert_eq!(*outputs.last().unwrap(), hidden, "it shows the same records");
 }
 
 #[test]

@@ -10,11 +10,12 @@ use rand_pcg::Pcg64Mcg;
 use rota_engine::{
     Changes, Command, Config, Content, Domains, Durability, Engine, Error, Failure, Fields, FoundEntry, Gone, Input,
     JsonRecord, Now, Operation, OperationId, OperationState, OperationView, Output, Peer, Problem, PullCall, Pulled,
-    Role, Row, ServerEvent, Settlement, Status, Stored, StoredOperation, TabMessage, Value,
+    RecordId, Role, Row, ServerEvent, Settlement, Status, Stored, StoredOperation, TabMessage, Value, ViewSpec,
 };
 use serde_json::{Value as Json, json};
 
 use crate::server::{Key, Server, plain, tables, version};
+use crate::watcher::{Seen, Watcher};
 
 pub type Outcome = OperationState;
 
@@ -109,6 +110,10 @@ pub struct Tab {
     pub refreshes: u32,
     pub trace: Vec<String>,
     pub inputs: Vec<(String, Now)>,
+    /// Who watches which view, and every window that they were shown.
+    pub watchers: BTreeMap<u32, Watcher>,
+    pub windows: BTreeMap<u32, Vec<Vec<String>>>,
+    names: BTreeMap<RecordId, Key>,
     link: Option<u32>,
     subscribed: bool,
     versions: BTreeMap<Key, u64>,
@@ -263,6 +268,9 @@ impl World {
             refreshes: 0,
             trace: Vec::new(),
             inputs: Vec::new(),
+            watchers: BTreeMap::new(),
+            windows: BTreeMap::new(),
+            names: BTreeMap::new(),
             link: None,
             subscribed: false,
             versions: BTreeMap::new(),
@@ -288,6 +296,11 @@ impl World {
     pub fn thaw_tab(&mut self, tab: usize, input: Input<JsonRecord>) {
         self.tabs[tab].alive = true;
         self.tell(tab, input);
+    }
+
+    pub fn open_view(&mut self, tab: usize, id: u32, spec: &ViewSpec) {
+        self.tabs[tab].watchers.insert(id, Watcher::new(spec));
+        self.try_tell(tab, Input::OpenView { id, spec: spec.clone() }).unwrap();
     }
 
     /// The tab is gone at once: no farewell, and nothing under way comes back to it.
@@ -800,6 +813,7 @@ impl World {
                 "{key:?} shows {visible:?}, which is not confirmed {known:?} with {shown:?} over it: {expected:?}"
             );
         }
+        tab.check_views();
         let versions: Vec<(Key, u64)> = keys
             .into_iter()
             .filter_map(|key| {
@@ -866,6 +880,7 @@ impl Tab {
         for change in changes.records {
             let table = tables()[change.table].name.clone();
             let key = (table, change.key.to_string());
+            self.names.insert(change.id, key.clone());
             let record = change.record.as_ref().map(plain);
             assert!(!(change.released && record.is_some()), "a record that is seen was released");
             let seen = self.seen.entry(key.clone()).or_default();
@@ -877,6 +892,16 @@ impl Tab {
                 None => self.mirror.remove(&key),
             };
         }
+        let seen = self.seen_by_number();
+        for change in &changes.views {
+            let watcher = self.watchers.get_mut(&change.id).expect("it is watched");
+            watcher.hear(change, &seen);
+            let windows = self.windows.entry(change.id).or_default();
+            let keys = watcher.keys(&seen);
+            if windows.last() != Some(&keys) {
+                windows.push(keys);
+            }
+        }
         for view in changes.operations {
             match view.state {
                 Outcome::Queued | Outcome::Sent | Outcome::Dead => self.operations.insert(view.id, view),
@@ -887,6 +912,20 @@ impl Tab {
         if let Some(peers) = changes.presence {
             assert_ne!(peers, self.peers, "nothing has changed");
             (self.peers, self.peers_changed) = (peers, self.peers_changed + 1);
+        }
+    }
+
+    fn seen_by_number(&self) -> Seen {
+        let seen = |(id, key): (&RecordId, &Key)| Some((*id, (key.1.clone(), self.mirror.get(key)?.clone())));
+        self.names.iter().filter_map(seen).collect()
+    }
+
+    fn check_views(&self) {
+        let seen = if self.watchers.is_empty() { Seen::new() } else { self.seen_by_number() };
+        for watcher in self.watchers.values() {
+            let of_table = self.mirror.iter().filter(|((table, _), _)| *table == watcher.spec.table);
+            let records: Vec<_> = of_table.map(|((_, key), record)| (key.as_str(), record)).collect();
+            watcher.check(&records, &seen);
         }
     }
 

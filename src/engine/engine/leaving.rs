@@ -1,13 +1,14 @@
 //! Logging out, and what follows when a person may see other things than before.
 
 use super::Engine;
-use crate::engine::error::Error;
+use crate::engine::error::{Error, Problem};
 use crate::engine::input::Unsent;
 use crate::engine::link::{LinkState, LinkStatus};
 use crate::engine::operation::{OperationId, OperationState, Settlement};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::tabs::{Kind, Role};
+use crate::engine::time::CLOCK_AHEAD_MS_MAX;
 
 /// How long the mark of a logout stays. A tab that slept for longer finds its operations too old for the ledger, too.
 const MARK_MS_MAX: u64 = 30 * 24 * 60 * 60_000;
@@ -46,7 +47,9 @@ impl<R: Record> Engine<R> {
 
     /// Another tab has logged out. What it says of a time before this engine was made is not for us.
     pub(super) fn on_signed_out(&mut self, at_ms: u64) {
-        if at_ms > self.born_wall_ms {
+        if at_ms > self.now.wall_ms.saturating_add(CLOCK_AHEAD_MS_MAX) {
+            self.problem(Problem::new("malformed-message", "signedOut", "nobody can have logged out so late"));
+        } else if at_ms > self.born_wall_ms {
             self.forget_everything(None);
             self.leave();
         }

@@ -5,6 +5,7 @@ use crate::engine::operation::Settlement;
 use crate::engine::outbox::Pending;
 use crate::engine::output::{Changes, OperationView, Output, RecordChange, Status};
 use crate::engine::record::Record;
+use crate::engine::table::RecordId;
 use crate::engine::tabs::Role;
 
 impl<R: Record> Engine<R> {
@@ -15,24 +16,26 @@ impl<R: Record> Engine<R> {
         let link_moved = self.reported.as_ref().is_none_or(|known| known.link != status.link);
         let presence = self.everyone.take_news();
         let is_quiet = self.dirty_records.is_empty() && self.dirty_operations.is_empty() && self.ended.is_empty();
-        if !is_new && is_quiet && presence.is_none() {
+        if !is_new && is_quiet && !self.views.has_new() && presence.is_none() {
             return;
         }
-        let records = self.take_records();
+        let ids = self.dirty_records.take();
+        // Before numbers of records are given back.
+        let views = self.take_views(&ids);
+        let records = self.take_records(ids);
         let ids = std::mem::take(&mut self.dirty_operations);
         let pending = ids.into_iter().filter_map(|id| self.outbox.get(id)).filter(|pending| pending.accepted);
         let mut operations: Vec<OperationView> = pending.map(|pending| view(pending, None)).collect();
         operations.append(&mut self.ended);
         self.reported = Some(status.clone());
-        let changes = Changes { records, operations, status: is_new.then_some(status), presence };
+        let changes = Changes { records, operations, views, status: is_new.then_some(status), presence };
         self.emit(Output::Notify(changes));
         if link_moved && self.tabs.role == Role::Leader && !self.closed {
             self.beat();
         }
     }
 
-    fn take_records(&mut self) -> Vec<RecordChange<R>> {
-        let ids = self.dirty_records.take();
+    fn take_records(&mut self, ids: Vec<RecordId>) -> Vec<RecordChange<R>> {
         let mut changes = Vec::with_capacity(ids.len());
         for id in ids {
             let Some(cell) = self.tables.cell(id) else { continue };

@@ -1,5 +1,6 @@
 //! Takes secret values out of recorded inputs. Each is replaced by another of its kind, equal values by equal ones and in the same order, so
-//! that what the engine decides by comparing them it decides again.
+//! that what the engine decides by comparing them it decides again. What it computes from them — a sum, whether a text is part of another — it
+//! does not; and of true and false only the difference is kept.
 //!
 //! Secret are the values of declared fields, and what named operations on such tables are given. A text that is secret anywhere is
 //! replaced everywhere: as a value of any field, and within messages.
@@ -12,6 +13,7 @@ use crate::engine::stored::Content;
 use crate::engine::table::{Row, TableConfig};
 use crate::engine::tabs::TabMessage;
 use crate::engine::value::{Fields, Value};
+use crate::engine::view::Filter;
 
 /// Where a value was found.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -186,12 +188,18 @@ fn walk<R: Record>(input: &mut Input<R>, tables: &[TableConfig], walker: &mut dy
         }
         Input::Pulled(pulled) => pull(pulled, tables, walker),
         Input::Answered { answer: told } => answer(told, tables, walker),
+        Input::OpenView { spec, .. } => {
+            if let Some(filter) = &mut spec.filter {
+                condition(filter, declared(tables, &spec.table), walker);
+            }
+        }
         Input::Cancel { .. }
         | Input::Retry { .. }
         | Input::Reconnect
         | Input::Purge
         | Input::Logout { .. }
         | Input::RightsChanged
+        | Input::CloseView { .. }
         | Input::SetPresence { .. }
         | Input::PresenceHeard { .. }
         | Input::Close
@@ -220,6 +228,27 @@ fn pull<R: Record>(pulled: &mut Pulled<R>, tables: &[TableConfig], walker: &mut 
         if let Some(values) = &mut cover.values {
             fields(declared(tables, &cover.table), values, walker);
         }
+    }
+}
+
+fn condition(filter: &mut Filter, table: Option<&TableConfig>, walker: &mut dyn Walker) {
+    let mut value = |field: &str, value: &mut Value| walker.value(place(table, field), value);
+    match filter {
+        Filter::Eq(term)
+        | Filter::Neq(term)
+        | Filter::Lt(term)
+        | Filter::Lte(term)
+        | Filter::Gt(term)
+        | Filter::Gte(term)
+        | Filter::Contains(term) => value(&term.field, &mut term.value),
+        Filter::In(terms) => terms.values.iter_mut().for_each(|one| value(&terms.field, one)),
+        Filter::Between(range) => {
+            value(&range.field, &mut range.from);
+            value(&range.field, &mut range.to);
+        }
+        Filter::IsNull(_) => {}
+        Filter::And(all) | Filter::Or(all) => all.iter_mut().for_each(|one| condition(one, table, walker)),
+        Filter::Not(one) => condition(one, table, walker),
     }
 }
 
@@ -283,10 +312,14 @@ fn record<R: Record>(told: &R, table: Option<&TableConfig>, walker: &mut dyn Wal
     R::create(&known)
 }
 
+fn place(table: Option<&TableConfig>, field: &str) -> Place {
+    let is_secret = table.is_some_and(|table| table.secret.iter().any(|secret| secret == field));
+    if is_secret { Place::Secret } else { Place::Open }
+}
+
 fn fields(table: Option<&TableConfig>, fields: &mut Fields, walker: &mut dyn Walker) {
     for (name, mut value) in std::mem::take(fields) {
-        let is_secret = table.is_some_and(|table| table.secret.contains(&name));
-        walker.value(if is_secret { Place::Secret } else { Place::Open }, &mut value);
+        walker.value(place(table, &name), &mut value);
         fields.insert(name, value);
     }
 }
