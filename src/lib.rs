@@ -32,7 +32,10 @@ pub use domain::Domains;
 pub use engine::engine::{Engine, Stats, replay};
 pub use engine::error::{Error, Problem};
 pub use engine::input::{Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored, Unsent};
-pub use engine::link::{LinkState, LinkStatus, PAGES_MAX, PullRequest};
+pub use engine::link::{
+    LinkConfig, LinkState, LinkStatus, PAGES_MAX, PONG_MS, Polling, PullRequest, STABLE_MS, TOKEN_WAIT_MS,
+    WANTED_KEYS_MAX,
+};
 pub use engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, name};
 pub use engine::outbox::{IN_FLIGHT_MAX, OUTBOX_LEN_MAX};
 pub use engine::output::{
@@ -46,7 +49,7 @@ pub use engine::session::{FORMAT, Session};
 pub use engine::sorted::Named;
 pub use engine::stored::{Content, FoundEntry, STORED_FORM, StoredOperation};
 pub use engine::table::{COVERS_MAX, Cover, RecordId, Row, TOMBSTONES_MAX, TableConfig, join_key, key_part};
-pub use engine::tabs::{Kind, Role, TAB_PROTOCOL, TabMessage};
+pub use engine::tabs::{BEAT_MS, Kind, MESSAGE_OPERATIONS_MAX, MESSAGE_RECORDS_MAX, Role, TAB_PROTOCOL, TabMessage};
 pub use engine::time::{CLOCK_AHEAD_MS_MAX, Hlc, Now};
 pub use engine::trace::{TRACE_FORM, TRACE_MAX, Trace, Traced};
 pub use engine::value::{DEPTH_MAX, Fields, INTEGER_MAX, Value};

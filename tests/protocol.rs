@@ -96,6 +96,7 @@ fn is_optional(name: &str, member: &str) -> bool {
         "tab" => &[
             "pending",
             "link",
+            "state",
             "to",
             "cursor",
             "records",
@@ -153,6 +154,7 @@ fn identities_versions_and_times_that_are_not_are_errors() {
         ("answer.confirmed.json", "version", ""),
         ("answer.confirmed.json", "outcome", "done"),
         ("tab.beat.json", "kind", "boo"),
+        ("tab.beat-degraded.json", "state", "asleep"),
         ("tab.settled-local.json", "outcome", "lost"),
     ] {
         let mut spoilt = all[fixture].clone();
@@ -189,6 +191,8 @@ fn every_kind_outcome_and_name_has_a_fixture() {
         "changes",
         "hello",
         "operation",
+        "ping",
+        "pong",
         "presence",
         "rightsChanged",
         "settled",

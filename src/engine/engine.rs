@@ -4,12 +4,14 @@
 mod command;
 mod hearing;
 mod leaving;
+mod linking;
 mod peopling;
 mod replaying;
 mod report;
 mod sending;
 mod sync;
 mod viewing;
+mod watching;
 
 pub use replaying::replay;
 
@@ -21,7 +23,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::error::{Error, Problem};
 use super::input::{Config, Input};
-use super::link::{Gate, Link, Puller};
+use super::link::{Attention, Gate, Link, LinkConfig, Puller};
 use super::operation::{OperationId, Settlement, Version};
 use super::outbox::Outbox;
 use super::output::{Durability, OperationView, Output, Status};
@@ -32,7 +34,7 @@ use super::retry::RetryPolicy;
 use super::session::Session;
 use super::sorted::SortedSet;
 use super::table::{RecordId, Tables};
-use super::tabs::{Kind, Role, Tabs};
+use super::tabs::{AWAKE_LATE_MS, Kind, Role, TAB_PROTOCOL, Tabs};
 use super::time::{HybridClock, Now, Timers};
 use super::trace::{Recorder, TRACE_MAX};
 use super::view::Views;
@@ -42,6 +44,10 @@ const SETTLED_MAX: usize = 10_000;
 
 /// By how much the wall clock may run ahead of the monotonic one between two inputs before we take it that the machine slept.
 const SLEPT_MS: u64 = 10_000;
+
+/// How late a timer may ring before we take it that the page was frozen, or the machine slept under a clock that went on. Hidden
+/// pages are woken once a minute.
+const FROZEN_MS: u64 = 90_000;
 
 /// The sync engine: sans-IO and deterministic. Same configuration, same seed, same inputs: same outputs.
 #[expect(clippy::struct_excessive_bools, reason = "each says one thing that no other says")]
@@ -56,6 +62,8 @@ pub struct Engine<R> {
     tables: Tables<R>,
     outbox: Outbox,
     link: Link,
+    link_config: LinkConfig,
+    attention: Attention,
     puller: Puller,
     gate: Gate,
     tabs: Tabs,
@@ -196,6 +204,11 @@ impl<R: Record> Engine<R> {
         let session = Session { app: config.app, user: config.user };
         session.validate()?;
         config.retry.validate().map_err(Error::InvalidConfiguration)?;
+        config.link.validate().map_err(Error::InvalidConfiguration)?;
+        let tab_protocol = config.tab_protocol.unwrap_or(TAB_PROTOCOL);
+        if !(1..=TAB_PROTOCOL).contains(&tab_protocol) {
+            return Err(Error::InvalidConfiguration(format!("tabProtocol must be between 1 and {TAB_PROTOCOL}")));
+        }
         let tables = Tables::new(config.tables)?;
         let views = Views::new(tables.configs());
         let mut random = Pcg64Mcg::from_seed(seed);
@@ -210,10 +223,12 @@ impl<R: Record> Engine<R> {
             timers: Timers::default(),
             tables,
             outbox: Outbox::default(),
-            link: Link::new(now.wall_ms),
+            link: Link::new(now.wall_ms, config.link.max_attempts),
+            link_config: config.link,
+            attention: Attention { active: true, visible: true },
             puller: Puller::default(),
             gate: Gate::Open,
-            tabs: Tabs::new(tab),
+            tabs: Tabs::new(tab, tab_protocol),
             durability: Durability::Full,
             ready: false,
             last_sync_ms: None,
@@ -241,6 +256,8 @@ impl<R: Record> Engine<R> {
         engine.outputs.push_back(Output::LoadRecords);
         engine.say_hello();
         engine.outputs.push_back(Output::RequestLock);
+        engine.watch();
+        engine.boot();
         engine.report();
         Ok(engine)
     }
@@ -348,14 +365,18 @@ impl<R: Record> Engine<R> {
             Input::EntriesFound { entries } => self.on_entries(entries),
             Input::RecordsFound { rows } => self.on_found(rows),
             Input::LockGranted => self.lead(),
-            Input::LockLost => self.follow(),
+            Input::LockLost => self.on_lock_lost(),
             Input::NoLocks => self.go_alone(),
             Input::TabMessageReceived(message) => self.on_message(message),
             Input::Unreadable { code, place, message } => self.problem(Problem::new(&code, place, message)),
             Input::LinkJoined { attempt } => self.on_joined(attempt),
             Input::LinkLive { attempt } => self.on_live(attempt),
             Input::LinkClosed { attempt, failure, message } => self.on_closed(attempt, failure, &message),
-            Input::ServerChanged { events } => self.on_events(events),
+            Input::Ponged { attempt } => self.on_ponged(attempt),
+            Input::ServerChanged { events } => {
+                self.hear_stream();
+                self.on_events(events);
+            }
             Input::Missed => self.puller.want(),
             Input::Pulled(pulled) => self.on_pulled(pulled),
             Input::PullFailed { id, failure, message } => self.on_pull_failed(id, failure, &message),
@@ -365,6 +386,10 @@ impl<R: Record> Engine<R> {
             }
             Input::TokenRefreshed => self.on_token(),
             Input::TokenRefused { message } => self.on_token_refused(&message),
+            Input::TokenMissed { failure, message } => self.on_token_missed(failure, &message),
+            Input::TokenKept => self.on_token_kept(),
+            Input::Activity { active } => self.on_activity(active),
+            Input::Visibility { visible } => self.on_visibility(visible),
             Input::NetworkHinted { online } => self.on_hint(online),
             Input::Woke => {
                 self.emit(Output::LoadOperations);
@@ -380,11 +405,16 @@ impl<R: Record> Engine<R> {
         let mono_passed = now.mono_ms.saturating_sub(self.now.mono_ms);
         let wall_passed = now.wall_ms.saturating_sub(self.now.wall_ms);
         self.now = Now { mono_ms: self.now.mono_ms.max(now.mono_ms), wall_ms: now.wall_ms };
+        let late_ms = self.timers.late_ms(self.now.mono_ms);
+        let slept = wall_passed > mono_passed + SLEPT_MS || late_ms > FROZEN_MS;
+        if slept || late_ms > AWAKE_LATE_MS {
+            self.wake_up();
+        }
         if mono_passed.max(wall_passed) > SLEPT_MS {
             // This tab was frozen, or idle. A logout that it has not heard of left its mark in storage.
             self.emit(Output::LoadOperations);
         }
-        if wall_passed > mono_passed + SLEPT_MS {
+        if slept {
             self.on_slept();
         }
     }

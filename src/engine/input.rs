@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::link::PullRequest;
+use super::link::{LinkConfig, PullRequest};
 use super::operation::{Answer, OperationId, Version};
 use super::output::Durability;
 use super::presence::{Peer, Presence};
@@ -34,6 +34,12 @@ pub struct Config {
     /// How many inputs are recorded; none by default.
     #[serde(default)]
     pub trace: usize,
+    /// How the link is kept.
+    #[serde(default)]
+    pub link: LinkConfig,
+    /// Holds the tab back at an earlier protocol of tab messages; `None`: the latest.
+    #[serde(default)]
+    pub tab_protocol: Option<u32>,
 }
 
 /// What a person wants done.
@@ -181,6 +187,8 @@ pub enum Input<R> {
     LinkLive { attempt: u32 },
     /// The link broke, or could not be opened.
     LinkClosed { attempt: u32, failure: Failure, message: String },
+    /// The answer to `Output::Ping`: the link is alive.
+    Ponged { attempt: u32 },
     /// The stream told of changes.
     ServerChanged { events: Vec<ServerEvent<R>> },
     /// The stream told of something that could not be read, not even which record it was of.
@@ -197,8 +205,16 @@ pub enum Input<R> {
     TokenRefreshed,
     /// There is no fresh token to be had.
     TokenRefused { message: String },
+    /// Nobody could be asked for a fresh token; says nothing about the one there is.
+    TokenMissed { failure: Failure, message: String },
+    /// There is no way to ask for a fresh token here. There may be one all the same, and then it is told of.
+    TokenKept,
     /// The browser believes to be on-line, or off-line. A hint, no more.
     NetworkHinted { online: bool },
+    /// Somebody works in the page, or nobody does any more.
+    Activity { active: bool },
+    /// The page is shown, or hidden.
+    Visibility { visible: bool },
     /// The page is shown again, or time has passed without us.
     Woke,
     /// Something is due.

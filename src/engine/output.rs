@@ -205,12 +205,16 @@ pub enum Output<R> {
     SignedOut,
     /// Queue for the lock; answered by `Input::LockGranted` or `Input::NoLocks`.
     RequestLock,
+    /// Take the lock from whoever has it, who does not answer; answered by `Input::LockGranted`. The place in the queue is given up.
+    StealLock,
     /// Give the lock back, or stop waiting for it.
     ReleaseLock,
     /// Tell the other tabs.
     Broadcast(Box<TabMessage<R>>),
     /// Open the link; answered by `LinkJoined`, `LinkLive`, `LinkClosed` with the same number.
     Connect { attempt: u32 },
+    /// Ask over the link whether the server is there; answered by `Ponged` with the same number. No answer says no.
+    Ping { attempt: u32 },
     /// Close the link.
     Disconnect,
     /// Ask the server; answered by `Pulled` or `PullFailed`.
@@ -219,7 +223,7 @@ pub enum Output<R> {
     Push { operation: Operation },
     /// Tell everybody else where the tabs of this browser are; one without presence has left. Nothing is answered.
     AnnouncePresence { peers: Vec<Peer> },
-    /// Get a fresh token; answered by `TokenRefreshed`.
+    /// Get a fresh token; answered by `TokenRefreshed`, `TokenRefused`, `TokenMissed` or `TokenKept`.
     RefreshToken,
     /// Tell subscribers.
     Notify(Changes<R>),

@@ -10,13 +10,13 @@ use wasm_bindgen::{JsCast, JsValue};
 
 use super::js_record::JsRecord;
 use crate::engine::input::{Command, Config, Gone};
-use crate::engine::link::{LinkState, LinkStatus};
+use crate::engine::link::{LinkConfig, LinkState, LinkStatus, Polling};
 use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome};
 use crate::engine::presence::{At, Doing, Peer, Presence};
 use crate::engine::retry::{Failure, RetryPolicy};
 use crate::engine::stored::{Content, STORED_FORM, StoredOperation};
 use crate::engine::table::{Cover, Row, TableConfig};
-use crate::engine::tabs::{Kind, TabMessage};
+use crate::engine::tabs::{Kind, TAB_PROTOCOL, TabMessage};
 use crate::engine::time::Hlc;
 use crate::engine::value::{self, DEPTH_MAX, Fields, Value};
 use crate::engine::version::{Version, VersionOrder};
@@ -396,13 +396,7 @@ fn row(js: &JsValue) -> Result<Row<JsRecord>, Wrong> {
 
 fn link(js: &JsValue) -> Result<LinkStatus, Wrong> {
     let reader = Reader::new(js);
-    let state = reader.parsed("state", |text| match text {
-        "offline" => Some(LinkState::Offline),
-        "connecting" => Some(LinkState::Connecting),
-        "live" => Some(LinkState::Live),
-        "paused" => Some(LinkState::Paused),
-        _ => None,
-    })?;
+    let state = reader.parsed("state", link_state)?;
     let link = LinkStatus {
         state,
         why: reader.text("why"),
@@ -410,6 +404,23 @@ fn link(js: &JsValue) -> Result<LinkStatus, Wrong> {
         retry_at_ms: reader.count_or_none("retryAtMs"),
     };
     reader.end(link)
+}
+
+fn link_state(text: &str) -> Option<LinkState> {
+    match text {
+        "offline" => Some(LinkState::Offline),
+        "connecting" => Some(LinkState::Connecting),
+        "live" => Some(LinkState::Live),
+        "degraded" => Some(LinkState::Degraded),
+        "paused" => Some(LinkState::Paused),
+        "stopped" => Some(LinkState::Stopped),
+        _ => None,
+    }
+}
+
+/// True for a message that a later release wrote, whatever it holds.
+pub(crate) fn is_of_newer_protocol(js: &JsValue) -> bool {
+    whole(&Reader::new(js).get("v")).is_some_and(|v| v > u64::from(TAB_PROTOCOL))
 }
 
 /// Reads a tab message (`PROTOCOL.md` §8).
@@ -427,6 +438,8 @@ pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         "signedOut" => Some(Kind::SignedOut),
         "rightsChanged" => Some(Kind::RightsChanged),
         "presence" => Some(Kind::Presence),
+        "ping" => Some(Kind::Ping),
+        "pong" => Some(Kind::Pong),
         _ => None,
     })?;
     let has_cursor = !reader.get("cursor").is_undefined();
@@ -438,6 +451,9 @@ pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         kind,
         pending: reader.list_or_none("pending", id_item),
         link: reader.optional("link", link),
+        state: reader.optional("state", |js| {
+            js.as_string().as_deref().and_then(link_state).ok_or_else(|| wrong("state", "a link's state"))
+        }),
         to: reader.text_or_none("to"),
         cursor: has_cursor.then(|| reader.text_or_none("cursor")),
         records: reader.list_or_none("records", row),
@@ -520,8 +536,36 @@ pub(crate) fn config(js: &JsValue) -> Result<Config, Wrong> {
         retry: reader.optional("retry", retry).unwrap_or_default(),
         // Nothing in the browser asks for a recorded run yet, and writing one would cost the wasm its readers' worth again.
         trace: 0,
+        link: reader.optional("link", link_config).unwrap_or_default(),
+        tab_protocol: reader.given("tabProtocol").map(|_| reader.number("tabProtocol")),
     };
     reader.end(config)
+}
+
+fn link_config(js: &JsValue) -> Result<LinkConfig, Wrong> {
+    let reader = Reader::new(js);
+    let max_attempts = reader.given("maxAttempts").map(|_| reader.number("maxAttempts"));
+    let mut config = LinkConfig { max_attempts, ..LinkConfig::default() };
+    if !reader.get("heartbeatMs").is_undefined() {
+        config.heartbeat_ms = reader.count_or_none("heartbeatMs");
+    }
+    if !reader.get("polling").is_undefined() {
+        config.polling = reader.optional("polling", polling);
+    }
+    reader.end(config)
+}
+
+fn polling(js: &JsValue) -> Result<Polling, Wrong> {
+    let reader = Reader::new(js);
+    let mut polling = Polling::default();
+    for (name, ms) in
+        [("activeMs", &mut polling.active_ms), ("idleMs", &mut polling.idle_ms), ("hiddenMs", &mut polling.hidden_ms)]
+    {
+        if !reader.get(name).is_undefined() {
+            *ms = reader.count(name);
+        }
+    }
+    reader.end(polling)
 }
 
 fn table(js: &JsValue) -> Result<TableConfig, Wrong> {

@@ -105,6 +105,9 @@ impl Driver {
             if let Some(driver) = driver.upgrade() {
                 driver.tell(match decode::tab_message(&message) {
                     Ok(message) => Input::TabMessageReceived(Box::new(message)),
+                    Err(wrong) if decode::is_of_newer_protocol(&message) => {
+                        unreadable("newer-message", "another tab", &wrong)
+                    }
                     Err(wrong) => unreadable("malformed-message", "another tab", &wrong),
                 });
             }
@@ -176,11 +179,13 @@ impl Driver {
             Output::PurgeSession { prefix, keep, mark } => self.purge(&prefix, &keep, mark),
             Output::SignedOut => self.call_host("signedOut", &JsValue::UNDEFINED),
             Output::RequestLock => self.request_lock(),
+            Output::StealLock => self.take_lock(true),
             Output::ReleaseLock => self.release(),
             Output::Broadcast(message) => self.broadcast(&*message),
             Output::Notify(changes) => self.notify(&changes),
             Output::Rejected { id, message } => *self.rejected.borrow_mut() = Some((id, message)),
             Output::Connect { attempt } => self.call_host("connect", &JsValue::from(attempt)),
+            Output::Ping { attempt } => self.call_host("ping", &JsValue::from(attempt)),
             Output::Disconnect => self.call_host("disconnect", &JsValue::UNDEFINED),
             Output::Pull(call) => self.call_host("pull", &to_js(&call)),
             Output::Push { operation } => self.call_host("push", &to_js(&operation)),
@@ -324,11 +329,16 @@ impl Driver {
             self.tell(Input::NoLocks);
             return;
         }
+        self.take_lock(false);
+    }
+
+    /// Queues for the lock, or takes it from whoever has it.
+    fn take_lock(self: &Rc<Self>, steal: bool) {
         let Ok(name) = self.engine.try_borrow().map(|engine| engine.session().name()) else { return };
         let driver = Rc::downgrade(self);
-        let lock = Lock::request(&name, move || {
+        let lock = Lock::request(&name, steal, move |is_ours| {
             if let Some(driver) = driver.upgrade() {
-                driver.tell(Input::LockGranted);
+                driver.tell(if is_ours { Input::LockGranted } else { Input::LockLost });
             }
         });
         match lock {

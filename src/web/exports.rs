@@ -214,9 +214,31 @@ impl RotaEngine {
         self.driver.tell(Input::NetworkHinted { online });
     }
 
-    /// The page is shown again.
-    pub fn woke(&self) {
-        self.driver.tell(Input::Woke);
+    /// A token can't be asked for here.
+    #[wasm_bindgen(js_name = tokenKept)]
+    pub fn token_kept(&self) {
+        self.driver.tell(Input::TokenKept);
+    }
+
+    /// Nobody could be asked for a fresh token.
+    #[wasm_bindgen(js_name = tokenMissed)]
+    pub fn token_missed(&self, failure: &str, message: String) {
+        self.driver.tell(Input::TokenMissed { failure: decode::failure(failure), message });
+    }
+
+    /// The server answered a ping.
+    pub fn ponged(&self, attempt: u32) {
+        self.driver.tell(Input::Ponged { attempt });
+    }
+
+    /// The page is shown, or hidden.
+    pub fn visible(&self, visible: bool) {
+        self.driver.tell(Input::Visibility { visible });
+    }
+
+    /// Somebody works in the page, or nobody does any more.
+    pub fn active(&self, active: bool) {
+        self.driver.tell(Input::Activity { active });
     }
 
     /// Something came from outside that can't be read.

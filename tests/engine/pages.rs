@@ -108,7 +108,9 @@ fn a_pull_begun_before_an_event_never_overwrites_what_the_event_told() {
 
 #[test]
 fn a_late_answer_of_a_pull_that_was_given_up_is_dropped() {
-    let mut world = by_hand();
+    let mut world = World::with_tabs(2);
+    (world.faults.silent, world.checks) = (true, false);
+    world.tell(0, Input::Reconnect);
     let abandoned = asked(&world).id;
     world.tell(0, Input::LockLost);
     world.tell(0, Input::LockGranted);

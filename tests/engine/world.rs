@@ -45,6 +45,12 @@ pub struct Faults {
     pub quota_bytes: Option<usize>,
     /// Calls are neither answered nor fail.
     pub silent: bool,
+    /// Links break without a word, and pings on them have no answer.
+    pub half_open: bool,
+    /// Links can't be opened, while calls get through.
+    pub no_streams: bool,
+    /// What tabs say to each other is held back, until `release_messages`.
+    pub held_messages: bool,
 }
 
 impl Default for Faults {
@@ -62,6 +68,9 @@ impl Default for Faults {
             storage_full: false,
             quota_bytes: None,
             silent: false,
+            half_open: false,
+            no_streams: false,
+            held_messages: false,
         }
     }
 }
@@ -77,6 +86,8 @@ enum Happening {
     Load { tab: usize },
     LoadRecords { tab: usize },
     Grant { lock: (usize, String) },
+    Steal { tab: usize },
+    Ping { tab: usize, attempt: u32 },
     Stream { tab: usize, attempt: u32, key: Key, stand: crate::server::Stand, partial: bool, bare: bool },
 }
 
@@ -85,6 +96,12 @@ pub struct Tab {
     pub browser: usize,
     pub user: String,
     pub alive: bool,
+    /// It does not run. What happens to it meanwhile comes in a burst when it is thawed.
+    pub frozen: bool,
+    waiting: Vec<Input<JsonRecord>>,
+    pub pings: u32,
+    pub steals: u32,
+    pub locks_granted: u32,
     /// Everything that the tab's subscribers know: built from change lists only.
     pub mirror: BTreeMap<Key, Fields>,
     pub operations: BTreeMap<OperationId, OperationView>,
@@ -147,6 +164,14 @@ pub struct World {
     pub retry: Json,
     /// What the tables declare beside the usual, by name.
     pub tables: Json,
+    /// The link's configuration of tabs that are opened from now on.
+    pub link: Json,
+    /// Their protocol of tab messages.
+    pub tab_protocol: Json,
+    /// The timers of this tab ring no more often than that, as those of a hidden page.
+    pub slow_timers: Option<(usize, u64)>,
+    /// Pings are answered.
+    pub has_ping: bool,
     pub now: Now,
     pub ops: BTreeMap<OperationId, Operation>,
     pub tracing: bool,
@@ -158,6 +183,7 @@ pub struct World {
     agenda: BTreeMap<(u64, u64), Happening>,
     count: u64,
     locks: BTreeMap<(usize, String), Lock>,
+    held: Vec<(usize, String)>,
     browser: Knob<usize>,
 }
 
@@ -188,6 +214,10 @@ impl World {
             streams_partial: false,
             retry: json!({}),
             tables: json!({}),
+            link: json!({}),
+            tab_protocol: Json::Null,
+            slow_timers: None,
+            has_ping: true,
             now: Now { mono_ms: 1_000, wall_ms: 1_763_721_600_000 },
             ops: BTreeMap::new(),
             tracing: false,
@@ -197,6 +227,7 @@ impl World {
             agenda: BTreeMap::new(),
             count: 0,
             locks: BTreeMap::new(),
+            held: Vec::new(),
             browser: Knob::new(0),
         }
     }
@@ -233,7 +264,8 @@ impl World {
             table.as_object_mut().unwrap().extend(more);
         }
         serde_json::from_value(
-            json!({"app": "crm", "user": user, "tables": declared, "retry": self.retry, "trace": self.recorded}),
+            json!({"app": "crm", "user": user, "tables": declared, "retry": self.retry, "trace": self.recorded,
+            "link": self.link, "tabProtocol": self.tab_protocol}),
         )
         .unwrap()
     }
@@ -248,6 +280,11 @@ impl World {
             browser: self.browser.get(),
             user: user.to_owned(),
             alive: true,
+            frozen: false,
+            waiting: Vec::new(),
+            pings: 0,
+            steals: 0,
+            locks_granted: 0,
             mirror: BTreeMap::new(),
             operations: BTreeMap::new(),
             status: None,
@@ -323,15 +360,41 @@ impl World {
         self.tabs[tab].link = None;
     }
 
+    /// The tab does not run any more, as one in the background of a telephone; it keeps its lock.
+    pub fn freeze(&mut self, tab: usize) {
+        self.tabs[tab].frozen = true;
+    }
+
+    /// The tab runs again: what happened to it comes at once, before or after what was due.
+    pub fn thaw(&mut self, tab: usize, timers_first: bool) {
+        self.tabs[tab].frozen = false;
+        let waiting = std::mem::take(&mut self.tabs[tab].waiting);
+        if timers_first {
+            self.tell(tab, Input::TimerFired);
+        }
+        for input in waiting {
+            self.tell(tab, input);
+        }
+    }
+
+    /// What was held back on the channel arrives in a burst.
+    pub fn release_messages(&mut self) {
+        self.faults.held_messages = false;
+        for (tab, json) in std::mem::take(&mut self.held) {
+            self.later(1, Happening::Message { tab, json });
+        }
+    }
+
     /// The lock is taken from whoever has it, as of a tab that hangs.
     pub fn steal_lock(&mut self, thief: usize) {
         let name = self.lock_name(thief);
         let lock = self.locks.entry(name).or_default();
         let victim = lock.holder.replace(thief);
         lock.queue.retain(|tab| *tab != thief);
-        if let Some(victim) = victim {
+        if let Some(victim) = victim.filter(|victim| *victim != thief) {
             self.tell(victim, Input::LockLost);
         }
+        self.tabs[thief].locks_granted += 1;
         self.tell(thief, Input::LockGranted);
     }
 
@@ -342,6 +405,12 @@ impl World {
     pub fn leader(&self) -> Option<usize> {
         let leads = |tab: &Tab| tab.alive && tab.status.as_ref().is_some_and(|status| status.role == Role::Leader);
         self.tabs.iter().position(leads)
+    }
+
+    /// The leader that runs: one that is frozen may still believe to lead.
+    pub fn leader_running(&self) -> Option<usize> {
+        let leads = |tab: &Tab| tab.status.as_ref().is_some_and(|status| status.role == Role::Leader);
+        self.tabs.iter().position(|tab| tab.alive && !tab.frozen && leads(tab))
     }
 
     pub fn living(&self) -> Vec<usize> {
@@ -430,12 +499,21 @@ impl World {
         self.pass_to(end);
     }
 
+    fn wake_at(&self, tab: usize) -> Option<u64> {
+        let at = self.tabs[tab].engine.deadline()?;
+        match self.slow_timers {
+            Some((slow, every_ms)) if slow == tab => Some((at.max(self.now.mono_ms) / every_ms + 1) * every_ms),
+            _ => Some(at),
+        }
+    }
+
     fn step(&mut self, end: u64) -> bool {
         let next = self.agenda.first_key_value().map(|((at, _), _)| *at);
         let wake = self
             .living()
             .into_iter()
-            .filter_map(|tab| self.tabs[tab].engine.deadline().map(|at| (at.max(self.now.mono_ms), tab)))
+            .filter(|tab| !self.tabs[*tab].frozen)
+            .filter_map(|tab| self.wake_at(tab).map(|at| (at.max(self.now.mono_ms), tab)))
             .min();
         match (next, wake) {
             (Some(at), _) if at <= end && wake.is_none_or(|(wake, _)| at <= wake) => {
@@ -447,7 +525,7 @@ impl World {
             (_, Some((at, tab))) if at <= end => {
                 self.pass_to(at);
                 self.tell(tab, Input::TimerFired);
-                let again = self.tabs[tab].engine.deadline();
+                let again = self.wake_at(tab);
                 assert!(again.is_none_or(|again| again > self.now.mono_ms), "tab {tab} has a timer that never rests");
                 true
             }
@@ -503,8 +581,16 @@ impl World {
             Happening::Load { tab } => self.on_load(tab),
             Happening::LoadRecords { tab } => self.on_load_records(tab),
             Happening::Grant { lock } => self.grant(&lock),
+            Happening::Steal { tab } if self.tabs[tab].alive => self.steal_lock(tab),
+            Happening::Steal { .. } => {}
+            Happening::Ping { tab, attempt } => {
+                if self.tabs[tab].link == Some(attempt) && self.network && !self.faults.half_open && !self.faults.silent
+                {
+                    self.tell(tab, Input::Ponged { attempt });
+                }
+            }
             Happening::Stream { tab, attempt, key, stand, partial, bare } => {
-                if self.tabs[tab].link == Some(attempt) && self.network {
+                if self.tabs[tab].link == Some(attempt) && self.network && !self.faults.half_open {
                     self.on_stream(tab, key, &stand, partial, bare);
                 }
             }
@@ -588,8 +674,8 @@ impl World {
         if self.tabs[tab].link != Some(attempt) {
             return;
         }
-        if !self.network || !self.token_good {
-            let failure = if self.network { Failure::Auth } else { Failure::Network };
+        if !self.network || !self.token_good || self.faults.no_streams {
+            let failure = if self.network && !self.faults.no_streams { Failure::Auth } else { Failure::Network };
             return self.break_link(tab, failure);
         }
         self.tell(tab, Input::LinkJoined { attempt });
@@ -642,6 +728,7 @@ impl World {
         }
         if let Some(next) = lock.queue.pop_front() {
             lock.holder = Some(next);
+            self.tabs[next].locks_granted += 1;
             self.tell(next, Input::LockGranted);
         }
     }
@@ -653,6 +740,10 @@ impl World {
 
     pub fn try_tell(&mut self, tab: usize, input: Input<JsonRecord>) -> Result<Option<OperationId>, Error> {
         if !self.tabs[tab].alive {
+            return Ok(None);
+        }
+        if self.tabs[tab].frozen {
+            self.tabs[tab].waiting.push(input);
             return Ok(None);
         }
         let result = self.handle(tab, input);
@@ -719,11 +810,21 @@ impl World {
                 self.later(hop, Happening::Grant { lock });
             }
             Output::ReleaseLock => self.release(tab),
+            Output::StealLock => {
+                self.tabs[tab].steals += 1;
+                self.later(hop, Happening::Steal { tab });
+            }
             Output::Broadcast(message) => self.broadcast(tab, &serde_json::to_string(&message).unwrap()),
             Output::Connect { attempt } => {
                 let tab_ = &mut self.tabs[tab];
                 (tab_.link, tab_.subscribed, tab_.connects) = (Some(attempt), false, tab_.connects + 1);
                 self.later(hop, Happening::Join { tab, attempt });
+            }
+            Output::Ping { attempt } => {
+                self.tabs[tab].pings += 1;
+                if self.has_ping {
+                    self.later(hop, Happening::Ping { tab, attempt });
+                }
             }
             Output::Disconnect => self.tabs[tab].link = None,
             Output::Pull(call) => {
@@ -746,7 +847,10 @@ impl World {
             }
             Output::RefreshToken => {
                 self.tabs[tab].refreshes += 1;
-                if self.refresh_works {
+                if !self.network {
+                    let input = Input::TokenMissed { failure: Failure::Network, message: "no route".into() };
+                    self.later(hop, Happening::Tell { tab, input });
+                } else if self.refresh_works {
                     self.token_good = !self.fresh_tokens_are_refused;
                     self.later(hop, Happening::Tell { tab, input: Input::TokenRefreshed });
                 }
@@ -787,7 +891,11 @@ impl World {
             }
             let copies = if self.chance(self.faults.doubled_percent) { 2 } else { 1 };
             for _ in 0..copies {
-                self.later(1, Happening::Message { tab, json: json.to_owned() });
+                if self.faults.held_messages {
+                    self.held.push((tab, json.to_owned()));
+                } else {
+                    self.later(1, Happening::Message { tab, json: json.to_owned() });
+                }
             }
         }
     }
@@ -892,7 +1000,7 @@ impl Tab {
                 None => self.mirror.remove(&key),
             };
         }
-        let seen = self.seen_by_number();
+        let seen = if changes.views.is_empty() { Seen::new() } else { self.seen_by_number() };
         for change in &changes.views {
             let watcher = self.watchers.get_mut(&change.id).expect("it is watched");
             watcher.hear(change, &seen);

@@ -10,14 +10,16 @@ use crate::engine::record::Record;
 use crate::engine::retry::DELAY_MS_MAX;
 use crate::engine::sorted::SortedSet;
 use crate::engine::table::{Row, Scope, Source};
-use crate::engine::tabs::{BEAT_MS, Body, Kind, LOOK_BEATS, Received, Role, TabMessage};
+use crate::engine::tabs::{
+    BEAT_MS, Body, Kind, LOOK_BEATS, MESSAGE_OPERATIONS_MAX, MESSAGE_RECORDS_MAX, Received, Role, TabMessage,
+};
 use crate::engine::time::Timer;
 
 impl<R: Record> Engine<R> {
     pub(super) fn say_hello(&mut self) {
         let mut message = self.tabs.message(Kind::Hello);
-        message.pending =
-            Some(self.outbox.iter().filter(|pending| pending.accepted).map(|pending| pending.op.id).collect());
+        let accepted = self.outbox.iter().filter(|pending| pending.accepted);
+        message.pending = Some(accepted.take(MESSAGE_OPERATIONS_MAX).map(|pending| pending.op.id).collect());
         self.tabs.hello_at_mono_ms = self.now.mono_ms;
         self.emit(Output::Broadcast(message));
     }
@@ -27,8 +29,9 @@ impl<R: Record> Engine<R> {
             return;
         }
         self.timers.set(Timer::Beat, after(self.now, BEAT_MS));
+        self.tabs.catch_up_epoch();
         let mut message = self.tabs.message(Kind::Beat);
-        message.link = Some(self.link.status().clone());
+        message.set_link(self.link.status(), self.tabs.protocol());
         self.emit(Output::Broadcast(message));
         self.tabs.beats += 1;
         if self.tabs.beats.is_multiple_of(LOOK_BEATS) {
@@ -37,7 +40,7 @@ impl<R: Record> Engine<R> {
     }
 
     pub(super) fn on_message(&mut self, message: Box<TabMessage<R>>) {
-        let (from, v) = (message.from.clone(), message.v);
+        let (from, v, kind) = (message.from.clone(), message.v, message.kind);
         match self.tabs.receive(message) {
             Received::Drop => {}
             Received::Malformed(why) => {
@@ -48,6 +51,10 @@ impl<R: Record> Engine<R> {
                 self.problem(Problem::new("newer-message", format!("tab {from}, protocol {v}"), why));
             }
             Received::Take { from, body, gap } => {
+                self.on_heard();
+                if kind.is_of_leader() {
+                    self.watch();
+                }
                 if gap && self.tabs.role == Role::Follower {
                     // What was lost may have carried a cursor's worth of changes.
                     self.tabs.caught_up = false;
@@ -93,6 +100,8 @@ impl<R: Record> Engine<R> {
             Body::SignedOut { at_ms } => self.on_signed_out(at_ms),
             Body::RightsChanged => self.look_anew(),
             Body::Presence { peers } => self.hear_peers(peers, Some(&from)),
+            Body::Ping => self.on_ping(),
+            Body::Pong => {}
             Body::Bye => self.everyone.leave(&from),
         }
     }
@@ -194,8 +203,8 @@ impl<R: Record> Engine<R> {
         if self.tabs.role != Role::Leader {
             return;
         }
-        if !self.pulled_here && !self.tabs.owed.contains(&from) {
-            self.tabs.owed.push(from.clone());
+        if !self.pulled_here {
+            self.tabs.owe(from.clone());
         }
         self.send_snapshot(from);
         for id in pending {
@@ -229,11 +238,14 @@ impl<R: Record> Engine<R> {
         let mut message = self.tabs.message(Kind::Snapshot);
         message.to = Some(to);
         // With a cursor, what is not in it is gone; that can be said only after a pull.
-        message.cursor = Some(if self.pulled_here { self.puller.cursor.clone() } else { None });
-        message.records = Some(self.tables.rows());
-        message.operations =
-            Some(self.outbox.iter().filter(|pending| pending.accepted).map(|pending| pending.op.clone()).collect());
-        message.link = Some(self.link.status().clone());
+        let mut records = self.tables.rows();
+        let is_whole = self.pulled_here && records.len() <= MESSAGE_RECORDS_MAX;
+        records.truncate(MESSAGE_RECORDS_MAX);
+        message.cursor = Some(if is_whole { self.puller.cursor.clone() } else { None });
+        message.records = Some(records);
+        let accepted = self.outbox.iter().filter(|pending| pending.accepted);
+        message.operations = Some(accepted.take(MESSAGE_OPERATIONS_MAX).map(|pending| pending.op.clone()).collect());
+        message.set_link(self.link.status(), self.tabs.protocol());
         self.emit(Output::Broadcast(message));
         let dead = self.outbox.iter().filter(|pending| pending.state == OperationState::Dead);
         for id in dead.map(|pending| pending.op.id).collect::<Vec<_>>() {

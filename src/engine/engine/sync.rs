@@ -9,6 +9,7 @@ use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::table::{Fact, RecordId, Row, Scope, Source};
 use crate::engine::tabs::{Kind, Role};
+use crate::engine::time::Timer;
 
 impl<R: Record> Engine<R> {
     pub(super) fn on_events(&mut self, events: Vec<ServerEvent<R>>) {
@@ -111,7 +112,7 @@ impl<R: Record> Engine<R> {
 
     pub(super) fn on_pulled(&mut self, pulled: Pulled<R>) {
         let Some(asked) = self.puller.end(pulled.id) else { return };
-        self.timers.stop(crate::engine::time::Timer::PullTimeout);
+        self.timers.stop(Timer::PullTimeout);
         let (mut news, mut is_sound) = (Vec::new(), true);
         for row in pulled.records {
             is_sound &= self.learn(row, Source::Pull, &mut news);
@@ -128,6 +129,7 @@ impl<R: Record> Engine<R> {
             next: pulled.next,
         };
         let brought = self.puller.turn(&asked, page);
+        let is_over = !matches!(brought, Turn::Next);
         if let Turn::Last(brought) = &brought {
             self.conclude(brought, asked.by_keys, &mut news);
         }
@@ -148,7 +150,15 @@ impl<R: Record> Engine<R> {
         }
         self.last_sync_ms = Some(self.now.wall_ms);
         self.token_failures = 0;
-        self.link.explain(String::new());
+        if self.tabs.sends() {
+            self.link.note_pull(true, self.now.wall_ms);
+            self.link.explain(String::new());
+            if self.timers.is_set(Timer::Poll) {
+                self.poll_later();
+            }
+        }
+        // A follower that pulls for itself does so to the last page.
+        self.tabs.pulls &= !is_over;
         self.open_gate();
         self.relay(news);
         if self.pulled_here {

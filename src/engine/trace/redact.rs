@@ -163,6 +163,7 @@ fn walk<R: Record>(input: &mut Input<R>, tables: &[TableConfig], walker: &mut dy
         | Input::LinkClosed { message: text, .. }
         | Input::PullFailed { message: text, .. }
         | Input::PushFailed { message: text, .. }
+        | Input::TokenMissed { message: text, .. }
         | Input::TokenRefused { message: text } => walker.text(text),
         Input::Unreadable { place, message, .. } => {
             walker.text(place);
@@ -213,6 +214,10 @@ fn walk<R: Record>(input: &mut Input<R>, tables: &[TableConfig], walker: &mut dy
         | Input::LinkLive { .. }
         | Input::Missed
         | Input::TokenRefreshed
+        | Input::TokenKept
+        | Input::Ponged { .. }
+        | Input::Activity { .. }
+        | Input::Visibility { .. }
         | Input::NetworkHinted { .. }
         | Input::Woke
         | Input::TimerFired => {}
