@@ -374,11 +374,8 @@ impl<R: Record> Tables<R> {
         let arrivals = self.arrivals;
         let Some(cell) = self.cells.get_mut(id.0 as usize).and_then(Option::as_mut) else { return false };
         let Some(config) = self.tables.get(cell.table).map(|table| &table.config) else { return false };
-        // "Never seen" is no sign of the record: who says so has forgotten it since. An end that has a version, if an older one, comes from
-        // somebody who has not heard yet of what followed.
-        let is_old_end = fact.record.is_none()
-            && fact.version == Version::Integer(0)
-            && cell.version.as_ref().is_some_and(|known| *known > fact.version);
+        // An end that is older than what is known is no sign of the record: who says so has forgotten it since.
+        let is_old_end = fact.record.is_none() && cell.version.as_ref().is_some_and(|known| *known > fact.version);
         if source != Source::Cache && !is_old_end {
             cell.seen = arrivals;
         }

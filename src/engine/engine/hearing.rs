@@ -3,7 +3,7 @@
 use super::Engine;
 use super::command::after;
 use crate::engine::error::Problem;
-use crate::engine::link::{LinkStatus, PULL_KEYS_MAX};
+use crate::engine::link::{LinkState, LinkStatus, PULL_KEYS_MAX};
 use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
@@ -264,7 +264,10 @@ impl<R: Record> Engine<R> {
         for row in records {
             self.learn(row, Source::Pull, &mut Vec::new());
         }
-        if cursor.is_some() {
+        // A tab that has pulled for itself may know more than a leader that can't reach the server.
+        self.pulled_here &= link.state != LinkState::Live;
+        let is_ahead = self.pulled_here;
+        if cursor.is_some() && !is_ahead {
             self.forget_unseen(&Scope::Everything, before, &mut Vec::new());
         }
         self.tabs.caught_up = true;
