@@ -30,31 +30,33 @@ mod web;
 
 pub use domain::Domains;
 pub use engine::audit::{AUDIT_BYTES_MAX, AUDIT_LEN_MAX, AuditEntry};
-pub use engine::engine::{Engine, REPLACES_MAX, ROUNDS_MAX, Stats};
+pub use engine::engine::{Engine, REPLACES_MAX, ROUNDS_MAX, Stats, replay};
 pub use engine::error::{Error, Problem};
-pub use engine::input::{Choice, Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored};
+pub use engine::input::{Choice, Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored, Unsent};
 pub use engine::link::{
-    LinkConfig, LinkState, LinkStatus, PONG_MS, Polling, PullRequest, STABLE_MS, TOKEN_WAIT_MS, WANTED_KEYS_MAX,
+    LinkConfig, LinkState, LinkStatus, PAGES_MAX, PONG_MS, Polling, PullRequest, STABLE_MS, TOKEN_WAIT_MS,
+    WANTED_KEYS_MAX,
 };
 pub use engine::merge::{Decided, Decision, FieldConflict, Rule, UNION_LEN_MAX};
-pub use engine::operation::{
-    Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Version, name,
-};
+pub use engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, name};
 pub use engine::outbox::{IN_FLIGHT_MAX, OUTBOX_LEN_MAX};
 pub use engine::output::{
     Changes, Conflict, ConflictChange, Durability, Edit, GroupChange, OperationView, Output, Previews, RecordChange,
     Status, ViewChange, WindowChange,
 };
 pub use engine::overlay::{Effect, Rules};
+pub use engine::presence::{At, Doing, PEER_MS, PEERS_MAX, Peer, Presence, TYPING_MS};
 pub use engine::record::{JsonRecord, Record};
 pub use engine::retry::{AFTER_MS_MAX, Failure, RetryPolicy};
 pub use engine::session::{FORMAT, Session};
 pub use engine::sorted::Named;
-pub use engine::stored::{Content, FoundEntry, StoredOperation};
-pub use engine::table::{RecordId, Row, TOMBSTONES_MAX, TableConfig, join_key, key_part};
+pub use engine::stored::{Content, FoundEntry, STORED_FORM, StoredOperation};
+pub use engine::table::{COVERS_MAX, Cover, RecordId, Row, TOMBSTONES_MAX, TableConfig, join_key, key_part};
 pub use engine::tabs::{BEAT_MS, Kind, MESSAGE_OPERATIONS_MAX, MESSAGE_RECORDS_MAX, Role, TAB_PROTOCOL, TabMessage};
 pub use engine::time::{CLOCK_AHEAD_MS_MAX, Hlc, Now};
+pub use engine::trace::{TRACE_FORM, TRACE_MAX, Trace, Traced};
 pub use engine::value::{DEPTH_MAX, Fields, INTEGER_MAX, Value};
+pub use engine::version::{VERSION_BYTES_MAX, Version, VersionOrder};
 pub use engine::view::{
     FIGURES_LEN_MAX, FILTER_DEPTH_MAX, FILTER_LEN_MAX, FieldName, FigureKind, FigureSpec, Filter, GROUP_FIELDS_MAX,
     GROUPS_MAX, Range, SORT_LEN_MAX, SortKey, Term, Terms, VIEWS_MAX, ViewSpec,

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use rota_engine::{
-    Answer, Gone, JsonRecord, Operation, OperationId, PullRequest, StoredOperation, TabMessage, Version,
+    Answer, Cover, Gone, JsonRecord, Operation, OperationId, PullRequest, StoredOperation, TabMessage, Version,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,9 +39,14 @@ fn pass_pull_response(json: &Json) -> Result<Json, String> {
     }
     let cursor = pass::<Option<String>>(&json["cursor"])?;
     let (protocol, whole) = (pass::<u32>(&json["protocol"])?, pass::<bool>(&json["whole"])?);
-    Ok(
-        json!({"protocol": protocol, "cursor": cursor, "whole": whole, "records": records, "gone": gone, "settled": settled}),
-    )
+    let mut read = json!({"protocol": protocol, "cursor": cursor, "whole": whole, "records": records, "gone": gone, "settled": settled});
+    if let Some(covers) = json.get("covers") {
+        read["covers"] = pass::<Vec<Cover>>(covers)?;
+    }
+    if let Some(next) = json.get("next") {
+        read["next"] = pass::<String>(next)?;
+    }
+    Ok(read)
 }
 
 fn pass_row(row: &Json) -> Result<Json, String> {
@@ -64,7 +69,7 @@ fn reader(name: &str) -> Pass {
         "answer" => pass::<Answer<JsonRecord>>,
         "pull-request" => pass::<PullRequest>,
         "pull-response" => pass_pull_response,
-        "stored" if name == "stored.operation.json" => pass::<StoredOperation>,
+        "stored" if name.starts_with("stored.operation-") => pass::<StoredOperation>,
         "stored" if name == "stored.record.json" => pass_stored_record,
         "tab" => pass::<TabMessage<JsonRecord>>,
         _ => panic!("no test reads {name}"),
@@ -86,8 +91,8 @@ fn is_optional(name: &str, member: &str) -> bool {
         // A null and a missing base version, or cursor, mean the same.
         "operation" => &["baseVersion", "replaces", "decision"],
         "answer" => &["code", "message", "fields", "afterMs", "version", "record"],
-        "pull-request" => &["cursor", "keys"],
-        "pull-response" => &["cursor"],
+        "pull-request" => &["cursor", "keys", "page"],
+        "pull-response" => &["cursor", "covers", "next"],
         "tab" => &[
             "pending",
             "link",
@@ -103,6 +108,8 @@ fn is_optional(name: &str, member: &str) -> bool {
             "code",
             "message",
             "decision",
+            "atMs",
+            "peers",
         ],
         _ => &[],
     };
@@ -143,9 +150,9 @@ fn identities_versions_and_times_that_are_not_are_errors() {
     let all = fixtures();
     for (fixture, member, wrong) in [
         ("operation.assign.json", "id", "019AA5E3-F1C0-7A3B-9C1D-2E4F60718293"),
-        ("operation.assign.json", "baseVersion", "01"),
+        ("operation.assign.json", "baseVersion", ""),
         ("operation.assign.json", "hlc", "019aa5e3f1c0"),
-        ("answer.confirmed.json", "version", "-1"),
+        ("answer.confirmed.json", "version", ""),
         ("answer.confirmed.json", "outcome", "done"),
         ("tab.beat.json", "kind", "boo"),
         ("tab.beat-degraded.json", "state", "asleep"),
@@ -192,6 +199,20 @@ fn every_kind_outcome_and_name_has_a_fixture() {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
     assert_eq!(of("operation.", "name"), names(&["assign", "delete", "insert", "patch"]));
     assert_eq!(of("answer.", "outcome"), names(&["confirmed", "conflicted", "refused", "retry"]));
-    let kinds = ["beat", "bye", "cancel", "changes", "hello", "operation", "ping", "pong", "settled", "snapshot"];
+    let kinds = [
+        "beat",
+        "bye",
+        "cancel",
+        "changes",
+        "hello",
+        "operation",
+        "ping",
+        "pong",
+        "presence",
+        "rightsChanged",
+        "settled",
+        "signedOut",
+        "snapshot",
+    ];
     assert_eq!(of("tab.", "kind"), names(&kinds));
 }

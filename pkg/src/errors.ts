@@ -15,6 +15,8 @@ export type RotaErrorCode =
   | 'too-late'
   | 'outbox-full'
   | 'storage-full'
+  | 'unsent-operations'
+  | 'signing-out'
   | 'engine-crashed'
   | 'no-provider'
 

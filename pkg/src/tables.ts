@@ -20,8 +20,12 @@ export interface TableOptions<T> {
   readonly indexed?: readonly Field<T>[]
   /** The column of the record's version; `rota_version` by default. */
   readonly version?: string
+  /** How versions are ordered: as integers, by default; as RFC 3339 times, by instant; as text, by code point. */
+  readonly versionOrder?: 'integer' | 'timestamp' | 'string'
   /** The column of the operation that wrote the record; `rota_op` by default. */
   readonly operation?: string
+  /** Fields whose values never leave the engine in a trace. */
+  readonly secret?: readonly Field<T>[]
 }
 
 declare const recordType: unique symbol
@@ -69,7 +73,7 @@ export function keyFields({ key }: Pick<Tables[string], 'key'>): string[] {
 }
 
 /** What the engine is told of a table. */
-export function describeTable(name: string, { key, fields, owner, merge, indexed, version, operation }: Tables[string]): Record<string, unknown> {
+export function describeTable(name: string, { key, fields, owner, merge, indexed, version, versionOrder, operation, secret }: Tables[string]): Record<string, unknown> {
   return {
     name,
     key: keyFields({ key }),
@@ -78,7 +82,9 @@ export function describeTable(name: string, { key, fields, owner, merge, indexed
     ...(merge === undefined ? {} : { merge }),
     ...(indexed === undefined ? {} : { indexed: [...indexed] }),
     ...(version === undefined ? {} : { version }),
+    ...(versionOrder === undefined ? {} : { versionOrder }),
     ...(operation === undefined ? {} : { operation }),
+    ...(secret === undefined ? {} : { secret: [...secret] }),
   }
 }
 

@@ -4,13 +4,18 @@
 mod command;
 mod conflicts;
 mod hearing;
+mod leaving;
 mod linking;
+mod peopling;
 mod replacing;
+mod replaying;
 mod report;
 mod sending;
 mod sync;
 mod viewing;
 mod watching;
+
+pub use replaying::replay;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -26,6 +31,7 @@ use super::operation::{Answer, OperationId, OperationState, Settlement, Version}
 use super::outbox::Outbox;
 use super::output::{Conflict, Durability, OperationView, Output, Status};
 use super::overlay::{Rules, apply, fold};
+use super::presence::Everyone;
 use super::record::Record;
 use super::retry::RetryPolicy;
 use super::session::Session;
@@ -33,6 +39,7 @@ use super::sorted::SortedSet;
 use super::table::{RecordId, Tables};
 use super::tabs::{AWAKE_LATE_MS, Kind, Role, TAB_PROTOCOL, Tabs};
 use super::time::{Hlc, HybridClock, Now, Timers};
+use super::trace::{Recorder, TRACE_MAX};
 use super::view::Views;
 
 pub use conflicts::ROUNDS_MAX;
@@ -49,6 +56,7 @@ const SLEPT_MS: u64 = 10_000;
 const FROZEN_MS: u64 = 90_000;
 
 /// The sync engine: sans-IO and deterministic. Same configuration, same seed, same inputs: same outputs.
+#[expect(clippy::struct_excessive_bools, reason = "each says one thing that no other says")]
 pub struct Engine<R> {
     session: Session,
     rules: Box<dyn Rules<R>>,
@@ -74,6 +82,10 @@ pub struct Engine<R> {
     /// A new leader sends nothing before it has seen what is stored, or this moment of the monotonic clock has passed: an earlier
     /// leader's last operation may stand for one that this tab has heard of.
     looks_until_mono_ms: Option<u64>,
+    /// True while a logout waits for what is not sent.
+    logging_out: bool,
+    /// When the engine was made: what happened before does not concern it.
+    born_wall_ms: u64,
     /// True once this tab has itself pulled since it began to send.
     pulled_here: bool,
     /// How often in a row the network kept an operation from the server.
@@ -81,6 +93,8 @@ pub struct Engine<R> {
     /// How often in a row a token was refused.
     token_failures: u32,
     settled: Settled,
+    everyone: Everyone,
+    recorder: Option<Box<Recorder<R>>>,
     /// Operations that other tabs hold and this leader has never heard of: the ledger may know them.
     asked: SortedSet<OperationId>,
     /// Those of them that the pull under way asks for.
@@ -88,6 +102,8 @@ pub struct Engine<R> {
     /// Answers that are taken in once the operation is stored that decides on them.
     resolving: Vec<(OperationId, Answer<R>)>,
     audit: Audit,
+    /// The operation that could not be stored, and is tried once more now that there should be room.
+    made_room_for: Option<OperationId>,
     views: Views,
     outputs: VecDeque<Output<R>>,
     dirty_records: Records,
@@ -198,6 +214,10 @@ impl<R: Record> Engine<R> {
     /// # Errors
     /// [`Error::InvalidConfiguration`], which says what can't work.
     pub fn new(config: Config, rules: Box<dyn Rules<R>>, seed: [u8; 16], now: Now) -> Result<Self, Error> {
+        if config.trace > TRACE_MAX {
+            return Err(Error::InvalidConfiguration(format!("a trace keeps at most {TRACE_MAX} inputs")));
+        }
+        let recorder = Recorder::new(&config, seed, now);
         let session = Session { app: config.app, user: config.user };
         session.validate()?;
         config.retry.validate().map_err(Error::InvalidConfiguration)?;
@@ -232,14 +252,19 @@ impl<R: Record> Engine<R> {
             closed: false,
             sends_since: None,
             looks_until_mono_ms: None,
+            logging_out: false,
+            born_wall_ms: now.wall_ms,
             pulled_here: false,
             gate_failures: 0,
             token_failures: 0,
             settled: Settled::default(),
+            everyone: Everyone::default(),
+            recorder,
             asked: SortedSet::new(),
             asked_now: SortedSet::new(),
             resolving: Vec::new(),
             audit: Audit::default(),
+            made_room_for: None,
             views,
             outputs: VecDeque::new(),
             dirty_records: Records::default(),
@@ -268,6 +293,9 @@ impl<R: Record> Engine<R> {
     /// Only commands fail, and then nothing has changed. What comes from outside and makes no sense becomes an
     /// [`Output::Report`].
     pub fn handle(&mut self, input: Input<R>, now: Now) -> Result<Option<OperationId>, Error> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(&input, now);
+        }
         if self.closed {
             return handle_closed(&input);
         }
@@ -280,6 +308,11 @@ impl<R: Record> Engine<R> {
         }
         self.fire_timers();
         self.pump();
+        self.sign_out_if_nothing_waits();
+        if self.closed {
+            return result;
+        }
+        self.keep_presence();
         while let Some(id) = self.tables.forget_oldest_end() {
             self.dirty_records.insert(id);
         }
@@ -322,7 +355,7 @@ impl<R: Record> Engine<R> {
     #[must_use]
     pub fn version(&self, table: &str, key: &str) -> Option<Version> {
         let id = self.tables.find(self.tables.table_id(table)?, key)?;
-        self.tables.cell(id)?.version
+        self.tables.cell(id)?.version.clone()
     }
 
     /// Returns the conflicts that wait for a person, the oldest operation first.
@@ -362,6 +395,10 @@ impl<R: Record> Engine<R> {
             Input::Resolve { id, choice } => return self.resolve(id, choice),
             Input::Reconnect => self.reconnect(),
             Input::Purge => self.emit(Output::ForgetRecords),
+            Input::Logout { unsent } => self.logout(unsent)?,
+            Input::RightsChanged => self.rights_changed(),
+            Input::SetPresence { presence } => self.set_presence(presence)?,
+            Input::PresenceHeard { peers } => self.on_presence(peers),
             Input::OpenView { id, spec } => self.open_view(id, &spec)?,
             Input::CloseView { id } => self.views.close(id)?,
             Input::Close => self.close(),
@@ -397,7 +434,10 @@ impl<R: Record> Engine<R> {
             Input::Activity { active } => self.on_activity(active),
             Input::Visibility { visible } => self.on_visibility(visible),
             Input::NetworkHinted { online } => self.on_hint(online),
-            Input::Woke => self.on_hint(true),
+            Input::Woke => {
+                self.emit(Output::LoadOperations);
+                self.on_hint(true);
+            }
             Input::TimerFired => {}
         }
         Ok(None)
@@ -412,6 +452,10 @@ impl<R: Record> Engine<R> {
         let slept = wall_passed > mono_passed + SLEPT_MS || late_ms > FROZEN_MS;
         if slept || late_ms > AWAKE_LATE_MS {
             self.wake_up();
+        }
+        if mono_passed.max(wall_passed) > SLEPT_MS {
+            // This tab was frozen, or idle. A logout that it has not heard of left its mark in storage.
+            self.emit(Output::LoadOperations);
         }
         if slept {
             self.on_slept();
@@ -509,6 +553,7 @@ impl<R: Record> Engine<R> {
                 fields: vec![],
             }));
         }
+        self.take_leave();
         let bye = self.tabs.message(Kind::Bye);
         self.emit(Output::Broadcast(bye));
         if self.tabs.role != Role::Follower {
@@ -527,7 +572,9 @@ fn handle_closed<R>(input: &Input<R>) -> Result<Option<OperationId>, Error> {
         | Input::Retry { .. }
         | Input::Resolve { .. }
         | Input::Reconnect
-        | Input::OpenView { .. } => Err(Error::Closed),
+        | Input::Logout { .. }
+        | Input::OpenView { .. }
+        | Input::SetPresence { .. } => Err(Error::Closed),
         _ => Ok(None),
     }
 }

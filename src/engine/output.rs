@@ -12,6 +12,7 @@ use super::input::PullCall;
 use super::link::LinkStatus;
 use super::merge::FieldConflict;
 use super::operation::{Operation, OperationId, OperationState, Settlement};
+use super::presence::Peer;
 use super::stored::StoredOperation;
 use super::table::{RecordId, Row};
 use super::tabs::{Role, TabMessage};
@@ -227,6 +228,9 @@ pub struct Changes<R> {
     pub views: Vec<ViewChange>,
     /// The status, if it changed.
     pub status: Option<Status>,
+    /// Everybody else who is here, if that changed; nobody is in it twice with the same tab.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presence: Option<Vec<Peer>>,
 }
 
 /// One thing that the engine asks for.
@@ -239,6 +243,8 @@ pub enum Output<R> {
     Unpersist { key: String },
     /// Move an entry that can't be read out of the way.
     Quarantine { key: String, to: String },
+    /// Delete the entries that could not be read: there is no room for an operation.
+    ForgetQuarantined { prefix: String },
     /// Look for stored operations; answered by `Input::EntriesFound`.
     LoadOperations,
     /// Keep rows for the next visit; one without a record is to be forgotten.
@@ -247,6 +253,11 @@ pub enum Output<R> {
     LoadRecords,
     /// Forget all rows that were kept.
     ForgetRecords,
+    /// Delete everything stored whose key begins with `prefix`, but for what begins with `keep`, and all rows that were kept; before that,
+    /// leave a mark.
+    PurgeSession { prefix: String, keep: String, mark: Option<String> },
+    /// The person is logged out: the engine has closed, and all that it held is gone.
+    SignedOut,
     /// Queue for the lock; answered by `Input::LockGranted` or `Input::NoLocks`.
     RequestLock,
     /// Take the lock from whoever has it, who does not answer; answered by `Input::LockGranted`. The place in the queue is given up.
@@ -265,6 +276,8 @@ pub enum Output<R> {
     Pull(PullCall),
     /// Send an operation; answered by `Answered` or `PushFailed`.
     Push { operation: Operation },
+    /// Tell everybody else where the tabs of this browser are; one without presence has left. Nothing is answered.
+    AnnouncePresence { peers: Vec<Peer> },
     /// Get a fresh token; answered by `TokenRefreshed`, `TokenRefused`, `TokenMissed` or `TokenKept`.
     RefreshToken,
     /// Tell subscribers.

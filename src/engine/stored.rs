@@ -3,8 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::Problem;
-use super::operation::{Operation, Version};
-use super::session::{FORMAT, Session};
+use super::operation::Operation;
+use super::session::Session;
+use super::value::whole;
+
+/// The latest form of a stored operation. Form 2 has members of an operation that form 1 has not; what form 1 says, it says in the same
+/// way, with those members empty.
+pub const STORED_FORM: u32 = 2;
 
 /// An operation as it lies in storage: written once, deleted after settlement, never changed between.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,8 +22,9 @@ pub struct StoredOperation {
 }
 
 impl StoredOperation {
+    /// Takes the earliest form that can hold the operation, so that an earlier release reads what it can.
     pub(crate) const fn new(op: Operation) -> Self {
-        Self { v: FORMAT, op }
+        Self { v: if op.needs_form_2() { 2 } else { 1 }, op }
     }
 }
 
@@ -36,9 +42,9 @@ pub struct FoundEntry {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Content {
-    /// An entry of today's form.
+    /// An entry of today's form, or an earlier one.
     Operation(StoredOperation),
-    /// Of a form with this number, which is not today's.
+    /// Of a form with this number, which this release does not know.
     Other(f64),
     /// Not readable; says why.
     Corrupt(String),
@@ -58,7 +64,7 @@ pub(crate) fn read(entry: FoundEntry, session: &Session) -> Reading {
     let FoundEntry { key, content } = entry;
     let corrupt = |key: String, why: String| Reading::Quarantine(Problem::new("corrupt-entry", key, why));
     match content {
-        Content::Operation(StoredOperation { v, op }) if v == FORMAT => {
+        Content::Operation(StoredOperation { v, op }) if (1..=STORED_FORM).contains(&v) => {
             if session.operation_key(op.hlc, op.id) == key {
                 Reading::Take(op)
             } else {
@@ -73,9 +79,9 @@ pub(crate) fn read(entry: FoundEntry, session: &Session) -> Reading {
 
 fn other(key: String, v: f64) -> Reading {
     // Printing a float would cost the wasm 11 kB.
-    let form = Version::from_number(v).map_or_else(|| "that is no whole number".to_owned(), |form| form.to_string());
-    if v > f64::from(FORMAT) {
-        let why = ["the entry has form ", &form, "; this release reads up to ", &FORMAT.to_string()].concat();
+    let form = whole(v).map_or_else(|| "that is no whole number".to_owned(), |form| form.to_string());
+    if v > f64::from(STORED_FORM) {
+        let why = ["the entry has form ", &form, "; this release reads up to ", &STORED_FORM.to_string()].concat();
         return Reading::Leave(Problem::new("newer-entry", key, why));
     }
     Reading::Quarantine(Problem::new("corrupt-entry", key, ["there never was a form ", &form].concat()))

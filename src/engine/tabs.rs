@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::link::{LinkState, LinkStatus};
 use super::merge::Decision;
 use super::operation::{Answer, Operation, OperationId, OperationState, Settlement};
+use super::presence::Peer;
 use super::table::Row;
 use super::value::present;
 
@@ -123,6 +124,12 @@ pub struct TabMessage<R> {
     /// `settled`: what was decided on a conflict that is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
+    /// `signedOut`: when, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<u64>,
+    /// `presence`: who is where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Vec<Peer>>,
 }
 
 const fn absent<T>() -> Option<T> {
@@ -149,6 +156,12 @@ pub enum Kind {
     Cancel,
     /// The sender is closing.
     Bye,
+    /// The person has logged out: nothing of theirs stays.
+    SignedOut,
+    /// The person may see other things than before.
+    RightsChanged,
+    /// Where the sender's person is, or, from the leader, where others are.
+    Presence,
     /// A tab asks whether the leader is alive.
     Ping,
     /// It is.
@@ -167,7 +180,7 @@ impl Kind {
             | Self::Settled
             | Self::Cancel
             | Self::Bye => 1,
-            Self::Ping | Self::Pong => 2,
+            Self::Ping | Self::Pong | Self::SignedOut | Self::RightsChanged | Self::Presence => 2,
         }
     }
 
@@ -194,6 +207,9 @@ pub(crate) enum Body<R> {
     SettledLocally { settlement: Settlement, decision: Option<Decision> },
     Cancel { id: OperationId },
     Bye,
+    SignedOut { at_ms: u64 },
+    RightsChanged,
+    Presence { peers: Vec<Peer> },
     Ping,
     Pong,
 }
@@ -228,6 +244,9 @@ impl<R> TabMessage<R> {
             },
             Kind::Cancel => Body::Cancel { id: self.id.take()? },
             Kind::Bye => Body::Bye,
+            Kind::SignedOut => Body::SignedOut { at_ms: self.at_ms.take()? },
+            Kind::RightsChanged => Body::RightsChanged,
+            Kind::Presence => Body::Presence { peers: self.peers.take()? },
             Kind::Ping => Body::Ping,
             Kind::Pong => Body::Pong,
         })
@@ -413,6 +432,8 @@ impl Tabs {
             code: None,
             message: None,
             decision: None,
+            at_ms: None,
+            peers: None,
         })
     }
 

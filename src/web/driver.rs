@@ -171,6 +171,11 @@ impl Driver {
             }
             Output::Unpersist { key } => self.unpersist(key),
             Output::Quarantine { key, to } => self.quarantine(key, to),
+            Output::ForgetQuarantined { prefix } => {
+                if let Some(storage) = &self.browser.borrow().storage {
+                    storage.purge(&prefix, None);
+                }
+            }
             Output::LoadOperations => self.load(),
             Output::CacheRecords { rows } => self.cache(&rows),
             Output::LoadRecords => self.load_records(),
@@ -179,6 +184,8 @@ impl Driver {
                     database.clear_cache();
                 }
             }
+            Output::PurgeSession { prefix, keep, mark } => self.purge(&prefix, &keep, mark),
+            Output::SignedOut => self.call_host("signedOut", &JsValue::UNDEFINED),
             Output::RequestLock => self.request_lock(),
             Output::StealLock => self.take_lock(true),
             Output::ReleaseLock => self.release(),
@@ -190,6 +197,7 @@ impl Driver {
             Output::Disconnect => self.call_host("disconnect", &JsValue::UNDEFINED),
             Output::Pull(call) => self.call_host("pull", &to_js(&call)),
             Output::Push { operation } => self.call_host("push", &to_js(&operation)),
+            Output::AnnouncePresence { peers } => self.call_host("presence", &to_js(&peers)),
             Output::RefreshToken => self.call_host("refreshToken", &JsValue::UNDEFINED),
             Output::Settled(settlement) => self.call_host("settled", &to_js(&settlement)),
             Output::Durable { id, durability } => self.call_host("durable", &to_js(&(id, durability))),
@@ -238,6 +246,26 @@ impl Driver {
         }
     }
 
+    /// Deletes all of a session. The mark goes where it can be read at once.
+    fn purge(&self, prefix: &str, keep: &str, mark: Option<String>) {
+        let browser = self.browser.borrow();
+        let entry = Object::new();
+        set(&entry, "v", &JsValue::from(FORMAT));
+        let is_marked = browser.storage.as_ref().is_some_and(|storage| {
+            let text = js_sys::JSON::stringify(&entry).map(String::from);
+            let is_marked = mark.as_ref().is_none_or(|key| text.is_ok_and(|text| storage.set(key, &text).is_ok()));
+            storage.purge(prefix, Some(keep));
+            // Where there was no room for it, there is now.
+            is_marked || mark.as_ref().is_some_and(|key| storage.set(key, "{}").is_ok())
+        });
+        if let Some(database) = &browser.database {
+            database.purge(keep);
+            if let Some(key) = mark.filter(|_| !is_marked) {
+                database.put(key, entry.into(), |_| ());
+            }
+        }
+    }
+
     fn quarantine(&self, key: String, to: String) {
         let browser = self.browser.borrow();
         if let Some(storage) = &browser.storage {
@@ -251,9 +279,9 @@ impl Driver {
     /// Reads what is stored: at once from the one place, a moment later from the other.
     fn load(self: &Rc<Self>) {
         let Ok(engine) = self.engine.try_borrow() else { return };
-        let prefix = engine.session().operations_prefix();
+        let prefixes = engine.session().looked_for();
         drop(engine);
-        let texts = self.browser.borrow().storage.as_ref().map(|storage| storage.entries(&prefix));
+        let texts = self.browser.borrow().storage.as_ref().map(|storage| storage.entries(&prefixes));
         // Told even where there is no storage: a new leader waits for this.
         if let Some(texts) = texts.or_else(|| self.browser.borrow().database.is_none().then(Vec::new)) {
             let entries = texts.into_iter().map(|(key, text)| FoundEntry { key, content: content_of_text(&text) });
@@ -261,7 +289,7 @@ impl Driver {
         }
         let driver = Rc::downgrade(self);
         if let Some(database) = &self.browser.borrow().database {
-            database.load(prefix, move |found| {
+            database.load(prefixes, move |found| {
                 if let Some(driver) = driver.upgrade() {
                     driver.tell(match found {
                         Ok(found) => {
@@ -372,6 +400,9 @@ impl Driver {
         }
         if let Some(status) = &changes.status {
             set(&detail, "status", &to_js(status));
+        }
+        if let Some(presence) = &changes.presence {
+            set(&detail, "presence", &to_js(presence));
         }
         self.call_host("notify", &detail);
     }

@@ -10,8 +10,8 @@ use rand_pcg::Pcg64Mcg;
 use rota_engine::{
     AuditEntry, Changes, Choice, Command, Config, Conflict, Content, Domains, Durability, Engine, Error, Failure,
     Fields, FoundEntry, Gone, Input, JsonRecord, Now, Operation, OperationId, OperationState, OperationView, Output,
-    Problem, PullCall, Pulled, RecordId, Role, Row, ServerEvent, Settlement, Status, Stored, StoredOperation, Value,
-    ViewSpec,
+    Peer, Problem, PullCall, Pulled, RecordId, Role, Row, ServerEvent, Settlement, Status, Stored, StoredOperation,
+    TabMessage, Value, ViewSpec,
 };
 use serde_json::{Value as Json, json};
 
@@ -44,6 +44,8 @@ pub struct Faults {
     pub storage_full: bool,
     /// Entries are on their way into storage, and nobody says when they are there.
     pub stored_later: bool,
+    /// How many bytes a browser's storage holds, its cache included.
+    pub quota_bytes: Option<usize>,
     /// Calls are neither answered nor fail.
     pub silent: bool,
     /// Storage takes, and gives nothing back.
@@ -72,6 +74,7 @@ impl Default for Faults {
             doubled_percent: 0,
             storage_full: false,
             stored_later: false,
+            quota_bytes: None,
             silent: false,
             storage_mute: false,
             crash_before: None,
@@ -123,6 +126,15 @@ pub struct Tab {
     pub problems: Vec<Problem>,
     pub notified: u32,
     pub pushed: Vec<OperationId>,
+    pub pulls: Vec<PullCall>,
+    pub signed_out: bool,
+    pub announced: Vec<(u64, Vec<Peer>)>,
+    /// Who is here, for the tab's subscribers.
+    pub peers: Vec<Peer>,
+    /// How often that changed for them.
+    pub peers_changed: u32,
+    /// What it told the other tabs.
+    pub told: Vec<String>,
     pub connects: u32,
     pub refreshes: u32,
     pub trace: Vec<String>,
@@ -162,6 +174,8 @@ pub struct World {
     pub live_delay_ms: u64,
     pub streams_partial: bool,
     pub retry: Json,
+    /// What the tables declare beside the usual, by name.
+    pub tables: Json,
     /// The link's configuration of tabs that are opened from now on.
     pub link: Json,
     /// Their protocol of tab messages.
@@ -173,6 +187,8 @@ pub struct World {
     pub now: Now,
     pub ops: BTreeMap<OperationId, Operation>,
     pub tracing: bool,
+    /// How many inputs each engine records itself.
+    pub recorded: usize,
     /// Tests of what can't be (a stolen lock, an event twice out of nowhere) switch this off.
     pub checks: bool,
     /// Two tabs that both believe to lead may both store what the rules decide.
@@ -211,6 +227,7 @@ impl World {
             live_delay_ms: 20,
             streams_partial: false,
             retry: json!({}),
+            tables: json!({}),
             link: json!({}),
             tab_protocol: Json::Null,
             slow_timers: None,
@@ -218,6 +235,7 @@ impl World {
             now: Now { mono_ms: 1_000, wall_ms: 1_763_721_600_000 },
             ops: BTreeMap::new(),
             tracing: false,
+            recorded: 0,
             checks: true,
             storage_may_repeat: false,
             random: Pcg64Mcg::from_seed(bytes),
@@ -255,9 +273,15 @@ impl World {
     }
 
     fn config(&self, user: &str) -> Config {
-        serde_json::from_value(json!({
-            "app": "crm", "user": user, "tables": tables(), "retry": self.retry, "link": self.link, "tabProtocol": self.tab_protocol,
-        }))
+        let mut declared = json!(tables());
+        for table in declared.as_array_mut().unwrap() {
+            let more = self.tables[table["name"].as_str().unwrap()].as_object().cloned().unwrap_or_default();
+            table.as_object_mut().unwrap().extend(more);
+        }
+        serde_json::from_value(
+            json!({"app": "crm", "user": user, "tables": declared, "retry": self.retry, "trace": self.recorded,
+            "link": self.link, "tabProtocol": self.tab_protocol}),
+        )
         .unwrap()
     }
 
@@ -288,6 +312,12 @@ impl World {
             problems: Vec::new(),
             notified: 0,
             pushed: Vec::new(),
+            pulls: Vec::new(),
+            signed_out: false,
+            announced: Vec::new(),
+            peers: Vec::new(),
+            peers_changed: 0,
+            told: Vec::new(),
             connects: 0,
             refreshes: 0,
             trace: Vec::new(),
@@ -305,6 +335,21 @@ impl World {
         let index = self.tabs.len() - 1;
         self.drain(index);
         index
+    }
+
+    /// Whether a tab could be opened as the world is configured.
+    pub fn try_open(&self, user: &str) -> Result<(), Error> {
+        Engine::<JsonRecord>::new(self.config(user), Box::new(Domains), [0; 16], self.now).map(|_| ())
+    }
+
+    /// The tab hears nothing and does nothing, until it is thawed; what it would have heard is lost.
+    pub fn freeze_tab(&mut self, tab: usize) {
+        self.tabs[tab].alive = false;
+    }
+
+    pub fn thaw_tab(&mut self, tab: usize, input: Input<JsonRecord>) {
+        self.tabs[tab].alive = true;
+        self.tell(tab, input);
     }
 
     pub fn open_view(&mut self, tab: usize, id: u32, spec: &ViewSpec) {
@@ -386,7 +431,7 @@ impl World {
     }
 
     pub fn living(&self) -> Vec<usize> {
-        (0..self.tabs.len()).filter(|tab| self.tabs[*tab].alive).collect()
+        (0..self.tabs.len()).filter(|tab| self.tabs[*tab].alive && !self.tabs[*tab].signed_out).collect()
     }
 
     // ---- the world outside
@@ -663,9 +708,9 @@ impl World {
         if self.faults.storage_mute {
             return;
         }
-        let prefix = self.tabs[tab].engine.session().operations_prefix();
+        let prefixes = self.tabs[tab].engine.session().looked_for();
         let storage = &self.storage[self.tabs[tab].browser];
-        let found = storage.iter().filter(|(key, _)| key.starts_with(&prefix));
+        let found = storage.iter().filter(|(key, _)| prefixes.iter().any(|prefix| key.starts_with(prefix)));
         let entries = found.map(|(key, text)| FoundEntry { key: key.clone(), content: content(text) }).collect();
         self.tell(tab, Input::EntriesFound { entries });
     }
@@ -750,7 +795,7 @@ impl World {
             }
             self.perform(tab, output);
         }
-        if self.checks {
+        if self.checks && !self.tabs[tab].signed_out {
             self.check(tab);
         }
     }
@@ -778,10 +823,23 @@ impl World {
                     storage.insert(to, text);
                 }
             }
+            Output::ForgetQuarantined { prefix } => {
+                self.storage[self.tabs[tab].browser].retain(|key, _| !key.starts_with(&prefix));
+            }
             Output::LoadOperations => self.later(1, Happening::Load { tab }),
             Output::CacheRecords { rows } => self.cache(tab, rows),
             Output::LoadRecords => self.later(2, Happening::LoadRecords { tab }),
             Output::ForgetRecords => drop(self.cached.remove(&self.lock_name(tab))),
+            Output::PurgeSession { prefix, keep, mark } => {
+                let storage = &mut self.storage[self.tabs[tab].browser];
+                storage.extend(mark.map(|key| (key, r#"{"v":1}"#.to_owned())));
+                storage.retain(|key, _| !key.starts_with(&prefix) || key.starts_with(&keep));
+                self.cached.remove(&self.lock_name(tab));
+            }
+            Output::SignedOut => {
+                self.tabs[tab].signed_out = true;
+                self.tabs[tab].link = None;
+            }
             Output::RequestLock if !self.locks_exist => {
                 self.later(1, Happening::Tell { tab, input: Input::NoLocks });
             }
@@ -808,11 +866,23 @@ impl World {
                 }
             }
             Output::Disconnect => self.tabs[tab].link = None,
-            Output::Pull(call) => self.later(hop, Happening::Pull { tab, call }),
+            Output::Pull(call) => {
+                self.tabs[tab].pulls.push(call.clone());
+                self.later(hop, Happening::Pull { tab, call });
+            }
             Output::Push { operation } => {
                 self.tabs[tab].pushed.push(operation.id);
                 let op = serde_json::to_value(&operation).unwrap();
                 self.later(hop, Happening::Push { tab, op });
+            }
+            Output::AnnouncePresence { peers } => {
+                self.tabs[tab].announced.push((self.now.mono_ms, peers.clone()));
+                // The backend tells everybody who has a link, the sender included.
+                let linked: Vec<usize> = self.living().into_iter().filter(|tab| self.tabs[*tab].subscribed).collect();
+                for other in linked {
+                    let peers = peers.clone();
+                    self.later(hop, Happening::Tell { tab: other, input: Input::PresenceHeard { peers } });
+                }
             }
             Output::RefreshToken => {
                 self.tabs[tab].refreshes += 1;
@@ -834,7 +904,13 @@ impl World {
 
     fn persist(&mut self, tab: usize, id: OperationId, key: String, entry: &StoredOperation) {
         self.ops.insert(id, entry.op.clone());
-        let stored = if self.faults.storage_full {
+        let is_full = self.faults.quota_bytes.is_some_and(|quota| {
+            let browser = self.tabs[tab].browser;
+            let entries = self.storage[browser].iter().map(|(key, text)| key.len() + text.len());
+            let cached = self.cached.iter().filter(|((of, _), _)| *of == browser).map(|(_, rows)| 100 * rows.len());
+            entries.sum::<usize>() + cached.sum::<usize>() > quota
+        });
+        let stored = if self.faults.storage_full || is_full {
             Stored::Failed("the quota is used up".into())
         } else {
             let text = serde_json::to_string(entry).unwrap();
@@ -851,6 +927,7 @@ impl World {
     }
 
     fn broadcast(&mut self, from: usize, json: &str) {
+        self.tabs[from].told.push(json.to_owned());
         let name = self.lock_name(from);
         for tab in self.living() {
             if tab == from || self.lock_name(tab) != name || self.chance(self.faults.lost_messages_percent) {
@@ -997,6 +1074,10 @@ impl Tab {
         }
         self.decisions.extend(changes.decisions);
         self.status = changes.status.or(self.status.take());
+        if let Some(peers) = changes.presence {
+            assert_ne!(peers, self.peers, "nothing has changed");
+            (self.peers, self.peers_changed) = (peers, self.peers_changed + 1);
+        }
     }
 
     fn seen_by_number(&self) -> Seen {
@@ -1019,6 +1100,12 @@ impl Tab {
             pending.filter_map(|view| ops.get(&view.id)).filter(|op| op.table == key.0 && op.key == key.1).collect();
         shown.sort_by_key(|op| (op.hlc, op.tab.clone(), op.id));
         shown
+    }
+
+    /// The last message of a kind that this tab told the others.
+    pub fn last_message(&self, kind: &str) -> TabMessage<JsonRecord> {
+        let mut told = self.told.iter().rev().map(|json| serde_json::from_str::<Json>(json).unwrap());
+        serde_json::from_value(told.find(|json| json["kind"] == kind).unwrap()).unwrap()
     }
 
     pub fn field(&self, key: &str, field: &str) -> Value {
@@ -1066,7 +1153,7 @@ fn set(mut record: Fields, op: &Operation) -> Fields {
 fn content(text: &str) -> Content {
     let Ok(json) = serde_json::from_str::<Json>(text) else { return Content::Corrupt("it is not JSON".into()) };
     match json["v"].as_f64() {
-        Some(1.0) => match serde_json::from_value(json) {
+        Some(1.0 | 2.0) => match serde_json::from_value(json) {
             Ok(entry) => Content::Operation(entry),
             Err(error) => Content::Corrupt(error.to_string()),
         },
@@ -1096,6 +1183,11 @@ pub fn pulled(id: u32, response: &Json) -> Pulled<JsonRecord> {
             .collect(),
         gone,
         settled: serde_json::from_value(response["settled"].clone()).unwrap(),
+        covers: response
+            .get("covers")
+            .map(|covers| serde_json::from_value(covers.clone()).unwrap())
+            .unwrap_or_default(),
+        next: response["next"].as_str().map(str::to_owned),
     }
 }
 

@@ -27,6 +27,9 @@ struct Intent {
 
 impl<R: Record> Engine<R> {
     pub(super) fn mutate(&mut self, command: Command) -> Result<OperationId, Error> {
+        if self.logging_out {
+            return Err(Error::SigningOut);
+        }
         if self.outbox.len() >= OUTBOX_LEN_MAX {
             return Err(Error::OutboxFull { len_max: OUTBOX_LEN_MAX });
         }
@@ -92,12 +95,12 @@ impl<R: Record> Engine<R> {
             .map(|pending| pending.op.id)
             .collect();
         let (mut set, mut base) = (intent.set, intent.base);
-        let mut base_version = self.tables.cell(record).and_then(|cell| cell.version);
+        let mut base_version = self.tables.cell(record).and_then(|cell| cell.version.clone());
         let mut replaces = Vec::new();
         if let Some(older) = self.coalescible(&command.name, record, &after).map(|pending| &pending.op) {
             (set, base) = merged(older, set, base);
             after.extend(older.after.iter().filter(|id| !after.contains(id)).copied().collect::<Vec<_>>());
-            (base_version, replaces) = (older.base_version, flattened(older));
+            (base_version, replaces) = (older.base_version.clone(), flattened(older));
         }
         let op = Operation {
             protocol: PROTOCOL,
@@ -116,15 +119,30 @@ impl<R: Record> Engine<R> {
             decision: None,
         };
         let id = op.id;
-        let entry = StoredOperation::new(op.clone());
-        self.emit(Output::Persist { id, key: self.session.operation_key(hlc, id), entry });
+        self.persist(&op);
         self.outbox.insert(pending(op, record, true));
         id
+    }
+
+    fn persist(&mut self, op: &Operation) {
+        let (key, entry) = (self.session.operation_key(op.hlc, op.id), StoredOperation::new(op.clone()));
+        self.emit(Output::Persist { id: op.id, key, entry });
+    }
+
+    /// Gives up what can be fetched again, or can't be read, for the sake of an operation.
+    fn make_room(&mut self, op: &Operation) {
+        self.made_room_for = Some(op.id);
+        self.emit(Output::ForgetRecords);
+        self.emit(Output::ForgetQuarantined { prefix: self.session.quarantine_prefix() });
+        self.persist(op);
     }
 
     pub(super) fn on_stored(&mut self, id: OperationId, stored: Stored) {
         let Some(entry) = self.outbox.get_mut(id) else { return };
         let (op, record, mine, is_stored) = (entry.op.clone(), entry.record, entry.mine, stored == Stored::Now);
+        if matches!(stored, Stored::Failed(_)) && self.made_room_for != Some(id) {
+            return self.make_room(&op);
+        }
         let answered = self.take_answered(id);
         match stored {
             Stored::Failed(message) => {
@@ -189,6 +207,11 @@ impl<R: Record> Engine<R> {
     /// Takes in what earlier tabs left in storage.
     pub(super) fn on_entries(&mut self, entries: Vec<FoundEntry>) {
         let mut found = Vec::new();
+        let (marks, entries): (Vec<FoundEntry>, Vec<FoundEntry>) =
+            entries.into_iter().partition(|entry| self.session.mark_at_ms(&entry.key).is_some());
+        if self.read_marks(marks.into_iter().map(|mark| mark.key).collect()) {
+            return;
+        }
         for entry in entries {
             let key = entry.key.clone();
             match read(entry, &self.session) {

@@ -52,7 +52,7 @@ impl<R: Record> Engine<R> {
         if self.resolving.iter().any(|(_, known)| known.id == answer.id) {
             return Met::Later;
         }
-        let (Some(ruling), Some(version)) = (self.rule_on(&answer), answer.version) else {
+        let (Some(ruling), Some(version)) = (self.rule_on(&answer), answer.version.clone()) else {
             return Met::End(answer, None);
         };
         if ruling.set.is_empty() {
@@ -127,7 +127,7 @@ impl<R: Record> Engine<R> {
         let at_ms = self.now.wall_ms;
         let Some(pending) = self.outbox.get_mut(id).filter(|it| it.state != OperationState::Conflicted) else { return };
         pending.trouble = answer.code.clone().zip(answer.message.clone());
-        let (fields, version) = (answer.fields.clone(), answer.version);
+        let (fields, version) = (answer.fields.clone(), answer.version.clone());
         pending.conflict = Some(Box::new(Parked { fields, version, at_ms }));
         let own = pending.mine.then_some(id);
         let owed = pending.replaced.iter_mut();
@@ -236,7 +236,7 @@ impl<R: Record> Engine<R> {
         if self.outbox.len() >= OUTBOX_LEN_MAX {
             return Err(Error::OutboxFull { len_max: OUTBOX_LEN_MAX });
         }
-        let (record, base_version, replaces) = (older.record, cell.version, flattened(&older.op));
+        let (record, base_version, replaces) = (older.record, cell.version.clone(), flattened(&older.op));
         let mut random = [0; 10];
         self.random.fill_bytes(&mut random);
         let hlc = self.clock.mint(self.now);

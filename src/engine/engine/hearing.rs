@@ -4,7 +4,7 @@ use super::command::after;
 use super::conflicts::RESOLVED;
 use super::{Ended, Engine};
 use crate::engine::error::Problem;
-use crate::engine::link::{LinkStatus, PULL_KEYS_MAX};
+use crate::engine::link::{LinkState, LinkStatus, PULL_KEYS_MAX};
 use crate::engine::merge::Decision;
 use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement};
 use crate::engine::outbox::Pending;
@@ -12,7 +12,7 @@ use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::DELAY_MS_MAX;
 use crate::engine::sorted::SortedSet;
-use crate::engine::table::{Row, Source};
+use crate::engine::table::{Row, Scope, Source};
 use crate::engine::tabs::{
     BEAT_MS, Body, Kind, LOOK_BEATS, MESSAGE_OPERATIONS_MAX, MESSAGE_RECORDS_MAX, Received, Role, TabMessage,
 };
@@ -64,7 +64,7 @@ impl<R: Record> Engine<R> {
                     self.puller.cursor = None;
                 }
                 self.take_body(from, body);
-                if gap {
+                if gap && !self.closed {
                     self.fill_gap();
                 }
             }
@@ -103,8 +103,12 @@ impl<R: Record> Engine<R> {
                     // Too late: the operation goes its way, and its author hears of its end like everyone.
                 }
             }
+            Body::SignedOut { at_ms } => self.on_signed_out(at_ms),
+            Body::RightsChanged => self.look_anew(),
+            Body::Presence { peers } => self.hear_peers(peers, Some(&from)),
             Body::Ping => self.on_ping(),
-            Body::Bye | Body::Pong => {}
+            Body::Pong => {}
+            Body::Bye => self.everyone.leave(&from),
         }
     }
 
@@ -184,7 +188,7 @@ impl<R: Record> Engine<R> {
         };
         let cell = self.tables.table_id(&ended.table).and_then(|table| self.tables.find(table, &ended.key));
         let cell = cell.and_then(|id| self.tables.cell(id));
-        let version = cell.and_then(|cell| cell.version);
+        let version = cell.and_then(|cell| cell.version.clone());
         let answer = Answer {
             protocol: PROTOCOL,
             id,
@@ -196,8 +200,8 @@ impl<R: Record> Engine<R> {
             message: ended.settlement.message.clone(),
             fields: ended.settlement.fields.clone(),
             after_ms: None,
+            record: version.as_ref().and(cell).map(|cell| cell.confirmed.clone()),
             version,
-            record: version.and(cell).map(|cell| cell.confirmed.clone()),
         };
         let mut message = self.tabs.message(Kind::Settled);
         message.answer = Some(answer);
@@ -215,6 +219,7 @@ impl<R: Record> Engine<R> {
     }
 
     fn on_hello(&mut self, from: String, pending: &[OperationId]) {
+        self.introduce();
         if self.tabs.role != Role::Leader {
             return;
         }
@@ -279,8 +284,11 @@ impl<R: Record> Engine<R> {
         for row in records {
             self.learn(row, Source::Pull, &mut Vec::new());
         }
-        if cursor.is_some() {
-            self.forget_unseen(before, &mut Vec::new());
+        // A tab that has pulled for itself may know more than a leader that can't reach the server.
+        self.pulled_here &= link.state != LinkState::Live;
+        let is_ahead = self.pulled_here;
+        if cursor.is_some() && !is_ahead {
+            self.forget_unseen(&Scope::Everything, before, &mut Vec::new());
         }
         self.tabs.caught_up = true;
         for op in operations {

@@ -14,9 +14,10 @@ impl<R: Record> Engine<R> {
         let status = self.status();
         let is_new = self.reported.as_ref() != Some(&status);
         let link_moved = self.reported.as_ref().is_none_or(|known| known.link != status.link);
+        let presence = self.everyone.take_news();
         let is_quiet = self.dirty_records.is_empty() && self.dirty_operations.is_empty() && self.ended.is_empty();
         let is_decided = !self.dirty_conflicts.is_empty() || !self.decisions.is_empty();
-        if !is_new && is_quiet && !is_decided && !self.views.has_new() {
+        if !is_new && is_quiet && !is_decided && !self.views.has_new() && presence.is_none() {
             return;
         }
         let ids = self.dirty_records.take();
@@ -29,7 +30,8 @@ impl<R: Record> Engine<R> {
         operations.append(&mut self.ended);
         self.reported = Some(status.clone());
         let (conflicts, decisions) = (self.take_conflicts(), std::mem::take(&mut self.decisions));
-        let changes = Changes { records, operations, conflicts, decisions, views, status: is_new.then_some(status) };
+        let status = is_new.then_some(status);
+        let changes = Changes { records, operations, conflicts, decisions, views, status, presence };
         self.emit(Output::Notify(changes));
         if link_moved && self.tabs.role == Role::Leader && !self.closed {
             self.beat();

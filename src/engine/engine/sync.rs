@@ -4,11 +4,12 @@ use super::Engine;
 use super::conflicts::Met;
 use crate::engine::error::Problem;
 use crate::engine::input::{Pulled, ServerEvent};
+use crate::engine::link::{Brought, Page, Turn};
 use crate::engine::merge::Decision;
 use crate::engine::operation::{Answer, OperationId, OperationState, Outcome, Settlement, name};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
-use crate::engine::table::{Fact, Row, Source};
+use crate::engine::table::{Fact, RecordId, Row, Scope, Source};
 use crate::engine::tabs::{Kind, Role};
 use crate::engine::time::Timer;
 
@@ -23,7 +24,11 @@ impl<R: Record> Engine<R> {
                 ServerEvent::Changed { row, partial } => {
                     let source = if partial { Source::Filled } else { Source::Stream };
                     if let Some(row) = self.complete(row, partial) {
-                        self.learn(row, source, &mut news);
+                        let (table, key) = (row.table.clone(), row.key.clone());
+                        if !self.learn(row, source, &mut news) && self.tables.table_id(&table).is_some() {
+                            // Something happened to it, whatever the event's version was to say.
+                            self.puller.want_key(&table, &key);
+                        }
                     }
                 }
                 // The event has no version, so only a pull can say what is true.
@@ -46,18 +51,25 @@ impl<R: Record> Engine<R> {
         }
     }
 
-    /// Takes a row in. Remembers it in `news` if it was any.
-    pub(super) fn learn(&mut self, row: Row<R>, source: Source, news: &mut Vec<Row<R>>) {
+    /// Finds which record a row is of, and what it says. One that can't be of its table is reported.
+    fn place(&mut self, row: &Row<R>) -> Option<(RecordId, Fact<R>)> {
         let Some(table) = self.tables.table_id(&row.table) else {
-            self.problem(Problem::new(
-                "malformed-event",
-                row.table,
-                "the server told of a table that is not declared".to_owned(),
-            ));
-            return;
+            let why = "the server told of a table that is not declared";
+            self.problem(Problem::new("malformed-event", row.table.clone(), why));
+            return None;
+        };
+        let order = self.tables.config(table).version_order;
+        let Some(version) = order.take(row.version.clone()) else {
+            self.problem(Problem::new("invalid-version", [&*row.table, " ", &*row.key].concat(), order.wants()));
+            return None;
         };
         let id = self.tables.intern(table, &row.key);
-        let fact = Fact { version: row.version, op: row.op, record: row.record.clone() };
+        Some((id, Fact { version, op: row.op, record: row.record.clone() }))
+    }
+
+    /// Takes a row in. Remembers it in `news` if it was any. Returns false when it could not be taken.
+    pub(super) fn learn(&mut self, row: Row<R>, source: Source, news: &mut Vec<Row<R>>) -> bool {
+        let Some((id, fact)) = self.place(&row) else { return false };
         let writer = row.op;
         let is_news = self.tables.apply(id, fact, source);
         if is_news {
@@ -72,6 +84,7 @@ impl<R: Record> Engine<R> {
                 self.tell_end(op);
             }
         }
+        true
     }
 
     /// Takes in what was kept from the last visit, unless the server, or the leader, has been heard already.
@@ -80,8 +93,9 @@ impl<R: Record> Engine<R> {
             return;
         }
         for row in rows {
-            // A table that is no longer declared is no news, and nobody's fault.
-            if self.tables.table_id(&row.table).is_some() {
+            // A table that is no longer declared, or has another order now, is no news, and nobody's fault.
+            let order = self.tables.table_id(&row.table).map(|table| self.tables.config(table).version_order);
+            if order.is_some_and(|order| order.take(row.version.clone()).is_some()) {
                 self.learn(row, Source::Cache, &mut Vec::new());
             }
         }
@@ -104,26 +118,42 @@ impl<R: Record> Engine<R> {
     pub(super) fn on_pulled(&mut self, pulled: Pulled<R>) {
         let Some(asked) = self.puller.end(pulled.id) else { return };
         self.timers.stop(Timer::PullTimeout);
-        let (mut news, heard) = (Vec::new(), self.tables.arrivals());
-        let whole = pulled.whole && !asked.by_keys;
+        let (mut news, mut is_sound) = (Vec::new(), true);
+        let heard = (asked.arrivals, self.tables.arrivals());
         for row in pulled.records {
-            self.learn(row, Source::Pull, &mut news);
+            is_sound &= self.learn(row, Source::Pull, &mut news);
         }
         for gone in pulled.gone {
             let row = Row { table: gone.table, key: gone.key, version: gone.version, op: None, record: None };
-            self.learn(row, Source::Pull, &mut news);
+            is_sound &= self.learn(row, Source::Pull, &mut news);
         }
-        if whole {
-            self.forget_unseen(asked.arrivals, &mut news);
-            self.look_up_between(asked.arrivals, heard);
+        let page = Page {
+            // Where a row could not be taken, nothing is concluded from what is missing, and the next pull asks for everything again.
+            whole: pulled.whole && is_sound,
+            cursor: pulled.cursor.filter(|_| is_sound),
+            covers: if is_sound { pulled.covers } else { Vec::new() },
+            next: pulled.next,
+            heard,
+        };
+        let brought = self.puller.turn(&asked, page);
+        let is_over = !matches!(brought, Turn::Next);
+        if let Turn::Last(brought) = &brought {
+            self.conclude(brought, asked.by_keys, &mut news);
         }
         for answer in pulled.settled {
             self.on_answer(answer);
         }
-        if !asked.by_keys {
-            self.puller.cursor = pulled.cursor;
-            (self.ready, self.pulled_here) = (true, true);
-            self.give_up_asking();
+        match brought {
+            Turn::Last(brought) if !asked.by_keys => {
+                self.puller.cursor = brought.cursor;
+                (self.ready, self.pulled_here) = (true, true);
+                self.give_up_asking();
+            }
+            Turn::TooMany => {
+                self.problem(Problem::new("too-many-pages", "pull", "the pages of a pull have no end; it starts over"));
+                self.pull_later();
+            }
+            Turn::Last(_) | Turn::Next => {}
         }
         self.last_sync_ms = Some(self.now.wall_ms);
         self.token_failures = 0;
@@ -134,12 +164,31 @@ impl<R: Record> Engine<R> {
                 self.poll_later();
             }
         }
-        self.tabs.pulls = false;
+        // A follower that pulls for itself does so to the last page.
+        self.tabs.pulls &= !is_over;
         self.open_gate();
         self.relay(news);
         if self.pulled_here {
             self.send_owed_snapshots();
         }
+    }
+
+    /// What a pull covers and did not bring is gone, once its last page is there.
+    fn conclude(&mut self, brought: &Brought, by_keys: bool, news: &mut Vec<Row<R>>) {
+        let mut scope = Scope::Everything;
+        if !brought.whole || by_keys {
+            if brought.covers.is_empty() {
+                return;
+            }
+            let (parts, wrong) = self.tables.scope(brought.covers.clone());
+            if let Some(table) = wrong {
+                let why = "the pull covers a table or a field that is not declared";
+                self.problem(Problem::new("malformed-pull", table, why));
+            }
+            scope = parts;
+        }
+        self.forget_unseen(&scope, brought.arrivals, news);
+        self.look_up_told(&scope, &brought.heard);
     }
 
     /// What neither storage nor the ledger knows was cancelled, or lives in its author's tab alone.
@@ -151,28 +200,22 @@ impl<R: Record> Engine<R> {
         }
     }
 
-    /// A whole pull brings everything: what it did not bring, and nothing told of since it began, is gone.
-    pub(super) fn forget_unseen(&mut self, arrivals: u64, news: &mut Vec<Row<R>>) {
-        for table in 0..self.tables.names().len() {
-            for id in self.tables.confirmed_before(table, arrivals) {
-                self.tables.forget(id);
-                self.recompute(id);
-                let Some(cell) = self.tables.cell(id) else { continue };
-                let Some(version) = cell.version else { continue };
-                news.push(Row {
-                    table: self.tables.config(table).name.clone(),
-                    key: cell.key.to_string(),
-                    version,
-                    op: None,
-                    record: None,
-                });
-            }
+    /// What is within a pull's scope, was not brought, and not told of since it began, is gone.
+    pub(super) fn forget_unseen(&mut self, scope: &Scope, arrivals: u64, news: &mut Vec<Row<R>>) {
+        for id in self.tables.unseen(scope, arrivals) {
+            self.tables.forget(id);
+            self.recompute(id);
+            let Some(cell) = self.tables.cell(id) else { continue };
+            let Some(version) = cell.version.clone() else { continue };
+            let (table, key) = (self.tables.config(cell.table).name.clone(), cell.key.to_string());
+            news.push(Row { table, key, version, op: None, record: None });
         }
     }
 
-    /// What was told of while a whole pull was under way, and is not in it, is newer than the pull, or was told of late, and is gone.
-    fn look_up_between(&mut self, arrivals: u64, heard: u64) {
-        for id in self.tables.confirmed_between(arrivals, heard) {
+    /// What was told of while a pull was under way, and is within its scope but not in it, is newer than the pull, or was told of late,
+    /// and is gone.
+    fn look_up_told(&mut self, scope: &Scope, heard: &[(u64, u64)]) {
+        for id in self.tables.confirmed_between(scope, heard) {
             if let Some(cell) = self.tables.cell(id) {
                 self.puller.want_key(&self.tables.config(cell.table).name, &cell.key);
             }
@@ -239,10 +282,6 @@ impl<R: Record> Engine<R> {
             ..settlement(answer.id, outcome)
         };
         self.asked.remove(&answer.id);
-        if answer.record.is_none() && outcome != OperationState::Refused && self.tabs.sends() {
-            // The answer's record could not be read; what is true now has to be looked up.
-            self.puller.want_key(&answer.table, &answer.key);
-        }
         let is_patch = self.outbox.get(answer.id).is_some_and(|pending| pending.op.name == name::PATCH);
         if is_patch && outcome == OperationState::Conflicted {
             self.park(answer);
@@ -256,13 +295,18 @@ impl<R: Record> Engine<R> {
     /// Takes in the record that an answer tells of.
     pub(super) fn learn_answer(&mut self, answer: &Answer<R>) -> Vec<Row<R>> {
         let mut news = Vec::new();
-        if let (Some(version), Some(record)) = (answer.version, answer.record.clone()) {
+        let mut is_readable = answer.record.is_some();
+        if let (Some(version), Some(record)) = (answer.version.clone(), answer.record.clone()) {
             let op = (answer.outcome == Outcome::Confirmed).then_some(answer.id);
             let row = Row { table: answer.table.clone(), key: answer.key.clone(), version, op, record };
             // Retired by its answer rather than by `learn`, which knows only confirmations.
             if self.is_worth_learning(answer) {
-                self.learn_quietly(row, &mut news);
+                is_readable = self.learn_quietly(row, &mut news);
             }
+        }
+        if !is_readable && answer.outcome != Outcome::Refused && self.tabs.sends() {
+            // The answer's record could not be read; what is true now has to be looked up.
+            self.puller.want_key(&answer.table, &answer.key);
         }
         news
     }
@@ -283,15 +327,17 @@ impl<R: Record> Engine<R> {
         is_seen
     }
 
-    /// Takes a row in without deciding anything by the operation that wrote it.
-    fn learn_quietly(&mut self, row: Row<R>, news: &mut Vec<Row<R>>) {
-        let Some(table) = self.tables.table_id(&row.table) else { return };
-        let id = self.tables.intern(table, &row.key);
-        if self.tables.apply(id, Fact { version: row.version, op: row.op, record: row.record.clone() }, Source::Stream)
-        {
+    /// Takes a row in without deciding anything by the operation that wrote it. Returns false when it could not be taken.
+    fn learn_quietly(&mut self, row: Row<R>, news: &mut Vec<Row<R>>) -> bool {
+        if self.tables.table_id(&row.table).is_none() {
+            return true;
+        }
+        let Some((id, fact)) = self.place(&row) else { return false };
+        if self.tables.apply(id, fact, Source::Stream) {
             self.recompute(id);
             news.push(row);
         }
+        true
     }
 }
 
