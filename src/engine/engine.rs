@@ -524,9 +524,13 @@ impl<R: Record> Engine<R> {
         self.end_replaced(&pending, &settlement);
         // Of a conflict its author has heard when it began.
         if pending.mine && pending.conflict.is_none() {
-            self.emit(Output::Settled(settlement));
+            self.emit(Output::Settled(settlement.clone()));
         }
         self.recompute(pending.record);
+        if let Some(answer) = self.take_answered(settlement.id) {
+            // Another tab made the same decision before, and it has ended while this one's was being stored.
+            self.end_as_decided(&answer, &settlement);
+        }
     }
 
     fn remember_settled(&mut self, table: &str, key: &str, settlement: &Settlement) {

@@ -238,6 +238,12 @@ impl<R: Record> Engine<R> {
             }
             return;
         }
+        let is_patch = self.outbox.get(answer.id).is_some_and(|pending| pending.op.name == name::PATCH);
+        if answer.outcome == Outcome::Conflicted && is_patch && !self.tabs.sends() {
+            // A follower that pulled for itself: who sends hears the same, decides or asks a person, and tells.
+            self.learn_answer(&answer);
+            return;
+        }
         match if answer.outcome == Outcome::Conflicted { self.meet(answer) } else { Met::End(answer, None) } {
             Met::End(answer, decision) => self.end_answered(answer, decision),
             Met::Later => {}
