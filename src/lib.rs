@@ -29,31 +29,37 @@ mod engine;
 mod web;
 
 pub use domain::Domains;
-pub use engine::engine::{AFTER_MAX, Engine, REPLACES_MAX, Stats, UNDO_MAX};
+pub use engine::audit::{AUDIT_BYTES_MAX, AUDIT_LEN_MAX, AuditEntry};
+pub use engine::engine::{AFTER_MAX, Engine, REPLACES_MAX, ROUNDS_MAX, Stats, UNDO_MAX, replay};
 pub use engine::error::{Error, Problem};
-pub use engine::input::{Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored};
+pub use engine::input::{Choice, Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored, Unsent};
 pub use engine::link::{
-    LinkConfig, LinkState, LinkStatus, PONG_MS, Polling, PullRequest, STABLE_MS, TOKEN_WAIT_MS, WANTED_KEYS_MAX,
+    LinkConfig, LinkState, LinkStatus, PAGES_MAX, PONG_MS, Polling, PullRequest, STABLE_MS, TOKEN_WAIT_MS,
+    WANTED_KEYS_MAX,
 };
+pub use engine::merge::{Decided, Decision, FieldConflict, Rule, UNION_LEN_MAX};
 pub use engine::operation::{
     Alias, Answer, Operation, OperationId, OperationState, Outcome, PARTS_MAX, PROTOCOL, PROTOCOL_WITH_PARTS, Part,
-    Settlement, Step, Told, Version, name,
+    Settlement, Step, Told, name,
 };
 pub use engine::outbox::{CONCURRENCY, CONCURRENCY_MAX, OUTBOX_LEN_MAX};
 pub use engine::output::{
-    Changes, Durability, Edit, GroupChange, OperationView, Output, RecordChange, Renamed, Status, ViewChange,
-    WindowChange,
+    Changes, Conflict, ConflictChange, Durability, Edit, GroupChange, OperationView, Output, Previews, RecordChange,
+    Renamed, Status, ViewChange, WindowChange,
 };
 pub use engine::overlay::{Effect, Inverse, Rules};
+pub use engine::presence::{At, Doing, PEER_MS, PEERS_MAX, Peer, Presence, TYPING_MS};
 pub use engine::record::{JsonRecord, Record};
 pub use engine::retry::{AFTER_MS_MAX, Failure, RetryPolicy};
 pub use engine::session::{FORMAT, Session};
 pub use engine::sorted::Named;
 pub use engine::stored::{Content, FoundEntry, STORED_FORM, StoredAlias, StoredOperation};
-pub use engine::table::{RecordId, Row, TOMBSTONES_MAX, TableConfig, join_key};
+pub use engine::table::{COVERS_MAX, Cover, RecordId, Row, TOMBSTONES_MAX, TableConfig, join_key};
 pub use engine::tabs::{BEAT_MS, Kind, MESSAGE_OPERATIONS_MAX, MESSAGE_RECORDS_MAX, Role, TAB_PROTOCOL, TabMessage};
 pub use engine::time::{CLOCK_AHEAD_MS_MAX, Hlc, Now};
+pub use engine::trace::{TRACE_FORM, TRACE_MAX, Trace, Traced};
 pub use engine::value::{DEPTH_MAX, Fields, INTEGER_MAX, Value, key_part};
+pub use engine::version::{VERSION_BYTES_MAX, Version, VersionOrder};
 pub use engine::view::{
     FIGURES_LEN_MAX, FILTER_DEPTH_MAX, FILTER_LEN_MAX, FieldName, FigureKind, FigureSpec, Filter, GROUP_FIELDS_MAX,
     GROUPS_MAX, Range, SORT_LEN_MAX, SortKey, Term, Terms, VIEWS_MAX, ViewSpec,

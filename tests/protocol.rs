@@ -7,7 +7,8 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use rota_engine::{
-    Answer, Gone, JsonRecord, Operation, OperationId, PullRequest, StoredAlias, StoredOperation, TabMessage, Version,
+    Answer, Cover, Gone, JsonRecord, Operation, OperationId, PullRequest, StoredAlias, StoredOperation, TabMessage,
+    Version,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,9 +40,14 @@ fn pass_pull_response(json: &Json) -> Result<Json, String> {
     }
     let cursor = pass::<Option<String>>(&json["cursor"])?;
     let (protocol, whole) = (pass::<u32>(&json["protocol"])?, pass::<bool>(&json["whole"])?);
-    Ok(
-        json!({"protocol": protocol, "cursor": cursor, "whole": whole, "records": records, "gone": gone, "settled": settled}),
-    )
+    let mut read = json!({"protocol": protocol, "cursor": cursor, "whole": whole, "records": records, "gone": gone, "settled": settled});
+    if let Some(covers) = json.get("covers") {
+        read["covers"] = pass::<Vec<Cover>>(covers)?;
+    }
+    if let Some(next) = json.get("next") {
+        read["next"] = pass::<String>(next)?;
+    }
+    Ok(read)
 }
 
 fn pass_row(row: &Json) -> Result<Json, String> {
@@ -64,7 +70,7 @@ fn reader(name: &str) -> Pass {
         "answer" => pass::<Answer<JsonRecord>>,
         "pull-request" => pass::<PullRequest>,
         "pull-response" => pass_pull_response,
-        "stored" if name.starts_with("stored.operation") => pass::<StoredOperation>,
+        "stored" if name.starts_with("stored.operation-") => pass::<StoredOperation>,
         "stored" if name == "stored.alias.json" => pass::<StoredAlias>,
         "stored" if name == "stored.record.json" => pass_stored_record,
         "tab" => pass::<TabMessage<JsonRecord>>,
@@ -85,10 +91,10 @@ fn every_fixture_is_read_and_written_back_as_it_was() {
 fn is_optional(name: &str, member: &str) -> bool {
     let optional: &[&str] = match name.split('.').next().unwrap() {
         // A null and a missing base version, or cursor, mean the same.
-        "operation" => &["baseVersion", "parts", "replaces"],
+        "operation" => &["baseVersion", "parts", "replaces", "decision"],
         "answer" => &["code", "message", "fields", "afterMs", "version", "record", "records"],
-        "pull-request" => &["cursor", "keys"],
-        "pull-response" => &["cursor"],
+        "pull-request" => &["cursor", "keys", "page"],
+        "pull-response" => &["cursor", "covers", "next"],
         "tab" => &[
             "pending",
             "link",
@@ -104,6 +110,9 @@ fn is_optional(name: &str, member: &str) -> bool {
             "outcome",
             "code",
             "message",
+            "decision",
+            "atMs",
+            "peers",
         ],
         _ => &[],
     };
@@ -144,9 +153,9 @@ fn identities_versions_and_times_that_are_not_are_errors() {
     let all = fixtures();
     for (fixture, member, wrong) in [
         ("operation.assign.json", "id", "019AA5E3-F1C0-7A3B-9C1D-2E4F60718293"),
-        ("operation.assign.json", "baseVersion", "01"),
+        ("operation.assign.json", "baseVersion", ""),
         ("operation.assign.json", "hlc", "019aa5e3f1c0"),
-        ("answer.confirmed.json", "version", "-1"),
+        ("answer.confirmed.json", "version", ""),
         ("answer.confirmed.json", "outcome", "done"),
         ("tab.beat.json", "kind", "boo"),
         ("tab.beat-degraded.json", "state", "asleep"),
@@ -156,6 +165,20 @@ fn identities_versions_and_times_that_are_not_are_errors() {
         spoilt[member] = json!(wrong);
         assert!(reader(fixture)(&spoilt).is_err(), "{fixture} took {wrong} as {member}");
     }
+}
+
+#[test]
+fn a_decision_that_cannot_be_read_is_an_error() {
+    let all = fixtures();
+    for (member, wrong) in [("decided", json!("guessed")), ("atMs", json!(-1)), ("fields", json!([{"field": "tags"}]))]
+    {
+        let mut spoilt = all["operation.patch-decided.json"].clone();
+        spoilt["decision"][member] = wrong;
+        assert!(reader("operation.patch-decided.json")(&spoilt).is_err(), "{member}");
+    }
+    let mut spoilt = all["tab.settled-decided.json"].clone();
+    spoilt["decision"]["fields"][0]["rule"] = json!("newest");
+    assert!(reader("tab.settled-decided.json")(&spoilt).is_err());
 }
 
 #[test]
@@ -179,7 +202,21 @@ fn every_kind_outcome_and_name_has_a_fixture() {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
     assert_eq!(of("operation.", "name"), names(&["assign", "delete", "insert", "patch", "transaction"]));
     assert_eq!(of("answer.", "outcome"), names(&["confirmed", "conflicted", "refused", "retry"]));
-    let kinds = ["beat", "bye", "cancel", "changes", "hello", "operation", "ping", "pong", "settled", "snapshot"];
+    let kinds = [
+        "beat",
+        "bye",
+        "cancel",
+        "changes",
+        "hello",
+        "operation",
+        "ping",
+        "pong",
+        "presence",
+        "rightsChanged",
+        "settled",
+        "signedOut",
+        "snapshot",
+    ];
     assert_eq!(of("tab.", "kind"), names(&kinds));
 }
 

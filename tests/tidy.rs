@@ -11,22 +11,32 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// What any file in `engine/` may import. Every other room there is known to `engine.rs` alone, and to itself.
-const SHARED: [&str; 8] = ["sorted", "value", "record", "error", "time", "operation", "input", "output"];
+const SHARED: [&str; 9] = ["sorted", "value", "version", "record", "error", "time", "operation", "input", "output"];
 
 /// The words between engine and world; they name what the rooms define, and so may import from each.
 const VOCABULARY: [&str; 2] = ["input", "output"];
 
 /// Who else knows whom: the one on the left may import from the one on the right. Types pass, work does not: only
 /// `engine.rs` makes two rooms act together. The list has no circle, and a test says so.
-const NEIGHBOURS: [(&str, &str); 8] = [
-    ("outbox", "table"),   // which record an operation is about
-    ("overlay", "table"),  // how a table merges
-    ("link", "retry"),     // how long to wait before the next attempt
-    ("stored", "session"), // whose keys they are
-    ("tabs", "session"),   // whose channel it is
-    ("tabs", "table"),     // rows travel between tabs
-    ("tabs", "link"),      // followers show the leader's link
-    ("view", "table"),     // whose records, and which of their fields
+const NEIGHBOURS: [(&str, &str); 18] = [
+    ("table", "merge"),     // how a field's conflicts are decided
+    ("operation", "merge"), // the decision that an operation carries out
+    ("audit", "merge"),     // what was decided
+    ("tabs", "merge"),      // and other tabs hear of it
+    ("outbox", "table"),    // which record an operation is about
+    ("overlay", "table"),   // how a table merges
+    ("link", "table"),      // which part of it a pull covers
+    ("link", "retry"),      // how long to wait before the next attempt
+    ("stored", "session"),  // whose keys they are
+    ("tabs", "table"),      // rows travel between tabs
+    ("trace", "table"),     // which fields are secret
+    ("trace", "stored"),    // where values are in entries,
+    ("trace", "tabs"),      // and in messages
+    ("trace", "view"),      // and in filters,
+    ("trace", "merge"),     // and in decisions
+    ("tabs", "presence"),   // tabs tell each other who is where
+    ("tabs", "link"),       // followers show the leader's link
+    ("view", "table"),      // whose records, and which of their fields
 ];
 
 /// Paths that bring a clock, randomness, the browser or the operating system.

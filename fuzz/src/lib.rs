@@ -7,8 +7,8 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a broken promise must stop the fuzzer")]
 
 use rota_engine::{
-    Answer, Command, Config, Content, Domains, Engine, Error, FORMAT, Failure, FoundEntry, Input, JsonRecord, Now,
-    Output, Pulled, ServerEvent, Stored, StoredOperation, TabMessage,
+    Answer, Command, Config, Content, Domains, Engine, Error, Failure, FoundEntry, Input, JsonRecord, Now, Output,
+    Pulled, STORED_FORM, ServerEvent, Stored, StoredOperation, TabMessage,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
@@ -159,7 +159,7 @@ fn content(json: Json) -> Content {
     let Some(v) = json.get("v").and_then(Json::as_f64) else { return Content::Corrupt("it has no form".to_owned()) };
     match serde_json::from_value::<StoredOperation>(json) {
         Ok(entry) => Content::Operation(entry),
-        Err(_) if v > f64::from(FORMAT) || v < 1.0 => Content::Other(v),
+        Err(_) if v > f64::from(STORED_FORM) || v < 1.0 => Content::Other(v),
         Err(error) => Content::Corrupt(error.to_string()),
     }
 }

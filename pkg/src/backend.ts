@@ -14,7 +14,7 @@ export interface Operation {
   readonly hlc: string
   readonly tab: string
   readonly after: readonly string[]
-  /** Operations that were never sent, and for which this one stands. */
+  /** Operations that were never sent, or ended in a conflict, and for which this one stands. */
   readonly replaces?: readonly string[]
 }
 
@@ -48,6 +48,8 @@ export interface PullRequest {
   readonly cursor: string | null
   readonly keys?: Readonly<Record<string, readonly string[]>>
   readonly pending: readonly string[]
+  /** The next page of an answer, as the page before it named it. */
+  readonly page?: string
 }
 
 /** What a server gives (`PROTOCOL.md` §5). */
@@ -58,6 +60,10 @@ export interface PullResponse {
   readonly records: Readonly<Record<string, readonly object[]>>
   readonly gone: readonly { readonly table: string; readonly key: string; readonly version: string }[]
   readonly settled: readonly Answer[]
+  /** The parts of tables that this is all of: what the client has in them, and is not in `records`, is gone. */
+  readonly covers?: readonly { readonly table: string; readonly keys?: readonly string[]; readonly where?: Readonly<Record<string, Value>> }[]
+  /** There is another page: what to ask for it with. */
+  readonly next?: string
 }
 
 /** Something the server's stream told: the row as it is now, or the key's fields of one that is gone. */
@@ -86,6 +92,21 @@ export class BackendError extends Error {
   }
 }
 
+/** Where the person of a tab is, and what they do there. */
+export interface Presence {
+  /** The application's own name for the place. */
+  readonly place: string
+  readonly doing: 'idle' | 'typing' | 'editing'
+  readonly record?: { readonly table: string; readonly key: string }
+}
+
+/** A tab of somebody; without presence it has left. */
+export interface Peer {
+  readonly user: string
+  readonly tab: string
+  readonly presence: Presence | null
+}
+
 /** What an open link reports. */
 export interface LinkListener {
   /** The server took the subscription; changes may not flow yet. */
@@ -94,6 +115,8 @@ export interface LinkListener {
   live(): void
   /** The link broke, or could not be opened. Nothing is reported after this. */
   closed(error: BackendError): void
+  /** Others have told where they are; one without presence has left. Tell it again at least every 30 seconds for as long as it is so. */
+  present?(peers: readonly Peer[]): void
   /** The stream told of changes. */
   changed(events: readonly StreamEvent[]): void
 }
@@ -111,6 +134,8 @@ export interface Backend {
   push(operation: Operation, signal: AbortSignal): Promise<Answer>
   /** Opens the stream of changes; returns how to close it. */
   connect(tables: readonly string[], listener: LinkListener): () => void
+  /** Tells everybody else where the tabs of this browser are. Comes at most once a second, and again every ten seconds. */
+  presence?(peers: readonly Peer[]): void
   /**
    * Asks over the open stream whether the server is there; resolves when it has answered. Without it a stream that died in silence
    * is noticed only by what else fails.

@@ -18,6 +18,8 @@ export type RotaErrorCode =
   | 'dependency-ended'
   | 'outbox-full'
   | 'storage-full'
+  | 'unsent-operations'
+  | 'signing-out'
   | 'engine-crashed'
   | 'no-provider'
 

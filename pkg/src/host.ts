@@ -1,4 +1,4 @@
-import { BackendError, type Answer, type Backend, type LinkListener, type Operation, type PullRequest, type StreamEvent } from './backend.js'
+import { BackendError, type Answer, type Backend, type LinkListener, type Operation, type Peer, type PullRequest, type StreamEvent } from './backend.js'
 import type { RotaEngine } from './init.js'
 import type { ChangeList, Mirror } from './mirror.js'
 import { keyText } from './tables.js'
@@ -30,6 +30,7 @@ export class Host {
   /** Ends that came before anybody could wait for them: within `mutate` itself. */
   readonly #early = new Map<string, { durability?: Durability; settlement?: Settlement }>()
   #engine: RotaEngine | undefined
+  #signedOut: (() => void) | undefined
   #disconnect: (() => void) | undefined
   #mutating = 0
 
@@ -39,8 +40,10 @@ export class Host {
     this.#keys = keys
   }
 
-  attach(engine: RotaEngine): void {
+  /** `signedOut` is called once the engine has let go of everything, because the person has logged out, here or in another tab. */
+  attach(engine: RotaEngine, signedOut: () => void): void {
     this.#engine = engine
+    this.#signedOut = signedOut
   }
 
   /** Runs a mutation, and returns its id with what it promises; nothing where it turned out that none was needed. */
@@ -86,6 +89,10 @@ export class Host {
         return this.#connect(detail as number)
       case 'disconnect':
         return this.#disconnectNow()
+      case 'signedOut':
+        return this.#guard(() => this.#signedOut?.())
+      case 'presence':
+        return this.#guard(() => this.#backend.presence?.(detail as readonly Peer[]))
       case 'ping':
         return void this.#ping(detail as number)
       case 'refreshToken':
@@ -180,6 +187,7 @@ export class Host {
         tell((engine) => engine.linkClosed(attempt, failure, message))
         isOpen = false
       },
+      present: (peers) => tell((engine) => engine.presenceHeard(peers)),
       changed: (events) => tell((engine) => this.#changed(engine, events)),
     }
     // While it is being opened there is nothing to disconnect yet, but it may already be too late for it.

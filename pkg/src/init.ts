@@ -9,6 +9,8 @@ import { RotaError } from './errors.js'
 export interface RotaEngine {
   active(active: boolean): void
   answered(id: string, answer: unknown): void
+  /** `{ entries: AuditEntry[], dropped: number }`, or undefined once the engine has crashed. */
+  audit(): unknown
   cancel(id: string): void
   changed(events: unknown[]): void
   close(): void
@@ -27,6 +29,8 @@ export interface RotaEngine {
   purge(): void
   pushFailed(id: string, failure: string, message: string, afterMs: number | undefined): void
   reconnect(): void
+  /** `choice`: `local`, `server`, `merge`, or the values of the fields. Returns the id of the operation that carries it out, if there is one. */
+  resolve(id: string, choice: unknown): string | undefined
   retry(id: string): void
   /** Something about this table could not be read: its record is fetched if the row has the key, else everything since the last pull. */
   stale(table: string, keyRow: object | undefined): void

@@ -47,6 +47,7 @@ const STARTING: Status = {
   link: { state: 'offline', why: 'starting', sinceMs: 0 },
   unsent: 0,
   dead: 0,
+  conflicts: 0,
   durability: 'memory',
   ready: false,
 }
@@ -98,7 +99,7 @@ export class Store<T extends Tables = any> {
     if (options.onProblem) this.#mirror.watchProblems(options.onProblem)
     const engine = this.#call(() => new Engine(configOf(options), randomSeed(), this.#host.perform, options.storage === 'memory'))
     this.#engine = engine
-    this.#host.attach(engine)
+    this.#host.attach(engine, () => this.close())
     openStores().add(this.#name)
     try {
       this.#call(() => engine.start())
@@ -239,6 +240,25 @@ export class Store<T extends Tables = any> {
     openStores().delete(this.#name)
     // Not now: a listener that closes the store is still inside a call of the engine's.
     setTimeout(() => free(engine), 0)
+  }
+
+  /**
+   * Logs the person out: everything of theirs is deleted from this browser, in all its tabs, and their stores close. Throws
+   * `unsent-operations`, and changes nothing, while operations are not done, unless `unsent` says what becomes of them: `wait` sends them
+   * first, and takes nothing new; those that were given up keep it waiting until somebody retries or cancels them. `discard` drops them.
+   * Resolves when all that is done.
+   */
+  logout(options: { readonly unsent?: 'wait' | 'discard' } = {}): Promise<void> {
+    const engine = this.#open()
+    const isOver = new Promise<void>((resolve) => this.#host.signal.addEventListener('abort', () => resolve(), { once: true }))
+    this.#call(() => engine.logout(options?.unsent))
+    return isOver
+  }
+
+  /** Says that the person's roles or scope have changed: everything is fetched anew, and what may no longer be seen is gone from all tabs. */
+  rightsChanged(): void {
+    const engine = this.#open()
+    this.#call(() => engine.rightsChanged())
   }
 
   // For `using`. Not among the published types, which would then need a `lib` that few applications have.

@@ -1,5 +1,5 @@
 import { RotaError } from './errors.js'
-import type { DeepReadonly, Key } from './types.js'
+import type { DeepReadonly, Key, MergeRule } from './types.js'
 
 /** The fields of `T` that are text keys. */
 type Field<T> = keyof T & string
@@ -14,12 +14,18 @@ export interface TableOptions<T> {
   readonly owner?: Field<T>
   /** Where to find an owner's name: a declared table whose key is the owner's id, and its field. */
   readonly ownerName?: { readonly table: string; readonly field: string }
+  /** How conflicts are decided, by field; where nothing is declared, by a person. */
+  readonly merge?: { readonly [N in Field<T>]?: MergeRule }
   /** The fields that views may filter, sort, group and sum by, at most 64; the key's always are. Views hold these values, so list what is needed. */
   readonly indexed?: readonly Field<T>[]
   /** The column of the record's version; `rota_version` by default. */
   readonly version?: string
+  /** How versions are ordered: as integers, by default; as RFC 3339 times, by instant; as text, by code point. */
+  readonly versionOrder?: 'integer' | 'timestamp' | 'string'
   /** The column of the operation that wrote the record; `rota_op` by default. */
   readonly operation?: string
+  /** Fields whose values never leave the engine in a trace. */
+  readonly secret?: readonly Field<T>[]
 }
 
 declare const recordType: unique symbol
@@ -67,15 +73,18 @@ export function keyFields({ key }: Pick<Tables[string], 'key'>): string[] {
 }
 
 /** What the engine is told of a table. */
-export function describeTable(name: string, { key, fields, owner, indexed, version, operation }: Tables[string]): Record<string, unknown> {
+export function describeTable(name: string, { key, fields, owner, merge, indexed, version, versionOrder, operation, secret }: Tables[string]): Record<string, unknown> {
   return {
     name,
     key: keyFields({ key }),
     fields: [...(fields ?? [])],
     ...(owner === undefined ? {} : { owner }),
+    ...(merge === undefined ? {} : { merge }),
     ...(indexed === undefined ? {} : { indexed: [...indexed] }),
     ...(version === undefined ? {} : { version }),
+    ...(versionOrder === undefined ? {} : { versionOrder }),
     ...(operation === undefined ? {} : { operation }),
+    ...(secret === undefined ? {} : { secret: [...secret] }),
   }
 }
 

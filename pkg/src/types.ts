@@ -55,6 +55,74 @@ export interface OperationView {
   readonly replacedBy?: string
 }
 
+/** How conflicts in a field are decided. Where nothing is declared, or a rule can't be applied to the values that are there, a person decides. */
+export type MergeRule =
+  | 'latest'
+  | 'union'
+  | 'mostRecentNotNull'
+  | 'recursive'
+  | 'max'
+  | 'min'
+  | 'sum'
+  | 'ours'
+  | 'theirs'
+  | 'person'
+
+/** One field that a person and somebody else changed differently. */
+export interface FieldConflict {
+  readonly field: string
+  /** What the person saw when deciding. */
+  readonly base: Value
+  /** What the person wants. */
+  readonly ours: Value
+  /** What the server has. */
+  readonly theirs: Value
+  readonly rule: MergeRule
+  /** What the rule makes of it, or, once it is decided, what came of it. */
+  readonly merged?: Value
+}
+
+/** A change that somebody else's stands against, for a person to decide. It follows the record while it waits. */
+export interface Conflict {
+  /** The operation. */
+  readonly id: string
+  readonly table: string
+  readonly key: string
+  /** Since when it waits, in milliseconds since 1970. */
+  readonly atMs: number
+  /** True when this tab made the operation. */
+  readonly mine: boolean
+  /** True when there is no record any more: all that is left is the server's word. */
+  readonly isGone: boolean
+  readonly fields: readonly FieldConflict[]
+  /** What the record would hold after each decision, in the fields that the operation sets. */
+  readonly previews: {
+    readonly local: { readonly [field: string]: Value }
+    readonly server: { readonly [field: string]: Value }
+    readonly merge: { readonly [field: string]: Value }
+  }
+}
+
+/** What a person decides on a conflict: a side, the merge that is shown, or values for (at least) every field in conflict. */
+export type ConflictChoice = 'local' | 'server' | 'merge' | { readonly [field: string]: Value }
+
+/** One decision on a conflict: one line of the export. */
+export interface AuditEntry {
+  /** The operation that was in conflict. */
+  readonly operation: string
+  /** The operation that carries the decision out; null where nothing was left to do. */
+  readonly resolution: string | null
+  readonly table: string
+  readonly key: string
+  /** `auto`: the declared rules; `manual`: a person, field by field; else the side that a person took, or that the rules came to. */
+  readonly decided: 'auto' | 'manual' | 'local' | 'server' | 'merge'
+  /** A user's id; null for the declared rules. */
+  readonly by: string | null
+  /** When, in milliseconds since 1970. */
+  readonly atMs: number
+  readonly fields: readonly FieldConflict[]
+}
+
 /** The operations of all tabs of this browser. */
 export interface Operations {
   /** Those without an end yet, the dead ones included, oldest first. */
@@ -89,6 +157,8 @@ export interface Status {
   readonly unsent: number
   /** Operations that were given up, and wait for somebody to retry or cancel them. */
   readonly dead: number
+  /** Operations in conflict that wait for a person. */
+  readonly conflicts: number
   readonly durability: Durability
   /** True once everything was fetched. */
   readonly ready: boolean

@@ -55,16 +55,10 @@ mod tests {
     use crate::engine::time::Hlc;
 
     fn table(owner: Option<&str>) -> TableConfig {
-        TableConfig {
-            name: "companies".into(),
-            key: vec!["id".into()],
-            fields: vec!["id".into(), "owner_id".into()],
-            version: "rota_version".into(),
-            operation: "rota_op".into(),
-            owner: owner.map(str::to_owned),
-            temporary_keys: false,
-            indexed: Vec::new(),
-        }
+        let fields = vec!["id".into(), "owner_id".into()];
+        let mut table = TableConfig::new("companies".into(), vec!["id".into()], fields);
+        table.owner = owner.map(str::to_owned);
+        table
     }
 
     fn fields(name: &str, value: Value) -> Fields {

@@ -2,12 +2,16 @@
 //! `engine/`, that knows every room beside it.
 
 mod command;
+mod conflicts;
 mod depend;
 mod hearing;
+mod leaving;
 mod linking;
 mod lookup;
+mod peopling;
 mod renaming;
 mod replacing;
+mod replaying;
 mod report;
 mod sending;
 mod sync;
@@ -16,6 +20,8 @@ mod undo;
 mod viewing;
 mod watching;
 
+pub use replaying::replay;
+
 use std::collections::{HashMap, VecDeque};
 
 use rand_core::{Rng, SeedableRng};
@@ -23,13 +29,15 @@ use rand_pcg::Pcg64Mcg;
 use rustc_hash::FxBuildHasher;
 
 use super::alias::Aliases;
+use super::audit::{Audit, AuditEntry};
 use super::error::{Error, Problem};
 use super::input::{Config, Input};
 use super::link::{Attention, Gate, Link, LinkConfig, Puller};
-use super::operation::{OperationId, OperationState, Settlement, Version};
+use super::operation::{Answer, OperationId, OperationState, Settlement};
 use super::outbox::{CONCURRENCY_MAX, Outbox};
-use super::output::{Durability, OperationView, Output, Renamed, Status};
+use super::output::{Conflict, Durability, OperationView, Output, Renamed, Status};
 use super::overlay::{Rules, apply, fold};
+use super::presence::Everyone;
 use super::record::Record;
 use super::retry::RetryPolicy;
 use super::session::Session;
@@ -37,8 +45,11 @@ use super::sorted::SortedSet;
 use super::table::{RecordId, Tables};
 use super::tabs::{AWAKE_LATE_MS, Kind, Role, TAB_PROTOCOL, Tabs};
 use super::time::{Hlc, HybridClock, Now, Timers};
+use super::trace::{Recorder, TRACE_MAX};
+use super::version::Version;
 use super::view::Views;
 
+pub use conflicts::ROUNDS_MAX;
 pub use depend::AFTER_MAX;
 pub use replacing::REPLACES_MAX;
 pub use undo::UNDO_MAX;
@@ -54,6 +65,7 @@ const SLEPT_MS: u64 = 10_000;
 const FROZEN_MS: u64 = 90_000;
 
 /// The sync engine: sans-IO and deterministic. Same configuration, same seed, same inputs: same outputs.
+#[expect(clippy::struct_excessive_bools, reason = "each says one thing that no other says")]
 pub struct Engine<R> {
     session: Session,
     rules: Box<dyn Rules<R>>,
@@ -81,6 +93,10 @@ pub struct Engine<R> {
     /// A new leader sends nothing before it has seen what is stored, or this moment of the monotonic clock has passed: an earlier
     /// leader's last operation may stand for one that this tab has heard of.
     looks_until_mono_ms: Option<u64>,
+    /// True while a logout waits for what is not sent.
+    logging_out: bool,
+    /// When the engine was made: what happened before does not concern it.
+    born_wall_ms: u64,
     /// True once this tab has itself pulled since it began to send.
     pulled_here: bool,
     /// How often in a row the network kept an operation from the server.
@@ -92,16 +108,25 @@ pub struct Engine<R> {
     undoable: undo::Undoable,
     /// Operations for which a record has to be looked up.
     awaiting: SortedSet<OperationId>,
+    everyone: Everyone,
+    recorder: Option<Box<Recorder<R>>>,
     /// Operations that other tabs hold and this leader has never heard of: the ledger may know them.
     asked: SortedSet<OperationId>,
     /// Those of them that the pull under way asks for.
     asked_now: SortedSet<OperationId>,
+    /// Answers that are taken in once the operation is stored that decides on them.
+    resolving: Vec<(OperationId, Answer<R>)>,
+    audit: Audit,
+    /// The operation that could not be stored, and is tried once more now that there should be room.
+    made_room_for: Option<OperationId>,
     views: Views,
     outputs: VecDeque<Output<R>>,
     dirty_records: Records,
     dirty_operations: SortedSet<OperationId>,
+    dirty_conflicts: SortedSet<OperationId>,
     ended: Vec<OperationView>,
     renamed: Vec<Renamed>,
+    decisions: Vec<AuditEntry>,
     reported: Option<Status>,
 }
 
@@ -115,6 +140,7 @@ struct Backend {
 }
 
 /// An operation that has ended, for whoever missed it.
+#[derive(Clone)]
 struct Ended {
     /// Table and key of each record that it concerned.
     records: Vec<(String, String)>,
@@ -213,6 +239,10 @@ impl<R: Record> Engine<R> {
     /// # Errors
     /// [`Error::InvalidConfiguration`], which says what can't work.
     pub fn new(config: Config, rules: Box<dyn Rules<R>>, seed: [u8; 16], now: Now) -> Result<Self, Error> {
+        if config.trace > TRACE_MAX {
+            return Err(Error::InvalidConfiguration(format!("a trace keeps at most {TRACE_MAX} inputs")));
+        }
+        let recorder = Recorder::new(&config, seed, now);
         let session = Session { app: config.app, user: config.user };
         session.validate()?;
         config.retry.validate().map_err(Error::InvalidConfiguration)?;
@@ -251,6 +281,8 @@ impl<R: Record> Engine<R> {
             closed: false,
             sends_since: None,
             looks_until_mono_ms: None,
+            logging_out: false,
+            born_wall_ms: now.wall_ms,
             pulled_here: false,
             gate_failures: 0,
             token_failures: 0,
@@ -258,14 +290,21 @@ impl<R: Record> Engine<R> {
             aliases: Aliases::default(),
             undoable: undo::Undoable::default(),
             awaiting: SortedSet::new(),
+            everyone: Everyone::default(),
+            recorder,
             asked: SortedSet::new(),
             asked_now: SortedSet::new(),
+            resolving: Vec::new(),
+            audit: Audit::default(),
+            made_room_for: None,
             views,
             outputs: VecDeque::new(),
             dirty_records: Records::default(),
             dirty_operations: SortedSet::new(),
+            dirty_conflicts: SortedSet::new(),
             ended: Vec::new(),
             renamed: Vec::new(),
+            decisions: Vec::new(),
             reported: None,
         };
         // The lock last: where it is granted at once, this tab has loaded what earlier ones left.
@@ -281,25 +320,34 @@ impl<R: Record> Engine<R> {
 
     /// Takes one input. Afterwards, [`Engine::poll`] until it is empty.
     ///
-    /// Returns the new operation's id for [`Input::Mutate`] and [`Input::Transact`], and for [`Input::Undo`] where it takes one; nothing
-    /// for everything else.
+    /// Returns the new operation's id for [`Input::Mutate`] and [`Input::Transact`], and for [`Input::Undo`] and [`Input::Resolve`] where
+    /// it takes one; nothing for everything else.
     ///
     /// # Errors
     /// Only commands fail, and then nothing has changed. What comes from outside and makes no sense becomes an
     /// [`Output::Report`].
     pub fn handle(&mut self, input: Input<R>, now: Now) -> Result<Option<OperationId>, Error> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(&input, now);
+        }
         if self.closed {
             return handle_closed(&input);
         }
         self.advance(now);
-        let asks_to_store = matches!(input, Input::Mutate(_) | Input::Transact { .. } | Input::Undo { .. });
+        let asks_to_store =
+            matches!(input, Input::Mutate(_) | Input::Transact { .. } | Input::Undo { .. } | Input::Resolve { .. });
         let result = self.route(input);
         // Until the new operation is stored, nothing is sent that it may stand for. The answer comes before the next poll.
-        if self.closed || (asks_to_store && matches!(result, Ok(Some(_)))) {
+        if self.closed || (asks_to_store && matches!(result, Ok(Some(_)))) || !self.resolving.is_empty() {
             return result;
         }
         self.fire_timers();
         self.pump();
+        self.sign_out_if_nothing_waits();
+        if self.closed {
+            return result;
+        }
+        self.keep_presence();
         while let Some(id) = self.tables.forget_oldest_end() {
             self.dirty_records.insert(id);
         }
@@ -342,7 +390,24 @@ impl<R: Record> Engine<R> {
     #[must_use]
     pub fn version(&self, table: &str, key: &str) -> Option<Version> {
         let id = self.tables.find(self.tables.table_id(table)?, key)?;
-        self.tables.cell(id)?.version
+        self.tables.cell(id)?.version.clone()
+    }
+
+    /// Returns the conflicts that wait for a person, the oldest operation first.
+    #[must_use]
+    pub fn conflicts(&self) -> Vec<Conflict> {
+        self.outbox.iter().filter_map(|pending| self.conflict(pending)).collect()
+    }
+
+    /// Walks over the decisions on conflicts that this tab made or heard of, the oldest first. Each is a line of the export.
+    pub fn audit(&self) -> impl ExactSizeIterator<Item = &AuditEntry> {
+        self.audit.entries()
+    }
+
+    /// Returns how many decisions were forgotten at the bound.
+    #[must_use]
+    pub const fn audit_dropped(&self) -> u64 {
+        self.audit.dropped()
     }
 
     /// Returns the numbers of the records that an open view shows, in order.
@@ -364,8 +429,13 @@ impl<R: Record> Engine<R> {
             Input::Cancel { id } => self.cancel(id)?,
             Input::Undo { id } => return self.undo(id),
             Input::Retry { id } => self.retry_dead(id)?,
+            Input::Resolve { id, choice } => return self.resolve(id, choice),
             Input::Reconnect => self.reconnect(),
             Input::Purge => self.emit(Output::ForgetRecords),
+            Input::Logout { unsent } => self.logout(unsent)?,
+            Input::RightsChanged => self.rights_changed(),
+            Input::SetPresence { presence } => self.set_presence(presence)?,
+            Input::PresenceHeard { peers } => self.on_presence(peers),
             Input::OpenView { id, spec } => self.open_view(id, &spec)?,
             Input::CloseView { id } => self.views.close(id)?,
             Input::Close => self.close(),
@@ -401,7 +471,10 @@ impl<R: Record> Engine<R> {
             Input::Activity { active } => self.on_activity(active),
             Input::Visibility { visible } => self.on_visibility(visible),
             Input::NetworkHinted { online } => self.on_hint(online),
-            Input::Woke => self.on_hint(true),
+            Input::Woke => {
+                self.emit(Output::LoadOperations);
+                self.on_hint(true);
+            }
             Input::TimerFired => {}
         }
         Ok(None)
@@ -416,6 +489,10 @@ impl<R: Record> Engine<R> {
         let slept = wall_passed > mono_passed + SLEPT_MS || late_ms > FROZEN_MS;
         if slept || late_ms > AWAKE_LATE_MS {
             self.wake_up();
+        }
+        if mono_passed.max(wall_passed) > SLEPT_MS {
+            // This tab was frozen, or idle. A logout that it has not heard of left its mark in storage.
+            self.emit(Output::LoadOperations);
         }
         if slept {
             self.on_slept();
@@ -456,6 +533,7 @@ impl<R: Record> Engine<R> {
         }
         self.tables.set_visible(id, folded.visible, folded.overlaid);
         self.dirty_records.insert(id);
+        self.look_at_conflicts(id);
     }
 
     /// Shows an operation that was just accepted. As the last of its record it goes over what is seen already; only one that
@@ -484,27 +562,35 @@ impl<R: Record> Engine<R> {
     }
 
     /// Ends an operation: it leaves outbox and storage, everyone hears of it, and what it showed is gone or confirmed.
-    fn settle(&mut self, settlement: Settlement) {
-        self.end_dependants(&settlement);
+    fn settle(&mut self, settlement: &Settlement) {
+        self.end_dependants(settlement);
         self.end(settlement);
     }
 
-    fn end(&mut self, settlement: Settlement) {
+    fn end(&mut self, settlement: &Settlement) {
         let Some(pending) = self.outbox.remove(settlement.id) else { return };
-        self.remember_settled(self.records_of(&pending), &settlement);
+        self.remember_settled(self.records_of(&pending), settlement);
         self.dirty_operations.remove(&settlement.id);
         self.awaiting.remove(&settlement.id);
         if settlement.outcome != OperationState::Confirmed {
             self.undoable.forget(settlement.id);
         }
-        self.ended.push(report::view(&pending, Some(&settlement)));
+        if pending.conflict.is_some() {
+            self.dirty_conflicts.insert(settlement.id);
+        }
+        self.ended.push(report::view(&pending, Some(settlement)));
         self.emit(Output::Unpersist { key: self.session.operation_key(pending.op.hlc, pending.op.id) });
-        self.end_replaced(&pending, &settlement);
-        if pending.mine {
-            self.emit(Output::Settled(settlement));
+        self.end_replaced(&pending, settlement);
+        // Of a conflict its author has heard when it began.
+        if pending.mine && pending.conflict.is_none() {
+            self.emit(Output::Settled(settlement.clone()));
         }
         self.drop_aliases(&pending.named);
         self.recompute_all(&pending.records());
+        if let Some(answer) = self.take_answered(settlement.id) {
+            // Another tab made the same decision before, and it has ended while this one's was being stored.
+            self.end_as_decided(&answer, settlement);
+        }
     }
 
     fn recompute_all(&mut self, records: &[RecordId]) {
@@ -522,7 +608,7 @@ impl<R: Record> Engine<R> {
             .outbox
             .iter()
             .flat_map(|pending| {
-                let own = pending.mine && pending.state != OperationState::Dead;
+                let own = pending.mine && !pending.is_parked();
                 let replaced = pending.replaced.iter().filter(|replaced| replaced.is_owed).map(|replaced| replaced.id);
                 own.then_some(pending.op.id).into_iter().chain(replaced).map(|id| (id, pending.state))
             })
@@ -540,6 +626,7 @@ impl<R: Record> Engine<R> {
                 fields: vec![],
             }));
         }
+        self.take_leave();
         let bye = self.tabs.message(Kind::Bye);
         self.emit(Output::Broadcast(bye));
         if self.tabs.role != Role::Follower {
@@ -558,8 +645,11 @@ fn handle_closed<R>(input: &Input<R>) -> Result<Option<OperationId>, Error> {
         | Input::Cancel { .. }
         | Input::Undo { .. }
         | Input::Retry { .. }
+        | Input::Resolve { .. }
         | Input::Reconnect
-        | Input::OpenView { .. } => Err(Error::Closed),
+        | Input::Logout { .. }
+        | Input::OpenView { .. }
+        | Input::SetPresence { .. } => Err(Error::Closed),
         _ => Ok(None),
     }
 }

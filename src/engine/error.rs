@@ -41,8 +41,16 @@ pub enum Error {
     DependencyEnded { id: String, state: &'static str },
     /// This tab knows of nothing that could be undone.
     NothingToUndo { id: String },
+    /// No conflict waits under this id: it was decided, or there never was one.
+    UnknownConflict { id: String },
     /// The outbox is at its bound.
     OutboxFull { len_max: usize },
+    /// The person can't be logged out like this: something is not sent yet, given up, or waits for a person.
+    UnsentOperations { count: usize },
+    /// A logout is under way, and waits for what is not sent.
+    SigningOut,
+    /// The beginning of the trace is missing, so it can't be replayed.
+    IncompleteTrace { dropped: u64 },
     /// The view makes no sense, or asks for too much; says why.
     InvalidView(String),
     /// A view uses a field that is not declared as indexed.
@@ -75,7 +83,11 @@ impl Error {
             Self::UnknownDependency { .. } => "unknown-dependency",
             Self::DependencyEnded { .. } => "dependency-ended",
             Self::NothingToUndo { .. } => "nothing-to-undo",
+            Self::UnknownConflict { .. } => "unknown-conflict",
             Self::OutboxFull { .. } => "outbox-full",
+            Self::UnsentOperations { .. } => "unsent-operations",
+            Self::SigningOut => "signing-out",
+            Self::IncompleteTrace { .. } => "incomplete-trace",
             Self::InvalidView(_) => "invalid-view",
             Self::NotIndexed { .. } => "not-indexed",
             Self::TooManyViews { .. } => "too-many-views",
@@ -131,8 +143,19 @@ impl fmt::Display for Error {
                     "operation {id} can't be undone: it is not among the last that this tab did, or it has no inverse"
                 )
             }
+            Self::UnknownConflict { id } => {
+                write!(f, "no conflict waits under {id}: it was decided, or there was none")
+            }
             Self::OutboxFull { len_max } => {
                 write!(f, "{len_max} operations are waiting to be sent, and no more can be taken until some are")
+            }
+            Self::UnsentOperations { count } => write!(
+                f,
+                "{count} operations are not done yet; say whether to wait for them, or to discard them: logout({{ unsent: 'wait' | 'discard' }})"
+            ),
+            Self::SigningOut => f.write_str("the person is being logged out, and nothing new can be done"),
+            Self::IncompleteTrace { dropped } => {
+                write!(f, "the first {dropped} inputs of the trace were dropped; record more of them to replay it")
             }
             Self::NotIndexed { table, field } => {
                 write!(

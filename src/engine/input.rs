@@ -11,9 +11,10 @@ use super::link::{LinkConfig, PullRequest};
 use super::operation::{Answer, OperationId, Version};
 use super::outbox::CONCURRENCY;
 use super::output::Durability;
+use super::presence::{Peer, Presence};
 use super::retry::{Failure, RetryPolicy};
 use super::stored::FoundEntry;
-use super::table::{Row, TableConfig};
+use super::table::{Cover, Row, TableConfig};
 use super::tabs::TabMessage;
 use super::value::Fields;
 use super::view::ViewSpec;
@@ -31,6 +32,9 @@ pub struct Config {
     /// How to retry.
     #[serde(default)]
     pub retry: RetryPolicy,
+    /// How many inputs are recorded; none by default.
+    #[serde(default)]
+    pub trace: usize,
     /// How the link is kept.
     #[serde(default)]
     pub link: LinkConfig,
@@ -73,6 +77,30 @@ pub struct Command {
     /// Operations that it depends on: it is not sent before they are confirmed, and ends with them if they are not.
     #[serde(default)]
     pub after: Vec<OperationId>,
+}
+
+/// What a person decides on a conflict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Choice {
+    /// What this person had wanted, over whatever the others did since.
+    Local,
+    /// What the server has: the change is given up.
+    Server,
+    /// The merge that the conflict shows.
+    Merge,
+    /// These values; they must name every field in conflict.
+    Fields(Fields),
+}
+
+/// What becomes of operations that are not done when a person logs out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Unsent {
+    /// They are sent first. Those that were given up, or wait for a person, keep the logout waiting until somebody decides.
+    Wait,
+    /// They are dropped.
+    Discard,
 }
 
 /// How an operation was stored.
@@ -127,6 +155,12 @@ pub struct Pulled<R> {
     pub gone: Vec<Gone>,
     /// What became of the pending operations.
     pub settled: Vec<Answer<R>>,
+    /// Which parts of the tables it covers, where it is not whole: what is in them, and not in it, is gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub covers: Vec<Cover>,
+    /// What to ask for the next page with; without it this is the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// One thing that the engine is told.
@@ -143,10 +177,22 @@ pub enum Input<R> {
     Undo { id: OperationId },
     /// Command: try a dead operation again.
     Retry { id: OperationId },
+    /// Command: decide on a conflict, by the id of the operation that is in it.
+    Resolve { id: OperationId, choice: Choice },
     /// Command: try to connect now.
     Reconnect,
     /// Command: forget the rows that are kept for the next visit.
     Purge,
+    /// Command: forget everything of this person's in this browser, and leave. Refused while operations are not done, unless told what
+    /// becomes of them.
+    Logout { unsent: Option<Unsent> },
+    /// The person's roles or scope have changed.
+    RightsChanged,
+    /// Command: say where the person of this tab is, and what they do; nothing when they are nowhere. Typing runs out unless it is said
+    /// again.
+    SetPresence { presence: Option<Presence> },
+    /// The backend told where others are; one without presence has left.
+    PresenceHeard { peers: Vec<Peer> },
     /// Command: keep a live list. The number is the caller's to choose, and free again once the view is closed.
     OpenView { id: u32, spec: ViewSpec },
     /// Command: stop keeping a live list.

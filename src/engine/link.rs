@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::operation::OperationId;
 use super::retry::{Failure, RetryPolicy};
 use super::sorted::{Named, SortedSet};
+use super::table::{COVERS_MAX, Cover};
 
 /// How long a link may take to open.
 pub const JOIN_TIMEOUT_MS: u64 = 15_000;
@@ -351,7 +352,19 @@ pub struct PullRequest {
     pub keys: Option<Named<Vec<String>>>,
     /// The unsettled operations.
     pub pending: Vec<OperationId>,
+    /// The next page of an answer that came in pages, as the page before it named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
 }
+
+/// How many pages one pull may have. One that has more starts over, more slowly.
+pub const PAGES_MAX: u32 = 10_000;
+
+/// How long the name of a page may be, in bytes.
+const PAGE_BYTES_MAX: usize = 10_000;
+
+/// How often in a row a page is asked for in vain before its pull starts over.
+const PAGE_FAILURES_MAX: u32 = 5;
 
 /// What was asked for, and when.
 #[derive(Clone, Copy, Debug)]
@@ -360,9 +373,64 @@ pub(crate) struct PullUnderWay {
     pub(crate) by_keys: bool,
     /// The count of arrivals when it began: what arrived later is not covered by it.
     pub(crate) arrivals: u64,
+    pub(crate) is_page: bool,
+}
+
+/// What to ask for.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Asking {
+    pub(crate) id: u32,
+    /// The records that it names, if it names any.
+    pub(crate) keys: Option<Named<Vec<String>>>,
+    pub(crate) page: Option<String>,
+}
+
+/// What one page says beside its rows.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) whole: bool,
+    pub(crate) cursor: Option<String>,
+    pub(crate) covers: Vec<Cover>,
+    pub(crate) next: Option<String>,
+    /// The counts of arrivals when it was asked for and when it came: what arrived between was told by others.
+    pub(crate) heard: (u64, u64),
+}
+
+/// What a pull brought with all its pages.
+#[derive(Debug)]
+pub(crate) struct Brought {
+    /// That of the first page: what changed while the others came is found by the next pull.
+    pub(crate) cursor: Option<String>,
+    pub(crate) whole: bool,
+    pub(crate) covers: Vec<Cover>,
+    /// The count of arrivals when the first page was asked for.
+    pub(crate) arrivals: u64,
+    /// From when to when, in that count, each page was waited for.
+    pub(crate) heard: Vec<(u64, u64)>,
+}
+
+/// What follows a page.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// Another one.
+    Next,
+    /// Nothing: it was the last.
+    Last(Brought),
+    /// It starts over, later: it had more pages, or larger names for them, than any pull may have.
+    TooMany,
+}
+
+/// A pull of which some pages are there.
+#[derive(Debug)]
+struct Paging {
+    next: String,
+    pages: u32,
+    failures: u32,
+    brought: Brought,
 }
 
 /// What has to be pulled: one pull at a time, and another one if something came up meanwhile.
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 #[derive(Debug, Default)]
 pub(crate) struct Puller {
     pub(crate) cursor: Option<String>,
@@ -374,6 +442,9 @@ pub(crate) struct Puller {
     wanted_keys: SortedSet<(String, String)>,
     /// The records that the pull under way names.
     asked_keys: SortedSet<(String, String)>,
+    paging: Option<Paging>,
+    /// True when the last pull was by keys: between two of those there is a page.
+    keys_were_last: bool,
     failures: u32,
     /// The last call that could tell found the server there.
     pub(crate) works: bool,
@@ -394,20 +465,27 @@ impl Puller {
         }
     }
 
-    /// Starts the next pull, if one is wanted and none is under way. Says which records it names, if it names any.
-    pub(crate) fn begin(&mut self, arrivals: u64) -> Option<(u32, Option<Named<Vec<String>>>)> {
-        if self.under_way.is_some() || (!self.wanted && self.wanted_keys.is_empty()) {
+    /// Starts the next pull, if one is wanted and none is under way.
+    pub(crate) fn begin(&mut self, arrivals: u64) -> Option<Asking> {
+        if self.under_way.is_some() {
             return None;
         }
-        self.last_id = self.last_id.wrapping_add(1);
-        let by_keys = !self.wanted;
-        self.under_way = Some(PullUnderWay { id: self.last_id, by_keys, arrivals });
+        let has_keys = !self.wanted_keys.is_empty();
+        let page = self.paging.as_ref().filter(|_| !has_keys || self.keys_were_last).map(|paging| paging.next.clone());
+        let by_keys = has_keys && page.is_none() && (!self.wanted || self.paging.is_some());
+        if page.is_none() && !by_keys && !self.wanted {
+            return None;
+        }
+        let id = self.last_id.wrapping_add(1);
+        self.last_id = id;
+        self.keys_were_last = by_keys;
+        self.under_way = Some(PullUnderWay { id, by_keys, arrivals, is_page: page.is_some() });
         if !by_keys {
-            self.wanted = false;
-            if std::mem::take(&mut self.wanted_whole) {
+            self.wanted &= page.is_some();
+            if page.is_none() && std::mem::take(&mut self.wanted_whole) {
                 self.cursor = None;
             }
-            return Some((self.last_id, None));
+            return Some(Asking { id, keys: None, page });
         }
         let mut keys: Named<Vec<String>> = Named::new();
         // By table, and then by key.
@@ -418,7 +496,7 @@ impl Puller {
                 None => drop(keys.insert(table, vec![key])),
             }
         }
-        Some((self.last_id, Some(keys)))
+        Some(Asking { id, keys: Some(keys), page })
     }
 
     /// Ends the pull under way, if this is it.
@@ -429,19 +507,91 @@ impl Puller {
         Some(under_way)
     }
 
+    /// Puts a page to those before it. A pull by keys has one.
+    pub(crate) fn turn(&mut self, asked: &PullUnderWay, page: Page) -> Turn {
+        let Page { whole, cursor, mut covers, next, heard } = page;
+        let before = if asked.is_page { self.paging.take() } else { None };
+        let pages = before.as_ref().map_or(1, |paging| paging.pages.saturating_add(1));
+        let brought = match before {
+            Some(Paging { brought, .. }) => {
+                let mut all = brought.covers;
+                covers.retain(|cover| !all.contains(cover));
+                all.append(&mut covers);
+                let mut waits = brought.heard;
+                waits.push(heard);
+                // One page that can't be relied on, and the whole can't.
+                Brought {
+                    whole: brought.whole && whole,
+                    covers: all,
+                    heard: waits,
+                    cursor: brought.cursor.filter(|_| cursor.is_some()),
+                    ..brought
+                }
+            }
+            None => Brought { cursor, whole, covers, arrivals: asked.arrivals, heard: vec![heard] },
+        };
+        if brought.covers.len() > COVERS_MAX {
+            self.wanted |= !asked.by_keys;
+            return Turn::TooMany;
+        }
+        match next.filter(|_| !asked.by_keys) {
+            None => Turn::Last(brought),
+            Some(next) if pages < PAGES_MAX && next.len() <= PAGE_BYTES_MAX => {
+                self.paging = Some(Paging { next, pages, failures: 0, brought });
+                Turn::Next
+            }
+            Some(_) => {
+                self.wanted = true;
+                Turn::TooMany
+            }
+        }
+    }
+
     /// Notes that a pull failed: everything it was to bring is wanted again. Returns how long to wait.
-    pub(crate) fn fail(&mut self, id: u32, random: &mut dyn Rng) -> Option<u64> {
-        self.under_way.take_if(|pull| pull.id == id)?;
+    pub(crate) fn fail(&mut self, id: u32, failure: Failure, random: &mut dyn Rng) -> Option<u64> {
+        let under_way = self.under_way.take_if(|pull| pull.id == id)?;
         self.works = false;
-        // One from the cursor comes first, but it does not stand for a pull by keys: a cursor that is past the end of a
-        // record does not tell of that end, and an event from before it may still be on its way.
-        self.wanted = true;
+        if under_way.is_page {
+            self.fail_page(failure);
+        } else {
+            // One from the cursor comes first, but it does not stand for a pull by keys: a cursor that is past the end of a
+            // record does not tell of that end, and an event from before it may still be on its way.
+            self.wanted = true;
+        }
         for (table, key) in std::mem::take(&mut self.asked_keys) {
             self.want_key(&table, &key);
         }
+        Some(self.delay_ms(random))
+    }
+
+    /// A page is asked for again, unless the server no longer knows it: then the whole pull starts over.
+    fn fail_page(&mut self, failure: Failure) {
+        let Some(paging) = &mut self.paging else { return };
+        paging.failures += u32::from(!matches!(failure, Failure::Network | Failure::Auth));
+        if matches!(failure, Failure::Gone | Failure::Invalid) || paging.failures >= PAGE_FAILURES_MAX {
+            self.start_over();
+        }
+    }
+
+    /// Returns how long to wait after one more failure.
+    pub(crate) fn delay_ms(&mut self, random: &mut dyn Rng) -> u64 {
         let delay_ms = RECONNECT.delay_ms(self.failures, random);
         self.failures = self.failures.saturating_add(1);
-        Some(delay_ms)
+        delay_ms
+    }
+
+    /// Forgets where the server's answers stood: everything is wanted again, and what is under way counts no more.
+    pub(crate) fn start_over(&mut self) {
+        (self.paging, self.wanted) = (None, true);
+    }
+
+    /// The same for somebody who may see other things now: not even the cursor counts.
+    pub(crate) fn look_anew(&mut self) {
+        (self.cursor, self.under_way) = (None, None);
+        for key in std::mem::take(&mut self.asked_keys) {
+            self.wanted_keys.insert(key);
+        }
+        self.start_over();
     }
 
     /// Returns the number of the last pull that began.
@@ -462,7 +612,7 @@ impl Puller {
 
     /// Forgets what was asked: the tab no longer leads.
     pub(crate) fn abandon(&mut self) {
-        self.under_way = None;
+        (self.under_way, self.paging) = (None, None);
         (self.wanted, self.wanted_whole) = (false, false);
         self.wanted_keys.clear();
         self.asked_keys.clear();
@@ -557,14 +707,14 @@ mod tests {
     fn too_many_records_to_name_are_pulled_with_everything_else_whatever_pull_is_under_way() {
         let mut puller = Puller { cursor: Some("1:7".into()), ..Puller::default() };
         puller.want();
-        let (id, _) = puller.begin(0).unwrap();
+        let id = puller.begin(0).unwrap().id;
         for n in 0..=WANTED_KEYS_MAX {
             puller.want_key("jobs", &n.to_string());
         }
         assert!(puller.wanted_keys.len() <= WANTED_KEYS_MAX);
         puller.end(id).unwrap();
         puller.cursor = Some("1:9".into());
-        assert_eq!(puller.begin(0).unwrap().1, None);
+        assert_eq!(puller.begin(0).unwrap().keys, None);
         assert_eq!(puller.cursor, None);
     }
 
@@ -572,7 +722,7 @@ mod tests {
     fn one_pull_at_a_time_and_another_when_something_came_up_meanwhile() {
         let mut puller = Puller::default();
         puller.want();
-        let (first, _) = puller.begin(0).unwrap();
+        let first = puller.begin(0).unwrap().id;
         puller.want();
         assert!(puller.begin(0).is_none());
         assert!(puller.end(first + 1).is_none());
@@ -584,12 +734,105 @@ mod tests {
     fn a_failed_pull_by_keys_follows_a_pull_from_the_cursor() {
         let mut puller = Puller::default();
         puller.want_key("jobs", "1");
-        let (id, keys) = puller.begin(0).unwrap();
-        assert_eq!(keys.unwrap()["jobs"], ["1"]);
-        puller.fail(id, &mut rand_pcg::Pcg64Mcg::from_seed([1; 16])).unwrap();
-        let (id, keys) = puller.begin(0).unwrap();
-        assert_eq!(keys, None);
-        puller.end(id).unwrap();
-        assert_eq!(puller.begin(0).unwrap().1.unwrap()["jobs"], ["1"]);
+        let first = puller.begin(0).unwrap();
+        assert_eq!(first.keys.unwrap()["jobs"], ["1"]);
+        puller.fail(first.id, Failure::Server, &mut random()).unwrap();
+        let second = puller.begin(0).unwrap();
+        assert_eq!(second.keys, None);
+        puller.end(second.id).unwrap();
+        assert_eq!(puller.begin(0).unwrap().keys.unwrap()["jobs"], ["1"]);
+    }
+
+    fn random() -> rand_pcg::Pcg64Mcg {
+        rand_pcg::Pcg64Mcg::from_seed([1; 16])
+    }
+
+    fn page(cursor: Option<&str>, next: Option<&str>) -> Page {
+        let (cursor, next) = (cursor.map(str::to_owned), next.map(str::to_owned));
+        Page { whole: true, cursor, covers: vec![], next, heard: (0, 0) }
+    }
+
+    /// Asks once, and gets a page.
+    fn bring(puller: &mut Puller, arrivals: u64, page: Page) -> (Asking, Turn) {
+        let asking = puller.begin(arrivals).unwrap();
+        let asked = puller.end(asking.id).unwrap();
+        (asking, puller.turn(&asked, page))
+    }
+
+    #[test]
+    fn the_cursor_and_the_beginning_of_a_pull_are_those_of_its_first_page() {
+        let mut puller = Puller::default();
+        puller.want();
+        assert!(matches!(bring(&mut puller, 7, page(Some("a"), Some("p2"))), (Asking { page: None, .. }, Turn::Next)));
+        let (second, turn) = bring(&mut puller, 9, page(Some("b"), None));
+        assert_eq!(second.page.as_deref(), Some("p2"));
+        let Turn::Last(brought) = turn else { panic!("there is no third page") };
+        assert_eq!((brought.cursor.as_deref(), brought.arrivals, brought.whole), (Some("a"), 7, true));
+        assert_eq!(puller.begin(9), None);
+    }
+
+    #[test]
+    fn one_page_that_is_not_whole_or_not_sound_spoils_the_whole() {
+        let mut puller = Puller::default();
+        puller.want();
+        bring(&mut puller, 0, page(Some("a"), Some("p2")));
+        let (_, turn) = bring(&mut puller, 0, Page { whole: false, ..page(None, None) });
+        let Turn::Last(brought) = turn else { panic!("there is no third page") };
+        assert_eq!((brought.cursor, brought.whole), (None, false));
+    }
+
+    #[test]
+    fn between_two_pages_there_is_room_for_records_that_are_wanted_by_key_but_not_for_ever() {
+        let mut puller = Puller::default();
+        puller.want();
+        bring(&mut puller, 0, page(Some("a"), Some("p2")));
+        puller.want_key("jobs", "1");
+        let keys = puller.begin(0).unwrap();
+        assert!(keys.keys.is_some() && keys.page.is_none());
+        puller.want_key("jobs", "2");
+        let asked = puller.end(keys.id).unwrap();
+        assert!(matches!(puller.turn(&asked, page(None, Some("ignored"))), Turn::Last(_)));
+        assert_eq!(puller.begin(0).unwrap().page.as_deref(), Some("p2"));
+    }
+
+    #[test]
+    fn a_page_that_fails_is_asked_for_again_and_one_that_the_server_no_longer_knows_starts_the_pull_over() {
+        for (failure, again) in [(Failure::Server, Some("p2")), (Failure::Gone, None), (Failure::Invalid, None)] {
+            let mut puller = Puller::default();
+            puller.want();
+            bring(&mut puller, 0, page(Some("a"), Some("p2")));
+            let id = puller.begin(0).unwrap().id;
+            puller.fail(id, failure, &mut random()).unwrap();
+            assert_eq!(puller.begin(0).unwrap().page.as_deref(), again, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_that_never_comes_is_not_asked_for_for_ever() {
+        let mut puller = Puller::default();
+        puller.want();
+        bring(&mut puller, 0, page(Some("a"), Some("p2")));
+        let mut asked = 0;
+        while let Some(Asking { id, page: Some(_), .. }) = puller.begin(0) {
+            asked += 1;
+            puller.fail(id, Failure::Timeout, &mut random()).unwrap();
+        }
+        assert_eq!(asked, PAGE_FAILURES_MAX);
+    }
+
+    #[test]
+    fn a_pull_has_a_bound_of_pages_and_then_starts_over() {
+        let mut puller = Puller::default();
+        puller.want();
+        let mut pages = 1;
+        while let (_, Turn::Next) = bring(&mut puller, 0, page(Some("a"), Some("more"))) {
+            pages += 1;
+        }
+        assert_eq!(pages, PAGES_MAX);
+        assert_eq!(puller.begin(0).unwrap().page, None);
+        let mut puller = Puller::default();
+        puller.want();
+        let long = "x".repeat(PAGE_BYTES_MAX + 1);
+        assert!(matches!(bring(&mut puller, 0, page(Some("a"), Some(&long))), (_, Turn::TooMany)));
     }
 }

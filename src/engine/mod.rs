@@ -4,14 +4,17 @@
 //! [`Output`]s. Only [`engine`] knows every room beside it.
 
 pub(crate) mod alias;
+pub(crate) mod audit;
 pub(crate) mod engine;
 pub(crate) mod error;
 pub(crate) mod input;
 pub(crate) mod link;
+pub(crate) mod merge;
 pub(crate) mod operation;
 pub(crate) mod outbox;
 pub(crate) mod output;
 pub(crate) mod overlay;
+pub(crate) mod presence;
 pub(crate) mod record;
 pub(crate) mod retry;
 pub(crate) mod session;
@@ -20,5 +23,7 @@ pub(crate) mod stored;
 pub(crate) mod table;
 pub(crate) mod tabs;
 pub(crate) mod time;
+pub(crate) mod trace;
 pub(crate) mod value;
+pub(crate) mod version;
 pub(crate) mod view;

@@ -5,8 +5,11 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
+use super::merge::Decision;
 use super::time::Hlc;
 use super::value::{Fields, Value, key_part, present};
+
+pub use super::version::Version;
 
 /// The number of the wire protocol that this engine speaks.
 pub const PROTOCOL: u32 = 1;
@@ -29,6 +32,11 @@ impl OperationId {
         let [high, low] = hlc.counter().min(0x0fff).to_be_bytes();
         (random[0], random[1]) = (high, low);
         Self(uuid::Builder::from_unix_timestamp_millis(hlc.wall_ms(), &random).into_uuid())
+    }
+
+    /// Returns its sixteen bytes.
+    pub(crate) const fn bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
     }
 
     /// Reads the one text form: hyphenated, lower case.
@@ -56,53 +64,6 @@ impl<'de> Deserialize<'de> for OperationId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| serde::de::Error::custom("an operation id is not a lower-case UUID"))
-    }
-}
-
-/// The server's order for a record: newer wins, equal is the same fact.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(u64);
-
-impl Version {
-    /// Reads a decimal string without sign or leading zeros.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-        if plain { text.parse().ok().map(Self) } else { None }
-    }
-
-    /// Returns the number.
-    #[must_use]
-    pub const fn number(self) -> u64 {
-        self.0
-    }
-
-    /// Takes a number that holds an integer exactly.
-    #[must_use]
-    pub fn from_number(number: f64) -> Option<Self> {
-        let exact = number.fract() == 0.0 && (0.0..=super::value::INTEGER_MAX).contains(&number);
-        // In range by the line above, so the cast is exact.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        exact.then_some(Self(number as u64))
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-impl Serialize for Version {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Version {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("a version is not a decimal string"))
     }
 }
 
@@ -137,9 +98,19 @@ pub struct Operation {
     /// The parts of a transaction, in their order: all are done, or none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
-    /// Operations that this one stands for: they were never sent, and never will be.
+    /// Operations that this one stands for: they were never sent, and never will be, or they ended in a conflict.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaces: Vec<OperationId>,
+    /// The decision on a conflict that this operation carries out. It stays in the browser: no server is told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Box<Decision>>,
+}
+
+impl Operation {
+    /// True when it has members that a reader of the first stored form does not know.
+    pub(crate) const fn needs_form_2(&self) -> bool {
+        self.protocol > 1 || !self.replaces.is_empty()
+    }
 }
 
 /// One change of one record within a transaction.
@@ -350,8 +321,8 @@ impl Alias {
 
 impl<R> Answer<R> {
     /// Returns the record as it is now and its version, where both are told.
-    pub(crate) fn row(&self) -> Option<(Version, Option<&R>)> {
-        Some((self.version?, self.record.as_ref()?.as_ref()))
+    pub(crate) fn row(&self) -> Option<(&Version, Option<&R>)> {
+        Some((self.version.as_ref()?, self.record.as_ref()?.as_ref()))
     }
 
     /// True when the server has done it, and does not say how the record is now.
@@ -428,21 +399,5 @@ mod tests {
         let randoms = [0xff, 0x11, 0xee, 0x00];
         let ids = ids.iter().zip(randoms).map(|(hlc, random)| OperationId::new(Hlc::parse(hlc).unwrap(), [random; 10]));
         assert!(ids.is_sorted());
-    }
-
-    #[test]
-    fn versions_order_by_number_not_by_text() {
-        assert!(Version::parse("10").unwrap() > Version::parse("9").unwrap());
-        assert_eq!(Version::from_number(7.0), Version::parse("7"));
-    }
-
-    #[test]
-    fn what_is_not_a_version_is_refused() {
-        for text in ["", "-1", "01", "1.0", "1e3", "one", " 1", "99999999999999999999"] {
-            assert_eq!(Version::parse(text), None, "{text}");
-        }
-        for number in [-1.0, 0.5, f64::NAN, f64::INFINITY, 9_007_199_254_740_992.0] {
-            assert_eq!(Version::from_number(number), None, "{number}");
-        }
     }
 }

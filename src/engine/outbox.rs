@@ -51,10 +51,22 @@ pub(crate) struct Pending {
     pub(crate) unarrived_since: Option<Hlc>,
     /// What it stands for, of what this tab held or found.
     pub(crate) replaced: Vec<Replaced>,
+    /// Why it waits for a person, while it does.
+    pub(crate) conflict: Option<Box<Parked>>,
+}
+
+/// What the server said of an operation that is in conflict.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    /// The fields that somebody else changed, in the record as it was then.
+    pub(crate) fields: Vec<String>,
+    /// The record's version then.
+    pub(crate) version: Option<Version>,
+    pub(crate) at_ms: u64,
 }
 
 /// Why an operation waits for a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
     /// The server has done it, under this version where it said so.
     Acknowledged(Option<Version>),
@@ -67,7 +79,7 @@ pub(crate) enum Why {
 }
 
 /// What only a pull, begun from now on, can say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lookup {
     pub(crate) why: Why,
     /// The last pull that began before.
@@ -87,8 +99,9 @@ pub(crate) struct Replaced {
 }
 
 impl Pending {
-    fn is_dead(&self) -> bool {
-        self.state == OperationState::Dead
+    /// True while it waits for a person: it is kept, and neither seen nor sent.
+    pub(crate) fn is_parked(&self) -> bool {
+        matches!(self.state, OperationState::Dead | OperationState::Conflicted)
     }
 
     /// Returns the records that it concerns, each once.
@@ -111,7 +124,7 @@ impl Pending {
 
     /// True for what keeps no later operation of its record waiting.
     const fn stands_aside(&self) -> bool {
-        matches!(self.state, OperationState::Dead | OperationState::Acknowledged)
+        matches!(self.state, OperationState::Dead | OperationState::Conflicted | OperationState::Acknowledged)
     }
 }
 
@@ -125,9 +138,10 @@ fn is_earlier(one: &Operation, other: &Operation) -> bool {
     by_place(one, other).is_lt()
 }
 
-/// True while an operation keeps one waiting that depends on it.
+/// True while an operation keeps one waiting that depends on it. The server has not done what is in conflict, and refuses what depends
+/// on it: that need not wait for a person.
 fn is_needed(needed: &Pending, by: &Operation) -> bool {
-    needed.state != OperationState::Acknowledged && is_earlier(&needed.op, by)
+    !matches!(needed.state, OperationState::Acknowledged | OperationState::Conflicted) && is_earlier(&needed.op, by)
 }
 
 /// Where an operation is kept, for as long as it is.
@@ -151,9 +165,10 @@ pub(crate) struct Outbox {
     dependents: SortedSet<(OperationId, Slot)>,
     /// Which operation stands for one that may still turn up.
     replacing: HashMap<OperationId, OperationId, FxBuildHasher>,
-    /// How many are accepted, and how many of these are dead.
+    /// How many are accepted, and how many of these are dead, or in conflict.
     accepted: usize,
     dead: usize,
+    conflicts: usize,
 }
 
 /// The operations of one record, of which one at most is free.
@@ -175,12 +190,26 @@ impl Outbox {
 
     /// Returns how many are accepted and may still be sent.
     pub(crate) const fn unsent(&self) -> usize {
-        self.accepted - self.dead
+        self.accepted - self.dead - self.conflicts
     }
 
     /// Returns how many are given up.
     pub(crate) const fn dead(&self) -> usize {
         self.dead
+    }
+
+    /// Returns how many wait for a person because they are in conflict.
+    pub(crate) const fn conflicts(&self) -> usize {
+        self.conflicts
+    }
+
+    /// Returns the operations of a record that are in conflict.
+    pub(crate) fn conflicted(&self, record: RecordId) -> Vec<OperationId> {
+        if self.conflicts == 0 {
+            return Vec::new();
+        }
+        let of = self.of(record).filter(|pending| pending.state == OperationState::Conflicted);
+        of.map(|pending| pending.op.id).collect()
     }
 
     pub(crate) fn contains(&self, id: OperationId) -> bool {
@@ -314,19 +343,23 @@ impl Outbox {
     }
 
     fn count(&mut self, pending: &Pending, here: bool) {
-        let (accepted, dead) = (usize::from(pending.accepted), usize::from(pending.accepted && pending.is_dead()));
+        let count = |is: bool| usize::from(pending.accepted && is);
+        let (accepted, dead) = (count(true), count(pending.state == OperationState::Dead));
+        let conflicts = count(pending.state == OperationState::Conflicted);
         if here {
             self.accepted += accepted;
             self.dead += dead;
+            self.conflicts += conflicts;
         } else {
             self.accepted -= accepted;
             self.dead -= dead;
+            self.conflicts -= conflicts;
         }
     }
 
     /// Returns the operations of a record that are to be seen, in order.
     pub(crate) fn shown(&self, record: RecordId) -> impl Iterator<Item = &Pending> {
-        self.of(record).filter(|pending| pending.accepted && !pending.is_dead())
+        self.of(record).filter(|pending| pending.accepted && !pending.is_parked())
     }
 
     fn of(&self, record: RecordId) -> impl Iterator<Item = &Pending> {
@@ -517,8 +550,8 @@ impl Outbox {
         while let Some(id) = next.pop() {
             for (needed, slot) in self.dependents.from(&(id, 0)) {
                 let Some(pending) = self.at(*slot).filter(|_| *needed == id) else { break };
-                let waits =
-                    pending.is_dead() || (pending.state == OperationState::Queued && pending.sent_at_mono_ms == 0);
+                let waits = pending.state == OperationState::Dead
+                    || (pending.state == OperationState::Queued && pending.sent_at_mono_ms == 0);
                 if waits && pending.accepted && pending.op.id != by.id && !seen.contains(&pending.op.id) {
                     seen.insert(pending.op.id);
                     doomed.push(pending.op.id);
@@ -608,6 +641,7 @@ mod tests {
             after: vec![],
             parts: vec![],
             replaces: vec![],
+            decision: None,
         };
         Pending {
             op,
@@ -626,6 +660,7 @@ mod tests {
             lookup: None,
             unarrived_since: None,
             replaced: vec![],
+            conflict: None,
         }
     }
 

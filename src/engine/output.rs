@@ -6,14 +6,17 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use super::audit::AuditEntry;
 use super::error::Problem;
 use super::input::PullCall;
 use super::link::LinkStatus;
+use super::merge::FieldConflict;
 use super::operation::{Operation, OperationId, OperationState, Settlement};
+use super::presence::Peer;
 use super::stored::{StoredAlias, StoredOperation};
 use super::table::{RecordId, Row};
 use super::tabs::{Role, TabMessage};
-use super::value::Value;
+use super::value::{Fields, Value};
 
 /// How safe accepted operations are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +86,50 @@ pub struct OperationView {
     pub replaced_by: Option<OperationId>,
 }
 
+/// An operation that somebody else's change stands against, for a person to decide.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Conflict {
+    /// The operation.
+    pub id: OperationId,
+    /// The record's table.
+    pub table: String,
+    /// The record's key.
+    pub key: String,
+    /// Since when it waits, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// True when this tab made the operation.
+    pub mine: bool,
+    /// True when there is no record any more to be changed: all that is left is the server's word.
+    pub is_gone: bool,
+    /// The fields in conflict, with their three sides as they are now.
+    pub fields: Vec<FieldConflict>,
+    /// What the record would hold after each decision.
+    pub previews: Previews,
+}
+
+/// What a record would hold after each decision, in the fields that the operation sets.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Previews {
+    /// What this person wanted.
+    pub local: Fields,
+    /// What the server has.
+    pub server: Fields,
+    /// Both, where that makes sense: by the declared rules, and where there are none, by the kind of the values.
+    pub merge: Fields,
+}
+
+/// A conflict came, changed, or ended.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConflictChange {
+    /// The operation.
+    pub id: OperationId,
+    /// The conflict as it is now; null when it has ended.
+    pub conflict: Option<Conflict>,
+}
+
 /// How the engine is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -95,6 +142,8 @@ pub struct Status {
     pub unsent: usize,
     /// Operations given up.
     pub dead: usize,
+    /// Operations in conflict that wait for a person.
+    pub conflicts: usize,
     /// How safe accepted operations are.
     pub durability: Durability,
     /// True once everything was pulled, by this tab or its leader.
@@ -171,6 +220,10 @@ pub struct Changes<R> {
     pub records: Vec<RecordChange<R>>,
     /// Operations, the settled ones included.
     pub operations: Vec<OperationView>,
+    /// Conflicts that wait for a person.
+    pub conflicts: Vec<ConflictChange>,
+    /// Decisions on conflicts, the rules' and people's, in any tab.
+    pub decisions: Vec<AuditEntry>,
     /// The views whose window, total or figures changed.
     pub views: Vec<ViewChange>,
     /// The status, if it changed.
@@ -178,6 +231,9 @@ pub struct Changes<R> {
     /// Temporary keys, and what they turned out to be. The record under the one is gone, and the same record is there under the other.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub renamed: Vec<Renamed>,
+    /// Everybody else who is here, if that changed; nobody is in it twice with the same tab.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presence: Option<Vec<Peer>>,
 }
 
 /// A record has its real key.
@@ -204,6 +260,8 @@ pub enum Output<R> {
     Unpersist { key: String },
     /// Move an entry that can't be read out of the way.
     Quarantine { key: String, to: String },
+    /// Delete the entries that could not be read: there is no room for an operation.
+    ForgetQuarantined { prefix: String },
     /// Look for stored operations and aliases; answered by `Input::EntriesFound`.
     LoadOperations,
     /// Keep rows for the next visit; one without a record is to be forgotten.
@@ -212,6 +270,11 @@ pub enum Output<R> {
     LoadRecords,
     /// Forget all rows that were kept.
     ForgetRecords,
+    /// Delete everything stored whose key begins with `prefix`, but for what begins with `keep`, and all rows that were kept; before that,
+    /// leave a mark.
+    PurgeSession { prefix: String, keep: String, mark: Option<String> },
+    /// The person is logged out: the engine has closed, and all that it held is gone.
+    SignedOut,
     /// Queue for the lock; answered by `Input::LockGranted` or `Input::NoLocks`.
     RequestLock,
     /// Take the lock from whoever has it, who does not answer; answered by `Input::LockGranted`. The place in the queue is given up.
@@ -230,6 +293,8 @@ pub enum Output<R> {
     Pull(PullCall),
     /// Send an operation; answered by `Answered` or `PushFailed`.
     Push { operation: Operation },
+    /// Tell everybody else where the tabs of this browser are; one without presence has left. Nothing is answered.
+    AnnouncePresence { peers: Vec<Peer> },
     /// Get a fresh token; answered by `TokenRefreshed`, `TokenRefused`, `TokenMissed` or `TokenKept`.
     RefreshToken,
     /// Tell subscribers.

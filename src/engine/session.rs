@@ -38,6 +38,36 @@ impl Session {
         format!("rota:{FORMAT}:{}:{}", escape(&self.app), escape(&self.user))
     }
 
+    /// Returns what everything in storage begins with that is of this session.
+    #[must_use]
+    pub fn prefix(&self) -> String {
+        format!("{}:", self.name())
+    }
+
+    /// Returns what the marks of logouts begin with.
+    #[must_use]
+    pub fn marks_prefix(&self) -> String {
+        format!("{}:out:", self.name())
+    }
+
+    /// Returns the storage key of the mark that a logout leaves for tabs that are asleep.
+    #[must_use]
+    pub fn mark_key(&self, at_ms: u64, tab: &str) -> String {
+        format!("{}{at_ms:012x}-{tab}", self.marks_prefix())
+    }
+
+    /// Returns when the logout was whose mark this is; `None` when it is none of this session's.
+    pub(crate) fn mark_at_ms(&self, key: &str) -> Option<u64> {
+        let (at_ms, _) = key.strip_prefix(&self.marks_prefix())?.split_once('-')?;
+        u64::from_str_radix(at_ms, 16).ok()
+    }
+
+    /// Returns what the storage keys begin with that the shell looks for.
+    #[must_use]
+    pub fn looked_for(&self) -> [String; 3] {
+        [self.operations_prefix(), self.aliases_prefix(), self.marks_prefix()]
+    }
+
     /// Returns what the storage keys of all operations begin with.
     #[must_use]
     pub fn operations_prefix(&self) -> String {
@@ -66,7 +96,13 @@ impl Session {
     #[must_use]
     pub fn quarantine_key(&self, key: &str) -> Option<String> {
         let rest = key.strip_prefix(&self.operations_prefix()).or_else(|| key.strip_prefix(&self.aliases_prefix()))?;
-        Some(format!("{}:bad:{rest}", self.name()))
+        Some(format!("{}{rest}", self.quarantine_prefix()))
+    }
+
+    /// Returns what the keys of entries begin with that could not be read.
+    #[must_use]
+    pub fn quarantine_prefix(&self) -> String {
+        format!("{}:bad:", self.name())
     }
 }
 

@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::Problem;
-use super::operation::{Alias, Operation, Version};
+use super::operation::{Alias, Operation};
 use super::session::Session;
+use super::value::whole;
 
-/// The highest form of an entry that this release reads. An operation without parts is still written in form 1, so that an
-/// earlier release that takes its turn reads it.
+/// The latest form of a stored operation. Form 2 has members of an operation that form 1 has not; what form 1 says, it says in the same
+/// way, with those members empty.
 pub const STORED_FORM: u32 = 2;
 
 /// An operation as it lies in storage: written once, deleted after settlement, never changed between.
@@ -21,8 +22,9 @@ pub struct StoredOperation {
 }
 
 impl StoredOperation {
+    /// Takes the earliest form that can hold the operation, so that an earlier release reads what it can.
     pub(crate) const fn new(op: Operation) -> Self {
-        Self { v: if op.parts.is_empty() { 1 } else { STORED_FORM }, op }
+        Self { v: if op.needs_form_2() { 2 } else { 1 }, op }
     }
 }
 
@@ -56,11 +58,11 @@ pub struct FoundEntry {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Content {
-    /// An entry of today's form.
+    /// An entry of today's form, or an earlier one.
     Operation(StoredOperation),
     /// What a temporary key turned out to be.
     Alias(StoredAlias),
-    /// Of a form with this number, which is not today's.
+    /// Of a form with this number, which this release does not know.
     Other(f64),
     /// Not readable; says why.
     Corrupt(String),
@@ -105,7 +107,7 @@ pub(crate) fn read(entry: FoundEntry, session: &Session) -> Reading {
 
 fn other(key: String, v: f64) -> Reading {
     // Printing a float would cost the wasm 11 kB.
-    let form = Version::from_number(v).map_or_else(|| "that is no whole number".to_owned(), |form| form.to_string());
+    let form = whole(v).map_or_else(|| "that is no whole number".to_owned(), |form| form.to_string());
     if v > f64::from(STORED_FORM) {
         let why = ["the entry has form ", &form, "; this release reads up to ", &STORED_FORM.to_string()].concat();
         return Reading::Leave(Problem::new("newer-entry", key, why));

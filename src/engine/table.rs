@@ -3,6 +3,8 @@
 //! A later version always wins, an earlier one never does, whatever the order and number of arrivals. What the person *sees*
 //! is kept here too (`visible`), but decided by the overlay.
 
+mod cover;
+
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
@@ -10,10 +12,15 @@ use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
+use super::merge::Rule;
 use super::operation::{OperationId, Version};
 use super::record::Record;
-use super::value::Fields;
-use super::value::key_part;
+use super::sorted::Named;
+use super::value::{Fields, key_part};
+use super::version::VersionOrder;
+
+pub(crate) use cover::Scope;
+pub use cover::{COVERS_MAX, Cover};
 
 /// A table as the application declares it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +35,9 @@ pub struct TableConfig {
     /// The column that holds the version.
     #[serde(default = "default_version")]
     pub version: String,
+    /// How its versions are ordered.
+    #[serde(default)]
+    pub version_order: VersionOrder,
     /// The column that holds the id of the operation that wrote the row.
     #[serde(default = "default_operation")]
     pub operation: String,
@@ -37,6 +47,12 @@ pub struct TableConfig {
     /// True when the server gives the keys: an insert without one gets a temporary key until the server has said the real one.
     #[serde(default)]
     pub temporary_keys: bool,
+    /// How conflicts in a field are decided; where nothing is said, by a person.
+    #[serde(default)]
+    pub merge: Named<Rule>,
+    /// The fields whose values never leave the engine in a trace.
+    #[serde(default)]
+    pub secret: Vec<String>,
     /// The fields by which views may filter, sort, group and sum; the key's always are.
     #[serde(default)]
     pub indexed: Vec<String>,
@@ -69,9 +85,12 @@ impl TableConfig {
             key,
             fields,
             version: default_version(),
+            version_order: VersionOrder::default(),
             operation: default_operation(),
             owner: None,
             temporary_keys: false,
+            merge: Named::new(),
+            secret: Vec::new(),
             indexed: Vec::new(),
         }
     }
@@ -90,11 +109,20 @@ impl TableConfig {
         if let Some(field) = self.key.iter().chain(&self.owner).find(|field| !self.fields.contains(field)) {
             return wrong(format!("uses \"{field}\" as key or owner, which is not among its fields"));
         }
+        let is_mergeable = |field: &String| self.fields.contains(field) && !self.key.contains(field);
+        if let Some(field) = self.merge.keys().find(|field| !is_mergeable(field)) {
+            return wrong(format!(
+                "has a merge rule for \"{field}\", which is not among its fields, or is a part of its key"
+            ));
+        }
         if self.fields.contains(&self.version) || self.fields.contains(&self.operation) {
             return wrong(format!(
                 "lists \"{}\" or \"{}\" among its fields; these belong to the server",
                 self.version, self.operation
             ));
+        }
+        if let Some(field) = self.secret.iter().find(|field| !self.fields.contains(field) || self.key.contains(field)) {
+            return wrong(format!("keeps \"{field}\" secret, which is not among its fields or is a part of its key"));
         }
         if self.indexed.len() > INDEXED_MAX {
             return wrong(format!("has more than {INDEXED_MAX} indexed fields"));
@@ -122,6 +150,17 @@ impl TableConfig {
     pub(crate) fn check_fields<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Result<(), Error> {
         match names.into_iter().find(|name| !self.fields.contains(name)) {
             Some(field) => Err(Error::UnknownField { table: self.name.clone(), field: field.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what a patch can't set.
+    pub(crate) fn check_patch(&self, set: &Fields) -> Result<(), Error> {
+        self.check_fields(set.keys())?;
+        match set.keys().find(|field| self.key.contains(field)) {
+            Some(field) => Err(Error::InvalidOperation(format!(
+                "\"{field}\" is a part of the key, and a key never changes; insert another record"
+            ))),
             None => Ok(()),
         }
     }
@@ -229,7 +268,7 @@ pub(crate) struct Cell<R> {
     pub(crate) visible: Option<R>,
     /// True while a pending operation makes `visible` differ from `confirmed`.
     pub(crate) overlaid: bool,
-    /// True while columns of `confirmed` are those of an earlier version, because the event lacked them.
+    /// True while columns of `confirmed` may be out of date at their version: the event lacked them, or rights have changed.
     pub(crate) filled: bool,
     /// When the confirmed part last changed, in the engine's own count of arrivals.
     pub(crate) seen: u64,
@@ -359,20 +398,20 @@ impl<R: Record> Tables<R> {
         let Some(cell) = self.cells.get_mut(id.0 as usize).and_then(Option::as_mut) else { return false };
         let Some(config) = self.tables.get(cell.table).map(|table| &table.config) else { return false };
         // An end that is older than what is known is no sign of the record: who says so has forgotten it since.
-        let is_old_end = fact.record.is_none() && cell.version.is_some_and(|known| known > fact.version);
+        let is_old_end = fact.record.is_none() && cell.version.as_ref().is_some_and(|known| *known > fact.version);
         if source != Source::Cache && !is_old_end {
             cell.seen = arrivals;
         }
-        let news = match cell.version {
+        let news = match &cell.version {
             None => true,
             Some(_) if source == Source::Cache => false,
-            Some(known) if known == fact.version => {
+            Some(known) if *known == fact.version => {
                 let looked = matches!(source, Source::Pull | Source::Leader);
                 let may_differ = source == Source::Leader || cell.filled;
                 cell.filled &= !looked;
                 looked && differs(cell.confirmed.as_ref(), fact.record.as_ref(), config, may_differ)
             }
-            Some(known) => known < fact.version,
+            Some(known) => *known < fact.version,
         };
         if news {
             (cell.version, cell.op, cell.confirmed) = (Some(fact.version), fact.op, fact.record);
@@ -406,6 +445,37 @@ impl<R: Record> Tables<R> {
         None
     }
 
+    /// Takes what was kept from the last visit, and nobody has told of since, for told of now: once. Returns true if there was any.
+    pub(crate) fn spare_kept(&mut self) -> bool {
+        let mut has_any = false;
+        for cell in self.cells.iter_mut().flatten().filter(|cell| cell.confirmed.is_some() && cell.seen == 0) {
+            (cell.seen, has_any) = (self.arrivals + 1, true);
+        }
+        self.arrivals += u64::from(has_any);
+        has_any
+    }
+
+    /// Forgets everything, and returns the records of which anything was known.
+    pub(crate) fn clear(&mut self) -> Vec<RecordId> {
+        self.ends.clear();
+        let mut known = Vec::new();
+        for (id, cell) in (0..).map(RecordId).zip(&mut self.cells) {
+            if let Some(cell) = cell {
+                (cell.version, cell.op, cell.confirmed, cell.gone_at) = (None, None, None, None);
+                (cell.visible, cell.overlaid) = (None, false);
+                known.push(id);
+            }
+        }
+        known
+    }
+
+    /// Takes it that every record may look different, at its version.
+    pub(crate) fn doubt(&mut self) {
+        for cell in self.cells.iter_mut().flatten() {
+            cell.filled = true;
+        }
+    }
+
     pub(crate) fn set_visible(&mut self, id: RecordId, visible: Option<R>, overlaid: bool) {
         if let Some(cell) = self.cells.get_mut(id.0 as usize).and_then(Option::as_mut) {
             (cell.visible, cell.overlaid) = (visible, overlaid);
@@ -424,15 +494,12 @@ impl<R: Record> Tables<R> {
         self.arrivals
     }
 
-    /// Returns the records of a table that are confirmed and were last seen before a point in the count of arrivals.
-    pub(crate) fn confirmed_before(&self, table: TableId, arrival: u64) -> Vec<RecordId> {
-        let mut before = Vec::new();
-        for (id, cell) in self.cells() {
-            if cell.table == table && cell.confirmed.is_some() && cell.seen <= arrival {
-                before.push(id);
-            }
-        }
-        before
+    /// Returns the confirmed records within a scope that were last seen between two points in the count of arrivals: after the first, and
+    /// not after the second of any pair.
+    pub(crate) fn confirmed_between(&self, scope: &Scope, spans: &[(u64, u64)]) -> Vec<RecordId> {
+        let is_between = |seen: u64| spans.iter().any(|(first, last)| seen > *first && seen <= *last);
+        let between = self.cells().filter(|(_, cell)| cell.confirmed.is_some() && is_between(cell.seen));
+        between.filter(|(id, cell)| scope.covers(*id, cell)).map(|(id, _)| id).collect()
     }
 
     fn cells(&self) -> impl Iterator<Item = (RecordId, &Cell<R>)> {
@@ -443,7 +510,7 @@ impl<R: Record> Tables<R> {
     pub(crate) fn rows(&self) -> Vec<Row<R>> {
         let mut rows = Vec::with_capacity(self.cells.len());
         for (_, cell) in self.cells() {
-            if let Some(version) = cell.version {
+            if let Some(version) = cell.version.clone() {
                 let (table, key) = (self.config(cell.table).name.clone(), cell.key.to_string());
                 rows.push(Row { table, key, version, op: cell.op, record: cell.confirmed.clone() });
             }
@@ -478,16 +545,9 @@ mod tests {
 
     fn config() -> TableConfig {
         let fields = ["id", "name", "owner"].map(str::to_owned).to_vec();
-        TableConfig {
-            name: "jobs".into(),
-            key: vec!["id".into()],
-            fields,
-            version: default_version(),
-            operation: default_operation(),
-            owner: Some("owner".into()),
-            temporary_keys: false,
-            indexed: Vec::new(),
-        }
+        let mut config = TableConfig::new("jobs".into(), vec!["id".into()], fields);
+        config.owner = Some("owner".into());
+        config
     }
 
     fn tables() -> Tables<JsonRecord> {
@@ -504,12 +564,16 @@ mod tests {
 
     #[test]
     fn a_configuration_that_cannot_work_is_refused_and_says_why() {
-        let cases: [(&str, fn(&mut TableConfig)); 5] = [
+        let cases: [(&str, fn(&mut TableConfig)); 9] = [
+            ("\"nope\" secret", |c| c.secret = vec!["nope".into()]),
+            ("\"id\" secret", |c| c.secret = vec!["name".into(), "id".into()]),
             ("needs a key", |c| c.key.clear()),
             ("\"nope\" as key or owner", |c| c.owner = Some("nope".into())),
             ("\"id2\" as key or owner", |c| c.key = vec!["id2".into()]),
             ("belong to the server", |c| c.fields.push("rota_op".into())),
             ("part of its key", |c| c.owner = Some("id".into())),
+            ("merge rule for \"nope\"", |c| c.merge = Named::from([("nope".to_owned(), Rule::Latest)])),
+            ("merge rule for \"id\"", |c| c.merge = Named::from([("id".to_owned(), Rule::Ours)])),
         ];
         for (why, spoil) in cases {
             let mut spoilt = config();
@@ -520,6 +584,19 @@ mod tests {
         }
         assert!(Tables::<JsonRecord>::new(vec![config(), config()]).is_err());
         assert!(Tables::<JsonRecord>::new(vec![]).is_err());
+    }
+
+    #[test]
+    fn a_merge_rule_that_there_is_not_is_refused() {
+        let declared = |rule: &str| {
+            format!(r#"{{"name": "jobs", "key": ["id"], "fields": ["id", "n"], "merge": {{"n": "{rule}"}}}}"#)
+        };
+        for rule in Rule::ALL {
+            let table: TableConfig = serde_json::from_str(&declared(rule.name())).unwrap();
+            assert_eq!(table.merge.get("n"), Some(&rule));
+        }
+        let error = serde_json::from_str::<TableConfig>(&declared("newest")).unwrap_err();
+        assert!(error.to_string().contains("newest"), "{error}");
     }
 
     #[test]

@@ -6,7 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::link::{LinkState, LinkStatus};
+use super::merge::Decision;
 use super::operation::{Alias, Answer, Operation, OperationId, OperationState, Settlement};
+use super::presence::Peer;
 use super::table::Row;
 use super::value::present;
 
@@ -122,6 +124,15 @@ pub struct TabMessage<R> {
     /// `settled` without an answer: why, for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// `settled`: what was decided on a conflict that is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// `signedOut`: when, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<u64>,
+    /// `presence`: who is where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Vec<Peer>>,
 }
 
 const fn absent<T>() -> Option<T> {
@@ -148,6 +159,12 @@ pub enum Kind {
     Cancel,
     /// The sender is closing.
     Bye,
+    /// The person has logged out: nothing of theirs stays.
+    SignedOut,
+    /// The person may see other things than before.
+    RightsChanged,
+    /// Where the sender's person is, or, from the leader, where others are.
+    Presence,
     /// A tab asks whether the leader is alive.
     Ping,
     /// It is.
@@ -166,7 +183,7 @@ impl Kind {
             | Self::Settled
             | Self::Cancel
             | Self::Bye => 1,
-            Self::Ping | Self::Pong => 2,
+            Self::Ping | Self::Pong | Self::SignedOut | Self::RightsChanged | Self::Presence => 2,
         }
     }
 
@@ -208,15 +225,24 @@ pub(crate) enum Body<R> {
     /// `done`: the operation has ended; else the server has only acknowledged it.
     Settled {
         answer: Answer<R>,
+        decision: Option<Decision>,
         done: bool,
     },
     SettledLocally {
         settlement: Settlement,
+        decision: Option<Decision>,
     },
     Cancel {
         id: OperationId,
     },
     Bye,
+    SignedOut {
+        at_ms: u64,
+    },
+    RightsChanged,
+    Presence {
+        peers: Vec<Peer>,
+    },
     Ping,
     Pong,
 }
@@ -247,7 +273,11 @@ impl<R> TabMessage<R> {
             Kind::Changes => Body::Changes { records: self.records.take()?, cursor: self.cursor.take()? },
             Kind::Settled => match self.answer.take() {
                 // Before protocol 2 there were no acknowledgements.
-                Some(answer) => Body::Settled { done: self.v < 2 || !answer.is_acknowledgement(), answer },
+                Some(answer) => Body::Settled {
+                    done: self.v < 2 || !answer.is_acknowledgement(),
+                    answer,
+                    decision: self.decision.take(),
+                },
                 None => Body::SettledLocally {
                     settlement: Settlement {
                         id: self.id.take()?,
@@ -256,10 +286,14 @@ impl<R> TabMessage<R> {
                         message: self.message.take(),
                         fields: vec![],
                     },
+                    decision: self.decision.take(),
                 },
             },
             Kind::Cancel => Body::Cancel { id: self.id.take()? },
             Kind::Bye => Body::Bye,
+            Kind::SignedOut => Body::SignedOut { at_ms: self.at_ms.take()? },
+            Kind::RightsChanged => Body::RightsChanged,
+            Kind::Presence => Body::Presence { peers: self.peers.take()? },
             Kind::Ping => Body::Ping,
             Kind::Pong => Body::Pong,
         })
@@ -311,6 +345,7 @@ pub(crate) enum Watch {
 }
 
 /// This tab among the others.
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 #[derive(Debug)]
 pub(crate) struct Tabs {
     pub(crate) id: String,
@@ -331,6 +366,9 @@ pub(crate) struct Tabs {
     leader: Option<String>,
     /// Follower: true while everything the leader has said was heard, from its snapshot on.
     pub(crate) caught_up: bool,
+    /// Follower: true when the last snapshot came from a leader that could not reach the server, so that nothing was concluded from what
+    /// is missing in it.
+    pub(crate) asks_again: bool,
     /// Follower: when the leader was last asked for a snapshot.
     pub(crate) hello_at_mono_ms: u64,
     /// Follower: when own operations that nobody has answered are told again, and the wait after that.
@@ -364,6 +402,7 @@ impl Tabs {
             peers: Vec::new(),
             leader: None,
             caught_up: false,
+            asks_again: false,
             hello_at_mono_ms: 0,
             retell: (0, 0),
             owed: Vec::new(),
@@ -445,6 +484,9 @@ impl Tabs {
             outcome: None,
             code: None,
             message: None,
+            decision: None,
+            at_ms: None,
+            peers: None,
         })
     }
 
@@ -500,6 +542,10 @@ impl Tabs {
             body,
             Body::Hello { .. } | Body::Operation { .. } | Body::Settled { .. } | Body::SettledLocally { .. }
         );
+        if is_stale && self.leader.as_ref() == Some(&from) {
+            // Should it lead after all, in a later epoch, then what is dropped here was missed.
+            self.leader = None;
+        }
         if is_stale || (is_repeated && !is_idempotent) {
             return Received::Drop;
         }
@@ -609,6 +655,26 @@ mod tests {
         old.catch_up_epoch();
         let heard: Message = old.message(Kind::Pong);
         assert!(matches!(tab.receive(heard), Received::Take { .. }));
+    }
+
+    #[test]
+    fn what_a_leader_said_before_it_caught_up_with_an_epoch_counts_as_missed() {
+        let (mut leader, mut tab) = (Tabs::new("leader".into(), TAB_PROTOCOL), Tabs::new("tab".into(), TAB_PROTOCOL));
+        let mut woken = Tabs::new("woken".into(), TAB_PROTOCOL);
+        leader.lead();
+        woken.lead();
+        woken.lead();
+        let pong: Message = leader.message(Kind::Pong);
+        assert!(matches!(tab.receive(pong), Received::Take { gap: true, .. }));
+        let from_woken = bye(&mut woken);
+        tab.receive(from_woken.clone());
+        let mut changes: Message = leader.message(Kind::Changes);
+        (changes.records, changes.cursor) = (Some(vec![]), Some(None));
+        assert_eq!(tab.receive(changes), Received::Drop);
+        leader.receive(from_woken);
+        leader.catch_up_epoch();
+        let pong: Message = leader.message(Kind::Pong);
+        assert!(matches!(tab.receive(pong), Received::Take { gap: true, .. }));
     }
 
     #[test]

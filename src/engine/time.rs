@@ -31,6 +31,8 @@ pub(crate) enum Timer {
     Beat,
     /// Ask for a fresh token again.
     Token,
+    /// Something about who is here is to be said, or runs out.
+    Presence,
     /// A fresh token has been waited for long enough.
     TokenWait,
     /// The stream has been silent for long enough to ask whether it lives.
@@ -46,7 +48,7 @@ pub(crate) enum Timer {
 }
 
 impl Timer {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Reconnect,
         Self::JoinTimeout,
         Self::Stable,
@@ -55,6 +57,7 @@ impl Timer {
         Self::Outbox,
         Self::Beat,
         Self::Token,
+        Self::Presence,
         Self::TokenWait,
         Self::Heartbeat,
         Self::Pong,

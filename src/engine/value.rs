@@ -12,6 +12,15 @@ use super::sorted::Named;
 /// The largest integer that a 64-bit float holds exactly together with its neighbours: 2⁵³ − 1.
 pub const INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
 
+/// Returns the integer that a number holds exactly, if it is one and not negative.
+#[must_use]
+pub fn whole(number: f64) -> Option<u64> {
+    let is_exact = number.fract() == 0.0 && (0.0..=INTEGER_MAX).contains(&number);
+    // In range by the line above, so the cast is exact.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    is_exact.then_some(number as u64)
+}
+
 /// How deep lists and maps may nest. Deeper input is refused, so that no input can exhaust the stack.
 pub const DEPTH_MAX: usize = 64;
 
@@ -43,6 +52,16 @@ impl Value {
         match self {
             Self::String(text) => Some(text),
             Self::Null | Self::Bool(_) | Self::Number(_) | Self::List(_) | Self::Map(_) => None,
+        }
+    }
+
+    /// Returns how much it holds, in bytes of text, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Null | Self::Bool(_) | Self::Number(_) => 8,
+            Self::String(text) => 8 + text.len(),
+            Self::List(items) => 8 + items.iter().map(Self::bytes).sum::<usize>(),
+            Self::Map(fields) => 8 + fields.iter().map(|(name, value)| name.len() + value.bytes()).sum::<usize>(),
         }
     }
 

@@ -13,7 +13,7 @@ use js_sys::futures::{JsFuture, spawn_local};
 use js_sys::{Array, Function, Object, Promise, Reflect};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{IdbDatabase, IdbFactory, IdbObjectStore, IdbOpenDbRequest, IdbRequest, IdbTransaction};
+use web_sys::{IdbDatabase, IdbFactory, IdbKeyRange, IdbObjectStore, IdbOpenDbRequest, IdbRequest, IdbTransaction};
 
 use super::js_record::set;
 
@@ -46,6 +46,10 @@ enum Write {
         entry: Option<JsValue>,
     },
     ClearCache,
+    /// Deletes all operations, and what else lies beside them, but for what begins with this.
+    Purge {
+        keep: String,
+    },
 }
 
 impl Write {
@@ -98,6 +102,12 @@ impl Database {
         self.send(Write::ClearCache);
     }
 
+    /// Deletes everything, but for the entries whose keys begin with something.
+    pub(crate) fn purge(&self, keep: &str) {
+        self.send(Write::Purge { keep: keep.to_owned() });
+        self.send(Write::ClearCache);
+    }
+
     /// Reads the cached records, each with its `[table, key]`.
     pub(crate) fn load_cache(&self, found: impl FnOnce(Vec<(JsValue, JsValue)>) + 'static) {
         let connection = Rc::clone(&self.connection);
@@ -112,7 +122,7 @@ impl Database {
     /// Reads the operations and aliases of a session.
     pub(crate) fn load(
         &self,
-        prefixes: [String; 2],
+        prefixes: [String; 3],
         found: impl FnOnce(Result<Vec<(String, JsValue)>, JsValue>) + 'static,
     ) {
         let connection = Rc::clone(&self.connection);
@@ -195,6 +205,7 @@ impl Connection {
                 Write::Put { key, entry, .. } => drop(store.put_with_key(entry, &key.into())?),
                 Write::Delete { key } => drop(store.delete(&key.into())?),
                 Write::Move { key, to } => rename(&store, key, to)?,
+                Write::Purge { keep } => purge(&store, keep)?,
                 Write::Cache { key, entry: Some(entry) } => drop(store.put_with_key(entry, key)?),
                 Write::Cache { key, entry: None } => drop(store.delete(key)?),
                 Write::ClearCache => drop(store.clear()?),
@@ -221,7 +232,7 @@ impl Connection {
         Ok(keys.iter().zip(values.iter()).collect())
     }
 
-    async fn entries(&self, prefixes: &[String; 2]) -> Result<Vec<(String, JsValue)>, JsValue> {
+    async fn entries(&self, prefixes: &[String]) -> Result<Vec<(String, JsValue)>, JsValue> {
         let named = self.all(OPERATIONS).await?.into_iter().filter_map(|(key, value)| Some((key.as_string()?, value)));
         Ok(named.filter(|(key, _)| prefixes.iter().any(|prefix| key.starts_with(prefix))).collect())
     }
@@ -235,6 +246,14 @@ fn make_stores(request: &IdbOpenDbRequest) {
             let _ = database.create_object_store(store);
         }
     }
+}
+
+/// Deletes what is before some keys, and what is after them.
+fn purge(store: &IdbObjectStore, keep: &str) -> Result<(), JsValue> {
+    let last = [keep, "\u{ffff}"].concat();
+    store.delete(IdbKeyRange::upper_bound_with_open(&keep.into(), true)?.as_ref())?;
+    store.delete(IdbKeyRange::lower_bound(&last.into())?.as_ref())?;
+    Ok(())
 }
 
 fn rename(store: &IdbObjectStore, key: &str, to: &str) -> Result<(), JsValue> {

@@ -9,16 +9,20 @@ use js_sys::{Array, Object, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 
 use super::js_record::JsRecord;
-use crate::engine::input::{Command, Config, Gone};
+use crate::engine::input::{Choice, Command, Config, Gone};
 use crate::engine::link::{LinkConfig, LinkState, LinkStatus, Polling};
-use crate::engine::operation::{Alias, Answer, Operation, OperationId, OperationState, Outcome, Part, Told, Version};
+use crate::engine::merge::{Decided, Decision, FieldConflict, Rule};
+use crate::engine::operation::{Alias, Answer, Operation, OperationId, OperationState, Outcome, Part, Told};
 use crate::engine::outbox::CONCURRENCY;
+use crate::engine::presence::{At, Doing, Peer, Presence};
 use crate::engine::retry::{Failure, RetryPolicy};
+use crate::engine::sorted::Named;
 use crate::engine::stored::{Content, STORED_FORM, StoredAlias, StoredOperation};
-use crate::engine::table::{Row, TableConfig};
+use crate::engine::table::{Cover, Row, TableConfig};
 use crate::engine::tabs::{Kind, TAB_PROTOCOL, TabMessage};
 use crate::engine::time::Hlc;
-use crate::engine::value::{DEPTH_MAX, Fields, Value};
+use crate::engine::value::{self, DEPTH_MAX, Fields, Value};
+use crate::engine::version::{Version, VersionOrder};
 use crate::engine::view::{
     FILTER_DEPTH_MAX, FieldName, FigureKind, FigureSpec, Filter, Range, SortKey, Term, Terms, ViewSpec,
 };
@@ -204,7 +208,7 @@ fn list<T>(js: &JsValue, name: &str, read: fn(&JsValue) -> Result<T, Wrong>) -> 
 }
 
 fn whole(js: &JsValue) -> Option<u64> {
-    Version::from_number(js.as_f64()?).map(Version::number)
+    value::whole(js.as_f64()?)
 }
 
 fn text_item(js: &JsValue) -> Result<String, Wrong> {
@@ -215,7 +219,7 @@ fn id_item(js: &JsValue) -> Result<OperationId, Wrong> {
     js.as_string().as_deref().and_then(OperationId::parse).ok_or_else(|| wrong("item", "an operation id"))
 }
 
-/// Reads a version: text, or a number that holds it exactly.
+/// Reads a version: text, or a number that holds it exactly. Whether it is one of its table's, the engine decides.
 pub(crate) fn version(js: &JsValue) -> Option<Version> {
     match js.as_string() {
         Some(text) => Version::parse(&text),
@@ -251,8 +255,57 @@ pub(crate) fn operation(js: &JsValue) -> Result<Operation, Wrong> {
         after: reader.list("after", id_item),
         parts: reader.list_or_none("parts", part).unwrap_or_default(),
         replaces: reader.list_or_none("replaces", id_item).unwrap_or_default(),
+        decision: reader.optional("decision", decision).map(Box::new),
     };
     reader.end(operation)
+}
+
+/// Reads a decision on a conflict (`PROTOCOL.md` §7).
+fn decision(js: &JsValue) -> Result<Decision, Wrong> {
+    let reader = Reader::new(js);
+    let decided = reader.parsed("decided", |text| Decided::ALL.into_iter().find(|decided| decided.name() == text))?;
+    let decision = Decision {
+        decided,
+        by: reader.text_or_none("by"),
+        at_ms: reader.count("atMs"),
+        round: reader.number("round"),
+        fields: reader.list("fields", field_conflict),
+    };
+    reader.end(decision)
+}
+
+fn field_conflict(js: &JsValue) -> Result<FieldConflict, Wrong> {
+    let reader = Reader::new(js);
+    let rule = reader.parsed("rule", rule)?;
+    let side =
+        |name: &str| reader.noted(value(&reader.get(name)).ok_or_else(|| wrong(name, "a value"))).unwrap_or_default();
+    let has_merged = !reader.get("merged").is_undefined();
+    let field = FieldConflict {
+        field: reader.text("field"),
+        base: side("base"),
+        ours: side("ours"),
+        theirs: side("theirs"),
+        rule,
+        merged: has_merged.then(|| side("merged")),
+    };
+    reader.end(field)
+}
+
+fn rule(text: &str) -> Option<Rule> {
+    Rule::ALL.into_iter().find(|rule| rule.name() == text)
+}
+
+/// Reads what a person decides on a conflict: the name of a choice, or an object of values.
+pub(crate) fn choice(js: &JsValue) -> Result<Choice, Wrong> {
+    match js.as_string().as_deref() {
+        Some("local") => Ok(Choice::Local),
+        Some("server") => Ok(Choice::Server),
+        Some("merge") => Ok(Choice::Merge),
+        _ => match value(js) {
+            Some(Value::Map(fields)) => Ok(Choice::Fields(fields)),
+            _ => Err(wrong("choice", "\"local\", \"server\", \"merge\" or an object of values")),
+        },
+    }
 }
 
 fn part(js: &JsValue) -> Result<Part, Wrong> {
@@ -358,6 +411,18 @@ pub(crate) struct Response {
     pub(crate) whole: bool,
     pub(crate) gone: Vec<Gone>,
     pub(crate) settled: Vec<Answer<JsRecord>>,
+    pub(crate) covers: Vec<Cover>,
+    pub(crate) next: Option<String>,
+}
+
+fn cover(js: &JsValue) -> Result<Cover, Wrong> {
+    let reader = Reader::new(js);
+    let cover = Cover {
+        table: reader.text("table"),
+        keys: reader.list_or_none("keys", text_item),
+        values: reader.given("where").map(|_| reader.fields("where")),
+    };
+    reader.end(cover)
 }
 
 /// Reads a pull's response (`PROTOCOL.md` §5).
@@ -373,6 +438,8 @@ pub(crate) fn response(js: &JsValue) -> Result<Response, Wrong> {
         whole: reader.flag("whole"),
         gone: reader.list("gone", gone),
         settled: reader.list("settled", server_answer),
+        covers: reader.list_or_none("covers", cover).unwrap_or_default(),
+        next: reader.text_or_none("next"),
     };
     reader.end(response)
 }
@@ -465,6 +532,9 @@ pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         "settled" => Some(Kind::Settled),
         "cancel" => Some(Kind::Cancel),
         "bye" => Some(Kind::Bye),
+        "signedOut" => Some(Kind::SignedOut),
+        "rightsChanged" => Some(Kind::RightsChanged),
+        "presence" => Some(Kind::Presence),
         "ping" => Some(Kind::Ping),
         "pong" => Some(Kind::Pong),
         _ => None,
@@ -494,8 +564,42 @@ pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         }),
         code: reader.text_or_none("code"),
         message: reader.text_or_none("message"),
+        decision: reader.optional("decision", decision),
+        at_ms: reader.count_or_none("atMs"),
+        peers: reader.list_or_none("peers", peer),
     };
     reader.end(message)
+}
+
+/// Reads where somebody is.
+pub(crate) fn presence(js: &JsValue) -> Result<Presence, Wrong> {
+    let reader = Reader::new(js);
+    let doing = reader.parsed("doing", |text| match text {
+        "idle" => Some(Doing::Idle),
+        "typing" => Some(Doing::Typing),
+        "editing" => Some(Doing::Editing),
+        _ => None,
+    })?;
+    let presence = Presence { place: reader.text("place"), doing, record: reader.optional("record", at) };
+    reader.end(presence)
+}
+
+fn at(js: &JsValue) -> Result<At, Wrong> {
+    let reader = Reader::new(js);
+    let at = At { table: reader.text("table"), key: reader.text("key") };
+    reader.end(at)
+}
+
+fn peer(js: &JsValue) -> Result<Peer, Wrong> {
+    let reader = Reader::new(js);
+    let peer =
+        Peer { user: reader.text("user"), tab: reader.text("tab"), presence: reader.optional("presence", presence) };
+    reader.end(peer)
+}
+
+/// Reads who is where.
+pub(crate) fn peers(js: &JsValue) -> Result<Vec<Peer>, Wrong> {
+    list(js, "peers", peer)
 }
 
 fn state(text: &str) -> Option<OperationState> {
@@ -535,6 +639,8 @@ pub(crate) fn config(js: &JsValue) -> Result<Config, Wrong> {
         user: reader.text("user"),
         tables: reader.list("tables", table),
         retry: reader.optional("retry", retry).unwrap_or_default(),
+        // Nothing in the browser asks for a recorded run yet, and writing one would cost the wasm its readers' worth again.
+        trace: 0,
         link: reader.optional("link", link_config).unwrap_or_default(),
         tab_protocol: reader.given("tabProtocol").map(|_| reader.number("tabProtocol")),
         concurrency: reader.given("concurrency").map_or(CONCURRENCY, |_| reader.number("concurrency") as usize),
@@ -579,10 +685,31 @@ fn table(js: &JsValue) -> Result<TableConfig, Wrong> {
     if let Some(version) = reader.text_or_none("version") {
         table.version = version;
     }
+    if !reader.get("versionOrder").is_undefined() {
+        table.version_order = reader.parsed("versionOrder", version_order)?;
+    }
+    table.secret = reader.list_or_none("secret", text_item).unwrap_or_default();
     if let Some(operation) = reader.text_or_none("operation") {
         table.operation = operation;
     }
+    if let Some(rules) = reader.given("merge") {
+        table.merge = reader.noted(merge_rules(&rules)).unwrap_or_default();
+    }
     reader.end(table)
+}
+
+fn merge_rules(js: &JsValue) -> Result<Named<Rule>, Wrong> {
+    let object = js.dyn_ref::<Object>().ok_or_else(|| wrong("merge", "an object: field → rule"))?;
+    let mut rules = Named::new();
+    for field in Object::keys(object).iter().filter_map(|field| field.as_string()) {
+        let rule = Reader::new(js).parsed(&field, rule)?;
+        rules.insert(field, rule);
+    }
+    Ok(rules)
+}
+
+fn version_order(text: &str) -> Option<VersionOrder> {
+    VersionOrder::ALL.into_iter().find(|order| order.name() == text)
 }
 
 fn retry(js: &JsValue) -> Result<RetryPolicy, Wrong> {

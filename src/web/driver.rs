@@ -137,6 +137,14 @@ impl Driver {
         self.engine.try_borrow().ok().map(|engine| engine.stats())
     }
 
+    /// Returns the decisions on conflicts, the oldest first, and how many were forgotten.
+    pub(crate) fn audit(&self) -> Option<(JsValue, u64)> {
+        self.engine
+            .try_borrow()
+            .ok()
+            .map(|engine| (engine.audit().map(to_js).collect::<Array>().into(), engine.audit_dropped()))
+    }
+
     pub(crate) fn tab(&self) -> Option<String> {
         self.engine.try_borrow().ok().map(|engine| engine.tab().to_owned())
     }
@@ -167,6 +175,11 @@ impl Driver {
             }
             Output::Unpersist { key } => self.unpersist(key),
             Output::Quarantine { key, to } => self.quarantine(key, to),
+            Output::ForgetQuarantined { prefix } => {
+                if let Some(storage) = &self.browser.borrow().storage {
+                    storage.purge(&prefix, None);
+                }
+            }
             Output::LoadOperations => self.load(),
             Output::CacheRecords { rows } => self.cache(&rows),
             Output::LoadRecords => self.load_records(),
@@ -175,6 +188,8 @@ impl Driver {
                     database.clear_cache();
                 }
             }
+            Output::PurgeSession { prefix, keep, mark } => self.purge(&prefix, &keep, mark),
+            Output::SignedOut => self.call_host("signedOut", &JsValue::UNDEFINED),
             Output::RequestLock => self.request_lock(),
             Output::StealLock => self.take_lock(true),
             Output::ReleaseLock => self.release(),
@@ -186,6 +201,7 @@ impl Driver {
             Output::Disconnect => self.call_host("disconnect", &JsValue::UNDEFINED),
             Output::Pull(call) => self.call_host("pull", &to_js(&call)),
             Output::Push { operation } => self.call_host("push", &to_js(&operation)),
+            Output::AnnouncePresence { peers } => self.call_host("presence", &to_js(&peers)),
             Output::RefreshToken => self.call_host("refreshToken", &JsValue::UNDEFINED),
             Output::Settled(settlement) => self.call_host("settled", &to_js(&settlement)),
             Output::Durable { id, durability } => self.call_host("durable", &to_js(&(id, durability))),
@@ -240,6 +256,26 @@ impl Driver {
         }
     }
 
+    /// Deletes all of a session. The mark goes where it can be read at once.
+    fn purge(&self, prefix: &str, keep: &str, mark: Option<String>) {
+        let browser = self.browser.borrow();
+        let entry = Object::new();
+        set(&entry, "v", &JsValue::from(FORMAT));
+        let is_marked = browser.storage.as_ref().is_some_and(|storage| {
+            let text = js_sys::JSON::stringify(&entry).map(String::from);
+            let is_marked = mark.as_ref().is_none_or(|key| text.is_ok_and(|text| storage.set(key, &text).is_ok()));
+            storage.purge(prefix, Some(keep));
+            // Where there was no room for it, there is now.
+            is_marked || mark.as_ref().is_some_and(|key| storage.set(key, "{}").is_ok())
+        });
+        if let Some(database) = &browser.database {
+            database.purge(keep);
+            if let Some(key) = mark.filter(|_| !is_marked) {
+                database.put(key, entry.into(), |_| ());
+            }
+        }
+    }
+
     fn quarantine(&self, key: String, to: String) {
         let browser = self.browser.borrow();
         if let Some(storage) = &browser.storage {
@@ -253,7 +289,7 @@ impl Driver {
     /// Reads what is stored: at once from the one place, a moment later from the other.
     fn load(self: &Rc<Self>) {
         let Ok(engine) = self.engine.try_borrow() else { return };
-        let prefixes = [engine.session().operations_prefix(), engine.session().aliases_prefix()];
+        let prefixes = engine.session().looked_for();
         drop(engine);
         let texts = self.browser.borrow().storage.as_ref().map(|storage| storage.entries(&prefixes));
         // Told even where there is no storage: a new leader waits for this.
@@ -363,6 +399,12 @@ impl Driver {
         let detail = Object::new();
         set(&detail, "records", &records);
         set(&detail, "operations", &to_js(&changes.operations));
+        if !changes.conflicts.is_empty() {
+            set(&detail, "conflicts", &to_js(&changes.conflicts));
+        }
+        if !changes.decisions.is_empty() {
+            set(&detail, "decisions", &to_js(&changes.decisions));
+        }
         if !changes.views.is_empty() {
             set(&detail, "views", &flat_views(&changes.views));
         }
@@ -371,6 +413,9 @@ impl Driver {
         }
         if !changes.renamed.is_empty() {
             set(&detail, "renamed", &to_js(&changes.renamed));
+        }
+        if let Some(presence) = &changes.presence {
+            set(&detail, "presence", &to_js(presence));
         }
         self.call_host("notify", &detail);
     }

@@ -14,9 +14,10 @@ use super::{decode, panic};
 use crate::domain::Domains;
 use crate::engine::engine::Engine;
 use crate::engine::error::{Error, Problem};
-use crate::engine::input::{Input, Pulled, ServerEvent};
+use crate::engine::input::{Input, Pulled, ServerEvent, Unsent};
 use crate::engine::operation::{OperationId, PROTOCOL};
 use crate::engine::retry::Failure;
+use crate::engine::version::Version;
 
 /// The engine in its shell. The package's TypeScript owns it; applications never see it.
 #[wasm_bindgen]
@@ -108,6 +109,31 @@ impl RotaEngine {
         self.command(id, |id| Input::Retry { id })
     }
 
+    /// Decides on a conflict: `local`, `server`, `merge`, or the values of the fields. Returns the id of the operation that carries
+    /// the decision out, or nothing where nothing is left to do.
+    ///
+    /// # Errors
+    /// `{code, message}`; then nothing has changed.
+    pub fn resolve(&self, id: &str, choice: &JsValue) -> Result<Option<String>, JsValue> {
+        let choice = decode::choice(choice).map_err(|wrong| refuse("invalid-value", &wrong))?;
+        let unknown = || refuse_with(&Error::UnknownConflict { id: id.to_owned() });
+        let id = OperationId::parse(id).ok_or_else(unknown)?;
+        let taken = self.driver.dispatch(Input::Resolve { id, choice }).map_err(|refusal| refused(&refusal))?;
+        match taken.and_then(|id| self.driver.take_rejection(id)) {
+            Some(refusal) => Err(refused(&refusal)),
+            None => Ok(taken.map(|id| id.to_string())),
+        }
+    }
+
+    /// Returns the record of decisions on conflicts, `{entries, dropped}`, the oldest first, or nothing once the engine has crashed.
+    pub fn audit(&self) -> JsValue {
+        let Some((entries, dropped)) = self.driver.audit() else { return JsValue::UNDEFINED };
+        let audit = Object::new();
+        set(&audit, "entries", &entries);
+        set(&audit, "dropped", &JsValue::from(u32::try_from(dropped).unwrap_or(u32::MAX)));
+        audit.into()
+    }
+
     fn command(&self, id: &str, input: impl FnOnce(OperationId) -> Input<JsRecord>) -> Result<(), JsValue> {
         let unknown = || refuse_with(&Error::UnknownOperation { id: id.to_owned() });
         let id = OperationId::parse(id).ok_or_else(unknown)?;
@@ -122,6 +148,50 @@ impl RotaEngine {
     /// Forgets the records that are kept for the next visit.
     pub fn purge(&self) {
         self.driver.tell(Input::Purge);
+    }
+
+    /// Forgets everything of this person's, and leaves.
+    ///
+    /// # Errors
+    /// `{code, message}`; then nothing has changed.
+    #[expect(clippy::needless_pass_by_value, reason = "text comes out of JavaScript as a value")]
+    pub fn logout(&self, unsent: Option<String>) -> Result<(), JsValue> {
+        let unsent = match unsent.as_deref() {
+            None => None,
+            Some("wait") => Some(Unsent::Wait),
+            Some("discard") => Some(Unsent::Discard),
+            Some(_) => return Err(refuse("invalid-operation", "unsent must be \"wait\" or \"discard\"")),
+        };
+        self.driver.dispatch(Input::Logout { unsent }).map(|_| ()).map_err(|refusal| refused(&refusal))
+    }
+
+    /// The person's roles or scope have changed.
+    #[wasm_bindgen(js_name = rightsChanged)]
+    pub fn rights_changed(&self) {
+        self.driver.tell(Input::RightsChanged);
+    }
+
+    /// Says where the person of this tab is; null or undefined when they are nowhere.
+    ///
+    /// # Errors
+    /// `{code, message}`; then nothing has changed.
+    #[wasm_bindgen(js_name = setPresence)]
+    pub fn set_presence(&self, presence: &JsValue) -> Result<(), JsValue> {
+        let presence = if presence.is_null() || presence.is_undefined() {
+            None
+        } else {
+            Some(decode::presence(presence).map_err(|wrong| refuse("invalid-operation", &wrong))?)
+        };
+        self.driver.dispatch(Input::SetPresence { presence }).map(|_| ()).map_err(|refusal| refused(&refusal))
+    }
+
+    /// The backend told where others are.
+    #[wasm_bindgen(js_name = presenceHeard)]
+    pub fn presence_heard(&self, peers: &JsValue) {
+        self.driver.tell(match decode::peers(peers) {
+            Ok(peers) => Input::PresenceHeard { peers },
+            Err(wrong) => unreadable("malformed-presence", "presence", &wrong),
+        });
     }
 
     /// Keeps a live list under a number that no open view has. What it shows comes with the change lists, the first time before this returns.
@@ -231,6 +301,9 @@ impl RotaEngine {
     /// Takes what a pull brought, in the form of `PROTOCOL.md` §5.
     pub fn pulled(&self, id: u32, response: &JsValue) {
         let input = match decode::response(response) {
+            Ok(read) if read.gone.iter().any(|gone| !self.takes(&gone.table, &gone.version)) => {
+                pull_failed(id, "malformed pull response: a version in \"gone\" is none of its table's".to_owned())
+            }
             Ok(read) if read.protocol == PROTOCOL => self.read_pull(id, read, response),
             Ok(read) => pull_failed(id, format!("the server answered in protocol {}", read.protocol)),
             Err(wrong) => pull_failed(id, ["malformed pull response: ", &wrong].concat()),
@@ -265,7 +338,9 @@ impl RotaEngine {
         }
         // Where a row could not be read, nothing is concluded from what is missing, and the next pull asks for everything again.
         let (whole, cursor) = if is_sound { (read.whole, read.cursor) } else { (false, None) };
-        Input::Pulled(Pulled { id, cursor, whole, records, gone: read.gone, settled: read.settled })
+        let covers = if is_sound { read.covers } else { Vec::new() };
+        let (gone, settled, next) = (read.gone, read.settled, read.next);
+        Input::Pulled(Pulled { id, cursor, whole, records, gone, settled, covers, next })
     }
 
     /// Takes a batch of the stream's events: `[table, "changed", row]` or `[table, "deleted", row with the key]`, flat.
@@ -302,6 +377,11 @@ impl RotaEngine {
         }
     }
 
+    /// False for a version that a declared table can't have.
+    fn takes(&self, table: &str, version: &Version) -> bool {
+        self.shapes.iter().filter(|shape| shape.name() == table).all(|shape| shape.takes(version))
+    }
+
     fn report(&self, problem: &Problem) {
         self.driver.tell(unreadable(&problem.code, &problem.place, &problem.message));
     }
@@ -322,6 +402,9 @@ impl RotaEngine {
         self.driver.tell(match decode::server_answer(answer) {
             Ok(answer) if answer.protocol != PROTOCOL => {
                 failed(format!("the server answered in protocol {}", answer.protocol))
+            }
+            Ok(answer) if answer.version.as_ref().is_some_and(|version| !self.takes(&answer.table, version)) => {
+                failed("malformed answer: its version is none of its table's".to_owned())
             }
             Ok(answer) if answer.id == id => Input::Answered { answer },
             Ok(_) => failed("the server answered another operation".to_owned()),

@@ -6,9 +6,10 @@ use wasm_bindgen::{JsCast, JsValue};
 use super::decode;
 use super::js_record::JsRecord;
 use crate::engine::error::Problem;
-use crate::engine::operation::{OperationId, Version};
+use crate::engine::operation::OperationId;
 use crate::engine::table::{Row, TableConfig, join_key};
 use crate::engine::value::key_part;
+use crate::engine::version::{Version, VersionOrder};
 
 /// How to read the rows of one table. The names are made into JavaScript strings once.
 pub(crate) struct Shape {
@@ -16,6 +17,7 @@ pub(crate) struct Shape {
     key: Vec<JsValue>,
     fields: Vec<JsValue>,
     version: JsValue,
+    order: VersionOrder,
     operation: JsValue,
 }
 
@@ -27,6 +29,7 @@ impl Shape {
             key: names(&config.key),
             fields: names(&config.fields),
             version: JsValue::from_str(&config.version),
+            order: config.version_order,
             operation: JsValue::from_str(&config.operation),
         }
     }
@@ -42,6 +45,11 @@ impl Shape {
         let version = self.version(object, &key)?;
         let op = get(object, &self.operation).as_string().and_then(|id| OperationId::parse(&id));
         Ok(Row { table: self.name.clone(), key, version, op, record: Some(JsRecord::new(object.clone())) })
+    }
+
+    /// True for a version that this table can have.
+    pub(crate) fn takes(&self, version: &Version) -> bool {
+        self.order.take(version.clone()).is_some()
     }
 
     /// Reads the key of a row that may hold nothing else.
@@ -75,14 +83,10 @@ impl Shape {
     }
 
     fn version(&self, object: &Object, key: &str) -> Result<Version, Problem> {
-        decode::version(&get(object, &self.version)).ok_or_else(|| {
+        decode::version(&get(object, &self.version)).and_then(|version| self.order.take(version)).ok_or_else(|| {
             let field = self.version.as_string().unwrap_or_default();
-            let problem = "must be a decimal string or a non-negative safe integer";
-            Problem::new(
-                "invalid-version",
-                format!("{} {key}", self.name),
-                format!("its version field \"{field}\" {problem}"),
-            )
+            let problem = self.order.wants();
+            Problem::new("invalid-version", format!("{} {key}", self.name), format!("\"{field}\": {problem}"))
         })
     }
 

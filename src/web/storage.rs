@@ -37,12 +37,25 @@ impl Storage {
         }
     }
 
-    /// Returns the entries whose keys begin with one of two prefixes. Their order is the browser's; the engine has its own.
-    pub(crate) fn entries(&self, prefixes: &[String; 2]) -> Vec<(String, String)> {
+    /// Deletes the entries whose keys begin with one prefix, but not with the other, if there is one.
+    pub(crate) fn purge(&self, prefix: &str, keep: Option<&str>) {
+        let keys: Vec<String> = self
+            .keys()
+            .filter(|key| key.starts_with(prefix) && !keep.is_some_and(|keep| key.starts_with(keep)))
+            .collect();
+        for key in keys {
+            self.remove(&key);
+        }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = String> + '_ {
         let count = self.0.length().unwrap_or(0);
-        let keys = (0..count)
-            .filter_map(|index| self.0.key(index).ok().flatten())
-            .filter(|key| prefixes.iter().any(|prefix| key.starts_with(prefix)));
+        (0..count).filter_map(|index| self.0.key(index).ok().flatten())
+    }
+
+    /// Returns the entries whose keys begin with any of these. Their order is the browser's; the engine has its own.
+    pub(crate) fn entries(&self, prefixes: &[String]) -> Vec<(String, String)> {
+        let keys = self.keys().filter(|key| prefixes.iter().any(|prefix| key.starts_with(prefix)));
         keys.filter_map(|key| self.0.get_item(&key).ok().flatten().map(|text| (key, text))).collect()
     }
 }

@@ -1,17 +1,22 @@
 //! Random worlds: whatever tabs, network and channel do, nothing is lost or done twice, and when faults stop all agree.
 
-use rota_engine::{Failure, Input, OperationState};
+use rota_engine::{Choice, Failure, Input, Operation, OperationState, Value};
+use serde_json::json;
 
 use crate::world::{Bare, Echo, World};
 
-fn step(world: &mut World) {
+fn counter() -> (String, String) {
+    ("companies".to_owned(), "sum".to_owned())
+}
+
+fn step(world: &mut World, added: &mut u32) {
     let living: Vec<usize> = world.living().into_iter().filter(|tab| !world.tabs[*tab].frozen).collect();
     let pick = world.draw(living.len() as u64) as usize;
     let tab = living[pick];
     let key = format!("c-{}", 1 + world.draw(6));
     let person = ["maya", "jonas", "lena"][world.draw(3) as usize];
     let is_there = world.tabs[tab].mirror.contains_key(&("companies".into(), key.clone()));
-    match world.draw(35) {
+    match world.draw(39) {
         0..=4 if is_there => drop(world.tab(tab).assign(&key, person)),
         5..=7 if is_there => drop(world.tab(tab).patch(&key, "city", person)),
         8 if is_there => drop(world.tab(tab).delete(&key)),
@@ -60,7 +65,8 @@ fn step(world: &mut World) {
         }
         17 => world.expire_token(),
         18 => {
-            if let Some(id) = world.tabs[tab].operations.keys().next().copied() {
+            let mut views = world.tabs[tab].operations.values();
+            if let Some(id) = views.find(|view| view.key != "sum").map(|view| view.id) {
                 let _ = world.tab(tab).cancel(id);
             }
         }
@@ -87,7 +93,9 @@ fn step(world: &mut World) {
         }
         33 => {
             let mine = world.tabs[tab].engine.tab().to_owned();
-            if let Some(id) = world.ops.values().rev().find(|op| op.tab == mine).map(|op| op.id) {
+            // What is added up is not undone, so that the sum can be told.
+            let done = world.ops.values().rev().find(|op| op.tab == mine && op.key != "sum").map(|op| op.id);
+            if let Some(id) = done {
                 let _ = world.tab(tab).undo(id);
             }
         }
@@ -95,6 +103,20 @@ fn step(world: &mut World) {
             let failures = [Failure::Server, Failure::Conflict, Failure::RateLimit, Failure::Timeout];
             let failure = failures[world.draw(4) as usize];
             world.faults.push_failures.push_back((failure, None));
+        }
+        35..=37 if world.tabs[tab].mirror.contains_key(&counter()) => {
+            let Value::Number(seen) = world.tabs[tab].field("sum", "visits") else { panic!("a count is a number") };
+            let more = 1 + world.draw(3) as u32;
+            world.tab(tab).set("sum", json!({"visits": seen + f64::from(more)}));
+            *added += more;
+        }
+        38 => {
+            let more = 1 + world.draw(3) as u32;
+            let Some(Value::Number(there)) = world.server.company("sum").unwrap().get("visits").cloned() else {
+                panic!("a count is a number")
+            };
+            world.sql_set("sum", "visits", Value::Number(there + f64::from(more)));
+            *added += more;
         }
         _ => {}
     }
@@ -110,9 +132,34 @@ fn order_of(world: &mut World, tab: usize) -> Option<String> {
     orders.get(pick).cloned()
 }
 
+/// People decide on whatever is in conflict.
+fn decide_all(world: &mut World) {
+    while let Some((tab, id, key)) = world.living().into_iter().find_map(|tab| {
+        let conflict = world.tabs[tab].conflicts.values().next()?;
+        Some((tab, conflict.id, conflict.key.clone()))
+    }) {
+        for other in world.living() {
+            let is_same_user = world.tabs[other].user == world.tabs[tab].user;
+            assert_eq!(
+                world.tabs[other].conflicts.contains_key(&id),
+                is_same_user,
+                "tab {other} knows of other conflicts"
+            );
+        }
+        let choices = [Choice::Local, Choice::Server, Choice::Merge];
+        let choice = choices[if key == "sum" { 2 } else { world.draw(3) as usize }].clone();
+        if world.tab(tab).resolve(id, choice).is_err() {
+            world.tab(tab).resolve(id, Choice::Server).unwrap();
+        }
+        world.run_until_quiet();
+    }
+}
+
 fn run(seed: u64, has_ledger: bool) {
-    let mut world = World::seeded(seed);
-    world.tab_protocol = serde_json::json!([2, 1][(seed / 4 % 2) as usize]);
+    let (mut world, mut added) = (World::seeded(seed), 0);
+    world.server.sql_set("sum", &[("visits", Value::Number(0.0))]);
+    world.server.news.clear();
+    world.tab_protocol = json!([2, 1][(seed / 4 % 2) as usize]);
     if has_ledger {
         world.faults.bare_answers =
             [None, Some(Bare::WithVersion), Some(Bare::WithoutVersion), None][(seed / 4 % 4) as usize];
@@ -133,7 +180,7 @@ fn run(seed: u64, has_ledger: bool) {
     world.faults.lost_messages_percent = if faulty > 2 { 10 } else { 0 };
     world.faults.echo = [Echo::BeforeAnswer, Echo::AfterAnswer][(seed % 2) as usize];
     for _ in 0..60 {
-        step(&mut world);
+        step(&mut world, &mut added);
     }
     let calm = crate::world::Faults {
         echo: world.faults.echo,
@@ -157,7 +204,13 @@ fn run(seed: u64, has_ledger: bool) {
     }
     world.run_until_quiet();
     world.run_for(65_000);
+    decide_all(&mut world);
     world.assert_all_agree();
+    let visits = world.server.company("sum").unwrap()["visits"].clone();
+    // Without a ledger, what was not answered may end as unknown.
+    if has_ledger {
+        assert_eq!(visits, Value::Number(f64::from(added)), "what people added up was lost, or counted twice");
+    }
     for (id, op) in &world.ops {
         let ends: Vec<OperationState> =
             world.tabs.iter().flat_map(|tab| &tab.settled).filter(|end| end.id == *id).map(|end| end.outcome).collect();
@@ -174,7 +227,9 @@ fn run(seed: u64, has_ledger: bool) {
     }
     for tab in world.living() {
         let made = world.ops.values().filter(|op| op.tab == world.tabs[tab].engine.tab());
-        for op in made {
+        // What the rules decided has no author; it ends what it stands for.
+        let is_of_rules = |op: &&Operation| op.decision.as_ref().is_some_and(|decision| decision.by.is_none());
+        for op in made.filter(|op| !is_of_rules(op)) {
             assert!(world.tabs[tab].settled.iter().any(|end| end.id == op.id), "nobody heard how {op:?} ended");
         }
     }

@@ -32,7 +32,7 @@ fn patches_that_wait_are_sent_as_one_that_sets_all_of_them() {
     let op = world.ops[&third].clone();
     assert_eq!(serde_json::to_value(&op.set).unwrap(), json!({"city": "Hamburg", "name": "Dock"}));
     assert_eq!(serde_json::to_value(&op.base).unwrap(), json!({"city": "Bremen", "name": "Harbour"}));
-    assert_eq!((op.replaces, op.base_version), (vec![first, second], world.ops[&first].base_version));
+    assert_eq!((op.replaces, op.base_version), (vec![first, second], world.ops[&first].base_version.clone()));
     assert_eq!(world.stored(0).len(), 2);
     world.run_for(50);
     for tab in 0..2 {

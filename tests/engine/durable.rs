@@ -324,3 +324,59 @@ fn an_operation_that_this_release_does_not_know_is_kept_and_left_to_the_server()
     assert_eq!((world.sent(id), world.server.effects.get(&id)), (1, None));
     assert!(world.stored(0).is_empty());
 }
+
+#[test]
+fn where_there_is_no_room_the_cache_and_what_is_unreadable_go_first_and_the_operation_is_taken() {
+    for is_cached in [true, false] {
+        let mut world = World::new();
+        if !is_cached {
+            world.storage[0].insert("rota:1:crm:maya:bad:old".into(), "x".repeat(1_000));
+        }
+        world.open_tab("maya");
+        world.run_for(500);
+        if is_cached {
+            assert!(!world.cached.is_empty());
+        } else {
+            world.cached.clear();
+        }
+        world.cut_network();
+        world.faults.quota_bytes = Some(550);
+        let id = world.tab(0).assign("c-1", "maya");
+        assert_eq!(world.owner(0, "c-1"), Value::from("maya"));
+        assert!(world.tabs[0].rejected.is_empty() && world.cached.is_empty());
+        assert_eq!(world.stored(0).len(), 1);
+        assert!(world.stored(0)[0].ends_with(&id.to_string()));
+        // Now there is nothing left to give up: what was taken stays, and the next one is refused.
+        world.faults.quota_bytes = Some(10);
+        let refused = world.tab(0).assign("c-2", "maya");
+        assert_eq!(world.tabs[0].rejected, [refused]);
+        assert_eq!(world.owner(0, "c-2"), Value::Null);
+        assert_eq!(world.stored(0).len(), 1);
+        world.heal_network();
+        world.run_until_quiet();
+        assert_eq!(world.server.effects[&id], 1);
+        assert!(!world.server.effects.contains_key(&refused));
+    }
+}
+
+#[test]
+fn an_entry_of_every_form_that_there_ever_was_is_taken_and_a_newer_one_left_alone() {
+    for (v, is_taken) in [(1, true), (2, true), (3, false)] {
+        let mut world = World::new();
+        world.open_tab("maya");
+        world.run_for(500);
+        world.cut_network();
+        let id = world.tab(0).assign("c-1", "maya");
+        world.run_for(100);
+        let key = world.stored(0)[0].clone();
+        let mut entry: serde_json::Value = serde_json::from_str(&world.storage[0][&key]).unwrap();
+        assert_eq!(entry["v"], 1, "an earlier release reads what it can");
+        entry["v"] = v.into();
+        world.storage[0].insert(key.clone(), entry.to_string());
+        let again = world.reload_tab(0);
+        world.run_for(100);
+        assert_eq!(world.tabs[again].operations.contains_key(&id), is_taken, "form {v}");
+        assert_eq!(world.tabs[again].has_problem("newer-entry"), !is_taken);
+        assert_eq!(world.stored(0), [&key]);
+    }
+}

@@ -40,6 +40,13 @@ pub struct Server {
     pub given: BTreeMap<String, u64>,
     /// Otherwise a temporary key that is not the operation's own stops the test.
     pub takes_unknown_keys: bool,
+    /// Keys of records that nobody may see, and a field that nobody may.
+    pub hidden: BTreeSet<String>,
+    pub masked: Option<String>,
+    /// How many rows a page of a pull has; without it, all come in one.
+    pub page_rows: Option<usize>,
+    /// A key whose rows are told with this version.
+    pub spoilt_version: Option<(String, String)>,
     version: u64,
     last_order: u64,
 }
@@ -54,8 +61,16 @@ pub fn version(n: u64) -> Version {
 
 pub fn tables() -> Vec<TableConfig> {
     serde_json::from_value(json!([
-        {"name": "companies", "key": ["id"], "fields": ["id", "name", "city", "owner_id"], "owner": "owner_id",
-            "indexed": ["name", "city", "owner_id"]},
+        {
+            "name": "companies",
+            "key": ["id"],
+            "fields": ["id", "name", "city", "owner_id", "tags", "seen_at", "stage", "meta", "visits"],
+            "owner": "owner_id",
+            "indexed": ["name", "city", "owner_id"],
+            "merge": {
+                "tags": "union", "seen_at": "latest", "stage": "mostRecentNotNull", "meta": "recursive", "visits": "sum"
+            },
+        },
         {"name": "leads", "key": ["id"], "fields": ["id", "name"]},
         {"name": "orders", "key": ["id"], "fields": ["id", "title", "parent", "more"], "temporaryKeys": true},
     ]))
@@ -247,23 +262,46 @@ impl Server {
             (incarnation == self.incarnation.to_string()).then(|| position.parse::<u64>().ok()).flatten()
         });
         let whole = since.is_none() && request.keys.is_none();
-        let wanted = |(table, key): &Key, stand: &Stand| match &request.keys {
-            Some(keys) => keys.get(table).is_some_and(|keys| keys.contains(key)),
-            // The cursor is the lowest transaction still running, so the last change may come twice.
-            None => stand.version >= since.unwrap_or(0),
+        let wanted = |(table, key): &Key, stand: &Stand| {
+            !self.hidden.contains(key)
+                && match &request.keys {
+                    Some(keys) => keys.get(table).is_some_and(|keys| keys.contains(key)),
+                    // The cursor is the lowest transaction still running, so the last change may come twice.
+                    None => stand.version >= since.unwrap_or(0),
+                }
         };
         let mut records: BTreeMap<&str, Vec<Json>> = BTreeMap::new();
         let mut gone = Vec::new();
-        for ((table, key), stand) in self.rows.iter().filter(|(key, stand)| wanted(key, stand)) {
+        // A page begins after the key that names it.
+        let after: Option<Key> = request.page.as_deref().and_then(|page| serde_json::from_str(page).ok());
+        let rest = self
+            .rows
+            .iter()
+            .filter(|(key, stand)| wanted(key, stand) && after.as_ref().is_none_or(|after| *key > after));
+        let page_rows = self.page_rows.filter(|_| request.keys.is_none()).unwrap_or(usize::MAX);
+        let page: Vec<_> = rest.take(page_rows).collect();
+        let next = page.get(page_rows - 1).map(|(key, _)| serde_json::to_string(key).unwrap());
+        for ((table, key), stand) in page {
             if stand.record.is_some() {
-                records.entry(table).or_default().push(Self::row_json(stand));
+                let mut row = Self::row_json(stand);
+                if let Some(field) = &self.masked {
+                    row[field] = Json::Null;
+                }
+                if let Some((_, version)) = self.spoilt_version.as_ref().filter(|(spoilt, _)| spoilt == key) {
+                    row["rota_version"] = json!(version);
+                }
+                records.entry(table).or_default().push(row);
             } else if !whole {
                 gone.push(json!({"table": table, "key": key, "version": stand.version.to_string()}));
             }
         }
         let settled: Vec<Json> = request.pending.iter().filter_map(|id| self.recorded(*id, actor)).collect();
         let cursor = request.keys.is_none().then(|| format!("{}:{}", self.incarnation, self.version));
-        json!({"protocol": 1, "cursor": cursor, "whole": whole, "records": records, "gone": gone, "settled": settled})
+        let mut response = json!({"protocol": 1, "cursor": cursor, "whole": whole, "records": records, "gone": gone, "settled": settled});
+        if let Some(next) = next {
+            response["next"] = json!(next);
+        }
+        response
     }
 
     fn recorded(&self, id: OperationId, actor: &str) -> Option<Json> {

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rota_engine::{
-    Changes, Command, Config, Content, Domains, Durability, Engine, Error, Failure, Fields, FoundEntry, Gone, Input,
-    JsonRecord, Now, Operation, OperationId, OperationState, OperationView, Output, Problem, PullCall, Pulled,
-    RecordId, Role, Row, ServerEvent, Settlement, Status, Stored, StoredOperation, Value, ViewSpec,
+    AuditEntry, Changes, Choice, Command, Config, Conflict, Content, Domains, Durability, Engine, Error, Failure,
+    Fields, FoundEntry, Gone, Input, JsonRecord, Now, Operation, OperationId, OperationState, OperationView, Output,
+    Peer, Problem, PullCall, Pulled, RecordId, Role, Row, ServerEvent, Settlement, Status, Stored, StoredOperation,
+    TabMessage, Value, ViewSpec,
 };
 use serde_json::{Value as Json, json};
 
@@ -66,6 +67,8 @@ pub struct Faults {
     pub storage_full: bool,
     /// Entries are on their way into storage, and nobody says when they are there.
     pub stored_later: bool,
+    /// How many bytes a browser's storage holds, its cache included.
+    pub quota_bytes: Option<usize>,
     /// Calls are neither answered nor fail.
     pub silent: bool,
     /// Links break without a word, and pings on them have no answer.
@@ -102,6 +105,7 @@ impl Default for Faults {
             doubled_percent: 0,
             storage_full: false,
             stored_later: false,
+            quota_bytes: None,
             silent: false,
             half_open: false,
             no_streams: false,
@@ -146,6 +150,8 @@ pub struct Tab {
     /// Everything that the tab's subscribers know: built from change lists only.
     pub mirror: BTreeMap<Key, Fields>,
     pub operations: BTreeMap<OperationId, OperationView>,
+    pub conflicts: BTreeMap<OperationId, Conflict>,
+    pub decisions: Vec<AuditEntry>,
     pub status: Option<Status>,
     /// What subscribers saw of each record, one after the other.
     pub seen: BTreeMap<Key, Vec<Option<Fields>>>,
@@ -157,6 +163,15 @@ pub struct Tab {
     pub problems: Vec<Problem>,
     pub notified: u32,
     pub pushed: Vec<OperationId>,
+    pub pulls: Vec<PullCall>,
+    pub signed_out: bool,
+    pub announced: Vec<(u64, Vec<Peer>)>,
+    /// Who is here, for the tab's subscribers.
+    pub peers: Vec<Peer>,
+    /// How often that changed for them.
+    pub peers_changed: u32,
+    /// What it told the other tabs.
+    pub told: Vec<String>,
     pub connects: u32,
     pub refreshes: u32,
     pub trace: Vec<String>,
@@ -196,6 +211,8 @@ pub struct World {
     pub live_delay_ms: u64,
     pub streams_partial: bool,
     pub retry: Json,
+    /// What the tables declare beside the usual, by name.
+    pub tables: Json,
     /// The link's configuration of tabs that are opened from now on.
     pub link: Json,
     /// Their protocol of tab messages.
@@ -211,8 +228,12 @@ pub struct World {
     /// Operations that a tab died over before they were stored.
     pub unstored: BTreeSet<OperationId>,
     pub tracing: bool,
+    /// How many inputs each engine records itself.
+    pub recorded: usize,
     /// Tests of what can't be (a stolen lock, an event twice out of nowhere) switch this off.
     pub checks: bool,
+    /// Two tabs that both believe to lead may both store what the rules decide.
+    pub storage_may_repeat: bool,
     random: Pcg64Mcg,
     agenda: BTreeMap<(u64, u64), Happening>,
     count: u64,
@@ -247,6 +268,7 @@ impl World {
             live_delay_ms: 20,
             streams_partial: false,
             retry: json!({}),
+            tables: json!({}),
             link: json!({}),
             tab_protocol: Json::Null,
             slow_timers: None,
@@ -257,7 +279,9 @@ impl World {
             ops: BTreeMap::new(),
             unstored: BTreeSet::new(),
             tracing: false,
+            recorded: 0,
             checks: true,
+            storage_may_repeat: false,
             random: Pcg64Mcg::from_seed(bytes),
             agenda: BTreeMap::new(),
             count: 0,
@@ -293,10 +317,15 @@ impl World {
     }
 
     fn config(&self, user: &str) -> Config {
+        let mut declared = json!(tables());
+        for table in declared.as_array_mut().unwrap() {
+            let more = self.tables[table["name"].as_str().unwrap()].as_object().cloned().unwrap_or_default();
+            table.as_object_mut().unwrap().extend(more);
+        }
         let (retry, concurrency, idempotent) = (&self.retry, self.concurrency, self.idempotent);
         serde_json::from_value(json!({
-            "app": "crm", "user": user, "tables": tables(), "retry": retry, "concurrency": concurrency, "idempotent": idempotent,
-            "link": self.link, "tabProtocol": self.tab_protocol,
+            "app": "crm", "user": user, "tables": declared, "retry": retry, "concurrency": concurrency, "idempotent": idempotent,
+            "link": self.link, "tabProtocol": self.tab_protocol, "trace": self.recorded,
         }))
         .unwrap()
     }
@@ -323,6 +352,8 @@ impl World {
             locks_granted: 0,
             mirror: BTreeMap::new(),
             operations: BTreeMap::new(),
+            conflicts: BTreeMap::new(),
+            decisions: Vec::new(),
             status: None,
             seen: BTreeMap::new(),
             renamed: BTreeMap::new(),
@@ -332,6 +363,12 @@ impl World {
             problems: Vec::new(),
             notified: 0,
             pushed: Vec::new(),
+            pulls: Vec::new(),
+            signed_out: false,
+            announced: Vec::new(),
+            peers: Vec::new(),
+            peers_changed: 0,
+            told: Vec::new(),
             connects: 0,
             refreshes: 0,
             trace: Vec::new(),
@@ -349,6 +386,16 @@ impl World {
         let index = self.tabs.len() - 1;
         self.drain(index);
         index
+    }
+
+    /// The tab hears nothing and does nothing, until it is thawed; what it would have heard is lost.
+    pub fn freeze_tab(&mut self, tab: usize) {
+        self.tabs[tab].alive = false;
+    }
+
+    pub fn thaw_tab(&mut self, tab: usize, input: Input<JsonRecord>) {
+        self.tabs[tab].alive = true;
+        self.tell(tab, input);
     }
 
     pub fn open_view(&mut self, tab: usize, id: u32, spec: &ViewSpec) {
@@ -401,6 +448,12 @@ impl World {
         }
     }
 
+    /// What was held back on the channel is lost.
+    pub fn lose_messages(&mut self) {
+        self.faults.held_messages = false;
+        self.held.clear();
+    }
+
     /// The lock is taken from whoever has it, as of a tab that hangs.
     pub fn steal_lock(&mut self, thief: usize) {
         let name = self.lock_name(thief);
@@ -430,7 +483,7 @@ impl World {
     }
 
     pub fn living(&self) -> Vec<usize> {
-        (0..self.tabs.len()).filter(|tab| self.tabs[*tab].alive).collect()
+        (0..self.tabs.len()).filter(|tab| self.tabs[*tab].alive && !self.tabs[*tab].signed_out).collect()
     }
 
     // ---- the world outside
@@ -459,6 +512,11 @@ impl World {
 
     pub fn sql_update(&mut self, key: &str, field: &str, value: &str) {
         self.server.sql_set(key, &[(field, value.into())]);
+        self.spread();
+    }
+
+    pub fn sql_set(&mut self, key: &str, field: &str, value: Value) {
+        self.server.sql_set(key, &[(field, value)]);
         self.spread();
     }
 
@@ -716,8 +774,7 @@ impl World {
         if self.faults.storage_mute {
             return;
         }
-        let session = self.tabs[tab].engine.session();
-        let prefixes = [session.operations_prefix(), session.aliases_prefix()];
+        let prefixes = self.tabs[tab].engine.session().looked_for();
         let storage = &self.storage[self.tabs[tab].browser];
         let found = storage.iter().filter(|(key, _)| prefixes.iter().any(|prefix| key.starts_with(prefix)));
         let entries = found.map(|(key, text)| FoundEntry { key: key.clone(), content: content(text) }).collect();
@@ -807,7 +864,7 @@ impl World {
             }
             self.perform(tab, output);
         }
-        if self.checks {
+        if self.checks && !self.tabs[tab].signed_out {
             self.check(tab);
         }
     }
@@ -844,10 +901,23 @@ impl World {
                     storage.insert(to, text);
                 }
             }
+            Output::ForgetQuarantined { prefix } => {
+                self.storage[self.tabs[tab].browser].retain(|key, _| !key.starts_with(&prefix));
+            }
             Output::LoadOperations => self.later(1, Happening::Load { tab }),
             Output::CacheRecords { rows } => self.cache(tab, rows),
             Output::LoadRecords => self.later(2, Happening::LoadRecords { tab }),
             Output::ForgetRecords => drop(self.cached.remove(&self.lock_name(tab))),
+            Output::PurgeSession { prefix, keep, mark } => {
+                let storage = &mut self.storage[self.tabs[tab].browser];
+                storage.extend(mark.map(|key| (key, r#"{"v":1}"#.to_owned())));
+                storage.retain(|key, _| !key.starts_with(&prefix) || key.starts_with(&keep));
+                self.cached.remove(&self.lock_name(tab));
+            }
+            Output::SignedOut => {
+                self.tabs[tab].signed_out = true;
+                self.tabs[tab].link = None;
+            }
             Output::RequestLock if !self.locks_exist => {
                 self.later(1, Happening::Tell { tab, input: Input::NoLocks });
             }
@@ -874,11 +944,23 @@ impl World {
                 }
             }
             Output::Disconnect => self.tabs[tab].link = None,
-            Output::Pull(call) => self.later(hop, Happening::Pull { tab, call }),
+            Output::Pull(call) => {
+                self.tabs[tab].pulls.push(call.clone());
+                self.later(hop, Happening::Pull { tab, call });
+            }
             Output::Push { operation } => {
                 self.tabs[tab].pushed.push(operation.id);
                 let op = serde_json::to_value(&operation).unwrap();
                 self.later(hop, Happening::Push { tab, op });
+            }
+            Output::AnnouncePresence { peers } => {
+                self.tabs[tab].announced.push((self.now.mono_ms, peers.clone()));
+                // The backend tells everybody who has a link, the sender included.
+                let linked: Vec<usize> = self.living().into_iter().filter(|tab| self.tabs[*tab].subscribed).collect();
+                for other in linked {
+                    let peers = peers.clone();
+                    self.later(hop, Happening::Tell { tab: other, input: Input::PresenceHeard { peers } });
+                }
             }
             Output::RefreshToken => {
                 self.tabs[tab].refreshes += 1;
@@ -900,11 +982,18 @@ impl World {
 
     fn persist(&mut self, tab: usize, id: OperationId, key: String, entry: &StoredOperation) {
         self.ops.insert(id, entry.op.clone());
-        let stored = if self.faults.storage_full {
+        let is_full = self.faults.quota_bytes.is_some_and(|quota| {
+            let browser = self.tabs[tab].browser;
+            let entries = self.storage[browser].iter().map(|(key, text)| key.len() + text.len());
+            let cached = self.cached.iter().filter(|((of, _), _)| *of == browser).map(|(_, rows)| 100 * rows.len());
+            entries.sum::<usize>() + cached.sum::<usize>() > quota
+        });
+        let stored = if self.faults.storage_full || is_full {
             Stored::Failed("the quota is used up".into())
         } else {
             let text = serde_json::to_string(entry).unwrap();
-            assert!(self.storage[self.tabs[tab].browser].insert(key, text).is_none(), "an entry was written twice");
+            let before = self.storage[self.tabs[tab].browser].insert(key, text);
+            assert!(before.is_none() || self.storage_may_repeat, "an entry was written twice");
             if self.faults.stored_later {
                 Stored::Later
             } else {
@@ -916,6 +1005,7 @@ impl World {
     }
 
     fn broadcast(&mut self, from: usize, json: &str) {
+        self.tabs[from].told.push(json.to_owned());
         let name = self.lock_name(from);
         for tab in self.living() {
             if tab == from || self.lock_name(tab) != name || self.chance(self.faults.lost_messages_percent) {
@@ -959,6 +1049,11 @@ impl World {
                 "{key:?} shows {visible:?}, which is not confirmed {known:?} with {shown:?} over it: {expected:?}"
             );
         }
+        let told: Vec<&Conflict> = tab.conflicts.values().collect();
+        let mut waiting = tab.engine.conflicts();
+        waiting.sort_by_key(|conflict| conflict.id);
+        assert_eq!(told, waiting.iter().collect::<Vec<_>>(), "the change lists told of other conflicts");
+        assert_eq!(tab.decisions.len(), tab.engine.audit().len(), "the change lists told of other decisions");
         tab.check_views();
         let versions: Vec<(Key, u64)> = keys
             .into_iter()
@@ -1066,7 +1161,18 @@ impl Tab {
                 _ => self.operations.remove(&view.id),
             };
         }
+        for change in changes.conflicts {
+            match change.conflict {
+                Some(conflict) => self.conflicts.insert(change.id, conflict),
+                None => self.conflicts.remove(&change.id),
+            };
+        }
+        self.decisions.extend(changes.decisions);
         self.status = changes.status.or(self.status.take());
+        if let Some(peers) = changes.presence {
+            assert_ne!(peers, self.peers, "nothing has changed");
+            (self.peers, self.peers_changed) = (peers, self.peers_changed + 1);
+        }
     }
 
     fn seen_by_number(&self) -> Seen {
@@ -1166,6 +1272,12 @@ impl Tab {
         }
     }
 
+    /// The last message of a kind that this tab told the others.
+    pub fn last_message(&self, kind: &str) -> TabMessage<JsonRecord> {
+        let mut told = self.told.iter().rev().map(|json| serde_json::from_str::<Json>(json).unwrap());
+        serde_json::from_value(told.find(|json| json["kind"] == kind).unwrap()).unwrap()
+    }
+
     pub fn field(&self, key: &str, field: &str) -> Value {
         let record = self.mirror.get(&("companies".to_owned(), key.to_owned()));
         record.and_then(|record| record.get(field)).cloned().unwrap_or_default()
@@ -1250,6 +1362,11 @@ pub fn pulled(id: u32, response: &Json) -> Pulled<JsonRecord> {
             .collect(),
         gone,
         settled: serde_json::from_value(response["settled"].clone()).unwrap(),
+        covers: response
+            .get("covers")
+            .map(|covers| serde_json::from_value(covers.clone()).unwrap())
+            .unwrap_or_default(),
+        next: response["next"].as_str().map(str::to_owned),
     }
 }
 
@@ -1305,6 +1422,14 @@ impl Person<'_> {
 
     pub fn patch_after(&mut self, key: &str, value: &str, after: &[OperationId]) -> Result<OperationId, Error> {
         self.try_do(json!({"name": "patch", "table": "companies", "key": key, "set": {"city": value}, "after": after}))
+    }
+
+    pub fn resolve(&mut self, id: OperationId, choice: Choice) -> Result<Option<OperationId>, Error> {
+        self.world.try_tell(self.index, Input::Resolve { id, choice })
+    }
+
+    pub fn set(&mut self, key: &str, set: Json) -> OperationId {
+        self.try_do(json!({"name": "patch", "table": "companies", "key": key, "set": set})).unwrap()
     }
 
     pub fn retry(&mut self, id: OperationId) -> Result<(), Error> {

@@ -94,6 +94,9 @@ impl<R: Record> Engine<R> {
     }
 
     pub(super) fn check_room(&self) -> Result<(), Error> {
+        if self.logging_out {
+            return Err(Error::SigningOut);
+        }
         if self.outbox.len() >= OUTBOX_LEN_MAX {
             return Err(Error::OutboxFull { len_max: OUTBOX_LEN_MAX });
         }
@@ -113,7 +116,8 @@ impl<R: Record> Engine<R> {
             name::INSERT => self.intend_insert(table, &command, draft)?,
             _ => self.intend_change(table, &command, draft)?,
         };
-        let version = self.tables.find(table, &key).and_then(|id| self.tables.cell(id)).and_then(|cell| cell.version);
+        let version =
+            self.tables.find(table, &key).and_then(|id| self.tables.cell(id)).and_then(|cell| cell.version.clone());
         let Command { name, table: table_name, args, .. } = command;
         Ok(Intent { table, part: Part { name, table: table_name, key, args, set, base, base_version: version } })
     }
@@ -167,12 +171,7 @@ impl<R: Record> Engine<R> {
         };
         let set = match command.name.as_str() {
             name::PATCH => {
-                config.check_fields(command.set.keys())?;
-                if let Some(field) = command.set.keys().find(|field| config.key.contains(field)) {
-                    return Err(Error::InvalidOperation(format!(
-                        "\"{field}\" is a part of the key, and a key never changes; insert another record"
-                    )));
-                }
+                config.check_patch(&command.set)?;
                 if command.set.is_empty() {
                     return Err(Error::InvalidOperation("a patch must set at least one field".to_owned()));
                 }
@@ -212,10 +211,9 @@ impl<R: Record> Engine<R> {
         let joined = records.first().and_then(|record| self.coalescible(&op.name, *record, &op.after));
         if let Some(older) = joined.filter(|_| may_join).map(|pending| &pending.op) {
             (op.set, op.base) = merged(older, op.set, op.base);
-            (op.base_version, op.replaces) = (older.base_version, flattened(older));
+            (op.base_version, op.replaces) = (older.base_version.clone(), flattened(older));
         }
-        let entry = StoredOperation::new(op.clone());
-        self.emit(Output::Persist { id, key: self.session.operation_key(hlc, id), entry });
+        self.persist(&op);
         self.outbox.insert(pending(op, records, true));
         id
     }
@@ -236,12 +234,34 @@ impl<R: Record> Engine<R> {
         inserts.into_iter().collect()
     }
 
+    fn persist(&mut self, op: &Operation) {
+        let (key, entry) = (self.session.operation_key(op.hlc, op.id), StoredOperation::new(op.clone()));
+        self.emit(Output::Persist { id: op.id, key, entry });
+    }
+
+    /// Gives up what can be fetched again, or can't be read, for the sake of an operation.
+    fn make_room(&mut self, op: &Operation) {
+        self.made_room_for = Some(op.id);
+        self.emit(Output::ForgetRecords);
+        self.emit(Output::ForgetQuarantined { prefix: self.session.quarantine_prefix() });
+        self.persist(op);
+    }
+
     pub(super) fn on_stored(&mut self, id: OperationId, stored: Stored) {
         let Some(entry) = self.outbox.get_mut(id) else { return };
-        let (op, record, is_stored) = (entry.op.clone(), entry.record, stored == Stored::Now);
+        let (op, record, mine, is_stored) = (entry.op.clone(), entry.record, entry.mine, stored == Stored::Now);
+        if matches!(stored, Stored::Failed(_)) && self.made_room_for != Some(id) {
+            return self.make_room(&op);
+        }
+        let answered = self.take_answered(id);
         match stored {
             Stored::Failed(message) => {
                 let removed = self.outbox.remove(id);
+                if let Some(answer) = answered {
+                    // The decision could not be kept, so it is a person's.
+                    self.end_answered(answer, None);
+                    return;
+                }
                 for record in removed.map(|pending| pending.records()).unwrap_or_default() {
                     if !self.outbox.concerns(record) {
                         self.tables.release_if_unknown(record);
@@ -254,7 +274,9 @@ impl<R: Record> Engine<R> {
             Stored::Later => self.durability = Durability::Async,
             Stored::Memory => {
                 self.durability = Durability::Memory;
-                self.emit(Output::Durable { id, durability: Durability::Memory });
+                if mine {
+                    self.emit(Output::Durable { id, durability: Durability::Memory });
+                }
             }
         }
         entry_accepted(self, id);
@@ -262,7 +284,11 @@ impl<R: Record> Engine<R> {
         self.undoable.remember(op.clone(), before);
         self.show(id, record);
         // Until an entry that is written later is there, those that it stands for stay as well.
-        self.let_go_of_replaced(&op, is_stored);
+        match answered {
+            Some(answer) => self.take_resolved(&op, &answer, is_stored),
+            None => self.let_go_of_replaced(&op, is_stored, None),
+        }
+        self.note_decision_of(&op);
         let mut message = self.tabs.message(Kind::Operation);
         message.with_operation(op);
         self.emit(Output::Broadcast(message));
@@ -286,11 +312,19 @@ impl<R: Record> Engine<R> {
                 Durability::Tab
             }
         };
-        self.emit(Output::Durable { id, durability: level });
+        // What the rules decided has no author who waits for this.
+        if self.outbox.get(id).is_none_or(|pending| pending.mine) {
+            self.emit(Output::Durable { id, durability: level });
+        }
     }
 
     /// Takes in what earlier tabs left in storage.
     pub(super) fn on_entries(&mut self, entries: Vec<FoundEntry>) {
+        let (marks, entries): (Vec<FoundEntry>, Vec<FoundEntry>) =
+            entries.into_iter().partition(|entry| self.session.mark_at_ms(&entry.key).is_some());
+        if self.read_marks(marks.into_iter().map(|mark| mark.key).collect()) {
+            return;
+        }
         // What temporary keys turned out to be is read before what names them.
         let (aliases, others): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| matches!(entry.content, Content::Alias(_)));
@@ -339,6 +373,9 @@ impl<R: Record> Engine<R> {
         if self.outbox.contains(id) || self.settled.contains(id) || self.outbox.replacing(id).is_some() {
             return;
         }
+        if self.is_late_decision(&op) {
+            return self.refuse_late_decision(&op);
+        }
         if op.protocol > PROTOCOL_WITH_PARTS || op.parts.len() > PARTS_MAX {
             let why = ["operation ", &id.to_string(), " is of a later release; it stays stored"].concat();
             self.problem(Problem::new("newer-operation", op.table, why));
@@ -368,7 +405,8 @@ impl<R: Record> Engine<R> {
         entry_accepted(self, id);
         self.show(id, record);
         if let Some(op) = bound {
-            self.let_go_of_replaced(&op, false);
+            self.let_go_of_replaced(&op, false, None);
+            self.note_decision_of(&op);
             self.end_if_doomed(&op);
         }
     }
@@ -383,6 +421,9 @@ impl<R: Record> Engine<R> {
             || (pending.state == OperationState::Queued && pending.sent_at_mono_ms > 0)
         {
             return Err(Error::TooLate { id: id.to_string(), state: OperationState::Sent.name() });
+        }
+        if pending.state == OperationState::Conflicted {
+            return Err(Error::InvalidOperation(format!("operation {id} is in conflict; resolve it")));
         }
         if self.tabs.role == Role::Follower && pending.state != OperationState::Dead {
             let mut message = self.tabs.message(Kind::Cancel);
@@ -400,7 +441,7 @@ impl<R: Record> Engine<R> {
 
     /// Cancels an operation for all tabs.
     pub(super) fn cancel_here(&mut self, id: OperationId) {
-        self.settle(Settlement { id, outcome: OperationState::Cancelled, code: None, message: None, fields: vec![] });
+        self.settle(&Settlement { id, outcome: OperationState::Cancelled, code: None, message: None, fields: vec![] });
         self.tell_state(id, OperationState::Cancelled);
     }
 
@@ -450,6 +491,7 @@ fn operation(id: OperationId, hlc: Hlc, tab: &str, parts: Vec<Part>) -> Operatio
             after: vec![],
             parts: vec![],
             replaces: vec![],
+            decision: None,
         },
         Err(parts) => Operation {
             protocol: PROTOCOL_WITH_PARTS,
@@ -466,12 +508,13 @@ fn operation(id: OperationId, hlc: Hlc, tab: &str, parts: Vec<Part>) -> Operatio
             after: vec![],
             parts,
             replaces: vec![],
+            decision: None,
         },
     }
 }
 
 /// `records`: that of each of its parts.
-fn pending(op: Operation, records: Vec<RecordId>, mine: bool) -> Pending {
+pub(super) fn pending(op: Operation, records: Vec<RecordId>, mine: bool) -> Pending {
     Pending {
         record: records[0],
         parts: if op.parts.is_empty() { vec![] } else { records },
@@ -489,6 +532,7 @@ fn pending(op: Operation, records: Vec<RecordId>, mine: bool) -> Pending {
         lookup: None,
         unarrived_since: None,
         replaced: vec![],
+        conflict: None,
     }
 }
 

@@ -59,7 +59,7 @@ impl<R: Record> Engine<R> {
             _ => ("dependency-refused", "was not done"),
         };
         let message = ["operation ", &needed.to_string(), ", which it depends on, ", what].concat();
-        self.end(Settlement {
+        self.end(&Settlement {
             code: Some(code.to_owned()),
             message: Some(message),
             ..super::sync::settlement(id, outcome)

@@ -1,15 +1,18 @@
 //! What the tabs of one browser tell each other.
 
-use super::Engine;
 use super::command::after;
+use super::conflicts::RESOLVED;
+use super::{Ended, Engine};
 use crate::engine::error::Problem;
-use crate::engine::link::{LinkStatus, PULL_KEYS_MAX};
+use crate::engine::link::{LinkState, LinkStatus, PULL_KEYS_MAX};
+use crate::engine::merge::Decision;
 use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Told};
+use crate::engine::outbox::Pending;
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::DELAY_MS_MAX;
 use crate::engine::sorted::SortedSet;
-use crate::engine::table::{Row, Source};
+use crate::engine::table::{Row, Scope, Source};
 use crate::engine::tabs::{
     BEAT_MS, Body, Kind, LOOK_BEATS, MESSAGE_OPERATIONS_MAX, MESSAGE_RECORDS_MAX, Received, Role, TabMessage,
 };
@@ -61,7 +64,7 @@ impl<R: Record> Engine<R> {
                     self.puller.cursor = None;
                 }
                 self.take_body(from, body);
-                if gap {
+                if gap && !self.closed {
                     self.fill_gap();
                 }
             }
@@ -91,31 +94,42 @@ impl<R: Record> Engine<R> {
             }
             Body::Operation { op } => self.on_operation(op),
             Body::Changes { records, cursor } => self.on_changes(records, cursor),
-            Body::Settled { answer, done: false } if self.outbox.contains(answer.id) => self.acknowledge(&answer),
-            Body::Settled { answer, .. } => drop(self.end_with(&answer)),
-            Body::SettledLocally { settlement } => self.on_state(settlement),
+            Body::Settled { answer, done: false, .. } if self.outbox.contains(answer.id) => self.acknowledge(&answer),
+            Body::Settled { answer, decision, .. } => {
+                if let Some(decision) = decision {
+                    self.note_decision(answer.id, None, (&answer.table, &answer.key), decision);
+                }
+                self.end_with(&answer);
+            }
+            Body::SettledLocally { settlement, decision } => self.on_state(settlement, decision),
             Body::Cancel { id } => {
                 if self.tabs.sends() && self.cancel(id).is_err() {
                     // Too late: the operation goes its way, and its author hears of its end like everyone.
                 }
             }
+            Body::SignedOut { at_ms } => self.on_signed_out(at_ms),
+            Body::RightsChanged => self.look_anew(),
+            Body::Presence { peers } => self.hear_peers(peers, Some(&from)),
             Body::Ping => self.on_ping(),
-            Body::Bye | Body::Pong => {}
+            Body::Pong => {}
+            Body::Bye => self.everyone.leave(&from),
         }
     }
 
     /// A state that no server's answer brought about.
-    fn on_state(&mut self, settlement: Settlement) {
+    fn on_state(&mut self, settlement: Settlement, decision: Option<Decision>) {
         match settlement.outcome {
-            OperationState::Cancelled => self.settle(settlement),
+            OperationState::Cancelled => self.settle(&settlement),
             OperationState::Queued => self.revive(settlement.id),
+            // Somebody decided that it stays as the server has it.
+            OperationState::Conflicted => self.end_conflict(settlement.id, decision),
             // Only who sends can know.
             OperationState::Dead if self.tabs.role == Role::Follower => {
                 let code = settlement.code.unwrap_or_else(|| settlement.outcome.name().to_owned());
                 self.bury(settlement.id, (code, settlement.message.unwrap_or_default()));
             }
             // A server without a ledger never answered; its record was looked at.
-            OperationState::Unknown if settlement.code.is_some() => self.settle(settlement),
+            OperationState::Unknown if settlement.code.is_some() => self.settle(&settlement),
             // The ledger does not know it, and storage does not have it: its author, if there still is one, tells it again.
             OperationState::Unknown if self.tabs.role == Role::Follower => self.drop_unknown(settlement.id),
             OperationState::Dead
@@ -123,8 +137,7 @@ impl<R: Record> Engine<R> {
             | OperationState::Sent
             | OperationState::Acknowledged
             | OperationState::Confirmed
-            | OperationState::Refused
-            | OperationState::Conflicted => {}
+            | OperationState::Refused => {}
         }
     }
 
@@ -153,29 +166,42 @@ impl<R: Record> Engine<R> {
             self.tell_state(id, OperationState::Dead);
             return;
         }
-        let Some(ended) = self.settled.get(id) else { return };
+        if let Some(waiting) = self.outbox.get(id).and_then(conflict_of) {
+            self.tell_ended(&waiting);
+        } else if let Some(ended) = self.settled.get(id) {
+            let ended = ended.clone();
+            self.tell_ended(&ended);
+        }
+    }
+
+    fn tell_ended(&mut self, ended: &Ended) {
+        let id = ended.settlement.id;
         let outcome = match ended.settlement.outcome {
             OperationState::Confirmed => Outcome::Confirmed,
             OperationState::Refused => Outcome::Refused,
-            OperationState::Conflicted => Outcome::Conflicted,
+            OperationState::Conflicted if ended.settlement.code.as_deref() != Some(RESOLVED) => Outcome::Conflicted,
             state @ (OperationState::Queued
             | OperationState::Sent
             | OperationState::Acknowledged
+            | OperationState::Conflicted
             | OperationState::Cancelled
             | OperationState::Dead
             | OperationState::Unknown) => {
-                self.tell_state(id, state);
+                let mut message = self.tabs.message(Kind::Settled);
+                (message.id, message.outcome) = (Some(id), Some(state));
+                (message.code, message.message) = (ended.settlement.code.clone(), ended.settlement.message.clone());
+                self.emit(Output::Broadcast(message));
                 return;
             }
         };
         let Some((table, key)) = ended.records.first() else { return };
         let cell = self.tables.named(table, key);
-        let version = cell.and_then(|cell| cell.version);
+        let version = cell.and_then(|cell| cell.version.clone());
         let now = |(table, key): &(String, String)| {
             let cell = self.tables.named(table, key)?;
             let from = self.aliases.temporary_of(id, table, key);
             let (table, key, record) = (table.clone(), key.clone(), cell.confirmed.clone());
-            Some(Told { table, key, version: cell.version?, record, from })
+            Some(Told { table, key, version: cell.version.clone()?, record, from })
         };
         let records = if ended.records.len() > 1 { ended.records.iter().filter_map(now).collect() } else { vec![] };
         let answer = Answer {
@@ -189,8 +215,8 @@ impl<R: Record> Engine<R> {
             message: ended.settlement.message.clone(),
             fields: ended.settlement.fields.clone(),
             after_ms: None,
+            record: version.as_ref().and(cell).map(|cell| cell.confirmed.clone()),
             version,
-            record: version.and(cell).map(|cell| cell.confirmed.clone()),
             records,
         };
         let mut message = self.tabs.message(Kind::Settled);
@@ -211,6 +237,7 @@ impl<R: Record> Engine<R> {
     }
 
     fn on_hello(&mut self, from: String, pending: &[OperationId]) {
+        self.introduce();
         if self.tabs.role != Role::Leader {
             return;
         }
@@ -267,9 +294,9 @@ impl<R: Record> Engine<R> {
             message.with_operation(op);
             self.emit(Output::Broadcast(message));
         }
-        let dead = self.outbox.iter().filter(|pending| pending.state == OperationState::Dead);
+        let dead = self.outbox.iter().filter(|pending| pending.is_parked());
         for id in dead.map(|pending| pending.op.id).collect::<Vec<_>>() {
-            self.tell_state(id, OperationState::Dead);
+            self.tell_end(id);
         }
     }
 
@@ -284,16 +311,29 @@ impl<R: Record> Engine<R> {
         for row in records {
             self.learn(row, Source::Pull, &mut Vec::new());
         }
-        if cursor.is_some() {
-            self.forget_unseen(before, &mut Vec::new());
+        // A tab that was told before may know more than a leader that can't reach the server, and asks again once that one can.
+        let is_sure = cursor.is_some() && (is_reached(&link) || !self.ready);
+        self.tabs.asks_again = cursor.is_some() && !is_sure;
+        // What was kept may be newer than the snapshot, which was on its way: then the news of it are, too, or are in the next one.
+        let is_outrun = is_sure && self.tables.spare_kept();
+        if is_sure {
+            self.forget_unseen(&Scope::Everything, before, &mut Vec::new());
         }
-        self.tabs.caught_up = true;
+        let mut listed: Vec<OperationId> = operations.iter().map(|op| op.id).collect();
+        listed.sort_unstable();
         for op in operations {
             self.adopt(op);
         }
+        // The end of what the leader no longer lists was lost, or overtaken by the snapshot. It is told to whoever asks.
+        let is_behind =
+            self.outbox.iter().any(|it| it.accepted && !it.mine && listed.binary_search(&it.op.id).is_err());
+        self.tabs.caught_up = !is_outrun && !is_behind;
         self.ready |= cursor.is_some();
-        self.puller.cursor = cursor;
+        self.puller.cursor = cursor.filter(|_| !is_outrun);
         self.follow_link(link);
+        if is_outrun {
+            self.say_hello();
+        }
     }
 
     fn on_changes(&mut self, records: Vec<Row<R>>, cursor: Option<String>) {
@@ -311,9 +351,13 @@ impl<R: Record> Engine<R> {
     }
 
     fn on_beat(&mut self, link: LinkStatus) {
+        let reached = is_reached(&link);
         self.follow_link(link);
         if self.tabs.role != Role::Follower {
             return;
+        }
+        if reached && std::mem::take(&mut self.tabs.asks_again) {
+            self.say_hello();
         }
         // The question or its answer was lost.
         if !self.tabs.caught_up && self.now.mono_ms >= self.tabs.hello_at_mono_ms.saturating_add(2 * BEAT_MS) {
@@ -327,7 +371,7 @@ impl<R: Record> Engine<R> {
         let own: Vec<Operation> = self
             .outbox
             .iter()
-            .filter(|pending| pending.mine && pending.accepted && pending.state != OperationState::Dead)
+            .filter(|pending| pending.mine && pending.accepted && !pending.is_parked())
             .map(|pending| pending.op.clone())
             .collect();
         let (due_mono_ms, wait_ms) = self.tabs.retell;
@@ -348,4 +392,18 @@ impl<R: Record> Engine<R> {
             self.link.follow(link);
         }
     }
+}
+
+/// True where the server answers, through the stream or beside it.
+const fn is_reached(link: &LinkStatus) -> bool {
+    matches!(link.state, LinkState::Live | LinkState::Degraded)
+}
+
+/// What to tell others of an operation that waits for a person because it is in conflict.
+fn conflict_of(pending: &Pending) -> Option<Ended> {
+    let parked = pending.conflict.as_ref()?;
+    let (code, message) = pending.trouble.clone().unzip();
+    let fields = parked.fields.clone();
+    let settlement = Settlement { id: pending.op.id, outcome: OperationState::Conflicted, code, message, fields };
+    Some(Ended { records: vec![(pending.op.table.clone(), pending.op.key.clone())], settlement })
 }

@@ -141,8 +141,15 @@ impl<R: Record> Engine<R> {
     /// The machine slept: a stream that looks open may be dead, and what it carried is lost.
     pub(super) fn on_slept(&mut self) {
         if self.tabs.sends() && (self.link.is(LinkState::Live) || self.link.is(LinkState::Connecting)) {
-            self.emit(Output::Disconnect);
             self.puller.want();
+            self.open_anew();
+        }
+    }
+
+    /// Replaces an open stream, or one that is opening.
+    pub(super) fn open_anew(&mut self) {
+        if self.link.is(LinkState::Live) || self.link.is(LinkState::Connecting) {
+            self.emit(Output::Disconnect);
             self.connect();
         }
     }
@@ -297,7 +304,7 @@ impl<R: Record> Engine<R> {
                 Timer::Reconnect => self.connect(),
                 Timer::JoinTimeout => self.close_link(Failure::Timeout, "the stream did not come up in time"),
                 Timer::Stable => self.link.settle(),
-                Timer::Pull => {}
+                Timer::Pull | Timer::Presence => {}
                 Timer::PullTimeout => {
                     if let Some(id) = self.puller.id_under_way() {
                         self.on_pull_failed(id, Failure::Timeout, "no answer in time");

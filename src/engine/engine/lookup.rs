@@ -6,13 +6,14 @@ use super::Engine;
 use super::command::after;
 use crate::engine::error::Problem;
 use crate::engine::link::LinkState;
-use crate::engine::operation::{Answer, OperationId, OperationState, Settlement, Step, name};
+use crate::engine::operation::{Answer, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Step, name};
 use crate::engine::outbox::{Lookup, Pending, Why};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::table::RecordId;
 use crate::engine::tabs::Role;
 use crate::engine::value::Fields;
+use crate::engine::version::Version;
 
 impl<R: Record> Engine<R> {
     /// The server has done it, and did not say how the record is now. It stays as seen as it is until its row arrives.
@@ -32,7 +33,7 @@ impl<R: Record> Engine<R> {
             // Where it has a version, the stream is about to bring it.
             let is_expected = answer.version.is_some() && self.link.is(LinkState::Live);
             let delay_ms = if is_expected { self.retry.timeout } else { 0 };
-            self.look_up(id, Why::Acknowledged(answer.version), after(self.now, delay_ms));
+            self.look_up(id, Why::Acknowledged(answer.version.clone()), after(self.now, delay_ms));
             if state == OperationState::Dead {
                 self.recompute_all(&records);
             }
@@ -69,7 +70,7 @@ impl<R: Record> Engine<R> {
 
     /// Returns when to ask next.
     pub(super) fn next_question(&self) -> Option<u64> {
-        self.awaiting.iter().filter_map(|id| self.outbox.get(*id)?.lookup?.ask_at_mono_ms).min()
+        self.awaiting.iter().filter_map(|id| self.outbox.get(*id)?.lookup.as_ref()?.ask_at_mono_ms).min()
     }
 
     /// Nothing is to be looked up any more for what goes back into the queue; what is done stays done.
@@ -96,7 +97,7 @@ impl<R: Record> Engine<R> {
     /// Ends, or frees, an operation whose record was looked up.
     pub(super) fn decide(&mut self, id: OperationId) {
         let Some(pending) = self.outbox.get(id) else { return };
-        let Some(lookup) = pending.lookup else { return };
+        let Some(lookup) = pending.lookup.clone() else { return };
         let (is_done, is_untouched) = (self.reads_as_done(pending), self.reads_as_untouched(pending));
         let records = pending.records();
         match lookup.why {
@@ -118,11 +119,38 @@ impl<R: Record> Engine<R> {
                 self.problem(Problem::new("unknown-outcome", id.to_string(), why));
                 self.end_looked_up(id, OperationState::Unknown, Some(("unanswered", why)));
             }
+            Why::Conflict if self.outbox.get(id).is_some_and(|pending| pending.op.name == name::PATCH) => {
+                self.meet_looked_up(id);
+            }
             Why::Conflict => {
                 let why = "somebody else was first, says the server";
                 self.end_looked_up(id, OperationState::Conflicted, Some(("conflict", why)));
             }
         }
+    }
+
+    /// A patch that was turned down without a word on the record: what was looked up is what it conflicts with.
+    fn meet_looked_up(&mut self, id: OperationId) {
+        self.awaiting.remove(&id);
+        self.outbox.look_up(id, None);
+        let Some(pending) = self.outbox.get(id) else { return };
+        let Some(cell) = self.tables.cell(pending.record) else { return };
+        let answer = Answer {
+            protocol: PROTOCOL,
+            id,
+            table: pending.op.table.clone(),
+            key: pending.op.key.clone(),
+            replayed: false,
+            outcome: Outcome::Conflicted,
+            code: Some("conflict".to_owned()),
+            message: Some("somebody else was first, says the server".to_owned()),
+            fields: vec![],
+            after_ms: None,
+            version: cell.version.clone(),
+            record: Some(cell.confirmed.clone()),
+            records: vec![],
+        };
+        self.on_answer(answer);
     }
 
     /// True when every record is as the operation's last change of it makes it.
@@ -137,22 +165,24 @@ impl<R: Record> Engine<R> {
     /// True when every record is as it was. One that reads as before may have been changed and changed back; one whose version is that of
     /// before was not.
     fn reads_as_untouched(&self, pending: &Pending) -> bool {
-        let versions = pending.op.parts.iter().map(|part| part.base_version);
-        let alone = pending.op.parts.is_empty().then_some(pending.op.base_version);
+        let versions = pending.op.parts.iter().map(|part| part.base_version.clone());
+        let alone = pending.op.parts.is_empty().then(|| pending.op.base_version.clone());
         let changes: Vec<_> = pending.changes().zip(alone.into_iter().chain(versions)).collect();
         changes.iter().enumerate().all(|(at, ((record, step), base_version))| {
             let is_first = !changes[..at].iter().any(|((earlier, _), _)| earlier == record);
             let cell = self.tables.cell(*record);
-            let version = cell.and_then(|cell| cell.version);
+            let version = cell.and_then(|cell| cell.version.as_ref());
             let confirmed = cell.and_then(|cell| cell.confirmed.as_ref());
             !is_first
-                || (version.unwrap_or_default() <= base_version.unwrap_or_default() && reads_as_before(step, confirmed))
+                || (version.is_none_or(|version| {
+                    *version == Version::Integer(0) || base_version.as_ref().is_some_and(|base| version <= base)
+                }) && reads_as_before(step, confirmed))
         })
     }
 
     fn end_looked_up(&mut self, id: OperationId, outcome: OperationState, why: Option<(&str, &str)>) {
         let (code, message) = why.map(|(code, message)| (code.to_owned(), message.to_owned())).unzip();
-        self.settle(Settlement { code, message, ..super::sync::settlement(id, outcome) });
+        self.settle(&Settlement { code, message, ..super::sync::settlement(id, outcome) });
         if self.tabs.role == Role::Leader {
             self.tell_end(id);
         }
@@ -163,9 +193,9 @@ impl<R: Record> Engine<R> {
         if self.awaiting.is_empty() {
             return;
         }
-        let Some(known) = self.tables.cell(record).and_then(|cell| cell.version) else { return };
+        let Some(known) = self.tables.cell(record).and_then(|cell| cell.version.clone()) else { return };
         for id in self.outbox.acknowledged(record) {
-            let lookup = self.outbox.get(id).and_then(|pending| pending.lookup);
+            let lookup = self.outbox.get(id).and_then(|pending| pending.lookup.clone());
             if matches!(lookup, Some(Lookup { why: Why::Acknowledged(Some(version)), .. }) if version <= known) {
                 self.end_looked_up(id, OperationState::Confirmed, None);
             }

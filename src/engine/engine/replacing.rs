@@ -1,5 +1,5 @@
 //! Operations that stand for earlier ones. Patches of one record that wait are sent as one; and whoever holds an operation that
-//! another stands for lets go of it. Only what was never sent is replaced: nothing is lost, and nothing happens twice.
+//! another stands for lets go of it. Only what was never sent, or is in conflict, is replaced: nothing is lost, and nothing happens twice.
 
 use super::Engine;
 use crate::engine::operation::{Operation, OperationId, OperationState, Settlement, name};
@@ -41,11 +41,15 @@ impl<R: Record> Engine<R> {
 
     /// Lets go of what an operation stands for, now that the operation itself is safe. What was sent meanwhile stays: the server
     /// decides about it.
-    pub(super) fn let_go_of_replaced(&mut self, op: &Operation, is_stored: bool) {
+    ///
+    /// `answered` was sent, and the server has said that it is in conflict.
+    pub(super) fn let_go_of_replaced(&mut self, op: &Operation, is_stored: bool, answered: Option<OperationId>) {
         let mut records = Vec::new();
         for older in &op.replaces {
             let Some(pending) = self.outbox.get(*older) else { continue };
-            if pending.state == OperationState::Sent || (self.tabs.sends() && pending.sent_at_mono_ms > 0) {
+            let may_be_done =
+                pending.state == OperationState::Sent || (self.tabs.sends() && pending.sent_at_mono_ms > 0);
+            if may_be_done && pending.conflict.is_none() && answered != Some(*older) {
                 continue;
             }
             if let Some(pending) = self.outbox.remove(*older) {
@@ -63,11 +67,14 @@ impl<R: Record> Engine<R> {
     fn hand_over(&mut self, older: Pending, id: OperationId) {
         self.dirty_operations.remove(&older.op.id);
         self.undoable.forget(older.op.id);
+        if older.conflict.is_some() {
+            self.dirty_conflicts.insert(older.op.id);
+        }
         let mut view = super::report::view(&older, None);
         view.replaced_by = Some(id);
         self.ended.push(view);
         let key = Some(self.session.operation_key(older.op.hlc, older.op.id));
-        let is_owed = older.mine && older.state != OperationState::Dead;
+        let is_owed = older.mine && !older.is_parked();
         let Some(newer) = self.outbox.get_mut(id) else { return };
         newer.replaced.extend(older.replaced);
         newer.replaced.push(Replaced { id: older.op.id, key, is_owed });

@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::engine::operation::Settlement;
 use crate::engine::outbox::Pending;
-use crate::engine::output::{Changes, OperationView, Output, RecordChange, Status};
+use crate::engine::output::{Changes, ConflictChange, OperationView, Output, RecordChange, Status};
 use crate::engine::record::Record;
 use crate::engine::table::RecordId;
 use crate::engine::tabs::Role;
@@ -14,11 +14,13 @@ impl<R: Record> Engine<R> {
         let status = self.status();
         let is_new = self.reported.as_ref() != Some(&status);
         let link_moved = self.reported.as_ref().is_none_or(|known| known.link != status.link);
+        let presence = self.everyone.take_news();
         let is_quiet = self.renamed.is_empty()
             && self.dirty_records.is_empty()
             && self.dirty_operations.is_empty()
             && self.ended.is_empty();
-        if !is_new && is_quiet && !self.views.has_new() {
+        let is_decided = !self.dirty_conflicts.is_empty() || !self.decisions.is_empty();
+        if !is_new && is_quiet && !is_decided && !self.views.has_new() && presence.is_none() {
             return;
         }
         let ids = self.dirty_records.take();
@@ -30,8 +32,9 @@ impl<R: Record> Engine<R> {
         let mut operations: Vec<OperationView> = pending.map(|pending| view(pending, None)).collect();
         operations.append(&mut self.ended);
         self.reported = Some(status.clone());
-        let renamed = std::mem::take(&mut self.renamed);
-        let changes = Changes { records, operations, views, status: is_new.then_some(status), renamed };
+        let (conflicts, decisions) = (self.take_conflicts(), std::mem::take(&mut self.decisions));
+        let (status, renamed) = (is_new.then_some(status), std::mem::take(&mut self.renamed));
+        let changes = Changes { records, operations, conflicts, decisions, views, status, renamed, presence };
         self.emit(Output::Notify(changes));
         if link_moved && self.tabs.role == Role::Leader && !self.closed {
             self.beat();
@@ -49,12 +52,22 @@ impl<R: Record> Engine<R> {
         changes
     }
 
+    fn take_conflicts(&mut self) -> Vec<ConflictChange> {
+        let mut changes = Vec::new();
+        for id in std::mem::take(&mut self.dirty_conflicts) {
+            let conflict = self.outbox.get(id).and_then(|pending| self.conflict(pending));
+            changes.push(ConflictChange { id, conflict });
+        }
+        changes
+    }
+
     pub(super) fn status(&self) -> Status {
         Status {
             role: self.tabs.role,
             link: self.link.status().clone(),
             unsent: self.outbox.unsent(),
             dead: self.outbox.dead(),
+            conflicts: self.outbox.conflicts(),
             durability: self.durability,
             ready: self.ready,
             last_sync_ms: self.last_sync_ms,

@@ -4,8 +4,8 @@ use super::Engine;
 use super::command::after;
 use crate::engine::error::Problem;
 use crate::engine::input::PullCall;
-use crate::engine::link::{Gate, LinkState, PULL_KEYS_MAX, PULL_TIMEOUT_MS, PullRequest, describe};
-use crate::engine::operation::{Answer, OperationId, OperationState, PROTOCOL};
+use crate::engine::link::{Asking, Gate, LinkState, PULL_KEYS_MAX, PULL_TIMEOUT_MS, PullRequest, describe};
+use crate::engine::operation::{Answer, Operation, OperationId, OperationState, PROTOCOL};
 use crate::engine::outbox::Why;
 use crate::engine::output::Output;
 use crate::engine::record::Record;
@@ -23,6 +23,7 @@ impl<R: Record> Engine<R> {
         }
         self.stop_watching();
         self.tabs.lead();
+        self.everyone.say_again(crate::engine::presence::Audience::Backend);
         self.pulled_here = false;
         self.sends_since = Some((self.clock.mint(self.now), self.now.mono_ms));
         // Between a dying leader and us, some tab may have stored what nobody has read.
@@ -144,7 +145,9 @@ impl<R: Record> Engine<R> {
         self.outbox.mark_sent(id, self.now.mono_ms.max(1));
         self.dirty_operations.insert(id);
         if let Some(pending) = self.outbox.get(id) {
-            self.emit(Output::Push { operation: pending.op.clone() });
+            // What was decided on a conflict, and by whom, is no concern of the server's.
+            let operation = Operation { decision: None, ..pending.op.clone() };
+            self.emit(Output::Push { operation });
         }
     }
 
@@ -152,20 +155,30 @@ impl<R: Record> Engine<R> {
         if self.gate == Gate::Auth || self.timers.is_set(Timer::Pull) {
             return;
         }
-        let Some((id, keys)) = self.puller.begin(self.tables.arrivals()) else { return };
-        // Those asked for first: once the pull has ended without them, they are given up.
-        let accepted = self.outbox.iter().filter(|pending| pending.accepted);
-        let pending =
-            self.asked.iter().copied().chain(accepted.map(|pending| pending.op.id)).take(PULL_KEYS_MAX).collect();
+        let Some(Asking { id, keys, page }) = self.puller.begin(self.tables.arrivals()) else { return };
+        let mut pending = Vec::new();
+        // The first page tells of the operations; the others are only more rows.
+        if page.is_none() {
+            // Those asked for first: once the pull has ended without them, they are given up.
+            let accepted = self.outbox.iter().filter(|pending| pending.accepted && pending.conflict.is_none());
+            let accepted = accepted.map(|pending| pending.op.id);
+            pending = self.asked.iter().copied().chain(accepted).take(PULL_KEYS_MAX).collect();
+            self.asked_now.clone_from(&self.asked);
+        }
         let cursor = if keys.is_some() { None } else { self.puller.cursor.clone() };
-        self.asked_now.clone_from(&self.asked);
-        let request = PullRequest { protocol: PROTOCOL, tables: self.tables.names(), cursor, keys, pending };
+        let request = PullRequest { protocol: PROTOCOL, tables: self.tables.names(), cursor, keys, pending, page };
         self.timers.set(Timer::PullTimeout, after(self.now, PULL_TIMEOUT_MS));
         self.emit(Output::Pull(PullCall { id, request }));
     }
 
+    /// What was pulled can't be used as it came; it is asked for again, ever more rarely.
+    pub(super) fn pull_later(&mut self) {
+        let delay_ms = self.puller.delay_ms(&mut self.random);
+        self.timers.set(Timer::Pull, after(self.now, delay_ms));
+    }
+
     pub(super) fn on_pull_failed(&mut self, id: u32, failure: Failure, message: &str) {
-        let Some(delay_ms) = self.puller.fail(id, &mut self.random) else { return };
+        let Some(delay_ms) = self.puller.fail(id, failure, &mut self.random) else { return };
         self.timers.stop(Timer::PullTimeout);
         if !self.tabs.sends() {
             // A follower that nobody tells anything asks again as long as that is so.

@@ -1,15 +1,22 @@
 //! What the server says: through the stream, in pulls, in answers. Confirmed changes apply at once, whatever is pending.
 
 use super::Engine;
+use super::conflicts::Met;
 use crate::engine::error::Problem;
 use crate::engine::input::{Pulled, ServerEvent};
-use crate::engine::operation::{Answer, OperationId, OperationState, Outcome, Settlement, Told};
+use crate::engine::link::{Brought, Page, Turn};
+use crate::engine::merge::Decision;
+use crate::engine::operation::{Answer, OperationId, OperationState, Outcome, Settlement, Told, name};
 use crate::engine::outbox::Pending;
 use crate::engine::output::Output;
 use crate::engine::record::Record;
-use crate::engine::table::{Fact, RecordId, Row, Source};
+use crate::engine::table::{Fact, RecordId, Row, Scope, Source};
 use crate::engine::tabs::{Kind, Role};
 use crate::engine::time::Timer;
+use crate::engine::version::Version;
+
+/// The code of a plain operation that is in conflict.
+const CHANGED: &str = "changed";
 
 /// What a row says about the operation that wrote it.
 #[derive(Clone, Copy)]
@@ -30,7 +37,11 @@ impl<R: Record> Engine<R> {
                 ServerEvent::Changed { row, partial } => {
                     let source = if partial { Source::Filled } else { Source::Stream };
                     if let Some(row) = self.complete(row, partial) {
-                        self.learn(row, source, &mut news);
+                        let (table, key) = (row.table.clone(), row.key.clone());
+                        if !self.learn(row, source, &mut news) && self.tables.table_id(&table).is_some() {
+                            // Something happened to it, whatever the event's version was to say.
+                            self.puller.want_key(&table, &key);
+                        }
                     }
                 }
                 // The event has no version, so only a pull can say what is true.
@@ -53,21 +64,28 @@ impl<R: Record> Engine<R> {
         }
     }
 
-    /// Takes a row in. Remembers it in `news` if it was any.
-    pub(super) fn learn(&mut self, row: Row<R>, source: Source, news: &mut Vec<Row<R>>) {
+    /// Finds which record a row is of, and what it says. One that can't be of its table is reported.
+    fn place(&mut self, row: &Row<R>) -> Option<(RecordId, Fact<R>)> {
         let Some(table) = self.tables.table_id(&row.table) else {
-            self.problem(Problem::new(
-                "malformed-event",
-                row.table,
-                "the server told of a table that is not declared".to_owned(),
-            ));
-            return;
+            let why = "the server told of a table that is not declared";
+            self.problem(Problem::new("malformed-event", row.table.clone(), why));
+            return None;
+        };
+        let order = self.tables.config(table).version_order;
+        let Some(version) = order.take(row.version.clone()) else {
+            self.problem(Problem::new("invalid-version", [&*row.table, " ", &*row.key].concat(), order.wants()));
+            return None;
         };
         if let (Some(op), Some(record)) = (row.op, &row.record) {
             self.claim(op, &row.table, &row.key, Some(record));
         }
         let id = self.tables.intern(table, &row.key);
-        let fact = Fact { version: row.version, op: row.op, record: row.record.clone() };
+        Some((id, Fact { version, op: row.op, record: row.record.clone() }))
+    }
+
+    /// Takes a row in. Remembers it in `news` if it was any. Returns false when it could not be taken.
+    pub(super) fn learn(&mut self, row: Row<R>, source: Source, news: &mut Vec<Row<R>>) -> bool {
+        let Some((id, fact)) = self.place(&row) else { return false };
         let landing = row.op.map(|op| self.land(op, id));
         let is_news = self.tables.apply(id, fact, source);
         if is_news || matches!(landing, Some(Landing::Partly)) {
@@ -81,12 +99,13 @@ impl<R: Record> Engine<R> {
         // A row that one of our operations wrote is the proof that it was done, should its answer be late or lost.
         if let (Some(op), Some(Landing::Wholly { is_transaction })) = (writer, landing) {
             self.retire_earlier(op);
-            self.settle(settlement(op, OperationState::Confirmed));
+            self.settle(&settlement(op, OperationState::Confirmed));
             if (!is_news || is_transaction) && self.tabs.role == Role::Leader {
                 // No row goes to the others that would tell them.
                 self.tell_end(op);
             }
         }
+        true
     }
 
     /// Takes in what was kept from the last visit, unless the server, or the leader, has been heard already.
@@ -95,15 +114,16 @@ impl<R: Record> Engine<R> {
             return;
         }
         for row in rows {
-            // A table that is no longer declared is no news, and nobody's fault.
-            if self.tables.table_id(&row.table).is_some() {
+            // A table that is no longer declared, or has another order now, is no news, and nobody's fault.
+            let order = self.tables.table_id(&row.table).map(|table| self.tables.config(table).version_order);
+            if order.is_some_and(|order| order.take(row.version.clone()).is_some()) {
                 self.learn(row, Source::Cache, &mut Vec::new());
             }
         }
     }
 
     /// Tells the followers what was learned, and keeps it for the next visit.
-    fn relay(&mut self, records: Vec<Row<R>>) {
+    pub(super) fn relay(&mut self, records: Vec<Row<R>>) {
         if records.is_empty() || !self.tabs.sends() {
             return;
         }
@@ -120,28 +140,47 @@ impl<R: Record> Engine<R> {
         let looked_up = self.looked_up();
         let Some(asked) = self.puller.end(pulled.id) else { return };
         self.timers.stop(Timer::PullTimeout);
-        let mut news = Vec::new();
-        let whole = pulled.whole && !asked.by_keys;
+        let (mut news, mut is_sound) = (Vec::new(), true);
+        let heard = (asked.arrivals, self.tables.arrivals());
         for row in pulled.records {
-            self.learn(row, Source::Pull, &mut news);
+            is_sound &= self.learn(row, Source::Pull, &mut news);
         }
         for gone in pulled.gone {
             let row = Row { table: gone.table, key: gone.key, version: gone.version, op: None, record: None };
-            self.learn(row, Source::Pull, &mut news);
+            is_sound &= self.learn(row, Source::Pull, &mut news);
         }
-        if whole {
-            self.forget_unseen(asked.arrivals, &mut news);
+        let page = Page {
+            // Where a row could not be taken, nothing is concluded from what is missing, and the next pull asks for everything again.
+            whole: pulled.whole && is_sound,
+            cursor: pulled.cursor.filter(|_| is_sound),
+            covers: if is_sound { pulled.covers } else { Vec::new() },
+            next: pulled.next,
+            heard,
+        };
+        let brought = self.puller.turn(&asked, page);
+        let is_over = !matches!(brought, Turn::Next);
+        if let Turn::Last(brought) = &brought {
+            self.conclude(brought, asked.by_keys, &mut news);
         }
         for answer in pulled.settled {
             self.on_answer(answer);
         }
-        for id in looked_up {
-            self.decide(id);
+        if is_over && !asked.is_page {
+            for id in looked_up {
+                self.decide(id);
+            }
         }
-        if !asked.by_keys {
-            self.puller.cursor = pulled.cursor;
-            (self.ready, self.pulled_here) = (true, true);
-            self.give_up_asking();
+        match brought {
+            Turn::Last(brought) if !asked.by_keys => {
+                self.puller.cursor = brought.cursor;
+                (self.ready, self.pulled_here) = (true, true);
+                self.give_up_asking();
+            }
+            Turn::TooMany => {
+                self.problem(Problem::new("too-many-pages", "pull", "the pages of a pull have no end; it starts over"));
+                self.pull_later();
+            }
+            Turn::Last(_) | Turn::Next => {}
         }
         self.last_sync_ms = Some(self.now.wall_ms);
         self.token_failures = 0;
@@ -152,12 +191,31 @@ impl<R: Record> Engine<R> {
                 self.poll_later();
             }
         }
-        self.tabs.pulls = false;
+        // A follower that pulls for itself does so to the last page.
+        self.tabs.pulls &= !is_over;
         self.open_gate();
         self.relay(news);
         if self.pulled_here {
             self.send_owed_snapshots();
         }
+    }
+
+    /// What a pull covers and did not bring is gone, once its last page is there.
+    fn conclude(&mut self, brought: &Brought, by_keys: bool, news: &mut Vec<Row<R>>) {
+        let mut scope = Scope::Everything;
+        if !brought.whole || by_keys {
+            if brought.covers.is_empty() {
+                return;
+            }
+            let (parts, wrong) = self.tables.scope(brought.covers.clone());
+            if let Some(table) = wrong {
+                let why = "the pull covers a table or a field that is not declared";
+                self.problem(Problem::new("malformed-pull", table, why));
+            }
+            scope = parts;
+        }
+        self.forget_unseen(&scope, brought.arrivals, news);
+        self.look_up_told(&scope, &brought.heard);
     }
 
     /// What neither storage nor the ledger knows was cancelled, or lives in its author's tab alone.
@@ -169,21 +227,24 @@ impl<R: Record> Engine<R> {
         }
     }
 
-    /// A whole pull brings everything: what it did not bring, and nothing told of since it began, is gone.
-    pub(super) fn forget_unseen(&mut self, arrivals: u64, news: &mut Vec<Row<R>>) {
-        for table in 0..self.tables.names().len() {
-            for id in self.tables.confirmed_before(table, arrivals) {
-                self.tables.forget(id);
-                self.recompute(id);
-                let Some(cell) = self.tables.cell(id) else { continue };
-                let Some(version) = cell.version else { continue };
-                news.push(Row {
-                    table: self.tables.config(table).name.clone(),
-                    key: cell.key.to_string(),
-                    version,
-                    op: None,
-                    record: None,
-                });
+    /// What is within a pull's scope, was not brought, and not told of since it began, is gone.
+    pub(super) fn forget_unseen(&mut self, scope: &Scope, arrivals: u64, news: &mut Vec<Row<R>>) {
+        for id in self.tables.unseen(scope, arrivals) {
+            self.tables.forget(id);
+            self.recompute(id);
+            let Some(cell) = self.tables.cell(id) else { continue };
+            let Some(version) = cell.version.clone() else { continue };
+            let (table, key) = (self.tables.config(cell.table).name.clone(), cell.key.to_string());
+            news.push(Row { table, key, version, op: None, record: None });
+        }
+    }
+
+    /// What was told of while a pull was under way, and is within its scope but not in it, is newer than the pull, or was told of late,
+    /// and is gone.
+    fn look_up_told(&mut self, scope: &Scope, heard: &[(u64, u64)]) {
+        for id in self.tables.confirmed_between(scope, heard) {
+            if let Some(cell) = self.tables.cell(id) {
+                self.puller.want_key(&self.tables.config(cell.table).name, &cell.key);
             }
         }
     }
@@ -195,27 +256,48 @@ impl<R: Record> Engine<R> {
         }
         self.token_failures = 0;
         self.open_gate();
-        if answer.is_acknowledgement() && self.settled.contains(answer.id) {
-            // Its row came first, and the others are told with that.
+        if self.is_over(answer.id) {
+            // A late repetition: what it stood for has gone on, and the others hear where to.
+            let news = self.learn_answer(&answer);
+            self.relay(news);
             if self.tabs.role == Role::Leader {
                 self.tell_end(answer.id);
             }
             return;
         }
-        let is_acknowledged = answer.is_acknowledgement() && self.outbox.contains(answer.id);
-        let news = if is_acknowledged {
+        if answer.is_acknowledgement() && self.outbox.contains(answer.id) {
             self.acknowledge(&answer);
-            Vec::new()
-        } else {
-            self.end_with(&answer)
-        };
+            if self.tabs.role == Role::Leader {
+                let mut message = self.tabs.message(Kind::Settled);
+                // To a tab of protocol 1 it is the end.
+                (message.v, message.answer) = (self.tabs.protocol(), Some(answer));
+                self.emit(Output::Broadcast(message));
+            }
+            return;
+        }
+        let is_patch = self.outbox.get(answer.id).is_some_and(|pending| pending.op.name == name::PATCH);
+        if answer.outcome == Outcome::Conflicted && is_patch && !self.tabs.sends() {
+            // A follower that pulled for itself: who sends hears the same, decides or asks a person, and tells.
+            self.learn_answer(&answer);
+            return;
+        }
+        match if answer.outcome == Outcome::Conflicted { self.meet(answer) } else { Met::End(answer, None) } {
+            Met::End(answer, decision) => self.end_answered(answer, decision),
+            Met::Later => {}
+        }
+    }
+
+    /// True when an operation has ended, or another one stands for it.
+    fn is_over(&self, id: OperationId) -> bool {
+        !self.outbox.contains(id) && (self.settled.contains(id) || self.outbox.replacing(id).is_some())
+    }
+
+    /// Takes in a server's answer, and tells the others.
+    pub(super) fn end_answered(&mut self, answer: Answer<R>, decision: Option<Decision>) {
+        let news = self.end_with(&answer);
         if self.tabs.role == Role::Leader {
             let mut message = self.tabs.message(Kind::Settled);
-            if is_acknowledged {
-                // To a tab of protocol 1 it is the end.
-                message.v = self.tabs.protocol();
-            }
-            message.answer = Some(answer);
+            (message.answer, message.decision) = (Some(answer), decision);
             self.emit(Output::Broadcast(message));
         }
         self.relay(news);
@@ -229,14 +311,12 @@ impl<R: Record> Engine<R> {
             Outcome::Conflicted => OperationState::Conflicted,
             Outcome::Retry => return Vec::new(),
         };
-        if outcome == OperationState::Confirmed {
-            self.claim_all(answer);
-        }
-        let mut news = Vec::new();
-        // All looked at before any is taken in: a transaction that is told in part may no longer be seen in the rest.
-        for row in self.worth_learning(answer, outcome == OperationState::Confirmed) {
-            // Retired here rather than by `learn`, which knows only confirmations.
-            self.learn_quietly(row, &mut news);
+        let news = self.learn_answer(answer);
+        // A plain operation in conflict waits for a decision: one that was not heard of yet has not ended.
+        let is_open = outcome == OperationState::Conflicted && answer.code.as_deref() == Some(CHANGED);
+        if self.is_over(answer.id) || (is_open && !self.outbox.contains(answer.id)) {
+            self.asked.remove(&answer.id);
+            return news;
         }
         let settlement = Settlement {
             code: answer.code.clone(),
@@ -247,6 +327,11 @@ impl<R: Record> Engine<R> {
         self.asked.remove(&answer.id);
         if answer.row().is_some() || !answer.records.is_empty() {
             self.retire_earlier(answer.id);
+        }
+        let is_patch = self.outbox.get(answer.id).is_some_and(|pending| pending.op.name == name::PATCH);
+        if is_patch && outcome == OperationState::Conflicted {
+            self.park(answer);
+            return news;
         }
         let records = self.records_told(answer);
         if outcome != OperationState::Refused && self.tabs.sends() {
@@ -260,35 +345,51 @@ impl<R: Record> Engine<R> {
             }
         }
         self.remember_settled(records, &settlement);
-        self.settle(settlement);
+        self.settle(&settlement);
         news
     }
 
-    /// The ledger repeats what was true when it decided. Where we know of no record, it may have ended since, so the server is asked;
-    /// until then it stays as seen as it is.
-    fn is_worth_learning(&mut self, table: &str, key: &str) -> bool {
-        let cell = self.tables.named(table, key);
-        if cell.is_some_and(|cell| cell.confirmed.is_some()) {
-            return true;
+    /// Takes in the records that an answer tells of.
+    pub(super) fn learn_answer(&mut self, answer: &Answer<R>) -> Vec<Row<R>> {
+        if answer.outcome == Outcome::Confirmed {
+            self.claim_all(answer);
         }
-        let is_seen = cell.is_some_and(|cell| cell.visible.is_some());
-        if self.tabs.sends() {
+        let mut news = Vec::new();
+        // All looked at before any is taken in: a transaction that is told in part may no longer be seen in the rest.
+        for row in self.worth_learning(answer) {
+            let (table, key) = (row.table.clone(), row.key.clone());
+            // Retired by its answer rather than by `learn`, which knows only confirmations.
+            if !self.learn_quietly(row, &mut news) && self.tabs.sends() {
+                // It could not be read; what is true now has to be looked up.
+                self.puller.want_key(&table, &key);
+            }
+        }
+        news
+    }
+
+    /// The ledger repeats what was true when it decided. The record may have ended since, and a pull under way would leave alone what
+    /// was heard of after it began, so the server is asked. Until then, where we know of no record, it stays as seen as it is.
+    fn is_worth_learning(&mut self, table: &str, key: &str, version: &Version) -> bool {
+        let cell = self.tables.named(table, key);
+        let is_seen = cell.is_some_and(|cell| cell.confirmed.is_some() || cell.visible.is_some());
+        let is_news = cell.and_then(|cell| cell.version.as_ref()).is_none_or(|known| known < version);
+        if is_news && self.tabs.sends() {
             self.puller.want_key(table, key);
         }
         is_seen
     }
 
     /// Returns the rows that an answer tells, as far as they are to be believed.
-    fn worth_learning(&mut self, answer: &Answer<R>, is_confirmed: bool) -> Vec<Row<R>> {
-        let op = is_confirmed.then_some(answer.id);
+    fn worth_learning(&mut self, answer: &Answer<R>) -> Vec<Row<R>> {
+        let op = (answer.outcome == Outcome::Confirmed).then_some(answer.id);
         let (table, key) = (answer.table.clone(), answer.key.clone());
-        let first = answer.version.zip(answer.record.clone());
+        let first = answer.version.clone().zip(answer.record.clone());
         let first = first.map(|(version, record)| Row { table, key, version, op, record });
         let told = answer.records.iter().cloned();
         let told = told.map(|Told { table, key, version, record, .. }| Row { table, key, version, op, record });
         let mut rows: Vec<Row<R>> = first.into_iter().chain(told).collect();
         if answer.replayed {
-            rows.retain(|row| self.is_worth_learning(&row.table, &row.key));
+            rows.retain(|row| self.is_worth_learning(&row.table, &row.key, &row.version));
         }
         rows
     }
@@ -339,16 +440,18 @@ impl<R: Record> Engine<R> {
         if pending.parts.is_empty() { vec![] } else { pending.records().into_iter().filter(has_landed).collect() }
     }
 
-    /// Takes a row in without deciding anything by the operation that wrote it.
-    fn learn_quietly(&mut self, row: Row<R>, news: &mut Vec<Row<R>>) {
-        let Some(table) = self.tables.table_id(&row.table) else { return };
-        let id = self.tables.intern(table, &row.key);
-        if self.tables.apply(id, Fact { version: row.version, op: row.op, record: row.record.clone() }, Source::Stream)
-        {
+    /// Takes a row in without deciding anything by the operation that wrote it. Returns false when it could not be taken.
+    fn learn_quietly(&mut self, row: Row<R>, news: &mut Vec<Row<R>>) -> bool {
+        if self.tables.table_id(&row.table).is_none() {
+            return true;
+        }
+        let Some((id, fact)) = self.place(&row) else { return false };
+        if self.tables.apply(id, fact, Source::Stream) {
             self.recompute(id);
             news.push(row);
         }
         self.retire_covered(id);
+        true
     }
 }
 

@@ -110,7 +110,7 @@ impl<R: Record> Engine<R> {
                 (name, args, set, base)
             }
         };
-        let base_version = cell.and_then(|cell| cell.version);
+        let base_version = cell.and_then(|cell| cell.version.clone());
         Ok(Intent { table, part: Part { name, table: config.name.clone(), key, args, set, base, base_version } })
     }
 

@@ -1,0 +1,148 @@
+//! Logging out, and what follows when a person may see other things than before.
+
+use super::Engine;
+use crate::engine::error::{Error, Problem};
+use crate::engine::input::Unsent;
+use crate::engine::link::{LinkState, LinkStatus};
+use crate::engine::operation::{OperationId, OperationState, Settlement};
+use crate::engine::output::Output;
+use crate::engine::record::Record;
+use crate::engine::tabs::{Kind, Role};
+use crate::engine::time::CLOCK_AHEAD_MS_MAX;
+
+/// How long the mark of a logout stays. A tab that slept for longer finds its operations too old for the ledger, too.
+const MARK_MS_MAX: u64 = 30 * 24 * 60 * 60_000;
+
+impl<R: Record> Engine<R> {
+    /// Leaves for good: nothing of this person's stays in this browser.
+    pub(super) fn logout(&mut self, unsent: Option<Unsent>) -> Result<(), Error> {
+        let count = self.outbox.len();
+        match unsent {
+            None if count > 0 => return Err(Error::UnsentOperations { count }),
+            Some(Unsent::Wait) if count > 0 => {
+                self.logging_out = true;
+                self.reconnect();
+            }
+            None | Some(Unsent::Wait | Unsent::Discard) => self.sign_out(),
+        }
+        Ok(())
+    }
+
+    /// Ends a logout that waited, once nothing is left to wait for.
+    pub(super) fn sign_out_if_nothing_waits(&mut self) {
+        if self.logging_out && self.outbox.len() == 0 {
+            self.sign_out();
+        }
+    }
+
+    fn sign_out(&mut self) {
+        let at_ms = self.now.wall_ms;
+        let mark = self.session.mark_key(at_ms, &self.tabs.id);
+        self.forget_everything(Some(mark));
+        let mut message = self.tabs.message(Kind::SignedOut);
+        message.at_ms = Some(at_ms);
+        self.emit(Output::Broadcast(message));
+        self.leave();
+    }
+
+    /// Another tab has logged out. What it says of a time before this engine was made is not for us.
+    pub(super) fn on_signed_out(&mut self, at_ms: u64) {
+        if at_ms > self.now.wall_ms.saturating_add(CLOCK_AHEAD_MS_MAX) {
+            self.problem(Problem::new("malformed-message", "signedOut", "nobody can have logged out so late"));
+        } else if at_ms > self.born_wall_ms {
+            self.forget_everything(None);
+            self.leave();
+        }
+    }
+
+    /// Looks at the marks that logouts left in storage. Returns true when one of them ended this engine.
+    pub(super) fn read_marks(&mut self, keys: Vec<String>) -> bool {
+        let mut marks: Vec<(u64, String)> =
+            keys.into_iter().filter_map(|key| Some((self.session.mark_at_ms(&key)?, key))).collect();
+        marks.sort();
+        // One from the future was left before the clock was set back.
+        let is_news = |at_ms: u64| at_ms > self.born_wall_ms && at_ms <= self.now.wall_ms;
+        if let Some((at_ms, _)) = marks.iter().find(|(at_ms, _)| is_news(*at_ms)) {
+            self.on_signed_out(*at_ms);
+            return true;
+        }
+        // The last one stays for tabs that are still asleep.
+        let stays = |at_ms: u64| at_ms <= self.now.wall_ms && self.now.wall_ms - at_ms <= MARK_MS_MAX;
+        let last = marks.pop().filter(|(at_ms, _)| !stays(*at_ms));
+        for (_, key) in marks.into_iter().chain(last) {
+            self.emit(Output::Unpersist { key });
+        }
+        false
+    }
+
+    fn forget_everything(&mut self, mark: Option<String>) {
+        let pending: Vec<(OperationId, bool)> =
+            self.outbox.iter().map(|pending| (pending.op.id, pending.sent_at_mono_ms > 0)).collect();
+        for (id, was_sent) in pending {
+            // What was ever sent may have been done.
+            let outcome = if was_sent { OperationState::Unknown } else { OperationState::Cancelled };
+            let (code, message) = ("signed-out".to_owned(), "the person logged out before it was done".to_owned());
+            self.settle(&Settlement { id, outcome, code: Some(code), message: Some(message), fields: vec![] });
+        }
+        self.take_leave();
+        self.everyone.clear();
+        for id in self.tables.clear() {
+            self.dirty_records.insert(id);
+        }
+        self.settled = super::Settled::default();
+        self.audit = super::Audit::default();
+        self.resolving.clear();
+        self.decisions.clear();
+        self.recorder = None;
+        self.puller.abandon();
+        self.puller.cursor = None;
+        (self.ready, self.last_sync_ms) = (false, None);
+        let (sends, since_ms) = (self.tabs.sends(), self.now.wall_ms);
+        self.link.follow(LinkStatus {
+            state: LinkState::Offline,
+            why: "signed out".to_owned(),
+            since_ms,
+            retry_at_ms: None,
+        });
+        // From here on nothing is taken any more, but what has changed is still told.
+        self.closed = true;
+        self.report();
+        let (prefix, keep) = (self.session.prefix(), self.session.marks_prefix());
+        self.emit(Output::PurgeSession { prefix, keep, mark });
+        if sends {
+            self.emit(Output::Disconnect);
+        }
+    }
+
+    fn leave(&mut self) {
+        self.emit(Output::ReleaseLock);
+        self.emit(Output::SignedOut);
+    }
+
+    /// Roles or scope have changed: everything is looked at anew, by all tabs.
+    pub(super) fn rights_changed(&mut self) {
+        if self.tabs.role != Role::Alone {
+            let message = self.tabs.message(Kind::RightsChanged);
+            self.emit(Output::Broadcast(message));
+        }
+        self.look_anew();
+    }
+
+    /// What was known may no longer be seen, or differently; only a whole pull tells.
+    pub(super) fn look_anew(&mut self) {
+        self.tables.doubt();
+        if !self.tabs.sends() {
+            self.puller.cursor = None;
+            self.tabs.caught_up = false;
+            self.say_hello();
+            return;
+        }
+        // Answers of pulls that began before are those of somebody with other rights.
+        self.puller.look_anew();
+        self.timers.stop(crate::engine::time::Timer::PullTimeout);
+        self.timers.stop(crate::engine::time::Timer::Pull);
+        self.pulled_here = false;
+        // And so is the stream.
+        self.open_anew();
+    }
+}
