@@ -82,6 +82,8 @@ pub struct Engine<R> {
     /// A new leader sends nothing before it has seen what is stored, or this moment of the monotonic clock has passed: an earlier
     /// leader's last operation may stand for one that this tab has heard of.
     looks_until_mono_ms: Option<u64>,
+    /// What a new leader has only heard of, until it is found in storage, or told again: another operation may stand for it, and be over.
+    unsure: SortedSet<OperationId>,
     /// True while a logout waits for what is not sent.
     logging_out: bool,
     /// When the engine was made: what happened before does not concern it.
@@ -252,6 +254,7 @@ impl<R: Record> Engine<R> {
             closed: false,
             sends_since: None,
             looks_until_mono_ms: None,
+            unsure: SortedSet::new(),
             logging_out: false,
             born_wall_ms: now.wall_ms,
             pulled_here: false,
@@ -523,10 +526,16 @@ impl<R: Record> Engine<R> {
         self.emit(Output::Unpersist { key: self.session.operation_key(pending.op.hlc, pending.op.id) });
         self.end_replaced(&pending, &settlement);
         // Of a conflict its author has heard when it began.
+        let answered = self.take_answered(settlement.id);
+        let answered = answered.map(|answer| (answer, settlement.clone()));
         if pending.mine && pending.conflict.is_none() {
             self.emit(Output::Settled(settlement));
         }
         self.recompute(pending.record);
+        if let Some((answer, settlement)) = answered {
+            // Another tab made the same decision before, and it has ended while this one's was being stored.
+            self.end_as_decided(&answer, &settlement);
+        }
     }
 
     fn remember_settled(&mut self, table: &str, key: &str, settlement: &Settlement) {

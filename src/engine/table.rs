@@ -445,6 +445,16 @@ impl<R: Record> Tables<R> {
         None
     }
 
+    /// Takes what was kept from the last visit, and nobody has told of since, for told of now: once. Returns true if there was any.
+    pub(crate) fn spare_kept(&mut self) -> bool {
+        let mut has_any = false;
+        for cell in self.cells.iter_mut().flatten().filter(|cell| cell.confirmed.is_some() && cell.seen == 0) {
+            (cell.seen, has_any) = (self.arrivals + 1, true);
+        }
+        self.arrivals += u64::from(has_any);
+        has_any
+    }
+
     /// Forgets everything, and returns the records of which anything was known.
     pub(crate) fn clear(&mut self) -> Vec<RecordId> {
         self.ends.clear();

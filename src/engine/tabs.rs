@@ -299,6 +299,7 @@ pub(crate) enum Watch {
 
 /// This tab among the others.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says one thing that no other says")]
 pub(crate) struct Tabs {
     pub(crate) id: String,
     pub(crate) role: Role,
@@ -318,6 +319,9 @@ pub(crate) struct Tabs {
     leader: Option<String>,
     /// Follower: true while everything the leader has said was heard, from its snapshot on.
     pub(crate) caught_up: bool,
+    /// Follower: true when the last snapshot came from a leader that could not reach the server, so that nothing was concluded from what
+    /// is missing in it.
+    pub(crate) asks_again: bool,
     /// Follower: when the leader was last asked for a snapshot.
     pub(crate) hello_at_mono_ms: u64,
     /// Follower: when own operations that nobody has answered are told again, and the wait after that.
@@ -351,6 +355,7 @@ impl Tabs {
             peers: Vec::new(),
             leader: None,
             caught_up: false,
+            asks_again: false,
             hello_at_mono_ms: 0,
             retell: (0, 0),
             owed: Vec::new(),
@@ -489,6 +494,10 @@ impl Tabs {
             body,
             Body::Hello { .. } | Body::Operation { .. } | Body::Settled { .. } | Body::SettledLocally { .. }
         );
+        if is_stale && self.leader.as_ref() == Some(&from) {
+            // Should it lead after all, in a later epoch, then what is dropped here was missed.
+            self.leader = None;
+        }
         if is_stale || (is_repeated && !is_idempotent) {
             return Received::Drop;
         }
@@ -598,6 +607,26 @@ mod tests {
         old.catch_up_epoch();
         let heard: Message = old.message(Kind::Pong);
         assert!(matches!(tab.receive(heard), Received::Take { .. }));
+    }
+
+    #[test]
+    fn what_a_leader_said_before_it_caught_up_with_an_epoch_counts_as_missed() {
+        let (mut leader, mut tab) = (Tabs::new("leader".into(), TAB_PROTOCOL), Tabs::new("tab".into(), TAB_PROTOCOL));
+        let mut woken = Tabs::new("woken".into(), TAB_PROTOCOL);
+        leader.lead();
+        woken.lead();
+        woken.lead();
+        let pong: Message = leader.message(Kind::Pong);
+        assert!(matches!(tab.receive(pong), Received::Take { gap: true, .. }));
+        let from_woken = bye(&mut woken);
+        tab.receive(from_woken.clone());
+        let mut changes: Message = leader.message(Kind::Changes);
+        (changes.records, changes.cursor) = (Some(vec![]), Some(None));
+        assert_eq!(tab.receive(changes), Received::Drop);
+        leader.receive(from_woken);
+        leader.catch_up_epoch();
+        let pong: Message = leader.message(Kind::Pong);
+        assert!(matches!(tab.receive(pong), Received::Take { gap: true, .. }));
     }
 
     #[test]

@@ -119,6 +119,61 @@ fn over_a_channel_that_loses_half_of_everything_the_lock_stays_where_it_is_most_
 }
 
 #[test]
+fn an_end_that_a_snapshot_overtook_is_heard_of_after_all() {
+    let mut world = World::with_tabs(2);
+    world.cut_network();
+    let id = world.tab(0).assign("c-1", "maya");
+    world.run_for(100);
+    assert!(world.tabs[1].operations.contains_key(&id));
+    // The follower hears nothing of the end but a later snapshot, in which the operation is no more.
+    world.faults.held_messages = true;
+    world.heal_network();
+    while !world.outcome(0, id).contains(&OperationState::Confirmed) {
+        world.run_for(1);
+    }
+    world.run_for(100);
+    world.lose_messages();
+    let hello =
+        json!({"v": 1, "from": world.tabs[1].engine.tab(), "epoch": 1, "seq": 99, "kind": "hello", "pending": []});
+    world.tell(0, Input::TabMessageReceived(serde_json::from_value(hello).unwrap()));
+    world.run_for(100);
+    assert!(world.tabs[1].operations.is_empty());
+    assert_eq!(world.tabs[1].status.as_ref().unwrap().unsent, 0);
+}
+
+#[test]
+fn a_leader_without_a_network_takes_nothing_from_a_tab_that_has_heard_more() {
+    let mut world = World::with_tabs(2);
+    world.sql_update("c-1", "name", "Newer");
+    world.run_for(100);
+    // It slept meanwhile, and nobody has told it that it leads no more.
+    let snapshot = json!({"v": 1, "from": "woken", "epoch": 1, "seq": 9, "kind": "snapshot", "to": world.tabs[1].engine.tab(),
+        "link": {"state": "offline", "why": "", "sinceMs": 1}, "cursor": "0:1", "records": [], "operations": []});
+    world.tell(1, Input::TabMessageReceived(serde_json::from_value(snapshot).unwrap()));
+    assert_eq!(world.tabs[1].field("c-1", "name"), "Newer".into());
+    world.sql_delete("c-2");
+    world.run_for(5_000);
+    world.assert_all_agree();
+}
+
+#[test]
+fn what_ended_after_a_tab_pulled_for_itself_is_gone_with_a_leader_that_has_no_stream() {
+    let mut world = World::with_tabs(1);
+    world.faults.no_streams = true;
+    world.break_link(0, rota_engine::Failure::Network);
+    world.run_for(20_000);
+    world.faults.held_messages = true;
+    let tab = world.open_tab("maya");
+    world.run_for(2_000);
+    assert!(!world.tabs[tab].field("c-1", "id").is_null(), "it has pulled for itself");
+    world.sql_delete("c-1");
+    world.run_for(20_000);
+    world.lose_messages();
+    world.run_for(5_000);
+    assert!(world.tabs[tab].field("c-1", "id").is_null());
+}
+
+#[test]
 fn what_an_old_tab_does_not_know_is_reported_as_newer_and_harms_nothing() {
     let mut world = World::new();
     world.tab_protocol = json!(1);

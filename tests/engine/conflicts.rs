@@ -1,7 +1,8 @@
 //! Two changed the same field: declared rules decide at once, or a person does, and everyone hears what was decided.
 
 use rota_engine::{
-    AuditEntry, Choice, Decided, FieldConflict, Fields, Input, OperationId, OperationState, ROUNDS_MAX, Rule, Value,
+    AuditEntry, Choice, Decided, FieldConflict, Fields, Input, Operation, OperationId, OperationState, ROUNDS_MAX,
+    Rule, Value,
 };
 use serde_json::{Value as Json, json};
 
@@ -184,6 +185,66 @@ fn two_senders_of_one_conflict_make_one_decision() {
     world.assert_all_agree();
     assert_eq!(world.server.company("c-1").unwrap()["visits"], Value::Number(11.0));
     assert_eq!(world.outcome(0, id), [Outcome::Confirmed]);
+}
+
+/// What the rules decide about one and the same conflict, in a world of its own.
+fn decided_elsewhere() -> Operation {
+    let mut world = World::with_tabs(2);
+    world.sql_set("c-1", "visits", Value::Number(5.0));
+    world.run_for(1_000);
+    conflict(&mut world, 0, json!({"visits": 6}), json!({"visits": 10}));
+    world.run_until_quiet();
+    let (_, decision, _) = world.server.ledger.values().find(|(_, op, _)| !op.replaces.is_empty()).unwrap();
+    decision.clone()
+}
+
+#[test]
+fn a_decision_that_ended_elsewhere_ends_here_what_it_stands_for() {
+    let mut world = World::with_tabs(2);
+    world.sql_set("c-1", "visits", Value::Number(5.0));
+    world.run_for(1_000);
+    let id = conflict(&mut world, 0, json!({"visits": 6}), json!({"visits": 10}));
+    while world.server.ledger.is_empty() {
+        world.run_for(1);
+    }
+    // The answer is lost with the network; some other tab has heard it, decided, and told the server.
+    world.cut_network();
+    world.run_for(100);
+    let decision = decided_elsewhere();
+    assert_eq!(decision.replaces, [id]);
+    world.server.apply_operation(&serde_json::to_value(&decision).unwrap(), "maya");
+    let hello = json!({"v": 1, "from": "x", "epoch": 0, "seq": 1, "kind": "hello", "pending": [decision.id]});
+    world.tell(0, Input::TabMessageReceived(serde_json::from_value(hello).unwrap()));
+    // One pull tells of the conflict, and of the end of its decision.
+    world.heal_network();
+    world.run_until_quiet();
+    world.assert_all_agree();
+    assert_eq!(world.outcome(0, id), [Outcome::Confirmed]);
+    assert_eq!(world.server.company("c-1").unwrap()["visits"], Value::Number(11.0));
+    assert!(world.stored(0).is_empty());
+}
+
+#[test]
+fn a_tab_that_pulls_for_itself_leaves_conflicts_to_the_one_that_sends() {
+    let mut world = World::with_tabs(1);
+    world.sql_set("c-1", "visits", Value::Number(5.0));
+    world.run_for(1_000);
+    let id = conflict(&mut world, 0, json!({"visits": 6}), json!({"visits": 10}));
+    while world.server.ledger.is_empty() {
+        world.run_for(1);
+    }
+    world.freeze(0);
+    let follower = world.open_tab("maya");
+    // Nobody tells it anything, so it asks the server, which tells of the conflict.
+    world.run_for(3_000);
+    assert_eq!(world.server.company("c-1").unwrap()["visits"], Value::Number(10.0));
+    assert_eq!(world.tabs[follower].field("c-1", "visits"), Value::Number(6.0));
+    assert_eq!(world.stored(0).len(), 1, "it has decided, although it does not send");
+    world.thaw(0, false);
+    world.run_until_quiet();
+    world.assert_all_agree();
+    assert_eq!(world.outcome(0, id), [Outcome::Confirmed]);
+    assert_eq!(world.server.company("c-1").unwrap()["visits"], Value::Number(11.0));
 }
 
 #[test]

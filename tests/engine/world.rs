@@ -402,6 +402,12 @@ impl World {
         }
     }
 
+    /// What was held back on the channel is lost.
+    pub fn lose_messages(&mut self) {
+        self.faults.held_messages = false;
+        self.held.clear();
+    }
+
     /// The lock is taken from whoever has it, as of a tab that hangs.
     pub fn steal_lock(&mut self, thief: usize) {
         let name = self.lock_name(thief);

@@ -66,10 +66,8 @@ impl<R: Record> Engine<R> {
         let id = op.id;
         if let Some(ended) = self.settled.get(id) {
             // Another tab was faster, and its decision has ended already.
-            let settlement = Settlement { id: answer.id, ..ended.settlement.clone() };
-            self.learn_answer(&answer);
-            self.remember_settled(&answer.table, &answer.key, &settlement);
-            self.settle(settlement);
+            let settlement = ended.settlement.clone();
+            self.end_as_decided(&answer, &settlement);
             return Met::Later;
         }
         if self.outbox.contains(id) {
@@ -82,6 +80,18 @@ impl<R: Record> Engine<R> {
         self.outbox.insert(pending(op, record, false));
         self.resolving.push((id, answer));
         Met::Later
+    }
+
+    /// Ends an operation in conflict as the one that decides it has ended.
+    pub(super) fn end_as_decided(&mut self, answer: &Answer<R>, decided: &Settlement) {
+        let settlement = Settlement { id: answer.id, ..decided.clone() };
+        let news = self.learn_answer(answer);
+        self.remember_settled(&answer.table, &answer.key, &settlement);
+        self.settle(settlement);
+        if self.tabs.role == Role::Leader {
+            self.tell_end(answer.id);
+        }
+        self.relay(news);
     }
 
     /// Says what the rules make of a conflict; nothing where a person has to decide.

@@ -134,7 +134,7 @@ impl<R: Record> Engine<R> {
         }
     }
 
-    fn drop_unknown(&mut self, id: OperationId) {
+    pub(super) fn drop_unknown(&mut self, id: OperationId) {
         if self.outbox.get(id).is_none_or(|pending| pending.mine) {
             return;
         }
@@ -147,6 +147,7 @@ impl<R: Record> Engine<R> {
     fn on_operation(&mut self, op: Operation) {
         let id = op.id;
         self.asked.remove(&id);
+        self.unsure.remove(&id);
         self.adopt(op);
         if self.tabs.role == Role::Leader {
             self.tell_end(id);
@@ -284,19 +285,29 @@ impl<R: Record> Engine<R> {
         for row in records {
             self.learn(row, Source::Pull, &mut Vec::new());
         }
-        // A tab that has pulled for itself may know more than a leader that can't reach the server.
-        self.pulled_here &= link.state != LinkState::Live;
-        let is_ahead = self.pulled_here;
-        if cursor.is_some() && !is_ahead {
+        // A tab that was told before may know more than a leader that can't reach the server, and asks again once that one can.
+        let is_sure = cursor.is_some() && (is_reached(&link) || !self.ready);
+        self.tabs.asks_again = cursor.is_some() && !is_sure;
+        // What was kept may be newer than the snapshot, which was on its way: then the news of it are, too, or are in the next one.
+        let is_outrun = is_sure && self.tables.spare_kept();
+        if is_sure {
             self.forget_unseen(&Scope::Everything, before, &mut Vec::new());
         }
-        self.tabs.caught_up = true;
+        let mut listed: Vec<OperationId> = operations.iter().map(|op| op.id).collect();
+        listed.sort_unstable();
         for op in operations {
             self.adopt(op);
         }
+        // The end of what the leader no longer lists was lost, or overtaken by the snapshot. It is told to whoever asks.
+        let is_behind =
+            self.outbox.iter().any(|it| it.accepted && !it.mine && listed.binary_search(&it.op.id).is_err());
+        self.tabs.caught_up = !is_outrun && !is_behind;
         self.ready |= cursor.is_some();
-        self.puller.cursor = cursor;
+        self.puller.cursor = cursor.filter(|_| !is_outrun);
         self.follow_link(link);
+        if is_outrun {
+            self.say_hello();
+        }
     }
 
     fn on_changes(&mut self, records: Vec<Row<R>>, cursor: Option<String>) {
@@ -314,9 +325,13 @@ impl<R: Record> Engine<R> {
     }
 
     fn on_beat(&mut self, link: LinkStatus) {
+        let reached = is_reached(&link);
         self.follow_link(link);
         if self.tabs.role != Role::Follower {
             return;
+        }
+        if reached && std::mem::take(&mut self.tabs.asks_again) {
+            self.say_hello();
         }
         // The question or its answer was lost.
         if !self.tabs.caught_up && self.now.mono_ms >= self.tabs.hello_at_mono_ms.saturating_add(2 * BEAT_MS) {
@@ -351,6 +366,11 @@ impl<R: Record> Engine<R> {
             self.link.follow(link);
         }
     }
+}
+
+/// True where the server answers, through the stream or beside it.
+const fn is_reached(link: &LinkStatus) -> bool {
+    matches!(link.state, LinkState::Live | LinkState::Degraded)
 }
 
 /// What to tell others of an operation that waits for a person because it is in conflict.

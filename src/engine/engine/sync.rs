@@ -198,6 +198,12 @@ impl<R: Record> Engine<R> {
                 self.tell_state(id, OperationState::Unknown);
             }
         }
+        if self.looks_until_mono_ms.is_none() {
+            for id in std::mem::take(&mut self.unsure) {
+                self.drop_unknown(id);
+                self.tell_state(id, OperationState::Unknown);
+            }
+        }
     }
 
     /// What is within a pull's scope, was not brought, and not told of since it began, is gone.
@@ -236,6 +242,12 @@ impl<R: Record> Engine<R> {
             if self.tabs.role == Role::Leader {
                 self.tell_end(answer.id);
             }
+            return;
+        }
+        let is_patch = self.outbox.get(answer.id).is_some_and(|pending| pending.op.name == name::PATCH);
+        if answer.outcome == Outcome::Conflicted && is_patch && !self.tabs.sends() {
+            // A follower that pulled for itself: who sends hears the same, decides or asks a person, and tells.
+            self.learn_answer(&answer);
             return;
         }
         match if answer.outcome == Outcome::Conflicted { self.meet(answer) } else { Met::End(answer, None) } {
