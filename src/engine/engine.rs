@@ -93,6 +93,8 @@ pub struct Engine<R> {
     /// A new leader sends nothing before it has seen what is stored, or this moment of the monotonic clock has passed: an earlier
     /// leader's last operation may stand for one that this tab has heard of.
     looks_until_mono_ms: Option<u64>,
+    /// What a new leader has only heard of, until it is found in storage, or told again: another operation may stand for it, and be over.
+    unsure: SortedSet<OperationId>,
     /// True while a logout waits for what is not sent.
     logging_out: bool,
     /// When the engine was made: what happened before does not concern it.
@@ -281,6 +283,7 @@ impl<R: Record> Engine<R> {
             closed: false,
             sends_since: None,
             looks_until_mono_ms: None,
+            unsure: SortedSet::new(),
             logging_out: false,
             born_wall_ms: now.wall_ms,
             pulled_here: false,
@@ -581,13 +584,14 @@ impl<R: Record> Engine<R> {
         self.ended.push(report::view(&pending, Some(settlement)));
         self.emit(Output::Unpersist { key: self.session.operation_key(pending.op.hlc, pending.op.id) });
         self.end_replaced(&pending, settlement);
+        let answered = self.take_answered(settlement.id);
         // Of a conflict its author has heard when it began.
         if pending.mine && pending.conflict.is_none() {
             self.emit(Output::Settled(settlement.clone()));
         }
         self.drop_aliases(&pending.named);
         self.recompute_all(&pending.records());
-        if let Some(answer) = self.take_answered(settlement.id) {
+        if let Some(answer) = answered {
             // Another tab made the same decision before, and it has ended while this one's was being stored.
             self.end_as_decided(&answer, settlement);
         }

@@ -345,8 +345,8 @@ pub(crate) enum Watch {
 }
 
 /// This tab among the others.
-#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says one thing that no other says")]
 pub(crate) struct Tabs {
     pub(crate) id: String,
     pub(crate) role: Role,

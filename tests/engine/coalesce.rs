@@ -51,6 +51,28 @@ fn patches_that_wait_are_sent_as_one_that_sets_all_of_them() {
 }
 
 #[test]
+fn a_new_leader_does_not_send_what_another_one_stood_for_of_which_it_never_heard() {
+    let mut world = offline();
+    let first = world.tab(0).patch("c-1", "city", "Kiel");
+    world.run_for(50);
+    // From here on the follower hears nothing: the second one is made, sent and done.
+    world.faults.held_messages = true;
+    let second = world.tab(0).patch("c-1", "city", "Hamburg");
+    world.heal_network();
+    world.tell(0, Input::Reconnect);
+    while world.outcome(0, second).is_empty() {
+        world.run_for(1);
+    }
+    world.run_for(50);
+    world.lose_messages();
+    world.kill_tab(0);
+    world.run_until_quiet();
+    assert_eq!(world.sent(first), 0);
+    world.assert_all_agree();
+    assert_eq!(world.server.company("c-1").unwrap()["city"], "Hamburg".into());
+}
+
+#[test]
 fn what_was_seen_while_patches_were_joined_is_what_was_typed() {
     let mut world = offline();
     for city in ["K", "Ki", "Kie", "Kiel"] {

@@ -189,7 +189,7 @@ fn two_senders_of_one_conflict_make_one_decision() {
 
 /// What the rules decide about one and the same conflict, in a world of its own.
 fn decided_elsewhere() -> Operation {
-    let mut world = World::with_tabs(1);
+    let mut world = World::with_tabs(2);
     world.sql_set("c-1", "visits", Value::Number(5.0));
     world.run_for(1_000);
     conflict(&mut world, 0, json!({"visits": 6}), json!({"visits": 10}));
@@ -200,7 +200,7 @@ fn decided_elsewhere() -> Operation {
 
 #[test]
 fn a_decision_that_ended_elsewhere_ends_here_what_it_stands_for() {
-    let mut world = World::with_tabs(1);
+    let mut world = World::with_tabs(2);
     world.sql_set("c-1", "visits", Value::Number(5.0));
     world.run_for(1_000);
     let id = conflict(&mut world, 0, json!({"visits": 6}), json!({"visits": 10}));

@@ -335,6 +335,7 @@ impl<R: Record> Engine<R> {
                 Reading::Take(op) if self.settled.contains(op.id) => self.emit(Output::Unpersist { key }),
                 Reading::Take(op) => {
                     self.keep_for_newer(&op);
+                    self.unsure.remove(&op.id);
                     found.push(op.id);
                     self.adopt(op);
                 }

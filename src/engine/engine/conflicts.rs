@@ -85,9 +85,13 @@ impl<R: Record> Engine<R> {
     /// Ends an operation in conflict as the one that decides it has ended.
     pub(super) fn end_as_decided(&mut self, answer: &Answer<R>, decided: &Settlement) {
         let settlement = Settlement { id: answer.id, ..decided.clone() };
-        self.learn_answer(answer);
+        let news = self.learn_answer(answer);
         self.remember_settled(vec![(answer.table.clone(), answer.key.clone())], &settlement);
         self.settle(&settlement);
+        if self.tabs.role == Role::Leader {
+            self.tell_end(answer.id);
+        }
+        self.relay(news);
     }
 
     /// Says what the rules make of a conflict; nothing where a person has to decide.

@@ -141,7 +141,7 @@ impl<R: Record> Engine<R> {
         }
     }
 
-    fn drop_unknown(&mut self, id: OperationId) {
+    pub(super) fn drop_unknown(&mut self, id: OperationId) {
         if self.outbox.get(id).is_none_or(|pending| pending.mine) {
             return;
         }
@@ -154,6 +154,7 @@ impl<R: Record> Engine<R> {
     fn on_operation(&mut self, op: Operation) {
         let id = op.id;
         self.asked.remove(&id);
+        self.unsure.remove(&id);
         self.adopt(op);
         if self.tabs.role == Role::Leader {
             self.tell_end(id);

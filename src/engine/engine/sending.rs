@@ -29,6 +29,9 @@ impl<R: Record> Engine<R> {
         // Between a dying leader and us, some tab may have stored what nobody has read.
         self.emit(Output::LoadOperations);
         self.looks_until_mono_ms = Some(after(self.now, LOOK_MS));
+        for pending in self.outbox.iter().filter(|pending| pending.accepted && !pending.mine && !pending.is_parked()) {
+            self.unsure.insert(pending.op.id);
+        }
         self.start_link();
         self.beat();
     }
@@ -78,6 +81,7 @@ impl<R: Record> Engine<R> {
         (self.pulled_here, self.gate, self.tabs.caught_up) = (false, Gate::Open, false);
         self.tabs.owed.clear();
         self.asked.clear();
+        self.unsure.clear();
         self.emit(Output::Disconnect);
     }
 
@@ -112,9 +116,15 @@ impl<R: Record> Engine<R> {
             return;
         }
         self.pull();
-        self.looks_until_mono_ms.take_if(|until_mono_ms| *until_mono_ms <= self.now.mono_ms);
+        if self.looks_until_mono_ms.take_if(|until_mono_ms| *until_mono_ms <= self.now.mono_ms).is_some() {
+            // Storage says nothing, so nothing can be concluded from it.
+            self.unsure.clear();
+        }
         if self.gate == Gate::Open && self.looks_until_mono_ms.is_none() && self.may_be_reached() {
             for id in self.outbox.sendable(self.now.mono_ms, self.backend.concurrency) {
+                if self.unsure.contains(&id) {
+                    continue;
+                }
                 if self.is_doubtful_whether_sent(id) {
                     self.doubt(id);
                 } else if self.outbox.get(id).is_some_and(|pending| !self.waits_for_key(pending)) {

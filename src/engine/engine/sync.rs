@@ -225,6 +225,12 @@ impl<R: Record> Engine<R> {
                 self.tell_state(id, OperationState::Unknown);
             }
         }
+        if self.looks_until_mono_ms.is_none() {
+            for id in std::mem::take(&mut self.unsure) {
+                self.drop_unknown(id);
+                self.tell_state(id, OperationState::Unknown);
+            }
+        }
     }
 
     /// What is within a pull's scope, was not brought, and not told of since it began, is gone.
