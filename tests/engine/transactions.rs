@@ -313,6 +313,8 @@ impl Lone {
             if let Output::Persist { id, entry, .. } = output {
                 self.pending.retain(|op| !entry.op.replaces.contains(&op.id));
                 self.pending.push(entry.op);
+                // What rules decide takes the place of what was in conflict.
+                self.pending.sort_by_key(|op| (op.hlc, op.tab.clone(), op.id));
                 let _ = self.engine.handle(Input::OperationStored { id, stored: Stored::Memory }, self.now);
             }
         }
