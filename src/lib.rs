@@ -23,6 +23,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(all(target_arch = "wasm32", feature = "marks"))]
+compile_error!("the features `marks` and `sabotage` are for the simulator; no browser gets them");
+
 mod domain;
 mod engine;
 #[cfg(target_arch = "wasm32")]
@@ -33,6 +36,8 @@ pub use engine::engine::{Engine, Stats};
 pub use engine::error::{Error, Problem};
 pub use engine::input::{Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored};
 pub use engine::link::{LinkState, LinkStatus, PullRequest};
+#[cfg(feature = "marks")]
+pub use engine::mark::{Mark, take_marks};
 pub use engine::operation::{
     Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Version, name,
 };
@@ -41,6 +46,8 @@ pub use engine::output::{Changes, Durability, OperationView, Output, RecordChang
 pub use engine::overlay::{Effect, Rules};
 pub use engine::record::{JsonRecord, Record};
 pub use engine::retry::{AFTER_MS_MAX, Failure, RetryPolicy};
+#[cfg(feature = "sabotage")]
+pub use engine::sabotage::{Sabotage, plant};
 pub use engine::session::{FORMAT, Session};
 pub use engine::sorted::Named;
 pub use engine::stored::{Content, FoundEntry, StoredOperation};

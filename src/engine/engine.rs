@@ -16,12 +16,14 @@ use rustc_hash::FxBuildHasher;
 use super::error::{Error, Problem};
 use super::input::{Config, Input};
 use super::link::{Gate, Link, Puller};
+use super::mark::mark;
 use super::operation::{OperationId, Settlement, Version};
 use super::outbox::Outbox;
 use super::output::{Durability, OperationView, Output, Status};
 use super::overlay::{Rules, apply, fold};
 use super::record::Record;
 use super::retry::RetryPolicy;
+use super::sabotage::sabotaged;
 use super::session::Session;
 use super::sorted::SortedSet;
 use super::table::{RecordId, Tables};
@@ -231,6 +233,7 @@ impl<R: Record> Engine<R> {
         self.fire_timers();
         self.pump();
         while let Some(id) = self.tables.forget_oldest_end() {
+            mark!(TombstoneForgotten);
             self.dirty_records.insert(id);
         }
         self.report();
@@ -325,6 +328,7 @@ impl<R: Record> Engine<R> {
         let wall_passed = now.wall_ms.saturating_sub(self.now.wall_ms);
         self.now = Now { mono_ms: self.now.mono_ms.max(now.mono_ms), wall_ms: now.wall_ms };
         if wall_passed > mono_passed + SLEPT_MS {
+            mark!(SleepNoticed);
             self.on_slept();
         }
     }
@@ -350,6 +354,9 @@ impl<R: Record> Engine<R> {
             if let Some(pending) = self.outbox.get_mut(operation)
                 && pending.doubtful != doubtful
             {
+                if doubtful {
+                    mark!(DoubtfulHidden);
+                }
                 pending.doubtful = doubtful;
                 self.dirty_operations.insert(operation);
             }
@@ -362,6 +369,7 @@ impl<R: Record> Engine<R> {
     /// comes in between makes the whole fold necessary.
     fn show(&mut self, id: OperationId, record: RecordId) {
         if !self.outbox.is_last(record, id) {
+            mark!(HeardOutOfOrder);
             return self.recompute(record);
         }
         let (Some(cell), Some(pending)) = (self.tables.cell(record), self.outbox.get(id)) else { return };
@@ -384,7 +392,10 @@ impl<R: Record> Engine<R> {
         self.dirty_operations.remove(&settlement.id);
         self.ended.push(report::view(&pending, Some(&settlement)));
         self.emit(Output::Unpersist { key: self.session.operation_key(pending.op.hlc, pending.op.id) });
-        if pending.mine {
+        if pending.mine || sabotaged!(SettleForOthers) {
+            if sabotaged!(SettleTwice) {
+                self.emit(Output::Settled(settlement.clone()));
+            }
             self.emit(Output::Settled(settlement));
         }
         self.recompute(pending.record);
@@ -403,6 +414,7 @@ impl<R: Record> Engine<R> {
             .map(|pending| pending.op.id)
             .collect();
         for id in mine {
+            mark!(ClosedUnsettled);
             self.emit(Output::Settled(Settlement {
                 id,
                 outcome: super::operation::OperationState::Unknown,

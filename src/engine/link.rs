@@ -6,6 +6,7 @@
 use rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::mark::mark;
 use super::operation::OperationId;
 use super::retry::{Failure, RetryPolicy};
 use super::sorted::{Named, SortedSet};
@@ -223,6 +224,9 @@ impl Puller {
         // One from the cursor comes first, but it does not stand for a pull by keys: a cursor that is past the end of a
         // record does not tell of that end, and an event from before it may still be on its way.
         self.wanted = true;
+        if !self.asked_keys.is_empty() {
+            mark!(PullWithKeysFailed);
+        }
         for key in std::mem::take(&mut self.asked_keys) {
             self.wanted_keys.insert(key);
         }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use rustc_hash::FxBuildHasher;
 
 use super::operation::{Operation, OperationId, OperationState};
+use super::sabotage::sabotaged;
 use super::sorted::SortedSet;
 use super::table::RecordId;
 
@@ -273,7 +274,10 @@ impl Outbox {
     fn free_first(&mut self, record: RecordId) {
         let Ok(at) = self.find_record(record) else { return };
         let of = &self.records[at];
-        let first = of.slots.0.iter().copied().find(|slot| self.at(*slot).is_some_and(|pending| !pending.is_dead()));
+        let mut first = of.slots.0.iter().copied().find(|slot| self.at(*slot).is_some_and(|pending| !pending.is_dead()));
+        if sabotaged!(NoOrderPerRecord) {
+            first = of.slots.0.last().copied();
+        }
         let free = first.filter(|slot| self.at(*slot).is_some_and(|pending| self.is_free(pending)));
         let before = std::mem::replace(&mut self.records[at].free, free);
         if before != free {
@@ -327,7 +331,8 @@ impl Outbox {
 
     /// Returns the operations that may be sent now.
     pub(crate) fn sendable(&self, mono_ms: u64) -> Vec<OperationId> {
-        let room = IN_FLIGHT_MAX.saturating_sub(self.in_flight.0.len());
+        let bound = if sabotaged!(NoBoundInFlight) { usize::MAX } else { IN_FLIGHT_MAX };
+        let room = bound.saturating_sub(self.in_flight.0.len());
         let ready = self.walk(&self.free.0).filter(|pending| pending.not_before_mono_ms <= mono_ms);
         ready.take(room).map(|pending| pending.op.id).collect()
     }
@@ -336,7 +341,8 @@ impl Outbox {
     fn is_free(&self, pending: &Pending) -> bool {
         pending.accepted
             && pending.state == OperationState::Queued
-            && self.of(pending.record).find(|other| !other.is_dead()).is_some_and(|first| first.op.id == pending.op.id)
+            && (sabotaged!(NoOrderPerRecord)
+                || self.of(pending.record).find(|other| !other.is_dead()).is_some_and(|first| first.op.id == pending.op.id))
             // One that was heard of late does not join an earlier one that is on its way already.
             && !self.walk(&self.in_flight.0).any(|other| other.record == pending.record)
             && !pending.op.after.iter().any(|id| self.get(*id).is_some_and(|needed| is_earlier(&needed.op, &pending.op)))

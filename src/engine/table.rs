@@ -10,8 +10,10 @@ use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
+use super::mark::mark;
 use super::operation::{OperationId, Version};
 use super::record::Record;
+use super::sabotage::sabotaged;
 use super::value::{Fields, Value};
 
 /// A table as the application declares it.
@@ -327,19 +329,37 @@ impl<R: Record> Tables<R> {
         }
         let news = match cell.version {
             None => true,
-            Some(_) if source == Source::Cache => false,
+            Some(_) if source == Source::Cache => {
+                mark!(CachedRowRefused);
+                false
+            }
             Some(known) if known == fact.version => {
                 let looked = matches!(source, Source::Pull | Source::Leader);
                 let may_differ = source == Source::Leader || cell.filled;
                 cell.filled &= !looked;
-                looked && differs(cell.confirmed.as_ref(), fact.record.as_ref(), config, may_differ)
+                let differs = looked && differs(cell.confirmed.as_ref(), fact.record.as_ref(), config, may_differ);
+                if differs {
+                    mark!(SameVersionDiffers);
+                }
+                differs
             }
-            Some(known) => known < fact.version,
+            Some(known) => {
+                if known > fact.version {
+                    mark!(OlderVersionRefused);
+                }
+                known < fact.version
+                    || (sabotaged!(LatePullWins) && source == Source::Pull)
+                    || (sabotaged!(LateEventWins) && source == Source::Stream)
+                    || (sabotaged!(Resurrect) && cell.confirmed.is_none() && fact.record.is_some())
+            }
         };
         if news {
             (cell.version, cell.op, cell.confirmed) = (Some(fact.version), fact.op, fact.record);
             cell.filled = source == Source::Filled;
             cell.gone_at = if cell.confirmed.is_none() { Some(arrivals) } else { None };
+            if sabotaged!(NoTombstones) && cell.confirmed.is_none() {
+                (cell.version, cell.gone_at) = (None, None);
+            }
             if cell.gone_at.is_some() {
                 self.ends.push_back((arrivals, id));
             }

@@ -6,7 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::link::LinkStatus;
+use super::mark::mark;
 use super::operation::{Answer, Operation, OperationId, OperationState, Settlement};
+use super::sabotage::sabotaged;
 use super::session::FORMAT;
 use super::table::Row;
 use super::value::present;
@@ -260,6 +262,7 @@ impl Tabs {
     #[expect(clippy::boxed_local, reason = "it comes in a box, and moving it out would copy it twice")]
     pub(crate) fn receive<R>(&mut self, mut message: Box<TabMessage<R>>) -> Received<R> {
         if message.v != FORMAT {
+            mark!(ForeignMessageReported);
             return Received::Malformed("the message is of another protocol");
         }
         if message.from == self.id {
@@ -277,24 +280,38 @@ impl Tabs {
         let last = known.map(|at| self.peers.remove(at).1);
         let is_repeated = last.is_some_and(|last| seq <= last);
         // The first message of a tab that has been there longer than us is no gap: `hello` fetches what came before.
-        let gap = last.is_some_and(|last| seq > last.saturating_add(1));
+        let gap = last.is_some_and(|last| seq > last.saturating_add(1)) && !sabotaged!(IgnoreGap);
         if self.peers.len() >= PEERS_MAX {
             self.peers.remove(0);
         }
         self.peers.push((from.clone(), last.map_or(seq, |last| last.max(seq))));
-        let is_stale = epoch < self.epoch && body.is_of_leader();
+        let is_stale = epoch < self.epoch && body.is_of_leader() && !sabotaged!(ForgetEpoch);
+        if epoch > self.epoch && self.role == Role::Leader {
+            mark!(EpochOvertaken);
+        }
         self.epoch = self.epoch.max(epoch);
         // A late operation is still an operation: it has an id, so taking it twice does no harm, but losing it would.
         let is_idempotent = matches!(body, Body::Operation { .. } | Body::Settled { .. } | Body::SettledLocally { .. });
-        if is_stale || (is_repeated && !is_idempotent) {
+        if is_stale {
+            mark!(StaleMessageDropped);
             return Received::Drop;
+        }
+        if is_repeated && !is_idempotent {
+            mark!(RepeatedMessageDropped);
+            return Received::Drop;
+        }
+        if is_repeated {
+            mark!(LateMessageTaken);
+        }
+        if gap {
+            mark!(GapNoticed);
         }
         // What a leader who is gone said last may have been lost, and no later number of its will ever show it.
         let is_new_leader = body.is_of_leader() && self.leader.as_ref() != Some(&from);
         if is_new_leader {
             self.leader = Some(from.clone());
         }
-        Received::Take { from, body, gap: gap || is_new_leader }
+        Received::Take { from, body, gap: gap || (is_new_leader && !sabotaged!(IgnoreGap)) }
     }
 }
 

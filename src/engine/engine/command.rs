@@ -5,11 +5,13 @@ use rand_core::Rng;
 use super::Engine;
 use crate::engine::error::{Error, Problem};
 use crate::engine::input::{Command, Stored};
+use crate::engine::mark::mark;
 use crate::engine::operation::{Operation, OperationId, OperationState, PROTOCOL, Settlement, name};
 use crate::engine::outbox::{OUTBOX_LEN_MAX, Pending};
 use crate::engine::output::{Durability, Output};
 use crate::engine::overlay::base;
 use crate::engine::record::Record;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::stored::{FoundEntry, Reading, StoredOperation, read};
 use crate::engine::table::TableId;
 use crate::engine::tabs::{Kind, Role};
@@ -27,6 +29,7 @@ struct Intent {
 impl<R: Record> Engine<R> {
     pub(super) fn mutate(&mut self, command: Command) -> Result<OperationId, Error> {
         if self.outbox.len() >= OUTBOX_LEN_MAX {
+            mark!(OutboxFull);
             return Err(Error::OutboxFull { len_max: OUTBOX_LEN_MAX });
         }
         let Some(table) = self.tables.table_id(&command.table) else {
@@ -113,6 +116,10 @@ impl<R: Record> Engine<R> {
         let entry = StoredOperation::new(op.clone());
         self.emit(Output::Persist { id, key: self.session.operation_key(hlc, id), entry });
         self.outbox.insert(pending(op, record, true));
+        if sabotaged!(ShowUnstored) {
+            entry_accepted(self, id);
+            self.show(id, record);
+        }
         id
     }
 
@@ -121,6 +128,13 @@ impl<R: Record> Engine<R> {
         let (op, record) = (entry.op.clone(), entry.record);
         match stored {
             Stored::Failed(message) => {
+                mark!(NotStored);
+                if sabotaged!(KeepUnstored) {
+                    entry_accepted(self, id);
+                    self.show(id, record);
+                    self.emit(Output::Rejected { id, message });
+                    return;
+                }
                 self.outbox.remove(id);
                 if !self.outbox.concerns(record) {
                     self.tables.release_if_unknown(record);
@@ -129,7 +143,10 @@ impl<R: Record> Engine<R> {
                 return;
             }
             Stored::Now => {}
-            Stored::Later => self.durability = Durability::Async,
+            Stored::Later => {
+                mark!(StoredLater);
+                self.durability = Durability::Async;
+            }
             Stored::Memory => {
                 self.durability = Durability::Memory;
                 self.emit(Output::Durable { id, durability: Durability::Memory });
@@ -147,6 +164,7 @@ impl<R: Record> Engine<R> {
             (true, _) => Durability::Full,
             // Neither step has it: say so, and keep it while this tab lives.
             (false, Durability::Async | Durability::Memory) => {
+                mark!(DurabilityLost);
                 self.durability = Durability::Memory;
                 let why = "an operation could be stored neither at once nor later; it lives as long as this page";
                 self.problem(Problem::new("storage", id.to_string(), why));
@@ -165,9 +183,21 @@ impl<R: Record> Engine<R> {
         for entry in entries {
             let key = entry.key.clone();
             match read(entry, &self.session) {
-                Reading::Take(op) => self.adopt(op),
-                Reading::Leave(problem) => self.problem(problem),
+                Reading::Take(op) => {
+                    if !self.outbox.contains(op.id) && !self.settled.contains(op.id) {
+                        mark!(AdoptedFromStorage);
+                    }
+                    self.adopt(op);
+                }
+                Reading::Leave(problem) => {
+                    mark!(NewerEntryLeft);
+                    if sabotaged!(DropNewerEntry) {
+                        self.emit(Output::Unpersist { key });
+                    }
+                    self.problem(problem);
+                }
                 Reading::Quarantine(problem) => {
+                    mark!(EntryQuarantined);
                     if let Some(to) = self.session.quarantine_key(&key) {
                         self.emit(Output::Quarantine { key, to });
                     }
@@ -179,11 +209,18 @@ impl<R: Record> Engine<R> {
 
     /// Takes in an operation of another tab, once.
     pub(super) fn adopt(&mut self, op: Operation) {
+        let op = if sabotaged!(ApplyTwiceAfterAdoption) && !self.outbox.contains(op.id) && !self.settled.contains(op.id)
+        {
+            Operation { id: OperationId::new(op.hlc, [7; 10]), ..op }
+        } else {
+            op
+        };
         let id = op.id;
         if self.outbox.contains(id) || self.settled.contains(id) {
             return;
         }
         let Some(table) = self.tables.table_id(&op.table) else {
+            mark!(UnknownTable);
             // Another release of the application made it; it stays stored for a tab that knows the table.
             self.problem(Problem::new(
                 "unknown-table",
@@ -202,12 +239,15 @@ impl<R: Record> Engine<R> {
     pub(super) fn cancel(&mut self, id: OperationId) -> Result<(), Error> {
         let Some(pending) = self.outbox.get(id) else { return Err(Error::UnknownOperation { id: id.to_string() }) };
         // One that was ever sent may have arrived, though its call failed.
-        if pending.state == OperationState::Sent
-            || (pending.state == OperationState::Queued && pending.sent_at_mono_ms > 0)
+        if !sabotaged!(CancelSent)
+            && (pending.state == OperationState::Sent
+                || (pending.state == OperationState::Queued && pending.sent_at_mono_ms > 0))
         {
+            mark!(CancelTooLate);
             return Err(Error::TooLate { id: id.to_string(), state: OperationState::Sent.name() });
         }
         if self.tabs.role == Role::Follower && pending.state != OperationState::Dead {
+            mark!(CancelPassedOn);
             let mut message = self.tabs.message(Kind::Cancel);
             message.id = Some(id);
             self.emit(Output::Broadcast(message));
@@ -241,6 +281,7 @@ impl<R: Record> Engine<R> {
         let Some(pending) = self.outbox.get_mut(id).filter(|pending| pending.state == OperationState::Dead) else {
             return;
         };
+        mark!(Revived);
         (pending.tries, pending.trouble) = (0, None);
         let record = pending.record;
         self.outbox.wait(id, 0);

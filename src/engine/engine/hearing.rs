@@ -4,10 +4,12 @@ use super::Engine;
 use super::command::after;
 use crate::engine::error::Problem;
 use crate::engine::link::{LinkStatus, PULL_KEYS_MAX};
+use crate::engine::mark::mark;
 use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::DELAY_MS_MAX;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::sorted::SortedSet;
 use crate::engine::table::{Row, Source};
 use crate::engine::tabs::{BEAT_MS, Body, Kind, LOOK_BEATS, Received, Role, TabMessage};
@@ -115,6 +117,7 @@ impl<R: Record> Engine<R> {
         if self.outbox.get(id).is_none_or(|pending| pending.mine) {
             return;
         }
+        mark!(UnknownDropped);
         let Some(pending) = self.outbox.remove(id) else { return };
         self.dirty_operations.remove(&id);
         self.ended.push(super::report::view(&pending, Some(&super::sync::settlement(id, OperationState::Unknown))));
@@ -136,7 +139,8 @@ impl<R: Record> Engine<R> {
             self.tell_state(id, OperationState::Dead);
             return;
         }
-        let Some(ended) = self.settled.get(id) else { return };
+        let Some(ended) = self.settled.get(id).filter(|_| !sabotaged!(SilentEnd)) else { return };
+        mark!(EndToldAgain);
         let outcome = match ended.settlement.outcome {
             OperationState::Confirmed => Outcome::Confirmed,
             OperationState::Refused => Outcome::Refused,
@@ -200,6 +204,7 @@ impl<R: Record> Engine<R> {
             }
         }
         if !unheard.is_empty() {
+            mark!(UnheardAsked);
             // They are in storage, or the ledger knows them.
             for id in std::mem::replace(&mut self.asked, unheard) {
                 if self.asked.len() < PULL_KEYS_MAX {
@@ -213,6 +218,7 @@ impl<R: Record> Engine<R> {
 
     pub(super) fn send_owed_snapshots(&mut self) {
         for tab in std::mem::take(&mut self.tabs.owed) {
+            mark!(SnapshotOwed);
             self.send_snapshot(tab);
         }
     }
@@ -277,6 +283,7 @@ impl<R: Record> Engine<R> {
         }
         // The question or its answer was lost.
         if !self.tabs.caught_up && self.now.mono_ms >= self.tabs.hello_at_mono_ms.saturating_add(2 * BEAT_MS) {
+            mark!(HelloRepeated);
             self.say_hello();
         }
         self.tell_own_again();
@@ -296,6 +303,7 @@ impl<R: Record> Engine<R> {
         } else if due_mono_ms <= self.now.mono_ms {
             self.tabs.retell = (after(self.now, wait_ms), (wait_ms * 2).clamp(BEAT_MS, DELAY_MS_MAX));
             for op in own {
+                mark!(OperationRetold);
                 let mut message = self.tabs.message(Kind::Operation);
                 message.op = Some(op);
                 self.emit(Output::Broadcast(message));

@@ -7,10 +7,12 @@ use crate::engine::input::PullCall;
 use crate::engine::link::{
     Gate, JOIN_TIMEOUT_MS, LinkState, PULL_KEYS_MAX, PULL_TIMEOUT_MS, PullRequest, STABLE_MS, describe, wait_ms,
 };
+use crate::engine::mark::mark;
 use crate::engine::operation::{Answer, OperationId, OperationState, PROTOCOL};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::{AFTER_MS_MAX, Failure};
+use crate::engine::sabotage::sabotaged;
 use crate::engine::tabs::Role;
 use crate::engine::time::Timer;
 
@@ -18,6 +20,13 @@ impl<R: Record> Engine<R> {
     pub(super) fn lead(&mut self) {
         self.tabs.lead();
         self.pulled_here = false;
+        if sabotaged!(NoResendAfterLeaderChange) {
+            let others: Vec<OperationId> =
+                self.outbox.iter().filter(|pending| !pending.mine).map(|pending| pending.op.id).collect();
+            for id in others {
+                self.outbox.mark_sent(id, u64::MAX);
+            }
+        }
         // Between a dying leader and us, some tab may have stored what nobody has read.
         self.emit(Output::LoadOperations);
         self.start_link();
@@ -103,6 +112,9 @@ impl<R: Record> Engine<R> {
         self.token_failures = 0;
         self.timers.stop(Timer::JoinTimeout);
         self.timers.set(Timer::Stable, after(self.now, STABLE_MS));
+        if sabotaged!(NoPullWhenLive) {
+            return;
+        }
         self.timers.stop(Timer::Pull);
         self.puller.want();
         self.open_gate();
@@ -128,7 +140,10 @@ impl<R: Record> Engine<R> {
 
     /// The token was refused: nothing is tried with it again, and nothing is lost.
     fn pause(&mut self, message: &str) {
-        self.gate = Gate::Auth;
+        mark!(TokenPause);
+        if !sabotaged!(SendWithoutToken) {
+            self.gate = Gate::Auth;
+        }
         self.timers.stop(Timer::Reconnect);
         if self.link.is(LinkState::Paused) {
             return;
@@ -144,6 +159,7 @@ impl<R: Record> Engine<R> {
 
     /// Returns when, on the wall clock.
     fn ask_for_token_later(&mut self) -> u64 {
+        mark!(TokenAskedLater);
         let delay_ms = wait_ms(self.token_failures, &mut self.random);
         self.timers.set(Timer::Token, after(self.now, delay_ms));
         self.now.wall_ms.saturating_add(delay_ms)
@@ -208,11 +224,18 @@ impl<R: Record> Engine<R> {
         while let Some(timer) = self.timers.take_due(self.now.mono_ms) {
             match timer {
                 Timer::Reconnect => self.connect(),
-                Timer::JoinTimeout => self.close_link(Failure::Timeout, "the stream did not come up in time"),
-                Timer::Stable => self.link.forget_failures(),
+                Timer::JoinTimeout => {
+                    mark!(JoinTimedOut);
+                    self.close_link(Failure::Timeout, "the stream did not come up in time");
+                }
+                Timer::Stable => {
+                    mark!(FailuresForgotten);
+                    self.link.forget_failures();
+                }
                 Timer::Pull => {}
                 Timer::PullTimeout => {
                     if let Some(id) = self.puller.id_under_way() {
+                        mark!(PullTimedOut);
                         self.on_pull_failed(id, Failure::Timeout, "no answer in time");
                     }
                 }
@@ -227,9 +250,11 @@ impl<R: Record> Engine<R> {
         if let Gate::Network { until_mono_ms } = self.gate
             && until_mono_ms <= self.now.mono_ms
         {
+            mark!(GateReopened);
             self.gate = Gate::Open;
         }
         for id in self.outbox.timed_out(self.now.mono_ms, self.retry.timeout) {
+            mark!(PushTimedOut);
             self.on_push_failed(id, Failure::Timeout, "no answer in time", None);
         }
     }
@@ -261,7 +286,11 @@ impl<R: Record> Engine<R> {
         self.outbox.mark_sent(id, self.now.mono_ms.max(1));
         self.dirty_operations.insert(id);
         if let Some(pending) = self.outbox.get(id) {
-            self.emit(Output::Push { operation: pending.op.clone() });
+            let (operation, hlc) = (pending.op.clone(), pending.op.hlc);
+            self.emit(Output::Push { operation });
+            if sabotaged!(LoseOnCrash) {
+                self.emit(Output::Unpersist { key: self.session.operation_key(hlc, id) });
+            }
         }
     }
 
@@ -287,6 +316,7 @@ impl<R: Record> Engine<R> {
 
     pub(super) fn on_pull_failed(&mut self, id: u32, failure: Failure, message: &str) {
         let Some(delay_ms) = self.puller.fail(id, &mut self.random) else { return };
+        mark!(PullFailed);
         self.timers.stop(Timer::PullTimeout);
         if failure == Failure::Auth {
             self.close_link(failure, message);
@@ -307,10 +337,11 @@ impl<R: Record> Engine<R> {
     }
 
     pub(super) fn on_retry(&mut self, answer: &Answer<R>) {
-        let asked_ms = answer.after_ms.unwrap_or(0).min(AFTER_MS_MAX);
+        let asked_ms = answer.after_ms.filter(|_| !sabotaged!(IgnoreRetryAfter)).unwrap_or(0).min(AFTER_MS_MAX);
         let sent = self.outbox.get(answer.id).filter(|pending| pending.state == OperationState::Sent);
         let Some(tries) = sent.map(|pending| pending.tries) else { return };
         let delay_ms = asked_ms.max(self.retry.delay_ms(tries, &mut self.random));
+        mark!(RetryAsked);
         let trouble = (answer.code.clone().unwrap_or_default(), answer.message.clone().unwrap_or_default());
         // The server is there and well; it only could not decide. That is no failed try.
         self.wait(answer.id, delay_ms, tries, trouble);
@@ -319,12 +350,20 @@ impl<R: Record> Engine<R> {
     pub(super) fn on_push_failed(&mut self, id: OperationId, failure: Failure, message: &str, after_ms: Option<u64>) {
         let Some(pending) = self.outbox.get(id).filter(|pending| pending.state == OperationState::Sent) else { return };
         let tries = pending.tries;
-        let after_ms = after_ms.map(|asked_ms| asked_ms.min(AFTER_MS_MAX));
+        let after_ms = after_ms.filter(|_| !sabotaged!(IgnoreRetryAfter)).map(|asked_ms| asked_ms.min(AFTER_MS_MAX));
         let trouble = (failure.code().to_owned(), message.to_owned());
         match failure {
+            Failure::Network if sabotaged!(NetworkIsATry) => {
+                if tries < self.retry.max_retries {
+                    self.wait(id, 0, tries + 1, trouble);
+                } else {
+                    self.bury(id, trouble);
+                }
+            }
             Failure::Network => {
                 self.wait(id, 0, tries, trouble);
                 if self.gate == Gate::Open {
+                    mark!(GateShut);
                     let delay_ms = self.retry.delay_ms(self.gate_failures, &mut self.random);
                     self.gate_failures = self.gate_failures.saturating_add(1);
                     self.gate = Gate::Network { until_mono_ms: after(self.now, delay_ms) };
@@ -337,6 +376,7 @@ impl<R: Record> Engine<R> {
                 self.close_link(failure, message);
             }
             Failure::RateLimit => {
+                mark!(RateLimited);
                 let delay_ms = after_ms.unwrap_or_else(|| self.retry.delay_ms(tries, &mut self.random));
                 self.wait(id, delay_ms, tries, trouble);
             }
@@ -373,6 +413,7 @@ impl<R: Record> Engine<R> {
         if self.outbox.get(id).is_none_or(|pending| pending.state == OperationState::Dead) {
             return;
         }
+        mark!(Buried);
         self.outbox.mark_returned(id, OperationState::Dead);
         self.dirty_operations.insert(id);
         let Some(pending) = self.outbox.get_mut(id) else { return };

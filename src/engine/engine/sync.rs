@@ -3,9 +3,11 @@
 use super::Engine;
 use crate::engine::error::Problem;
 use crate::engine::input::{Pulled, ServerEvent};
+use crate::engine::mark::mark;
 use crate::engine::operation::{Answer, OperationId, OperationState, Outcome, Settlement};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::table::{Fact, Row, Source};
 use crate::engine::tabs::{Kind, Role};
 
@@ -32,8 +34,13 @@ impl<R: Record> Engine<R> {
         let Some(record) = row.record.as_ref().filter(|_| partial) else { return Some(row) };
         let known = self.tables.table_id(&row.table).and_then(|table| self.tables.find(table, &row.key));
         match known.and_then(|id| self.tables.cell(id)).and_then(|cell| cell.confirmed.as_ref()) {
-            Some(older) => Some(Row { record: Some(record.filled(older)), ..row }),
+            Some(_) if sabotaged!(LoseColumns) => Some(row),
+            Some(older) => {
+                mark!(ColumnsFilled);
+                Some(Row { record: Some(record.filled(older)), ..row })
+            }
             None => {
+                mark!(PartialLookedUp);
                 self.puller.want_key(&row.table, &row.key);
                 None
             }
@@ -60,6 +67,7 @@ impl<R: Record> Engine<R> {
         }
         // A row that one of our operations wrote is the proof that it was done, should its answer be late or lost.
         if let Some(op) = writer.filter(|op| self.outbox.contains(*op)) {
+            mark!(RetiredByRow);
             self.settle(settlement(op, OperationState::Confirmed));
             if !is_news && self.tabs.role == Role::Leader {
                 // No row goes to the others that would tell them.
@@ -100,7 +108,8 @@ impl<R: Record> Engine<R> {
         self.timers.stop(crate::engine::time::Timer::PullTimeout);
         let mut news = Vec::new();
         let whole = pulled.whole && !asked.by_keys;
-        for row in pulled.records {
+        let skipped = usize::from(sabotaged!(CursorPastEvent));
+        for row in pulled.records.into_iter().skip(skipped) {
             self.learn(row, Source::Pull, &mut news);
         }
         for gone in pulled.gone {
@@ -132,6 +141,7 @@ impl<R: Record> Engine<R> {
     fn give_up_asking(&mut self) {
         for id in std::mem::take(&mut self.asked_now) {
             if self.asked.remove(&id) && !self.outbox.contains(id) {
+                mark!(UnheardGivenUp);
                 self.tell_state(id, OperationState::Unknown);
             }
         }
@@ -139,8 +149,12 @@ impl<R: Record> Engine<R> {
 
     /// A whole pull brings everything: what it did not bring, and nothing told of since it began, is gone.
     pub(super) fn forget_unseen(&mut self, arrivals: u64, news: &mut Vec<Row<R>>) {
+        if sabotaged!(KeepUnseen) {
+            return;
+        }
         for table in 0..self.tables.names().len() {
             for id in self.tables.confirmed_before(table, arrivals) {
+                mark!(GoneByWholePull);
                 self.tables.forget(id);
                 self.recompute(id);
                 let Some(cell) = self.tables.cell(id) else { continue };
@@ -164,7 +178,7 @@ impl<R: Record> Engine<R> {
         self.token_failures = 0;
         self.open_gate();
         let news = self.end_with(&answer);
-        if self.tabs.role == Role::Leader {
+        if self.tabs.role == Role::Leader && !sabotaged!(SilentEnd) {
             let mut message = self.tabs.message(Kind::Settled);
             message.answer = Some(answer);
             self.emit(Output::Broadcast(message));
@@ -185,7 +199,7 @@ impl<R: Record> Engine<R> {
             let op = (outcome == OperationState::Confirmed).then_some(answer.id);
             let row = Row { table: answer.table.clone(), key: answer.key.clone(), version, op, record };
             // Retired here rather than by `learn`, which knows only confirmations.
-            if self.is_worth_learning(answer) {
+            if self.is_worth_learning(answer) && !sabotaged!(DropOverlayAtAnswer) {
                 self.learn_quietly(row, &mut news);
             }
         }
@@ -197,6 +211,7 @@ impl<R: Record> Engine<R> {
         };
         self.asked.remove(&answer.id);
         if answer.record.is_none() && outcome != OperationState::Refused && self.tabs.sends() {
+            mark!(AnswerWithoutRecord);
             // The answer's record could not be read; what is true now has to be looked up.
             self.puller.want_key(&answer.table, &answer.key);
         }
@@ -213,6 +228,7 @@ impl<R: Record> Engine<R> {
         if !answer.replayed || cell.is_some_and(|cell| cell.confirmed.is_some()) {
             return true;
         }
+        mark!(ReplayedAnswerLookedUp);
         let is_seen = cell.is_some_and(|cell| cell.visible.is_some());
         if self.tabs.sends() {
             self.puller.want_key(&answer.table, &answer.key);
