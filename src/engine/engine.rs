@@ -57,6 +57,8 @@ pub struct Engine<R> {
     closed: bool,
     /// True once this tab has itself pulled since it began to send.
     pulled_here: bool,
+    /// Nothing is sent before this, on the monotonic clock: an earlier operation may have to be found first.
+    hold_until_mono_ms: u64,
     /// How often in a row the network kept an operation from the server.
     gate_failures: u32,
     /// How often in a row a token was refused.
@@ -194,6 +196,7 @@ impl<R: Record> Engine<R> {
             last_sync_ms: None,
             closed: false,
             pulled_here: false,
+            hold_until_mono_ms: 0,
             gate_failures: 0,
             token_failures: 0,
             settled: Settled::default(),

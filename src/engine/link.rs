@@ -186,6 +186,11 @@ impl Puller {
         self.wanted_keys.insert((table.to_owned(), key.to_owned()));
     }
 
+    /// True while records are to be looked up one by one.
+    pub(crate) fn wants_keys(&self) -> bool {
+        !self.wanted_keys.is_empty() || !self.asked_keys.is_empty()
+    }
+
     /// Starts the next pull, if one is wanted and none is under way. Says which records it names, if it names any.
     pub(crate) fn begin(&mut self, arrivals: u64) -> Option<(u32, Option<Named<Vec<String>>>)> {
         if self.under_way.is_some() || (!self.wanted && self.wanted_keys.is_empty()) {

@@ -119,6 +119,8 @@ mod counted {
         PullWithKeysFailed,
         /// A pull was never answered.
         PullTimedOut,
+        /// A record that was told of while a whole pull was under way was looked up.
+        UnsureLookedUp,
         /// A whole pull did not bring what was known.
         GoneByWholePull,
         /// A pull changed at the same version whether, or how, a record is seen.

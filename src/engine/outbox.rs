@@ -25,6 +25,8 @@ pub(crate) struct Pending {
     pub(crate) state: OperationState,
     /// True when this tab made it.
     pub(crate) mine: bool,
+    /// True when it was found in storage: nobody has told of it, and it may have ended meanwhile.
+    pub(crate) found: bool,
     /// False until storage has it: until then nobody sees it and nothing is sent.
     pub(crate) accepted: bool,
     /// It no longer applies to the record as it is; the server will say.
@@ -274,7 +276,8 @@ impl Outbox {
     fn free_first(&mut self, record: RecordId) {
         let Ok(at) = self.find_record(record) else { return };
         let of = &self.records[at];
-        let mut first = of.slots.0.iter().copied().find(|slot| self.at(*slot).is_some_and(|pending| !pending.is_dead()));
+        let mut first =
+            of.slots.0.iter().copied().find(|slot| self.at(*slot).is_some_and(|pending| !pending.is_dead()));
         if sabotaged!(NoOrderPerRecord) {
             first = of.slots.0.last().copied();
         }
@@ -399,6 +402,7 @@ mod tests {
             record: RecordId(record),
             state: OperationState::Queued,
             mine: true,
+            found: false,
             accepted: true,
             doubtful: false,
             tries: 0,

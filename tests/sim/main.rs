@@ -83,7 +83,9 @@ fn main() -> ExitCode {
     let options = match options() {
         Ok(options) => options,
         Err(error) => {
-            println!("{error}\nusage: [--seeds N] [--from K] [--seed X [--replay]] [--sabotage all|NAME] [--threads T]");
+            println!(
+                "{error}\nusage: [--seeds N] [--from K] [--seed X [--replay]] [--sabotage all|NAME] [--threads T]"
+            );
             return ExitCode::FAILURE;
         }
     };
@@ -227,7 +229,12 @@ fn explain(seed: u64, is_verbose: bool) -> bool {
     };
     let (short, outcome) = shrink::shrink(&plan, violation.law());
     println!("seed {seed} breaks {}", violation.message);
-    println!("shrunk from {} steps to {}; tabs at the beginning (browser, user): {:?}", plan.steps.len(), short.steps.len(), short.tabs);
+    println!(
+        "shrunk from {} steps to {}; tabs at the beginning (browser, user): {:?}",
+        plan.steps.len(),
+        short.steps.len(),
+        short.tabs
+    );
     for step in &short.steps {
         println!("  {:>3}. {:?}, then {} ms", step.salt, step.action, step.pause_ms);
     }
@@ -254,7 +261,8 @@ fn find_planted(_: &str, _: &Options) -> bool {
 
 #[cfg(not(feature = "sabotage"))]
 fn plant_one(name: Option<&str>) -> bool {
-    name.is_none() || find_planted("", &Options { seeds: 0, from: 0, seed: None, replay: false, sabotage: None, threads: 1 })
+    name.is_none()
+        || find_planted("", &Options { seeds: 0, from: 0, seed: None, replay: false, sabotage: None, threads: 1 })
 }
 
 #[cfg(feature = "sabotage")]

@@ -8,8 +8,8 @@ use rota_engine::{
     Role, Settlement, Status, Value,
 };
 
-use crate::{FastMap, FastSet};
 use crate::server::{Decision, Key, LARGE, OWNER, Server, TABLES};
+use crate::{FastMap, FastSet};
 
 /// Stops the run: a law is broken.
 macro_rules! broken {
@@ -264,7 +264,7 @@ impl Oracle {
     /// A cursor may be asked from only when everything before it is known.
     fn check_cursor(&self, server: &Server, who: &Who, mirror: &Mirror, tab: &dyn Tab) {
         let Some(position) = mirror.asked_from.as_deref().and_then(|cursor| server.position(cursor)) else { return };
-        for (key, known) in server.known.iter().enumerate() {
+        for known in &server.known {
             if known.ever_hidden & (1 << who.user) != 0 {
                 continue;
             }
@@ -273,8 +273,9 @@ impl Oracle {
             if version >= stand.version {
                 continue;
             }
-            let is_gone = stand.record.is_none() && tab.visible(known.table, &known.key) == self.fold(None, mirror, key).0;
-            if !is_gone {
+            // The end of a record may be known without its version, or be looked up right now; that it comes is checked in the end.
+            let ended = known.history.iter().any(|later| later.version >= stand.version && later.record.is_none());
+            if !ended {
                 let name = &known.key;
                 broken!("8", "{} stands past version {} of {name}, and knows {version}", who.name, stand.version);
             }
@@ -286,11 +287,16 @@ impl Oracle {
         for id in std::mem::take(&mut mirror.confirmed) {
             let key = self.made(id).key;
             let known = &server.known[key];
-            let done = server.ledger.get(&id).and_then(|decision| decision.answer.version).map_or(0, |done| done.number());
+            let done =
+                server.ledger.get(&id).and_then(|decision| decision.answer.version).map_or(0, |done| done.number());
             let version = tab.version(known.table, &known.key).unwrap_or(0);
             let is_hidden = known.ever_hidden & (1 << who.user) != 0;
             if version < done && !is_hidden && tab.visible(known.table, &known.key) != self.fold(None, mirror, key).0 {
-                broken!("3", "{} no longer shows {id} as pending, nor what it did: version {version}, not {done}", who.name);
+                broken!(
+                    "3",
+                    "{} no longer shows {id} as pending, nor what it did: version {version}, not {done}",
+                    who.name
+                );
             }
         }
     }
@@ -322,7 +328,13 @@ impl Oracle {
             let dead = mirror.shown.iter().filter(|shown| shown.state == OperationState::Dead).count();
             let unsent = mirror.shown.len() - dead;
             if (status.unsent, status.dead) != (unsent, dead) {
-                broken!("12", "{} says {} unsent and {} dead, and tells of {unsent} and {dead}", who.name, status.unsent, status.dead);
+                broken!(
+                    "12",
+                    "{} says {} unsent and {} dead, and tells of {unsent} and {dead}",
+                    who.name,
+                    status.unsent,
+                    status.dead
+                );
             }
         }
         touched.clear();
@@ -336,11 +348,23 @@ impl Oracle {
         let known = &server.known[key];
         let visible = tab.visible(known.table, &known.key);
         if mirror.records[key] != visible {
-            broken!("12", "{}: the change lists told another story of {}: {:?}, not {visible:?}", who.name, known.key, mirror.records[key]);
+            broken!(
+                "12",
+                "{}: the change lists told another story of {}: {:?}, not {visible:?}",
+                who.name,
+                known.key,
+                mirror.records[key]
+            );
         }
         let version = tab.version(known.table, &known.key);
         if version.unwrap_or(0) < mirror.versions[key] {
-            broken!("4", "{}: the version of {} went from {} back to {version:?}", who.name, known.key, mirror.versions[key]);
+            broken!(
+                "4",
+                "{}: the version of {} went from {} back to {version:?}",
+                who.name,
+                known.key,
+                mirror.versions[key]
+            );
         }
         mirror.versions[key] = version.unwrap_or(0);
         if let Some(record) = &visible
@@ -349,7 +373,9 @@ impl Oracle {
             broken!("2", "{} shows {record:?} under {}", who.name, known.key);
         }
         let stand = version.filter(|version| *version > 0).map(|version| {
-            known.at(version).unwrap_or_else(|| broken!("4", "{} knows a version {version} of {} that never was", who.name, known.key))
+            known.at(version).unwrap_or_else(|| {
+                broken!("4", "{} knows a version {version} of {} that never was", who.name, known.key)
+            })
         });
         let mut bounds: Option<(usize, usize)> = None;
         let mut consider = |confirmed: Option<JsonRecord>| {
@@ -383,7 +409,12 @@ impl Oracle {
             }
         }
         bounds.unwrap_or_else(|| {
-            let shown: Vec<_> = mirror.shown.iter().filter(|shown| shown.key == key).map(|shown| (&shown.op, shown.state, shown.is_doubtful)).collect();
+            let shown: Vec<_> = mirror
+                .shown
+                .iter()
+                .filter(|shown| shown.key == key)
+                .map(|shown| (&shown.op, shown.state, shown.is_doubtful))
+                .collect();
             broken!("2", "{} shows {visible:?}, which is not {stand:?} with {shown:?} over it", who.name)
         })
     }

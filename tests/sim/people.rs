@@ -1,8 +1,8 @@
 //! Does the steps of a plan.
 
 use rota_engine::{
-    Command, Content, Failure, Fields, Input, Kind, Operation, OperationId, ServerEvent,
-    StoredOperation, TabMessage, Value,
+    Command, Content, Failure, Fields, Input, Kind, Operation, OperationId, ServerEvent, StoredOperation, TabMessage,
+    Value,
 };
 
 use crate::browser::Change;
@@ -200,8 +200,7 @@ impl World {
     fn command(&mut self, tab: Pick, key: Key, name: &str, args: Fields, set: Fields) {
         let Some(tab) = self.awake(tab) else { return };
         let (table, key) = self.server.name(key);
-        let command =
-            Command { name: name.to_owned(), table: table.to_owned(), key: Some(key.to_owned()), args, set };
+        let command = Command { name: name.to_owned(), table: table.to_owned(), key: Some(key.to_owned()), args, set };
         let _ = self.feed(tab, Input::Mutate(command));
     }
 
@@ -346,9 +345,9 @@ impl World {
         let Some(tab) = self.pick(tab) else { return };
         self.faults.add(Fault::EventOfUnknownTable);
         let input = match how {
-            0 => Input::ServerChanged {
-                events: vec![ServerEvent::Deleted { table: "ghosts".into(), key: "1".into() }],
-            },
+            0 => {
+                Input::ServerChanged { events: vec![ServerEvent::Deleted { table: "ghosts".into(), key: "1".into() }] }
+            }
             1 => Input::Unreadable { code: "malformed-event".into(), place: "stream".into(), message: "no row".into() },
             _ => Input::Missed,
         };

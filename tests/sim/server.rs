@@ -132,7 +132,8 @@ impl Server {
 
     pub fn blank(&self, key: Key) -> Fields {
         let known = &self.known[key];
-        let mut fields = Fields::from([("id".to_owned(), known.key.as_str().into()), ("name".to_owned(), "Harbour".into())]);
+        let mut fields =
+            Fields::from([("id".to_owned(), known.key.as_str().into()), ("name".to_owned(), "Harbour".into())]);
         if known.table == 0 {
             fields.extend([(LARGE.to_owned(), "Bremen".into()), (OWNER.to_owned(), Value::Null)]);
         }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use rota_engine::{
     Config, Content, Domains, Durability, Engine, Error, Failure, FoundEntry, Input, JsonRecord, Now, Operation,
-    OperationId, OperationState, Output, Outcome, Role, Row, Stored, StoredOperation,
+    OperationId, OperationState, Outcome, Output, Role, Row, Stored, StoredOperation,
 };
 
 use crate::browser::{Change, Write};
@@ -49,6 +49,9 @@ impl Asked for Engine<JsonRecord> {
         self.stats().records
     }
 }
+
+/// No plan takes a hundredth of this.
+const INPUTS_MAX: u64 = 200_000;
 
 /// After how many steps of a tab everything is checked, and not only what the step touched.
 const FULL_CHECK: u64 = 24;
@@ -148,6 +151,9 @@ impl World {
     /// Gives a tab an input, performs what it asks for, and checks the laws.
     pub fn feed(&mut self, tab: usize, input: Input<JsonRecord>) -> Result<Option<OperationId>, Error> {
         self.inputs += 1;
+        if self.inputs > INPUTS_MAX {
+            broken!("10", "the tabs never come to rest: {INPUTS_MAX} inputs");
+        }
         self.note_input(tab, &input);
         let expected = expected_version(&input);
         let result = self.handle(tab, input);
@@ -183,12 +189,17 @@ impl World {
             Input::PushFailed { id, failure, after_ms, .. } => {
                 let is_sent = mirror.state_of(*id) == Some(OperationState::Sent);
                 mirror.is_paused |= sends && is_sent && *failure == Failure::Auth;
-                if is_sent && *failure == Failure::RateLimit && let Some(after_ms) = after_ms {
+                if is_sent
+                    && *failure == Failure::RateLimit
+                    && let Some(after_ms) = after_ms
+                {
                     mirror.not_before.insert(*id, mono_ms + after_ms);
                 }
             }
             Input::Answered { answer } if answer.outcome == Outcome::Retry => {
-                if mirror.state_of(answer.id) == Some(OperationState::Sent) && let Some(after_ms) = answer.after_ms {
+                if mirror.state_of(answer.id) == Some(OperationState::Sent)
+                    && let Some(after_ms) = answer.after_ms
+                {
                     mirror.not_before.insert(answer.id, mono_ms + after_ms);
                 }
             }

@@ -1,6 +1,6 @@
 //! Makes a failing plan shorter, as long as it breaks the same law: first large parts of it are left out, then smaller ones.
 
-use crate::run::{run, Outcome};
+use crate::run::{Outcome, run};
 use crate::workload::Plan;
 
 /// How many plans are tried.

@@ -211,11 +211,8 @@ impl Plan {
             };
             steps.push((action, draw.of(&[0, 0, 1, 3, 8, 20, 60, 300, 1_500, 5_000])));
         }
-        let steps = steps
-            .into_iter()
-            .zip(1..)
-            .map(|((action, pause_ms), salt)| Step { salt, action, pause_ms })
-            .collect();
+        let steps =
+            steps.into_iter().zip(1..).map(|((action, pause_ms), salt)| Step { salt, action, pause_ms }).collect();
         Self { seed, browsers, tabs, steps, breaks_at_end: draw.percent(30) }
     }
 }
@@ -233,11 +230,11 @@ fn work(draw: &mut Draw) -> Action {
     let tab = draw.below(64);
     match draw.below(100) {
         0..=9 => Action::Insert { tab, key: draw.below(COMPANIES + LEADS) },
-        10..=34 => {
-            Action::Patch { tab, key: key(draw), field: draw.of(&["name", "city", "name"]), value: city(draw) }
-        }
+        10..=34 => Action::Patch { tab, key: key(draw), field: draw.of(&["name", "city", "name"]), value: city(draw) },
         35..=41 => Action::Delete { tab, key: key(draw) },
-        42..=61 => Action::Assign { tab, key: key(draw), to: draw.of(&[None, Some("anna"), Some("jo:n%"), Some("lena")]) },
+        42..=61 => {
+            Action::Assign { tab, key: key(draw), to: draw.of(&[None, Some("anna"), Some("jo:n%"), Some("lena")]) }
+        }
         62..=64 => Action::Burst { tab, value: city(draw) },
         65..=69 => Action::Cancel { tab, nth: draw.below(8) },
         70..=72 => Action::Retry { tab },

@@ -141,7 +141,10 @@ impl World {
 
     pub fn now_of(&self, browser: usize, born_ms: u64) -> Now {
         let wall = WALL_MS + self.mono_ms;
-        Now { mono_ms: 1_000 + self.mono_ms - born_ms, wall_ms: wall.saturating_add_signed(self.browsers[browser].skew_ms) }
+        Now {
+            mono_ms: 1_000 + self.mono_ms - born_ms,
+            wall_ms: wall.saturating_add_signed(self.browsers[browser].skew_ms),
+        }
     }
 
     pub fn later(&mut self, delay_ms: u64, event: Event) {
@@ -168,7 +171,9 @@ impl World {
         let next = self.agenda.first_key_value().map(|((at, _), _)| *at);
         let mut wake: Option<(u64, usize)> = None;
         for (index, tab) in self.tabs.iter().enumerate() {
-            if let Some(at) = self.wake_of(tab) && wake.is_none_or(|(earliest, _)| at < earliest) {
+            if let Some(at) = self.wake_of(tab)
+                && wake.is_none_or(|(earliest, _)| at < earliest)
+            {
                 wake = Some((at, index));
             }
         }
@@ -469,7 +474,11 @@ impl World {
                     let late = self.happens(Rate::EventDelay, Fault::EventDelayed);
                     let delay_ms = 1 + self.draw.below(30) + if late { self.lateness() } else { 0 };
                     if answer_ms != u64::MAX {
-                        self.faults.add(if delay_ms < answer_ms { Fault::EchoBeforeAnswer } else { Fault::EchoAfterAnswer });
+                        self.faults.add(if delay_ms < answer_ms {
+                            Fault::EchoBeforeAnswer
+                        } else {
+                            Fault::EchoAfterAnswer
+                        });
                     }
                     self.later(delay_ms, Event::Stream { tab, attempt, key, stand: stand.clone(), partial });
                 }
@@ -520,6 +529,8 @@ impl World {
 
     fn finish(&mut self, plan: &Plan) {
         self.heal();
+        // A call that was never answered is given up after half a minute, and tried again.
+        self.run_for(45_000);
         self.run_until_quiet();
         self.each_sender(|world, tab| world.tell(tab, Input::Reconnect));
         self.run_for(9_000);
@@ -555,7 +566,8 @@ impl World {
             for user in 0..USERS.len() {
                 let is_there = |tab: &Tab| tab.is_alive && !tab.is_closed && (tab.browser, tab.user) == (browser, user);
                 let has_work = self.oracle.made.values().any(|made| (made.browser, made.user) == (browser, user));
-                if has_work && !self.tabs.iter().any(is_there) {
+                // Without locks nobody looks after what a tab that died has left: that is for the next one to come.
+                if has_work && (!self.browsers[browser].has_locks || !self.tabs.iter().any(is_there)) {
                     self.open_tab(browser, user);
                 }
             }
@@ -639,7 +651,13 @@ impl World {
             for (key, known) in self.server.known.iter().enumerate() {
                 let truth = known.record().filter(|_| known.is_seen_by(*user));
                 if mirror.record(key) != truth {
-                    broken!("15", "{when}, {name} shows {:?} as {}, the server has {:?}", mirror.record(key), known.key, known.stand());
+                    broken!(
+                        "15",
+                        "{when}, {name} shows {:?} as {}, the server has {:?}",
+                        mirror.record(key),
+                        known.key,
+                        known.stand()
+                    );
                 }
             }
         }
@@ -658,7 +676,11 @@ impl World {
                     (followers, leaders) == (0, 0)
                 };
                 if !is_right {
-                    broken!("15", "{when}, browser {browser} has {leaders} leaders, {followers} followers, {alone} alone for {}", USERS[user]);
+                    broken!(
+                        "15",
+                        "{when}, browser {browser} has {leaders} leaders, {followers} followers, {alone} alone for {}",
+                        USERS[user]
+                    );
                 }
             }
         }

@@ -12,8 +12,19 @@ use crate::engine::retry::DELAY_MS_MAX;
 use crate::engine::sabotage::sabotaged;
 use crate::engine::sorted::SortedSet;
 use crate::engine::table::{Row, Source};
-use crate::engine::tabs::{BEAT_MS, Body, Kind, LOOK_BEATS, Received, Role, TabMessage};
+use crate::engine::tabs::{BEAT_MS, Body, Kind, LOOK_BEATS, Received, Role, TabMessage, Tabs};
 use crate::engine::time::Timer;
+
+/// How long a follower waits for the answer to one `hello` before a gap makes it send another one.
+const HELLO_MS: u64 = 200;
+
+/// How long a leader sends nothing after it noticed that a message was lost: what the lost one told of may have to go first, and storage
+/// is asked for it.
+const HOLD_MS: u64 = 50;
+
+const fn after_hello(tabs: &Tabs, wait_ms: u64) -> u64 {
+    tabs.hello_at_mono_ms.saturating_add(wait_ms)
+}
 
 impl<R: Record> Engine<R> {
     pub(super) fn say_hello(&mut self) {
@@ -61,9 +72,15 @@ impl<R: Record> Engine<R> {
 
     fn fill_gap(&mut self) {
         match self.tabs.role {
-            Role::Follower if !self.tabs.caught_up => self.say_hello(),
+            // A snapshot is long; asking for one at every gap would, where much is lost, make more gaps than it fills. A beat asks again.
+            Role::Follower if !self.tabs.caught_up && self.now.mono_ms >= after_hello(&self.tabs, HELLO_MS) => {
+                self.say_hello();
+            }
             // It may have been an operation; its author stored it before telling.
-            Role::Leader => self.emit(Output::LoadOperations),
+            Role::Leader => {
+                self.hold_until_mono_ms = after(self.now, HOLD_MS);
+                self.emit(Output::LoadOperations);
+            }
             Role::Follower | Role::Alone => {}
         }
     }
@@ -195,7 +212,10 @@ impl<R: Record> Engine<R> {
         }
         self.send_snapshot(from);
         for id in pending {
-            self.tell_end(*id);
+            // Of the dead ones the snapshot has told.
+            if !self.outbox.contains(*id) {
+                self.tell_end(*id);
+            }
         }
         let mut unheard = SortedSet::new();
         for id in pending {
@@ -282,19 +302,22 @@ impl<R: Record> Engine<R> {
             return;
         }
         // The question or its answer was lost.
-        if !self.tabs.caught_up && self.now.mono_ms >= self.tabs.hello_at_mono_ms.saturating_add(2 * BEAT_MS) {
+        if !self.tabs.caught_up && self.now.mono_ms >= after_hello(&self.tabs, BEAT_MS) {
             mark!(HelloRepeated);
             self.say_hello();
         }
         self.tell_own_again();
     }
 
-    /// Tells this tab's own operations again, ever more rarely: the leader may never have heard of them, or we not of their end.
+    /// Tells again, ever more rarely, of this tab's own operations, and of those that it found in storage: the leader may never
+    /// have heard of them, or we not of their end.
     fn tell_own_again(&mut self) {
         let own: Vec<Operation> = self
             .outbox
             .iter()
-            .filter(|pending| pending.mine && pending.accepted && pending.state != OperationState::Dead)
+            .filter(|pending| {
+                (pending.mine || pending.found) && pending.accepted && pending.state != OperationState::Dead
+            })
             .map(|pending| pending.op.clone())
             .collect();
         let (due_mono_ms, wait_ms) = self.tabs.retell;

@@ -265,7 +265,7 @@ impl<R: Record> Engine<R> {
             return;
         }
         self.pull();
-        if self.gate == Gate::Open {
+        if self.gate == Gate::Open && self.hold_until_mono_ms <= self.now.mono_ms {
             for id in self.outbox.sendable(self.now.mono_ms) {
                 self.push(id);
             }
@@ -274,9 +274,10 @@ impl<R: Record> Engine<R> {
     }
 
     fn set_outbox_timer(&mut self) {
+        let held = Some(self.hold_until_mono_ms).filter(|until_mono_ms| *until_mono_ms > self.now.mono_ms);
         let probe = if let Gate::Network { until_mono_ms } = self.gate { Some(until_mono_ms) } else { None };
         let waiting = self.outbox.deadline(self.now.mono_ms, self.retry.timeout);
-        match probe.into_iter().chain(waiting).min() {
+        match probe.into_iter().chain(waiting).chain(held).min() {
             Some(due_mono_ms) => self.timers.set(Timer::Outbox, due_mono_ms),
             None => self.timers.stop(Timer::Outbox),
         }

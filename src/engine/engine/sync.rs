@@ -99,7 +99,9 @@ impl<R: Record> Engine<R> {
             return;
         }
         let mut message = self.tabs.message(Kind::Changes);
-        (message.records, message.cursor) = (Some(records), Some(self.puller.cursor.clone()));
+        // Who would go on from the cursor must not miss what is still to be looked up.
+        let cursor = self.puller.cursor.clone().filter(|_| !self.puller.wants_keys());
+        (message.records, message.cursor) = (Some(records), Some(cursor));
         self.emit(Output::Broadcast(message));
     }
 
@@ -108,6 +110,7 @@ impl<R: Record> Engine<R> {
         self.timers.stop(crate::engine::time::Timer::PullTimeout);
         let mut news = Vec::new();
         let whole = pulled.whole && !asked.by_keys;
+        let heard = self.tables.arrivals();
         let skipped = usize::from(sabotaged!(CursorPastEvent));
         for row in pulled.records.into_iter().skip(skipped) {
             self.learn(row, Source::Pull, &mut news);
@@ -118,6 +121,7 @@ impl<R: Record> Engine<R> {
         }
         if whole {
             self.forget_unseen(asked.arrivals, &mut news);
+            self.look_up_unsure(asked.arrivals, heard);
         }
         for answer in pulled.settled {
             self.on_answer(answer);
@@ -134,6 +138,18 @@ impl<R: Record> Engine<R> {
         self.relay(news);
         if self.pulled_here {
             self.send_owed_snapshots();
+        }
+    }
+
+    /// What was told of while a whole pull was under way, and is not in it, may be newer than the pull, or may have ended before it: an
+    /// answer of the ledger, or an event, can be that late.
+    fn look_up_unsure(&mut self, from: u64, to: u64) {
+        for table in 0..self.tables.names().len() {
+            for id in self.tables.confirmed_before(table, to) {
+                let Some(cell) = self.tables.cell(id).filter(|cell| cell.seen > from) else { continue };
+                mark!(UnsureLookedUp);
+                self.puller.want_key(&self.tables.config(table).name, &cell.key);
+            }
         }
     }
 
