@@ -25,8 +25,6 @@ pub(crate) struct Pending {
     pub(crate) state: OperationState,
     /// True when this tab made it.
     pub(crate) mine: bool,
-    /// True when it was found in storage: nobody has told of it, and it may have ended meanwhile.
-    pub(crate) found: bool,
     /// False until storage has it: until then nobody sees it and nothing is sent.
     pub(crate) accepted: bool,
     /// It no longer applies to the record as it is; the server will say.
@@ -402,7 +400,6 @@ mod tests {
             record: RecordId(record),
             state: OperationState::Queued,
             mine: true,
-            found: false,
             accepted: true,
             doubtful: false,
             tries: 0,

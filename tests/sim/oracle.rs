@@ -32,6 +32,8 @@ pub struct Made {
     /// A fault brought back an entry that had been deleted.
     pub is_resurrected: bool,
     pub is_cancel_asked: bool,
+    /// The tabs that sent it.
+    pub sent_by: Vec<usize>,
 }
 
 /// A pending operation as one tab knows it.
@@ -62,6 +64,8 @@ pub struct Mirror {
     /// A refused token was heard of, and no fresh one since.
     pub is_paused: bool,
     /// The server's word on when to come again.
+    /// Rows kept from the last visit, which a whole answer that is older than they are makes gone.
+    pub cached: FastSet<(Key, u64)>,
     pub not_before: FastMap<OperationId, u64>,
     pub notified: u32,
     pub handled: u32,
@@ -175,27 +179,31 @@ impl Oracle {
                 }
             }
             end => {
-                if let Some(place) = place {
-                    mirror.shown.remove(place);
-                }
                 if end == OperationState::Confirmed {
                     mirror.confirmed.push(view.id);
                 }
-                self.on_end(server, who, view.id, end);
+                let was_dead = place.is_some_and(|place| mirror.shown[place].state == OperationState::Dead);
+                if let Some(place) = place {
+                    mirror.shown.remove(place);
+                }
+                self.on_end(server, who, view.id, end, was_dead);
             }
         }
     }
 
     /// An end must be true.
-    fn on_end(&self, server: &Server, who: &Who, id: OperationId, end: OperationState) {
+    fn on_end(&self, server: &Server, who: &Who, id: OperationId, end: OperationState, was_dead: bool) {
         let decision = server.ledger.get(&id).map(|decision| decision.answer.outcome);
         let made = self.made(id);
         let is_true = match end {
             OperationState::Confirmed => decision == Some(Outcome::Confirmed),
             OperationState::Refused => decision == Some(Outcome::Refused),
             OperationState::Conflicted => decision == Some(Outcome::Conflicted),
+            // A tab knows what it sent itself. What an earlier leader sent and told nobody of it may cancel in vain, and what was
+            // given up may have been done all the same.
             OperationState::Cancelled => {
-                made.is_cancel_asked && (decision != Some(Outcome::Confirmed) || made.is_resurrected)
+                let could_know = made.sent_by.contains(&who.tab) && !was_dead && !made.is_resurrected;
+                made.is_cancel_asked && (decision != Some(Outcome::Confirmed) || !could_know)
             }
             _ => true,
         };
@@ -213,7 +221,8 @@ impl Oracle {
         if before.is_some_and(|before| before != OperationState::Dead) {
             broken!("5", "{} was told twice how {id} ended", who.name);
         }
-        self.on_end(server, who, id, settlement.outcome);
+        let was_dead = before == Some(OperationState::Dead);
+        self.on_end(server, who, id, settlement.outcome, was_dead);
     }
 
     // ---- storage
@@ -232,6 +241,12 @@ impl Oracle {
     }
 
     // ---- sending
+
+    pub fn on_push(&mut self, tab: usize, id: OperationId) {
+        if let Some(made) = self.made.get_mut(&id) {
+            made.sent_by.push(tab);
+        }
+    }
 
     fn check_pushes(&self, who: &Who, mirror: &Mirror, mono_ms: u64) {
         for id in &mirror.pushed {
@@ -395,6 +410,7 @@ impl Oracle {
             && version.is_some_and(|version| self.filled.contains(&(who.browser, who.user, key, version)));
         // A record can be gone from sight without a new version, and a whole pull does not name what it does not bring.
         let may_be_gone = known.ever_hidden & (1 << who.user) != 0
+            || version.is_some_and(|version| mirror.cached.contains(&(key, version)))
             || known.history.iter().rev().any(|later| Some(later.version) > version && later.record.is_none());
         consider(confirmed.clone());
         if may_be_gone {

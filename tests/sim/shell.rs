@@ -183,6 +183,12 @@ impl World {
     /// What the laws need to know of what a tab is told.
     fn note_input(&mut self, tab: usize, input: &Input<JsonRecord>) {
         let mono_ms = self.mono_ms;
+        if let Input::RecordsFound { rows } = input {
+            for row in rows {
+                let key = self.server.key(&row.table, &row.key);
+                self.tabs[tab].mirror.cached.insert((key, row.version.number()));
+            }
+        }
         let Tab { mirror, link, .. } = &mut self.tabs[tab];
         let sends = mirror.role() != Role::Follower;
         match input {
@@ -281,6 +287,7 @@ impl World {
             Output::Push { operation } => {
                 self.must_not_be_paused(tab, "sends");
                 self.tabs[tab].mirror.pushed.push(operation.id);
+                self.oracle.on_push(tab, operation.id);
                 let delay_ms = self.request_delay();
                 self.later(delay_ms, Event::Push { tab, op: Rc::new(operation) });
             }
@@ -367,6 +374,7 @@ impl World {
             may_be_lost: matches!(stored, Stored::Memory | Stored::Failed(_)),
             is_resurrected: false,
             is_cancel_asked: false,
+            sent_by: Vec::new(),
             op: Rc::clone(&op),
         };
         self.oracle.order.push(op.id);

@@ -529,8 +529,8 @@ impl World {
 
     fn finish(&mut self, plan: &Plan) {
         self.heal();
-        // A call that was never answered is given up after half a minute, and tried again.
-        self.run_for(45_000);
+        // A call that was never answered is given up after half a minute, and a leader looks into storage once a minute.
+        self.run_for(70_000);
         self.run_until_quiet();
         self.each_sender(|world, tab| world.tell(tab, Input::Reconnect));
         self.run_for(9_000);

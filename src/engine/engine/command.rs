@@ -14,7 +14,7 @@ use crate::engine::record::Record;
 use crate::engine::sabotage::sabotaged;
 use crate::engine::stored::{FoundEntry, Reading, StoredOperation, read};
 use crate::engine::table::TableId;
-use crate::engine::tabs::{BEAT_MS, Kind, Role};
+use crate::engine::tabs::{Kind, Role};
 use crate::engine::time::Now;
 use crate::engine::value::Fields;
 
@@ -187,7 +187,7 @@ impl<R: Record> Engine<R> {
                     if !self.outbox.contains(op.id) && !self.settled.contains(op.id) {
                         mark!(AdoptedFromStorage);
                     }
-                    self.adopt_found(op);
+                    self.adopt(op);
                 }
                 Reading::Leave(problem) => {
                     mark!(NewerEntryLeft);
@@ -204,17 +204,6 @@ impl<R: Record> Engine<R> {
                     self.problem(problem);
                 }
             }
-        }
-    }
-
-    /// Takes in an operation that lay in storage. It may have ended while it was read, so the leader is told of it and will say.
-    fn adopt_found(&mut self, op: Operation) {
-        let id = op.id;
-        let is_new = !self.outbox.contains(id);
-        self.adopt(op);
-        if let Some(pending) = self.outbox.get_mut(id).filter(|_| is_new) {
-            pending.found = true;
-            self.tabs.retell = (self.now.mono_ms, 2 * BEAT_MS);
         }
     }
 
@@ -308,7 +297,6 @@ const fn pending(op: Operation, record: crate::engine::table::RecordId, mine: bo
         record,
         state: OperationState::Queued,
         mine,
-        found: false,
         accepted: false,
         doubtful: false,
         tries: 0,

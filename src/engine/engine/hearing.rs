@@ -3,7 +3,7 @@
 use super::Engine;
 use super::command::after;
 use crate::engine::error::Problem;
-use crate::engine::link::{LinkStatus, PULL_KEYS_MAX};
+use crate::engine::link::{LinkState, LinkStatus, PULL_KEYS_MAX};
 use crate::engine::mark::mark;
 use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement};
 use crate::engine::output::Output;
@@ -17,10 +17,6 @@ use crate::engine::time::Timer;
 
 /// How long a follower waits for the answer to one `hello` before a gap makes it send another one.
 const HELLO_MS: u64 = 200;
-
-/// How long a leader sends nothing after it noticed that a message was lost: what the lost one told of may have to go first, and storage
-/// is asked for it.
-const HOLD_MS: u64 = 50;
 
 const fn after_hello(tabs: &Tabs, wait_ms: u64) -> u64 {
     tabs.hello_at_mono_ms.saturating_add(wait_ms)
@@ -78,7 +74,7 @@ impl<R: Record> Engine<R> {
             }
             // It may have been an operation; its author stored it before telling.
             Role::Leader => {
-                self.hold_until_mono_ms = after(self.now, HOLD_MS);
+                self.hold();
                 self.emit(Output::LoadOperations);
             }
             Role::Follower | Role::Alone => {}
@@ -309,15 +305,15 @@ impl<R: Record> Engine<R> {
         self.tell_own_again();
     }
 
-    /// Tells again, ever more rarely, of this tab's own operations, and of those that it found in storage: the leader may never
-    /// have heard of them, or we not of their end.
+    /// Tells again, ever more rarely, of what is pending here: the leader may never have heard of it, or we not of its end.
     fn tell_own_again(&mut self) {
+        // While the link is live, what stays pending is suspicious, whoever made it.
+        let is_live = self.link.is(LinkState::Live);
         let own: Vec<Operation> = self
             .outbox
             .iter()
-            .filter(|pending| {
-                (pending.mine || pending.found) && pending.accepted && pending.state != OperationState::Dead
-            })
+            .filter(|pending| pending.mine || is_live)
+            .filter(|pending| pending.accepted && pending.state != OperationState::Dead)
             .map(|pending| pending.op.clone())
             .collect();
         let (due_mono_ms, wait_ms) = self.tabs.retell;

@@ -16,6 +16,9 @@ use crate::engine::sabotage::sabotaged;
 use crate::engine::tabs::Role;
 use crate::engine::time::Timer;
 
+/// How long storage may take to say what it holds.
+const HOLD_MS: u64 = 50;
+
 impl<R: Record> Engine<R> {
     pub(super) fn lead(&mut self) {
         self.tabs.lead();
@@ -27,7 +30,8 @@ impl<R: Record> Engine<R> {
                 self.outbox.mark_sent(id, u64::MAX);
             }
         }
-        // Between a dying leader and us, some tab may have stored what nobody has read.
+        // Between a dying leader and us, some tab may have stored what nobody has read, and it may have to go first.
+        self.hold();
         self.emit(Output::LoadOperations);
         self.start_link();
         self.beat();
@@ -257,6 +261,11 @@ impl<R: Record> Engine<R> {
             mark!(PushTimedOut);
             self.on_push_failed(id, Failure::Timeout, "no answer in time", None);
         }
+    }
+
+    /// Sends nothing for a moment: storage was asked for what may have to go first.
+    pub(super) fn hold(&mut self) {
+        self.hold_until_mono_ms = after(self.now, HOLD_MS);
     }
 
     /// Starts whatever may start now.
