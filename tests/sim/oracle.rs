@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use rota_engine::{
     Changes, Fields, IN_FLIGHT_MAX, JsonRecord, Operation, OperationId, OperationState, OperationView, Outcome, Record,
-    Role, Settlement, Status, Value,
+    Role, Settlement, Status, TOMBSTONES_MAX, Value,
 };
 
 use crate::server::{Decision, Key, LARGE, OWNER, Server, TABLES};
@@ -102,6 +102,8 @@ pub struct Oracle {
     pub made: FastMap<OperationId, Made>,
     /// In the order in which they were made.
     pub order: Vec<OperationId>,
+    /// Operations of which an answer came without its record: what they did is seen after the next pull.
+    pub unread: FastSet<OperationId>,
     /// Versions whose large column was filled in from an earlier one, by some tab of a browser and user.
     pub filled: FastSet<(usize, usize, Key, u64)>,
 }
@@ -276,37 +278,22 @@ impl Oracle {
         }
     }
 
-    /// A cursor may be asked from only when everything before it is known.
-    fn check_cursor(&self, server: &Server, who: &Who, mirror: &Mirror, tab: &dyn Tab) {
-        let Some(position) = mirror.asked_from.as_deref().and_then(|cursor| server.position(cursor)) else { return };
-        for known in &server.known {
-            if known.ever_hidden & (1 << who.user) != 0 {
-                continue;
-            }
-            let Some(stand) = known.history.iter().rev().find(|stand| stand.xid < position) else { continue };
-            let version = tab.version(known.table, &known.key).unwrap_or(0);
-            if version >= stand.version {
-                continue;
-            }
-            // The end of a record may be known without its version, or be looked up right now; that it comes is checked in the end.
-            let ended = known.history.iter().any(|later| later.version >= stand.version && later.record.is_none());
-            if !ended {
-                let name = &known.key;
-                broken!("8", "{} stands past version {} of {name}, and knows {version}", who.name, stand.version);
-            }
-        }
-    }
-
     /// What an operation did is seen from the moment on when it is no longer pending.
     fn check_confirmed(&self, server: &Server, who: &Who, mirror: &mut Mirror, tab: &dyn Tab) {
         for id in std::mem::take(&mut mirror.confirmed) {
+            if self.unread.contains(&id) {
+                continue;
+            }
             let key = self.made(id).key;
             let known = &server.known[key];
-            let done =
-                server.ledger.get(&id).and_then(|decision| decision.answer.version).map_or(0, |done| done.number());
+            let done = server
+                .ledger
+                .get(&id)
+                .and_then(|decision| decision.answer.version)
+                .map_or(0, rota_engine::Version::number);
             let version = tab.version(known.table, &known.key).unwrap_or(0);
             let is_hidden = known.ever_hidden & (1 << who.user) != 0;
-            if version < done && !is_hidden && tab.visible(known.table, &known.key) != self.fold(None, mirror, key).0 {
+            if version < done && !is_hidden && tab.visible(known.table, &known.key) != fold(None, mirror, key).0 {
                 broken!(
                     "3",
                     "{} no longer shows {id} as pending, nor what it did: version {version}, not {done}",
@@ -321,7 +308,7 @@ impl Oracle {
     pub fn check(&self, server: &Server, who: &Who, mirror: &mut Mirror, tab: &dyn Tab, mono_ms: u64, full: bool) {
         mirror.fit(server.known.len());
         self.check_pushes(who, mirror, mono_ms);
-        self.check_cursor(server, who, mirror, tab);
+        check_cursor(server, who, mirror, tab);
         self.check_confirmed(server, who, mirror, tab);
         let mut touched = std::mem::take(&mut mirror.touched);
         let (mut least, mut most) = (0, 0);
@@ -372,7 +359,8 @@ impl Oracle {
             );
         }
         let version = tab.version(known.table, &known.key);
-        if version.unwrap_or(0) < mirror.versions[key] {
+        let is_forgotten = version.is_none() && server.ended > TOMBSTONES_MAX;
+        if version.unwrap_or(0) < mirror.versions[key] && !is_forgotten {
             broken!(
                 "4",
                 "{}: the version of {} went from {} back to {version:?}",
@@ -395,7 +383,7 @@ impl Oracle {
         let mut bounds: Option<(usize, usize)> = None;
         let mut consider = |confirmed: Option<JsonRecord>| {
             let held = usize::from(confirmed.is_some());
-            let (expected, applied) = self.fold(confirmed, mirror, key);
+            let (expected, applied) = fold(confirmed, mirror, key);
             if expected == visible {
                 let shown = mirror.shown.iter().filter(|shown| shown.key == key && shown.state != OperationState::Dead);
                 if shown.zip(&applied).any(|(shown, applied)| shown.is_doubtful == *applied) {
@@ -434,18 +422,39 @@ impl Oracle {
             broken!("2", "{} shows {visible:?}, which is not {stand:?} with {shown:?} over it", who.name)
         })
     }
+}
 
-    /// Folds what is pending over a record, from the description alone. Says of each operation whether it applied.
-    pub fn fold(&self, confirmed: Option<JsonRecord>, mirror: &Mirror, key: Key) -> (Option<JsonRecord>, Vec<bool>) {
-        let mut visible = confirmed;
-        let mut applied = Vec::new();
-        for shown in mirror.shown.iter().filter(|shown| shown.key == key && shown.state != OperationState::Dead) {
-            let next = effect(&shown.op, visible.as_ref());
-            applied.push(next.is_some());
-            visible = next.unwrap_or(visible);
+/// A cursor may be asked from only when everything before it is known.
+fn check_cursor(server: &Server, who: &Who, mirror: &Mirror, tab: &dyn Tab) {
+    let Some(position) = mirror.asked_from.as_deref().and_then(|cursor| server.position(cursor)) else { return };
+    for known in &server.known {
+        if known.ever_hidden & (1 << who.user) != 0 {
+            continue;
         }
-        (visible, applied)
+        let Some(stand) = known.history.iter().rev().find(|stand| stand.xid < position) else { continue };
+        let version = tab.version(known.table, &known.key).unwrap_or(0);
+        if version >= stand.version {
+            continue;
+        }
+        // The end of a record may be known without its version, or be looked up right now; that it comes is checked in the end.
+        let ended = known.history.iter().any(|later| later.version >= stand.version && later.record.is_none());
+        if !ended {
+            let name = &known.key;
+            broken!("8", "{} stands past version {} of {name}, and knows {version}", who.name, stand.version);
+        }
     }
+}
+
+/// Folds what is pending over a record, from the description alone. Says of each operation whether it applied.
+fn fold(confirmed: Option<JsonRecord>, mirror: &Mirror, key: Key) -> (Option<JsonRecord>, Vec<bool>) {
+    let mut visible = confirmed;
+    let mut applied = Vec::new();
+    for shown in mirror.shown.iter().filter(|shown| shown.key == key && shown.state != OperationState::Dead) {
+        let next = effect(&shown.op, visible.as_ref());
+        applied.push(next.is_some());
+        visible = next.unwrap_or(visible);
+    }
+    (visible, applied)
 }
 
 /// What an operation makes of a record; `None` where it does not apply.
@@ -457,7 +466,6 @@ fn effect(op: &Operation, current: Option<&JsonRecord>) -> Option<Option<JsonRec
     };
     match (op.name.as_str(), current) {
         ("insert", None) => Some(Some(JsonRecord::create(&op.set))),
-        ("insert", Some(_)) | (_, None) => None,
         ("delete", Some(_)) => Some(None),
         ("patch", Some(record)) => with(record, &op.set),
         ("assign", Some(record)) => {
@@ -466,7 +474,8 @@ fn effect(op: &Operation, current: Option<&JsonRecord>) -> Option<Option<JsonRec
             let seen = op.base.get(OWNER).cloned().unwrap_or_default();
             if owner == seen || owner == to { with(record, &Fields::from([(OWNER.to_owned(), to)])) } else { None }
         }
-        (_, Some(_)) => None,
+        // An insert of what is there, and a change of what is not.
+        _ => None,
     }
 }
 

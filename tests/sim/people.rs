@@ -1,8 +1,8 @@
 //! Does the steps of a plan.
 
 use rota_engine::{
-    Command, Content, Failure, Fields, Input, Kind, Operation, OperationId, ServerEvent, StoredOperation, TabMessage,
-    Value,
+    Command, Content, Failure, Fields, Input, Kind, OUTBOX_LEN_MAX, Operation, OperationId, ServerEvent,
+    StoredOperation, TOMBSTONES_MAX, TabMessage, Value,
 };
 
 use crate::browser::Change;
@@ -175,6 +175,15 @@ impl World {
                 }
             }
             Action::Steal { tab } => self.steal(tab),
+            Action::Depose { tab, ms, notice_ms } => self.depose(tab, ms, notice_ms),
+            Action::FillOutbox => self.fill_outbox(),
+            Action::EndMany => {
+                self.faults.add(Fault::ManyEnded);
+                self.server.end_many(TOMBSTONES_MAX + 50);
+                for tab in self.open_tabs() {
+                    self.tell(tab, Input::Reconnect);
+                }
+            }
             Action::Jump { browser, ms } => {
                 self.faults.add(if ms > 0 { Fault::ClockJumpedAhead } else { Fault::ClockJumpedBack });
                 self.browsers[browser].skew_ms += ms;
@@ -260,8 +269,50 @@ impl World {
 
     // ---- what goes wrong
 
-    fn steal(&mut self, tab: Pick) {
+    /// Freezes whoever leads the tab's browser, and gives the lock to the tab. The old leader hears of it late.
+    fn depose(&mut self, tab: Pick, ms: u64, notice_ms: u64) {
         let Some(thief) = self.awake(tab) else { return };
+        let (browser, user) = (self.tabs[thief].browser, self.tabs[thief].user);
+        let Some(victim) = self.browsers[browser].locks[user].holder.filter(|holder| *holder != thief) else { return };
+        if self.tabs[victim].backlog.is_none() {
+            self.faults.add(Fault::LeaderDeposed);
+            self.tabs[victim].backlog = Some(Vec::new());
+            self.later(ms, Event::Thaw { tab: victim });
+        }
+        self.take_lock(thief, notice_ms);
+    }
+
+    /// Makes more operations than an outbox holds, at a tab that nobody else hears, and that then dies with its storage.
+    fn fill_outbox(&mut self) {
+        let (browser, user) = (2, 2);
+        if self.tabs.iter().any(|tab| tab.is_alive && (tab.browser, tab.user) == (browser, user)) {
+            return;
+        }
+        self.cut_until_ms = self.mono_ms + 200;
+        let tab = self.open_tab(browser, user);
+        for n in 0..=OUTBOX_LEN_MAX {
+            let set = Fields::from([("id".to_owned(), format!("f-{n}").as_str().into())]);
+            let command =
+                Command { name: "insert".into(), table: TABLES[1].into(), key: None, args: Fields::new(), set };
+            let is_full = self.feed(tab, Input::Mutate(command)).is_err_and(|error| error.code() == "outbox-full");
+            if is_full != (n >= OUTBOX_LEN_MAX) {
+                crate::oracle::broken!("10", "an outbox with {n} operations, full: {is_full}");
+            }
+        }
+        self.faults.add(Fault::OutboxFilled);
+        self.kill_tab(tab);
+        self.browsers[browser].wipe();
+        self.note_losses(browser, false);
+    }
+
+    fn steal(&mut self, tab: Pick) {
+        let notice_ms = self.draw.of(&[0, 20]);
+        if let Some(thief) = self.awake(tab) {
+            self.take_lock(thief, notice_ms);
+        }
+    }
+
+    fn take_lock(&mut self, thief: usize, notice_ms: u64) {
         let (browser, user) = (self.tabs[thief].browser, self.tabs[thief].user);
         let lock = &mut self.browsers[browser].locks[user];
         if lock.holder == Some(thief) || !lock.queue.contains(&thief) {
@@ -270,8 +321,8 @@ impl World {
         let victim = lock.holder.replace(thief);
         lock.queue.retain(|waiting| *waiting != thief);
         self.faults.add(Fault::LockStolen);
-        if let Some(victim) = victim {
-            self.tell(victim, Input::LockLost);
+        if let Some(tab) = victim {
+            self.later(notice_ms, Event::Tell { tab, input: Input::LockLost });
         }
         self.tell(thief, Input::LockGranted);
     }

@@ -84,6 +84,8 @@ pub struct Server {
     pub incarnation: u32,
     /// What the stream has to tell, in the order of commits.
     pub news: Vec<Key>,
+    /// How many records ended in one go.
+    pub ended: usize,
     open: Vec<Transaction>,
     version: u64,
     xid: u64,
@@ -158,6 +160,17 @@ impl Server {
         if !self.known[key].is_locked && self.known[key].record().is_some() {
             self.write(key, None, None);
         }
+    }
+
+    /// Makes and ends many records, of which the stream does not tell.
+    pub fn end_many(&mut self, count: usize) {
+        for n in 0..count {
+            let key = self.key(TABLES[1], &format!("e-{n}"));
+            self.sql_set(key, "name", "x".into());
+            self.sql_delete(key);
+        }
+        self.news.clear();
+        self.ended += count;
     }
 
     /// Changes a record in a transaction that stays open. Returns its number.

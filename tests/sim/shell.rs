@@ -214,7 +214,6 @@ impl World {
             }
             Input::TokenRefreshed | Input::LockGranted | Input::LockLost | Input::NoLocks => mirror.is_paused = false,
             Input::Retry { id } => drop(mirror.not_before.remove(id)),
-            Input::ServerChanged { .. } | Input::Pulled(_) => {}
             _ => {}
         }
     }
@@ -255,7 +254,10 @@ impl World {
             Output::Quarantine { key, to } => self.quarantine(tab, &key, to),
             Output::LoadOperations => self.load(tab),
             Output::CacheRecords { rows } => self.cache(tab, rows),
-            Output::LoadRecords => self.later(2, Event::LoadRecords { tab }),
+            Output::LoadRecords => {
+                let delay_ms = self.database_delay();
+                self.later(delay_ms, Event::LoadRecords { tab });
+            }
             Output::ForgetRecords => {
                 self.faults.add(Fault::CacheForgotten);
                 self.browsers[browser].cached[user].clear();
@@ -358,11 +360,11 @@ impl World {
             (Some(false), false) => Stored::Failed("the quota is used up".into()),
             (None, false) => Stored::Memory,
         };
-        self.make(tab, op, key, &stored);
+        self.make(tab, &op, key, &stored);
         let _ = self.handle(tab, Input::OperationStored { id, stored });
     }
 
-    fn make(&mut self, tab: usize, op: Rc<Operation>, storage_key: String, stored: &Stored) {
+    fn make(&mut self, tab: usize, op: &Rc<Operation>, storage_key: String, stored: &Stored) {
         let number = self.server.key(&op.table, &op.key);
         let made = Made {
             key: number,
@@ -375,7 +377,7 @@ impl World {
             is_resurrected: false,
             is_cancel_asked: false,
             sent_by: Vec::new(),
-            op: Rc::clone(&op),
+            op: Rc::clone(op),
         };
         self.oracle.order.push(op.id);
         if self.oracle.made.insert(op.id, made).is_some() {
@@ -431,6 +433,11 @@ impl World {
         self.commit_later(browser);
     }
 
+    /// The database answers soon, or, when the machine is busy, after the network did.
+    fn database_delay(&mut self) -> u64 {
+        if self.draw.percent(10) { self.draw.below(400) } else { 2 + self.draw.below(3) }
+    }
+
     fn flush_later(&mut self, browser: usize) {
         let delay_ms = 1 + self.draw.below(2_000);
         self.later(delay_ms, Event::Flush { browser });
@@ -446,7 +453,8 @@ impl World {
         let prefix = self.tabs[tab].engine.session().operations_prefix();
         let browser = self.tabs[tab].browser;
         if self.browsers[browser].has_database {
-            self.later(3, Event::LoadDatabase { tab });
+            let delay_ms = self.database_delay();
+            self.later(delay_ms, Event::LoadDatabase { tab });
         }
         let place = &self.browsers[browser];
         if place.has_local {

@@ -92,6 +92,9 @@ pub enum Action {
     Close { tab: Pick },
     Freeze { tab: Pick, ms: u64 },
     Steal { tab: Pick },
+    Depose { tab: Pick, ms: u64, notice_ms: u64 },
+    FillOutbox,
+    EndMany,
     Jump { browser: usize, ms: i64 },
     Sleep { browser: usize, ms: u64 },
     LocalFull { browser: usize, on: bool },
@@ -140,7 +143,7 @@ pub fn generator(seed: u64, salt: u64) -> Pcg64Mcg {
     Pcg64Mcg::from_seed(bytes)
 }
 
-/// Makes unlike numbers of neighbours (the finaliser of SplitMix64).
+/// Makes unlike numbers of neighbours (the finaliser of `SplitMix64`).
 const fn mix(number: u64) -> u64 {
     let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -211,6 +214,12 @@ impl Plan {
             };
             steps.push((action, draw.of(&[0, 0, 1, 3, 8, 20, 60, 300, 1_500, 5_000])));
         }
+        // What meets the large bounds takes long, so few worlds have it.
+        match seed % 250 {
+            7 => steps.push((Action::FillOutbox, 300)),
+            13 => steps.push((Action::EndMany, 300)),
+            _ => {}
+        }
         let steps =
             steps.into_iter().zip(1..).map(|((action, pause_ms), salt)| Step { salt, action, pause_ms }).collect();
         Self { seed, browsers, tabs, steps, breaks_at_end: draw.percent(30) }
@@ -268,7 +277,8 @@ fn trouble(draw: &mut Draw) -> Action {
         26..=33 => Action::CrashAt { tab, outputs: u32::try_from(draw.below(9)).expect("a small number") },
         34..=35 => Action::Close { tab },
         36..=40 => Action::Freeze { tab, ms: draw.of(&[100, 2_500, 9_000, 70_000]) },
-        41..=43 => Action::Steal { tab },
+        41..=42 => Action::Steal { tab },
+        43 => Action::Depose { tab, ms: draw.of(&[500, 3_000, 20_000]), notice_ms: draw.of(&[0, 30, 2_000]) },
         44..=45 => Action::Jump { browser, ms: draw.of(&[-3_600_000, -5_000, -200, 5_000, 400_000, 3_600_000]) },
         46 => Action::Sleep { browser, ms: draw.of(&[11_000, 600_000]) },
         47..=48 => Action::LocalFull { browser, on: draw.percent(60) },

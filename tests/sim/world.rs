@@ -355,6 +355,13 @@ impl World {
             self.spread();
             return;
         }
+        let answer = if self.happens(Rate::EventBad, Fault::AnswerUnreadable) {
+            self.oracle.unread.insert(op.id);
+            // The adapter could read how it ended, but not the record.
+            Answer { version: None, record: None, ..answer }
+        } else {
+            answer
+        };
         let copies = 1 + u32::from(self.happens(Rate::ReplyRepeat, Fault::ReplyRepeated));
         let mut first_ms = u64::MAX;
         for _ in 0..copies {
@@ -662,7 +669,7 @@ impl World {
             }
         }
         for browser in 0..self.browsers.len() {
-            for user in 0..USERS.len() {
+            for (user, person) in USERS.iter().enumerate() {
                 let mut roles = [0; 3];
                 for tab in self.open_tabs() {
                     if (self.tabs[tab].browser, self.tabs[tab].user) == (browser, user) {
@@ -679,7 +686,7 @@ impl World {
                     broken!(
                         "15",
                         "{when}, browser {browser} has {leaders} leaders, {followers} followers, {alone} alone for {}",
-                        USERS[user]
+                        person
                     );
                 }
             }

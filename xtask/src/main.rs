@@ -8,6 +8,7 @@ mod demo;
 mod fresh;
 mod package;
 mod setup;
+mod sim;
 mod size;
 mod step;
 mod test;
@@ -38,6 +39,8 @@ enum Command {
     Demo(demo::Options),
     /// Build, then run every test suite and every check
     Test(test::Options),
+    /// Simulate tabs, browsers, network and server, and everything that goes wrong between them
+    Sim(sim::Options),
     /// Build, then run formatters, linters, type checks and package checks
     Check,
     /// Build, then print the sizes of what is shipped
@@ -63,6 +66,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Build => build(),
         Command::Demo(options) => demo::run(options),
         Command::Test(options) => test::run(options),
+        Command::Sim(options) => sim::run(options),
         Command::Check => build().and_then(|()| check::run()),
         Command::Size(options) => size::run(options),
         Command::Clean(options) => clean::run(options),
