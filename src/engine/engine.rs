@@ -309,7 +309,7 @@ impl<R: Record> Engine<R> {
             Input::LinkLive { attempt } => self.on_live(attempt),
             Input::LinkClosed { attempt, failure, message } => self.on_closed(attempt, failure, &message),
             Input::ServerChanged { events } => self.on_events(events),
-            Input::Missed => self.puller.want(),
+            Input::Missed if self.tabs.sends() => self.puller.want(),
             Input::Pulled(pulled) => self.on_pulled(pulled),
             Input::PullFailed { id, failure, message } => self.on_pull_failed(id, failure, &message),
             Input::Answered { answer } => self.on_answer(answer),
@@ -320,7 +320,8 @@ impl<R: Record> Engine<R> {
             Input::TokenRefused { message } => self.on_token_refused(&message),
             Input::NetworkHinted { online } => self.on_hint(online),
             Input::Woke => self.on_hint(true),
-            Input::TimerFired => {}
+            // A link that was given up may still have something to say; the leader's says it too.
+            Input::Missed | Input::TimerFired => {}
         }
         Ok(None)
     }

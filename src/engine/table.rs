@@ -324,9 +324,7 @@ impl<R: Record> Tables<R> {
         let arrivals = self.arrivals;
         let Some(cell) = self.cells.get_mut(id.0 as usize).and_then(Option::as_mut) else { return false };
         let Some(config) = self.tables.get(cell.table).map(|table| &table.config) else { return false };
-        if source != Source::Cache {
-            cell.seen = arrivals;
-        }
+        let is_there = fact.record.is_some();
         let news = match cell.version {
             None => true,
             Some(_) if source == Source::Cache => {
@@ -363,6 +361,10 @@ impl<R: Record> Tables<R> {
             if cell.gone_at.is_some() {
                 self.ends.push_back((arrivals, id));
             }
+        }
+        // Whoever says that a record is gone, and knows less of it than we do, has not seen it.
+        if source != Source::Cache && (news || is_there) {
+            cell.seen = arrivals;
         }
         news
     }
@@ -540,6 +542,18 @@ mod tests {
         assert!(tables.apply(id, fact(5, None), Source::Pull));
         assert!(!tables.apply(id, fact(5, Some("five")), Source::Stream));
         assert!(tables.apply(id, fact(5, Some("five")), Source::Pull));
+    }
+
+    #[test]
+    fn an_older_end_of_a_record_does_not_count_as_seeing_it() {
+        let mut tables = tables();
+        let id = tables.intern(0, "1");
+        assert!(tables.apply(id, fact(8, Some("eight")), Source::Stream));
+        let before = tables.arrivals();
+        assert!(!tables.apply(id, fact(1, None), Source::Pull));
+        assert_eq!(tables.confirmed_before(0, before), [id]);
+        assert!(!tables.apply(id, fact(1, Some("one")), Source::Pull));
+        assert_eq!(tables.confirmed_before(0, before), []);
     }
 
     #[test]

@@ -67,6 +67,8 @@ pub struct Mirror {
     /// Rows kept from the last visit, which a whole answer that is older than they are makes gone.
     pub cached: FastSet<(Key, u64)>,
     pub not_before: FastMap<OperationId, u64>,
+    /// The highest epoch that this tab has heard or spoken of.
+    pub epoch: u64,
     pub notified: u32,
     pub handled: u32,
 }

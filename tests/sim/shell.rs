@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use rota_engine::{
     Config, Content, Domains, Durability, Engine, Error, Failure, FoundEntry, Input, JsonRecord, Now, Operation,
-    OperationId, OperationState, Outcome, Output, Role, Row, Stored, StoredOperation,
+    OperationId, OperationState, Outcome, Output, Role, Row, Stored, StoredOperation, TabMessage,
 };
 
 use crate::browser::{Change, Write};
@@ -49,6 +49,9 @@ impl Asked for Engine<JsonRecord> {
         self.stats().records
     }
 }
+
+/// No plan has so many leaders.
+const EPOCHS_MAX: u64 = 1_000;
 
 /// No plan takes a hundredth of this.
 const INPUTS_MAX: u64 = 200_000;
@@ -155,7 +158,7 @@ impl World {
             broken!("10", "the tabs never come to rest: {INPUTS_MAX} inputs");
         }
         self.note_input(tab, &input);
-        let expected = expected_version(&input);
+        let expected = expected_version(&input).filter(|_| self.tabs[tab].mirror.role() != Role::Follower);
         let result = self.handle(tab, input);
         if !self.drain(tab) {
             return result;
@@ -196,6 +199,9 @@ impl World {
                 self.tabs[tab].mirror.cached.insert((key, row.version.number()));
             }
         }
+        if let Input::TabMessageReceived(message) = input {
+            self.note_snapshot(tab, message);
+        }
         let Tab { mirror, link, .. } = &mut self.tabs[tab];
         let sends = mirror.role() != Role::Follower;
         match input {
@@ -222,6 +228,26 @@ impl World {
             Input::TokenRefreshed | Input::LockGranted | Input::LockLost | Input::NoLocks => mirror.is_paused = false,
             Input::Retry { id } => drop(mirror.not_before.remove(id)),
             _ => {}
+        }
+    }
+
+    /// What a leader's snapshot does not bring is gone, even where this tab, as the leader before, had heard of it and the new one
+    /// has not yet: it comes back as soon as that one hears of it.
+    fn note_snapshot(&mut self, tab: usize, message: &TabMessage<JsonRecord>) {
+        let Tab { engine, mirror, .. } = &mut self.tabs[tab];
+        let is_old = message.epoch < mirror.epoch;
+        if message.epoch <= EPOCHS_MAX {
+            mirror.epoch = mirror.epoch.max(message.epoch);
+        }
+        if is_old || message.to.as_deref() != Some(engine.tab()) {
+            return;
+        }
+        for (key, known) in self.server.known.iter().enumerate() {
+            let is_it = |row: &Row<JsonRecord>| row.table == TABLES[known.table] && row.key == known.key;
+            let is_there = message.records.iter().flatten().any(|row| row.record.is_some() && is_it(row));
+            if let Some(version) = Asked::version(engine, known.table, &known.key).filter(|_| !is_there) {
+                mirror.cached.insert((key, version));
+            }
         }
     }
 
@@ -281,7 +307,11 @@ impl World {
                 self.release(tab, browser, user);
                 (self.tabs[tab].is_closed, self.tabs[tab].link) = (true, None);
             }
-            Output::Broadcast(message) => self.broadcast(tab, &message),
+            Output::Broadcast(message) => {
+                let epoch = &mut self.tabs[tab].mirror.epoch;
+                *epoch = message.epoch.max(*epoch);
+                self.broadcast(tab, &message);
+            }
             Output::Connect { attempt } => {
                 let asked = &mut self.tabs[tab];
                 (asked.link, asked.is_subscribed, asked.is_half_open) = (Some(attempt), false, false);

@@ -13,6 +13,9 @@ use crate::engine::tabs::{Kind, Role};
 
 impl<R: Record> Engine<R> {
     pub(super) fn on_events(&mut self, events: Vec<ServerEvent<R>>) {
+        if !self.tabs.sends() {
+            return;
+        }
         let mut news = Vec::new();
         for event in events {
             match event {
@@ -23,10 +26,23 @@ impl<R: Record> Engine<R> {
                     }
                 }
                 // The event has no version, so only a pull can say what is true.
-                ServerEvent::Deleted { table, key } => self.puller.want_key(&table, &key),
+                ServerEvent::Deleted { table, key } => self.look_up(&table, &key),
             }
         }
         self.relay(news);
+    }
+
+    /// Has a record pulled. One of a table that is not declared would make every pull fail that names it.
+    fn look_up(&mut self, table: &str, key: &str) {
+        if self.tables.table_id(table).is_some() {
+            self.puller.want_key(table, key);
+        } else {
+            self.undeclared(table);
+        }
+    }
+
+    fn undeclared(&mut self, table: &str) {
+        self.problem(Problem::new("malformed-event", table, "the server told of a table that is not declared"));
     }
 
     /// Fills in the columns that an event lacked. Where there is nothing to fill them from, the record is pulled.
@@ -41,7 +57,7 @@ impl<R: Record> Engine<R> {
             }
             None => {
                 mark!(PartialLookedUp);
-                self.puller.want_key(&row.table, &row.key);
+                self.look_up(&row.table, &row.key);
                 None
             }
         }
@@ -50,11 +66,7 @@ impl<R: Record> Engine<R> {
     /// Takes a row in. Remembers it in `news` if it was any.
     pub(super) fn learn(&mut self, row: Row<R>, source: Source, news: &mut Vec<Row<R>>) {
         let Some(table) = self.tables.table_id(&row.table) else {
-            self.problem(Problem::new(
-                "malformed-event",
-                row.table,
-                "the server told of a table that is not declared".to_owned(),
-            ));
+            self.undeclared(&row.table);
             return;
         };
         let id = self.tables.intern(table, &row.key);
@@ -229,7 +241,7 @@ impl<R: Record> Engine<R> {
         if answer.record.is_none() && outcome != OperationState::Refused && self.tabs.sends() {
             mark!(AnswerWithoutRecord);
             // The answer's record could not be read; what is true now has to be looked up.
-            self.puller.want_key(&answer.table, &answer.key);
+            self.look_up(&answer.table, &answer.key);
         }
         self.remember_settled(&answer.table, &answer.key, &settlement);
         self.settle(settlement);
@@ -247,7 +259,7 @@ impl<R: Record> Engine<R> {
         mark!(ReplayedAnswerLookedUp);
         let is_seen = cell.is_some_and(|cell| cell.visible.is_some());
         if self.tabs.sends() {
-            self.puller.want_key(&answer.table, &answer.key);
+            self.look_up(&answer.table, &answer.key);
         }
         is_seen
     }
