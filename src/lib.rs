@@ -35,14 +35,18 @@ pub use domain::Domains;
 pub use engine::engine::{Engine, Stats};
 pub use engine::error::{Error, Problem};
 pub use engine::input::{Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored};
-pub use engine::link::{LinkState, LinkStatus, PullRequest};
+pub use engine::link::{
+    LinkConfig, LinkState, LinkStatus, PONG_MS, Polling, PullRequest, STABLE_MS, TOKEN_WAIT_MS, WANTED_KEYS_MAX,
+};
 #[cfg(feature = "marks")]
 pub use engine::mark::{Mark, take_marks};
 pub use engine::operation::{
     Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Version, name,
 };
 pub use engine::outbox::{IN_FLIGHT_MAX, OUTBOX_LEN_MAX};
-pub use engine::output::{Changes, Durability, OperationView, Output, RecordChange, Status};
+pub use engine::output::{
+    Changes, Durability, Edit, GroupChange, OperationView, Output, RecordChange, Status, ViewChange, WindowChange,
+};
 pub use engine::overlay::{Effect, Rules};
 pub use engine::record::{JsonRecord, Record};
 pub use engine::retry::{AFTER_MS_MAX, Failure, RetryPolicy};
@@ -52,6 +56,10 @@ pub use engine::session::{FORMAT, Session};
 pub use engine::sorted::Named;
 pub use engine::stored::{Content, FoundEntry, StoredOperation};
 pub use engine::table::{RecordId, Row, TOMBSTONES_MAX, TableConfig, join_key, key_part};
-pub use engine::tabs::{Kind, Role, TabMessage};
+pub use engine::tabs::{BEAT_MS, Kind, MESSAGE_OPERATIONS_MAX, MESSAGE_RECORDS_MAX, Role, TAB_PROTOCOL, TabMessage};
 pub use engine::time::{CLOCK_AHEAD_MS_MAX, Hlc, Now};
 pub use engine::value::{DEPTH_MAX, Fields, INTEGER_MAX, Value};
+pub use engine::view::{
+    FIGURES_LEN_MAX, FILTER_DEPTH_MAX, FILTER_LEN_MAX, FieldName, FigureKind, FigureSpec, Filter, GROUP_FIELDS_MAX,
+    GROUPS_MAX, Range, SORT_LEN_MAX, SortKey, Term, Terms, VIEWS_MAX, ViewSpec,
+};

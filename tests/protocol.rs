@@ -91,6 +91,7 @@ fn is_optional(name: &str, member: &str) -> bool {
         "tab" => &[
             "pending",
             "link",
+            "state",
             "to",
             "cursor",
             "records",
@@ -146,6 +147,7 @@ fn identities_versions_and_times_that_are_not_are_errors() {
         ("answer.confirmed.json", "version", "-1"),
         ("answer.confirmed.json", "outcome", "done"),
         ("tab.beat.json", "kind", "boo"),
+        ("tab.beat-degraded.json", "state", "asleep"),
         ("tab.settled-local.json", "outcome", "lost"),
     ] {
         let mut spoilt = all[fixture].clone();
@@ -175,6 +177,6 @@ fn every_kind_outcome_and_name_has_a_fixture() {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
     assert_eq!(of("operation.", "name"), names(&["assign", "delete", "insert", "patch"]));
     assert_eq!(of("answer.", "outcome"), names(&["confirmed", "conflicted", "refused", "retry"]));
-    let kinds = ["beat", "bye", "cancel", "changes", "hello", "operation", "settled", "snapshot"];
+    let kinds = ["beat", "bye", "cancel", "changes", "hello", "operation", "ping", "pong", "settled", "snapshot"];
     assert_eq!(of("tab.", "kind"), names(&kinds));
 }

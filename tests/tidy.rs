@@ -19,7 +19,7 @@ const VOCABULARY: [&str; 2] = ["input", "output"];
 
 /// Who else knows whom: the one on the left may import from the one on the right. Types pass, work does not: only
 /// `engine.rs` makes two rooms act together. The list has no circle, and a test says so.
-const NEIGHBOURS: [(&str, &str); 7] = [
+const NEIGHBOURS: [(&str, &str); 8] = [
     ("outbox", "table"),   // which record an operation is about
     ("overlay", "table"),  // how a table merges
     ("link", "retry"),     // how long to wait before the next attempt
@@ -27,6 +27,7 @@ const NEIGHBOURS: [(&str, &str); 7] = [
     ("tabs", "session"),   // whose channel it is
     ("tabs", "table"),     // rows travel between tabs
     ("tabs", "link"),      // followers show the leader's link
+    ("view", "table"),     // whose records, and which of their fields
 ];
 
 /// Paths that bring a clock, randomness, the browser or the operating system.

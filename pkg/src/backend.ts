@@ -102,7 +102,12 @@ export interface Backend {
   push(operation: Operation, signal: AbortSignal): Promise<Answer>
   /** Opens the stream of changes; returns how to close it. */
   connect(tables: readonly string[], listener: LinkListener): () => void
-  /** Gets a fresh token. */
+  /**
+   * Asks over the open stream whether the server is there; resolves when it has answered. Without it a stream that died in silence
+   * is noticed only by what else fails.
+   */
+  ping?(): Promise<void>
+  /** Gets a fresh token: before every reconnect, and when one was refused. Fails with `network` where nobody could be asked. */
   refreshToken?(): Promise<void>
   /** Calls back whenever there is a fresh token; returns how to stop. */
   onToken?(listener: () => void): () => void

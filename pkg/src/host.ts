@@ -83,6 +83,8 @@ export class Host {
         return this.#connect(detail as number)
       case 'disconnect':
         return this.#disconnectNow()
+      case 'ping':
+        return void this.#ping(detail as number)
       case 'refreshToken':
         return void this.#refreshToken()
     }
@@ -270,11 +272,24 @@ export class Host {
   async #refreshToken(): Promise<void> {
     try {
       // A backend without this has its own way to a fresh token, and tells of it by `onToken`.
-      if (!this.#backend.refreshToken) return
+      if (!this.#backend.refreshToken) return this.tell((engine) => engine.tokenKept())
       await this.#backend.refreshToken()
       this.tell((engine) => engine.tokenRefreshed())
     } catch (error) {
-      this.tell((engine) => engine.tokenRefused(messageOf(error)))
+      const { failure, message } = readFailure(error)
+      this.tell((engine) => (failure === 'network' || failure === 'timeout' ? engine.tokenMissed(failure, message) : engine.tokenRefused(message)))
+    }
+  }
+
+  /** No answer is an answer too: the engine waits for one only so long. */
+  async #ping(attempt: number): Promise<void> {
+    try {
+      if (!this.#backend.ping) return
+      await this.#backend.ping()
+      this.tell((engine) => engine.ponged(attempt))
+    } catch (error) {
+      const { failure, message } = readFailure(error)
+      this.tell((engine) => engine.linkClosed(attempt, failure, message))
     }
   }
 

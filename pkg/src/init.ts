@@ -7,16 +7,21 @@ import { RotaError } from './errors.js'
  * may have.
  */
 export interface RotaEngine {
+  active(active: boolean): void
   answered(id: string, answer: unknown): void
   cancel(id: string): void
   changed(events: unknown[]): void
   close(): void
+  closeView(id: number): void
   free(): void
   hinted(online: boolean): void
   joined(attempt: number): void
   linkClosed(attempt: number, failure: string, message: string): void
   live(attempt: number): void
   mutate(command: unknown): string
+  /** Keeps a live list; the change lists tell of it, from before this returns on. */
+  openView(id: number, spec: unknown): void
+  ponged(attempt: number): void
   pullFailed(id: number, failure: string, message: string): void
   pulled(id: number, response: unknown): void
   purge(): void
@@ -27,10 +32,12 @@ export interface RotaEngine {
   stale(table: string, keyRow: object | undefined): void
   start(): void
   stats(): unknown
+  tokenKept(): void
+  tokenMissed(failure: string, message: string): void
   tokenRefreshed(): void
   tokenRefused(message: string): void
   unreadable(code: string, place: string, message: string): void
-  woke(): void
+  visible(visible: boolean): void
 }
 
 /** The engine's class. */

@@ -7,6 +7,12 @@ import { freeze } from './values.js'
 export interface ChangeList {
   readonly records: readonly unknown[]
   readonly operations: readonly OperationView[]
+  /**
+   * Views whose window, total or figures changed, six entries each: number; total; whether the window is told anew; a `Uint32Array` of its records' numbers, or of
+   * edits, three numbers each (0 remove, 1 insert, 2 update; the place; the record, for an insert); figures or undefined; groups or undefined, two entries
+   * each: the values that make it (undefined: the records of all groups that are not kept), and its figures (undefined: it is gone).
+   */
+  readonly views?: readonly unknown[]
   readonly status?: Status
 }
 

@@ -5,7 +5,7 @@ import { Host } from './host.js'
 import { crashed, engineClass, handles, type RotaEngine } from './init.js'
 import { Mirror } from './mirror.js'
 import { describeTable, keyFields, keyText, type InputOf, type RecordOf, type Tables, type Unowned } from './tables.js'
-import type { Changes, Key, Mutated, Operations, Problem, RetryOptions, Stats, Status } from './types.js'
+import type { Changes, Key, LinkOptions, Mutated, Operations, PollingOptions, Problem, RetryOptions, Stats, Status } from './types.js'
 import { givenObject } from './values.js'
 
 /** What a store is made of. */
@@ -20,6 +20,8 @@ export interface StoreOptions<T extends Tables> {
   readonly backend: Backend
   /** How to retry calls that fail. */
   readonly retry?: RetryOptions
+  /** How the link to the server is kept. */
+  readonly link?: LinkOptions
   /** `memory` keeps everything in this store alone: no storage, no other tabs. `auto`, the default, uses what the browser has. */
   readonly storage?: 'auto' | 'memory'
   /** Hears of what came from outside and could not be used. Without any such listener it goes to the console. */
@@ -258,10 +260,13 @@ export class Store<T extends Tables = any> {
     globalThis.document?.addEventListener(
       'visibilitychange',
       () => {
-        if (globalThis.document.visibilityState === 'visible') this.#host.tell((engine) => engine.woke())
+        const visible = globalThis.document.visibilityState === 'visible'
+        this.#host.tell((engine) => engine.visible(visible))
       },
       { signal },
     )
+    // A page may be opened in the background.
+    if (globalThis.document?.visibilityState === 'hidden') this.#host.tell((engine) => engine.visible(false))
   }
 }
 
@@ -282,20 +287,23 @@ function free(engine: RotaEngine): void {
 }
 
 const RETRY_OPTIONS: ReadonlySet<string> = new Set<keyof RetryOptions>(['maxRetries', 'retryDelay', 'backoffMultiplier', 'timeout'])
+const LINK_OPTIONS: ReadonlySet<string> = new Set<keyof LinkOptions>(['maxAttempts', 'heartbeatMs', 'polling'])
+const POLLING_OPTIONS: ReadonlySet<string> = new Set<keyof PollingOptions>(['activeMs', 'idleMs', 'hiddenMs'])
 
 function checkOptions(options: StoreOptions<Tables>): void {
   const invalid = (what: string) => new RotaError('invalid-configuration', `createStore: ${what}`)
   if (typeof options?.app !== 'string' || typeof options.user !== 'string') throw invalid('app and user must be text')
-  const { tables, backend, retry, storage, onProblem } = options
+  const { tables, backend, retry, link, storage, onProblem } = options
   if (!isObject(tables)) throw invalid('tables must be an object of tables by name')
   for (const method of ['pull', 'push', 'connect'] as const) {
     if (typeof backend?.[method] !== 'function') throw invalid(`the backend has no ${method}()`)
   }
   for (const [name, declared] of Object.entries(tables)) {
     if (!isObject(declared)) throw invalid(`table "${name}" must be declared with table({ key, fields })`)
-    const { key, fields, ownerName } = declared
+    const { key, fields, indexed, ownerName } = declared
     if (typeof key !== 'string' && !isTexts(key)) throw invalid(`the key of table "${name}" must be a field's name or a list of them`)
     if (!isTexts(fields)) throw invalid(`the fields of table "${name}" must be a list of names`)
+    if (indexed !== undefined && !isTexts(indexed)) throw invalid(`the indexed fields of table "${name}" must be a list of names`)
     const twice = repeated(fields) ?? repeated(keyFields({ key }))
     if (twice !== undefined) throw invalid(`table "${name}" names the field "${twice}" twice`)
     if (ownerName === undefined) continue
@@ -303,9 +311,16 @@ function checkOptions(options: StoreOptions<Tables>): void {
     if (!people) throw invalid(`table "${name}" takes its owners' names from "${ownerName?.table}", which is not declared`)
     if (!people.fields?.includes(ownerName.field)) throw invalid(`table "${name}" takes its owners' names from the field "${ownerName.field}", which "${ownerName.table}" does not have`)
   }
-  if (retry !== undefined && !isObject(retry)) throw invalid('retry must be an object')
-  for (const name of Object.keys(retry ?? {})) {
-    if (!RETRY_OPTIONS.has(name)) throw invalid(`retry has no option "${name}"; there are ${[...RETRY_OPTIONS].join(', ')}`)
+  const polling = link?.polling === false ? undefined : link?.polling
+  for (const [place, given, names] of [
+    ['retry', retry, RETRY_OPTIONS],
+    ['link', link, LINK_OPTIONS],
+    ['link.polling', polling, POLLING_OPTIONS],
+  ] as const) {
+    if (given !== undefined && !isObject(given)) throw invalid(`${place} must be an object`)
+    for (const name of Object.keys(given ?? {})) {
+      if (!names.has(name)) throw invalid(`${place} has no option "${name}"; there are ${[...names].join(', ')}`)
+    }
   }
   if (storage !== undefined && storage !== 'auto' && storage !== 'memory') throw invalid('storage must be "auto" or "memory"')
   if (onProblem !== undefined && typeof onProblem !== 'function') throw invalid('onProblem must be a function')
@@ -329,6 +344,16 @@ function configOf(options: StoreOptions<Tables>): object {
     user: options.user,
     tables: Object.entries(options.tables).map(([name, table]) => describeTable(name, table)),
     ...(options.retry ? { retry: options.retry } : {}),
+    link: linkOf(options),
+  }
+}
+
+function linkOf({ link = {}, backend }: StoreOptions<Tables>): object {
+  return {
+    ...link,
+    ...(link.polling === false ? { polling: null } : {}),
+    // What can't be asked must not be waited for.
+    ...(typeof backend.ping === 'function' ? {} : { heartbeatMs: null }),
   }
 }
 

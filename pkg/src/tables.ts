@@ -14,6 +14,8 @@ export interface TableOptions<T> {
   readonly owner?: Field<T>
   /** Where to find an owner's name: a declared table whose key is the owner's id, and its field. */
   readonly ownerName?: { readonly table: string; readonly field: string }
+  /** The fields that views may filter, sort, group and sum by, at most 64; the key's always are. Views hold these values, so list what is needed. */
+  readonly indexed?: readonly Field<T>[]
   /** The column of the record's version; `rota_version` by default. */
   readonly version?: string
   /** The column of the operation that wrote the record; `rota_op` by default. */
@@ -65,12 +67,13 @@ export function keyFields({ key }: Pick<Tables[string], 'key'>): string[] {
 }
 
 /** What the engine is told of a table. */
-export function describeTable(name: string, { key, fields, owner, version, operation }: Tables[string]): Record<string, unknown> {
+export function describeTable(name: string, { key, fields, owner, indexed, version, operation }: Tables[string]): Record<string, unknown> {
   return {
     name,
     key: keyFields({ key }),
     fields: [...(fields ?? [])],
     ...(owner === undefined ? {} : { owner }),
+    ...(indexed === undefined ? {} : { indexed: [...indexed] }),
     ...(version === undefined ? {} : { version }),
     ...(operation === undefined ? {} : { operation }),
   }

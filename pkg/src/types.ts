@@ -61,9 +61,15 @@ export interface Operations {
   readonly recent: readonly OperationView[]
 }
 
+/**
+ * Where the link is: waiting for the next attempt (`offline`), being opened, live, without a stream while changes are fetched now and then
+ * (`degraded`), waiting for a fresh token (`paused`), or without any more attempts until somebody reconnects (`stopped`).
+ */
+export type LinkState = 'offline' | 'connecting' | 'live' | 'degraded' | 'paused' | 'stopped'
+
 /** The connection to the backend. */
 export interface LinkStatus {
-  readonly state: 'offline' | 'connecting' | 'live' | 'paused'
+  readonly state: LinkState
   /** Why it is not live, for a person; empty when all is well. */
   readonly why: string
   /** Since when, in milliseconds since 1970. */
@@ -100,7 +106,7 @@ export interface Stats {
 
 /** Something from outside — a server, a tab, storage — that could not be used. It was dropped, and the store goes on. */
 export interface Problem {
-  /** Stable: `malformed-event`, `invalid-version`, `corrupt-entry`, `newer-entry`, `malformed-message`, `unknown-table`, `storage`, `auth`. */
+  /** Stable: `malformed-event`, `invalid-version`, `corrupt-entry`, `newer-entry`, `malformed-message`, `newer-message`, `unknown-table`, `storage`, `auth`, `view-groups-full`. */
   readonly code: string
   /** Where it came from. */
   readonly place: string
@@ -113,6 +119,26 @@ export interface Changes {
   readonly operations: readonly OperationView[]
   /** The status, if it changed. */
   readonly status?: Status
+}
+
+/** How the link to the server is kept. */
+export interface LinkOptions {
+  /** How many attempts in a row to open the stream, none of which led to one that lasted a minute, end the attempts; without it they never end. */
+  readonly maxAttempts?: number
+  /** After how much silence of the stream the server is asked whether it is there, in ms; 25,000 by default, 0 for never. Needs a backend with `ping`. */
+  readonly heartbeatMs?: number
+  /** How often to fetch what is new while there is no stream; false for never. */
+  readonly polling?: PollingOptions | false
+}
+
+/** How often to fetch what is new while there is no stream, each in ms and no shorter than the one before. */
+export interface PollingOptions {
+  /** While somebody works in the page; 5,000 by default. */
+  readonly activeMs?: number
+  /** While the page is seen, but nobody touches it; 30,000 by default. */
+  readonly idleMs?: number
+  /** While the page is hidden; 120,000 by default. */
+  readonly hiddenMs?: number
 }
 
 /** How to retry operations whose call failed. Waits are drawn at random below a growing ceiling of at most a minute. */

@@ -54,6 +54,7 @@ mod tests {
             version: "rota_version".into(),
             operation: "rota_op".into(),
             owner: owner.map(str::to_owned),
+            indexed: Vec::new(),
         }
     }
 

@@ -3,9 +3,12 @@
 
 mod command;
 mod hearing;
+mod linking;
 mod report;
 mod sending;
 mod sync;
+mod viewing;
+mod watching;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -15,7 +18,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::error::{Error, Problem};
 use super::input::{Config, Input};
-use super::link::{Gate, Link, Puller};
+use super::link::{Attention, Gate, Link, LinkConfig, Puller};
 use super::mark::mark;
 use super::operation::{OperationId, Settlement, Version};
 use super::outbox::Outbox;
@@ -27,14 +30,19 @@ use super::sabotage::sabotaged;
 use super::session::Session;
 use super::sorted::SortedSet;
 use super::table::{RecordId, Tables};
-use super::tabs::{Kind, Role, Tabs};
+use super::tabs::{AWAKE_LATE_MS, Kind, Role, TAB_PROTOCOL, Tabs};
 use super::time::{HybridClock, Now, Timers};
+use super::view::Views;
 
 /// How many settled operations are remembered, so that a late message about one is recognised.
 const SETTLED_MAX: usize = 10_000;
 
 /// By how much the wall clock may run ahead of the monotonic one between two inputs before we take it that the machine slept.
 const SLEPT_MS: u64 = 10_000;
+
+/// How late a timer may ring before we take it that the page was frozen, or the machine slept under a clock that went on. Hidden
+/// pages are woken once a minute.
+const FROZEN_MS: u64 = 90_000;
 
 /// The sync engine: sans-IO and deterministic. Same configuration, same seed, same inputs: same outputs.
 pub struct Engine<R> {
@@ -48,6 +56,8 @@ pub struct Engine<R> {
     tables: Tables<R>,
     outbox: Outbox,
     link: Link,
+    link_config: LinkConfig,
+    attention: Attention,
     puller: Puller,
     gate: Gate,
     tabs: Tabs,
@@ -68,6 +78,7 @@ pub struct Engine<R> {
     asked: SortedSet<OperationId>,
     /// Those of them that the pull under way asks for.
     asked_now: SortedSet<OperationId>,
+    views: Views,
     outputs: VecDeque<Output<R>>,
     dirty_records: Records,
     dirty_operations: SortedSet<OperationId>,
@@ -123,33 +134,36 @@ impl Settled {
 #[derive(Default)]
 struct Records {
     words: Vec<u64>,
-    is_any: bool,
+    /// Which words have a bit.
+    used: Vec<u32>,
 }
 
 impl Records {
     fn insert(&mut self, RecordId(id): RecordId) {
-        let word = (id / u64::BITS) as usize;
+        let (used, word) = (id / u64::BITS, (id / u64::BITS) as usize);
         if word >= self.words.len() {
             self.words.resize(word + 1, 0);
         }
+        if self.words[word] == 0 {
+            self.used.push(used);
+        }
         self.words[word] |= 1 << (id % u64::BITS);
-        self.is_any = true;
     }
 
     const fn is_empty(&self) -> bool {
-        !self.is_any
+        self.used.is_empty()
     }
 
     /// Takes them all out.
     fn take(&mut self) -> Vec<RecordId> {
         let mut records = Vec::new();
-        if std::mem::take(&mut self.is_any) {
-            for (word, bits) in (0..).zip(&mut self.words) {
-                let mut bits = std::mem::take(bits);
-                while bits != 0 {
-                    records.push(RecordId(word * u64::BITS + bits.trailing_zeros()));
-                    bits &= bits - 1;
-                }
+        self.used.sort_unstable();
+        let Self { words, used } = self;
+        for word in used.drain(..) {
+            let mut bits = std::mem::take(&mut words[word as usize]);
+            while bits != 0 {
+                records.push(RecordId(word * u64::BITS + bits.trailing_zeros()));
+                bits &= bits - 1;
             }
         }
         records
@@ -174,7 +188,13 @@ impl<R: Record> Engine<R> {
         let session = Session { app: config.app, user: config.user };
         session.validate()?;
         config.retry.validate().map_err(Error::InvalidConfiguration)?;
+        config.link.validate().map_err(Error::InvalidConfiguration)?;
+        let tab_protocol = config.tab_protocol.unwrap_or(TAB_PROTOCOL);
+        if !(1..=TAB_PROTOCOL).contains(&tab_protocol) {
+            return Err(Error::InvalidConfiguration(format!("tabProtocol must be between 1 and {TAB_PROTOCOL}")));
+        }
         let tables = Tables::new(config.tables)?;
+        let views = Views::new(tables.configs());
         let mut random = Pcg64Mcg::from_seed(seed);
         let tab = format!("{:016x}", random.next_u64());
         let mut engine = Self {
@@ -187,10 +207,12 @@ impl<R: Record> Engine<R> {
             timers: Timers::default(),
             tables,
             outbox: Outbox::default(),
-            link: Link::new(now.wall_ms),
+            link: Link::new(now.wall_ms, config.link.max_attempts),
+            link_config: config.link,
+            attention: Attention { active: true, visible: true },
             puller: Puller::default(),
             gate: Gate::Open,
-            tabs: Tabs::new(tab),
+            tabs: Tabs::new(tab, tab_protocol),
             durability: Durability::Full,
             ready: false,
             last_sync_ms: None,
@@ -202,6 +224,7 @@ impl<R: Record> Engine<R> {
             settled: Settled::default(),
             asked: SortedSet::new(),
             asked_now: SortedSet::new(),
+            views,
             outputs: VecDeque::new(),
             dirty_records: Records::default(),
             dirty_operations: SortedSet::new(),
@@ -213,6 +236,8 @@ impl<R: Record> Engine<R> {
         engine.outputs.push_back(Output::LoadRecords);
         engine.say_hello();
         engine.outputs.push_back(Output::RequestLock);
+        engine.watch();
+        engine.boot();
         engine.report();
         Ok(engine)
     }
@@ -281,6 +306,12 @@ impl<R: Record> Engine<R> {
         self.tables.cell(id)?.version
     }
 
+    /// Returns the numbers of the records that an open view shows, in order.
+    #[must_use]
+    pub fn shown(&self, view: u32) -> Option<Vec<RecordId>> {
+        self.views.shown(view)
+    }
+
     /// Returns the engine's figures.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -294,6 +325,8 @@ impl<R: Record> Engine<R> {
             Input::Retry { id } => self.retry_dead(id)?,
             Input::Reconnect => self.reconnect(),
             Input::Purge => self.emit(Output::ForgetRecords),
+            Input::OpenView { id, spec } => self.open_view(id, &spec)?,
+            Input::CloseView { id } => self.views.close(id)?,
             Input::Close => self.close(),
             Input::OperationStored { id, stored } => self.on_stored(id, stored),
             Input::OperationDurable { id, durable } => self.on_durable(id, durable),
@@ -301,15 +334,19 @@ impl<R: Record> Engine<R> {
             Input::EntriesFound { entries } => self.on_entries(entries),
             Input::RecordsFound { rows } => self.on_found(rows),
             Input::LockGranted => self.lead(),
-            Input::LockLost => self.follow(),
+            Input::LockLost => self.on_lock_lost(),
             Input::NoLocks => self.go_alone(),
             Input::TabMessageReceived(message) => self.on_message(message),
             Input::Unreadable { code, place, message } => self.problem(Problem::new(&code, place, message)),
             Input::LinkJoined { attempt } => self.on_joined(attempt),
             Input::LinkLive { attempt } => self.on_live(attempt),
             Input::LinkClosed { attempt, failure, message } => self.on_closed(attempt, failure, &message),
-            Input::ServerChanged { events } => self.on_events(events),
-            Input::Missed if self.tabs.sends() => self.puller.want(),
+            Input::Ponged { attempt } => self.on_ponged(attempt),
+            Input::ServerChanged { events } => {
+                self.hear_stream();
+                self.on_events(events);
+            }
+            Input::Missed => self.puller.want(),
             Input::Pulled(pulled) => self.on_pulled(pulled),
             Input::PullFailed { id, failure, message } => self.on_pull_failed(id, failure, &message),
             Input::Answered { answer } => self.on_answer(answer),
@@ -318,10 +355,13 @@ impl<R: Record> Engine<R> {
             }
             Input::TokenRefreshed => self.on_token(),
             Input::TokenRefused { message } => self.on_token_refused(&message),
+            Input::TokenMissed { failure, message } => self.on_token_missed(failure, &message),
+            Input::TokenKept => self.on_token_kept(),
+            Input::Activity { active } => self.on_activity(active),
+            Input::Visibility { visible } => self.on_visibility(visible),
             Input::NetworkHinted { online } => self.on_hint(online),
             Input::Woke => self.on_hint(true),
-            // A link that was given up may still have something to say; the leader's says it too.
-            Input::Missed | Input::TimerFired => {}
+            Input::TimerFired => {}
         }
         Ok(None)
     }
@@ -331,7 +371,12 @@ impl<R: Record> Engine<R> {
         let mono_passed = now.mono_ms.saturating_sub(self.now.mono_ms);
         let wall_passed = now.wall_ms.saturating_sub(self.now.wall_ms);
         self.now = Now { mono_ms: self.now.mono_ms.max(now.mono_ms), wall_ms: now.wall_ms };
-        if wall_passed > mono_passed + SLEPT_MS {
+        let late_ms = self.timers.late_ms(self.now.mono_ms);
+        let slept = wall_passed > mono_passed + SLEPT_MS || late_ms > FROZEN_MS;
+        if slept || late_ms > AWAKE_LATE_MS {
+            self.wake_up();
+        }
+        if slept {
             mark!(SleepNoticed);
             self.on_slept();
         }
@@ -440,7 +485,9 @@ impl<R: Record> Engine<R> {
 /// A closed engine takes no commands, and drops what still arrives.
 fn handle_closed<R>(input: &Input<R>) -> Result<Option<OperationId>, Error> {
     match input {
-        Input::Mutate(_) | Input::Cancel { .. } | Input::Retry { .. } | Input::Reconnect => Err(Error::Closed),
+        Input::Mutate(_) | Input::Cancel { .. } | Input::Retry { .. } | Input::Reconnect | Input::OpenView { .. } => {
+            Err(Error::Closed)
+        }
         _ => Ok(None),
     }
 }

@@ -33,6 +33,16 @@ pub enum Error {
     TooLate { id: String, state: &'static str },
     /// The outbox is at its bound.
     OutboxFull { len_max: usize },
+    /// The view makes no sense, or asks for too much; says why.
+    InvalidView(String),
+    /// A view uses a field that is not declared as indexed.
+    NotIndexed { table: String, field: String },
+    /// As many views are open as can be.
+    TooManyViews { len_max: usize },
+    /// A view with this number is open already.
+    ViewOpen { id: u32 },
+    /// No open view has this number.
+    UnknownView { id: u32 },
     /// The engine was closed.
     Closed,
 }
@@ -52,6 +62,11 @@ impl Error {
             Self::UnknownOperation { .. } => "unknown-operation",
             Self::TooLate { .. } => "too-late",
             Self::OutboxFull { .. } => "outbox-full",
+            Self::InvalidView(_) => "invalid-view",
+            Self::NotIndexed { .. } => "not-indexed",
+            Self::TooManyViews { .. } => "too-many-views",
+            Self::ViewOpen { .. } => "view-open",
+            Self::UnknownView { .. } => "unknown-view",
             Self::Closed => "closed",
         }
     }
@@ -60,7 +75,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InvalidConfiguration(what) | Self::InvalidOperation(what) => f.write_str(what),
+            Self::InvalidConfiguration(what) | Self::InvalidOperation(what) | Self::InvalidView(what) => {
+                f.write_str(what)
+            }
             Self::UnknownTable { table } => {
                 write!(f, "there is no table \"{table}\"; declare it in createStore({{ tables }})")
             }
@@ -82,6 +99,15 @@ impl fmt::Display for Error {
             Self::OutboxFull { len_max } => {
                 write!(f, "{len_max} operations are waiting to be sent, and no more can be taken until some are")
             }
+            Self::NotIndexed { table, field } => {
+                write!(
+                    f,
+                    "field \"{field}\" of table \"{table}\" is not indexed, so no view can use it; list it in the table's `indexed`"
+                )
+            }
+            Self::TooManyViews { len_max } => write!(f, "{len_max} views are open; close those that nobody watches"),
+            Self::ViewOpen { id } => write!(f, "view {id} is open already; close it first, or take another number"),
+            Self::UnknownView { id } => write!(f, "there is no open view {id}"),
             Self::Closed => f.write_str("the store is closed"),
         }
     }

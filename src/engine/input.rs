@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::link::PullRequest;
+use super::link::{LinkConfig, PullRequest};
 use super::operation::{Answer, OperationId, Version};
 use super::output::Durability;
 use super::retry::{Failure, RetryPolicy};
@@ -15,6 +15,7 @@ use super::stored::FoundEntry;
 use super::table::{Row, TableConfig};
 use super::tabs::TabMessage;
 use super::value::Fields;
+use super::view::ViewSpec;
 
 /// What an engine is made for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,12 @@ pub struct Config {
     /// How to retry.
     #[serde(default)]
     pub retry: RetryPolicy,
+    /// How the link is kept.
+    #[serde(default)]
+    pub link: LinkConfig,
+    /// Holds the tab back at an earlier protocol of tab messages; `None`: the latest.
+    #[serde(default)]
+    pub tab_protocol: Option<u32>,
 }
 
 /// What a person wants done.
@@ -118,6 +125,10 @@ pub enum Input<R> {
     Reconnect,
     /// Command: forget the rows that are kept for the next visit.
     Purge,
+    /// Command: keep a live list. The number is the caller's to choose, and free again once the view is closed.
+    OpenView { id: u32, spec: ViewSpec },
+    /// Command: stop keeping a live list.
+    CloseView { id: u32 },
     /// Command: leave. Nothing is lost, and nothing is taken any more.
     Close,
     /// The answer to `Output::Persist`.
@@ -146,6 +157,8 @@ pub enum Input<R> {
     LinkLive { attempt: u32 },
     /// The link broke, or could not be opened.
     LinkClosed { attempt: u32, failure: Failure, message: String },
+    /// The answer to `Output::Ping`: the link is alive.
+    Ponged { attempt: u32 },
     /// The stream told of changes.
     ServerChanged { events: Vec<ServerEvent<R>> },
     /// The stream told of something that could not be read, not even which record it was of.
@@ -162,8 +175,16 @@ pub enum Input<R> {
     TokenRefreshed,
     /// There is no fresh token to be had.
     TokenRefused { message: String },
+    /// Nobody could be asked for a fresh token; says nothing about the one there is.
+    TokenMissed { failure: Failure, message: String },
+    /// There is no way to ask for a fresh token here. There may be one all the same, and then it is told of.
+    TokenKept,
     /// The browser believes to be on-line, or off-line. A hint, no more.
     NetworkHinted { online: bool },
+    /// Somebody works in the page, or nobody does any more.
+    Activity { active: bool },
+    /// The page is shown, or hidden.
+    Visibility { visible: bool },
     /// The page is shown again, or time has passed without us.
     Woke,
     /// Something is due.

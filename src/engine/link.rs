@@ -23,9 +23,79 @@ pub const PULL_TIMEOUT_MS: u64 = 30_000;
 /// How many records one pull may name, and how many pending operations it may ask for.
 pub const PULL_KEYS_MAX: usize = 1_000;
 
+/// How long the answer to a ping may take. Nothing else is heard of a link that is half open.
+pub const PONG_MS: u64 = 10_000;
+
+/// How long a fresh token is waited for before the link is opened with the one there is.
+pub const TOKEN_WAIT_MS: u64 = 10_000;
+
+/// How many records are asked for one by one; beyond that, everything is pulled.
+pub const WANTED_KEYS_MAX: usize = 10 * PULL_KEYS_MAX;
+
+/// The longest interval that can be configured; an hour.
+const INTERVAL_MS_MAX: u64 = 3_600_000;
+
 /// What the waits between attempts to connect grow by: 1 s, doubled, up to a minute.
 const RECONNECT: RetryPolicy =
     RetryPolicy { max_retries: u32::MAX, retry_delay: 1_000, backoff_multiplier: 2.0, timeout: JOIN_TIMEOUT_MS };
+
+/// How the link is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct LinkConfig {
+    /// How many attempts in a row, none of which led to a stable link, end the attempts; `None`: it is tried for ever.
+    pub max_attempts: Option<u32>,
+    /// After how much silence of the stream the server is asked whether it is there, in milliseconds; `None` or 0: never, as for
+    /// a backend that has no such question.
+    pub heartbeat_ms: Option<u64>,
+    /// How often to pull while there is no stream; `None`: never.
+    pub polling: Option<Polling>,
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        Self { max_attempts: None, heartbeat_ms: Some(25_000), polling: Some(Polling::default()) }
+    }
+}
+
+/// How often to pull while there is no stream, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Polling {
+    /// While somebody works in the page.
+    pub active_ms: u64,
+    /// While the page is seen, but nobody touches it.
+    pub idle_ms: u64,
+    /// While the page is hidden.
+    pub hidden_ms: u64,
+}
+
+impl Default for Polling {
+    fn default() -> Self {
+        Self { active_ms: 5_000, idle_ms: 30_000, hidden_ms: 120_000 }
+    }
+}
+
+impl LinkConfig {
+    /// Says what is wrong with it, if anything.
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        if self.max_attempts == Some(0) {
+            return Err("link.maxAttempts must be at least 1; leave it out to try for ever".to_owned());
+        }
+        let heartbeat_ms = self.heartbeat_ms.unwrap_or(0);
+        if heartbeat_ms != 0 && !(1_000..=INTERVAL_MS_MAX).contains(&heartbeat_ms) {
+            return Err("link.heartbeatMs must be between 1000 and 3600000 ms, or 0 for none".to_owned());
+        }
+        if let Some(Polling { active_ms, idle_ms, hidden_ms }) = self.polling
+            && (active_ms < 1_000 || active_ms > idle_ms || idle_ms > hidden_ms || hidden_ms > INTERVAL_MS_MAX)
+        {
+            return Err(
+                "link.polling must have 1000 ms <= activeMs <= idleMs <= hiddenMs <= 3600000 ms, or be null".to_owned()
+            );
+        }
+        Ok(())
+    }
+}
 
 /// Where the link is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,8 +107,22 @@ pub enum LinkState {
     Connecting,
     /// The server has said that the stream is live.
     Live,
+    /// There is no stream, but pulls get through.
+    Degraded,
     /// Waiting for a fresh token.
     Paused,
+    /// As many attempts as there may be have failed, and nobody has asked for more. Pulls go on.
+    Stopped,
+}
+
+impl LinkState {
+    /// What a tab of protocol 1 is told, which knows four states: those that it does not are to it what they were called then.
+    pub(crate) const fn in_protocol_1(self) -> Self {
+        match self {
+            Self::Degraded | Self::Stopped => Self::Offline,
+            Self::Offline | Self::Connecting | Self::Live | Self::Paused => self,
+        }
+    }
 }
 
 /// The link as users see it.
@@ -61,51 +145,126 @@ pub(crate) fn wait_ms(failures: u32, random: &mut dyn Rng) -> u64 {
     RECONNECT.delay_ms(failures, random)
 }
 
+/// What stands in for a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fallback {
+    /// Nothing has to: no attempt has failed since there was one.
+    Unneeded,
+    /// An attempt has failed, and no pull got through since.
+    Wanted,
+    /// Pulls do.
+    Works,
+}
+
+/// Who is looking at the page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attention {
+    /// Somebody works in it.
+    pub(crate) active: bool,
+    /// It is shown.
+    pub(crate) visible: bool,
+}
+
+impl Attention {
+    /// Returns how long to wait between two pulls.
+    pub(crate) const fn interval_ms(self, polling: &Polling) -> u64 {
+        match (self.visible, self.active) {
+            (false, _) => polling.hidden_ms,
+            (true, true) => polling.active_ms,
+            (true, false) => polling.idle_ms,
+        }
+    }
+}
+
 /// The link of this tab.
 #[derive(Debug)]
 pub(crate) struct Link {
     status: LinkStatus,
+    /// Where the socket is; pulls that get through beside it make of it what is shown.
+    socket: LinkState,
+    /// Why the socket is there.
+    why: String,
+    fallback: Fallback,
+    attempts_max: Option<u32>,
     /// Counts the attempts; what belongs to an earlier one is dropped.
     attempt: u32,
+    /// True while an attempt waits for a fresh token.
+    awaits_token: bool,
     /// Failures since the link was last stable.
     failures: u32,
+    /// True when this connection has lived for long enough.
+    stable: bool,
+    /// Attempts since then that led to no stable link.
+    unstable_attempts: u32,
 }
 
 impl Link {
-    pub(crate) fn new(wall_ms: u64) -> Self {
+    pub(crate) fn new(wall_ms: u64, attempts_max: Option<u32>) -> Self {
         let status =
             LinkStatus { state: LinkState::Offline, why: "starting".to_owned(), since_ms: wall_ms, retry_at_ms: None };
-        Self { status, attempt: 0, failures: 0 }
+        Self {
+            status,
+            socket: LinkState::Offline,
+            why: String::new(),
+            fallback: Fallback::Unneeded,
+            attempts_max,
+            attempt: 0,
+            awaits_token: false,
+            failures: 0,
+            stable: false,
+            unstable_attempts: 0,
+        }
     }
 
     pub(crate) const fn status(&self) -> &LinkStatus {
         &self.status
     }
 
-    pub(crate) fn is(&self, state: LinkState) -> bool {
-        self.status.state == state
+    /// True when the socket is there, whatever pulls make of it.
+    pub(crate) fn is(&self, socket: LinkState) -> bool {
+        self.socket == socket
+    }
+
+    /// The attempt under way.
+    pub(crate) const fn attempt(&self) -> u32 {
+        self.attempt
     }
 
     /// True when a report is of the attempt under way.
     pub(crate) fn is_current(&self, attempt: u32) -> bool {
-        self.attempt == attempt && matches!(self.status.state, LinkState::Connecting | LinkState::Live)
+        self.attempt == attempt && !self.awaits_token && matches!(self.socket, LinkState::Connecting | LinkState::Live)
+    }
+
+    /// True while an attempt waits for a fresh token.
+    pub(crate) fn awaits_token(&self) -> bool {
+        self.awaits_token && self.is(LinkState::Connecting)
     }
 
     /// Takes a leader's word for where the link is.
-    pub(crate) fn follow(&mut self, status: LinkStatus) -> bool {
-        let changed = self.status != status;
+    pub(crate) fn follow(&mut self, status: LinkStatus) {
         self.status = status;
-        changed
+    }
+
+    /// Another tab has the link now. What is shown stays, until that one says.
+    pub(crate) const fn give_up(&mut self) {
+        (self.socket, self.fallback, self.awaits_token) = (LinkState::Offline, Fallback::Unneeded, false);
     }
 
     /// Starts an attempt, and returns its number.
-    pub(crate) fn connect(&mut self, wall_ms: u64) -> u32 {
+    pub(crate) fn connect(&mut self, awaits_token: bool, wall_ms: u64) -> u32 {
         self.attempt = self.attempt.wrapping_add(1);
+        (self.stable, self.awaits_token) = (false, awaits_token);
         self.enter(LinkState::Connecting, String::new(), wall_ms, None);
         self.attempt
     }
 
+    /// The attempt under way need not wait for a token any longer.
+    pub(crate) const fn go_on(&mut self) {
+        self.awaits_token = false;
+    }
+
     pub(crate) fn live(&mut self, wall_ms: u64) {
+        self.fallback = Fallback::Unneeded;
         self.enter(LinkState::Live, String::new(), wall_ms, None);
     }
 
@@ -113,12 +272,31 @@ impl Link {
         self.enter(LinkState::Paused, why, wall_ms, retry_at_ms);
     }
 
-    /// Notes a failure, and returns how long to wait before the next attempt.
-    pub(crate) fn close(&mut self, why: String, wall_ms: u64, random: &mut dyn Rng) -> u64 {
+    /// Notes a failure. Returns how long to wait before the next attempt; `None` when there is to be none.
+    pub(crate) fn close(&mut self, why: String, wall_ms: u64, random: &mut dyn Rng) -> Option<u64> {
         let delay_ms = wait_ms(self.failures, random);
         self.failures = self.failures.saturating_add(1);
-        self.enter(LinkState::Offline, why, wall_ms, Some(wall_ms + delay_ms));
-        delay_ms
+        if self.is(LinkState::Connecting) && self.fallback == Fallback::Unneeded {
+            self.fallback = Fallback::Wanted;
+        }
+        if !self.stable {
+            self.unstable_attempts = self.unstable_attempts.saturating_add(1);
+        }
+        if self.attempts_max.is_some_and(|max| self.unstable_attempts >= max) {
+            self.enter(LinkState::Stopped, why, wall_ms, None);
+            return None;
+        }
+        self.enter(LinkState::Offline, why, wall_ms, Some(wall_ms.saturating_add(delay_ms)));
+        Some(delay_ms)
+    }
+
+    /// Notes whether the server could be reached beside the stream.
+    pub(crate) fn note_pull(&mut self, reached: bool, wall_ms: u64) {
+        if self.fallback == Fallback::Unneeded {
+            return;
+        }
+        self.fallback = if reached { Fallback::Works } else { Fallback::Wanted };
+        self.show(wall_ms, self.status.retry_at_ms);
     }
 
     /// Says what is wrong although the stream is live, or that nothing is any more.
@@ -128,12 +306,33 @@ impl Link {
         }
     }
 
-    pub(crate) const fn forget_failures(&mut self) {
-        self.failures = 0;
+    /// The link has lived for long enough.
+    pub(crate) const fn settle(&mut self) {
+        self.stable = true;
+        self.forget_failures();
     }
 
-    fn enter(&mut self, state: LinkState, why: String, wall_ms: u64, retry_at_ms: Option<u64>) {
+    pub(crate) const fn forget_failures(&mut self) {
+        (self.failures, self.unstable_attempts) = (0, 0);
+    }
+
+    fn enter(&mut self, socket: LinkState, why: String, wall_ms: u64, retry_at_ms: Option<u64>) {
+        // What broke the stream is still why there is none while the next one is being opened.
+        if socket != LinkState::Connecting || self.fallback == Fallback::Unneeded {
+            self.why = why;
+        }
+        self.socket = socket;
+        self.show(wall_ms, retry_at_ms);
+    }
+
+    /// Makes of the socket and the pulls what is shown.
+    fn show(&mut self, wall_ms: u64, retry_at_ms: Option<u64>) {
+        let state = match self.socket {
+            LinkState::Offline | LinkState::Connecting if self.fallback == Fallback::Works => LinkState::Degraded,
+            socket => socket,
+        };
         let since_ms = if self.status.state == state { self.status.since_ms } else { wall_ms };
+        let why = if state == LinkState::Connecting { String::new() } else { self.why.clone() };
         self.status = LinkStatus { state, why, since_ms, retry_at_ms };
     }
 }
@@ -171,6 +370,8 @@ pub(crate) struct Puller {
     last_id: u32,
     under_way: Option<PullUnderWay>,
     wanted: bool,
+    /// True when the next pull is to bring everything, wherever this one stands by then.
+    wanted_whole: bool,
     wanted_keys: SortedSet<(String, String)>,
     /// The records that the pull under way names.
     asked_keys: SortedSet<(String, String)>,
@@ -183,7 +384,13 @@ impl Puller {
     }
 
     pub(crate) fn want_key(&mut self, table: &str, key: &str) {
-        self.wanted_keys.insert((table.to_owned(), key.to_owned()));
+        if self.wanted_keys.len() < WANTED_KEYS_MAX {
+            self.wanted_keys.insert((table.to_owned(), key.to_owned()));
+        } else {
+            // So many at once that asking for everything is the shorter question.
+            self.wanted_keys.clear();
+            (self.wanted, self.wanted_whole) = (true, true);
+        }
     }
 
     /// True while records are to be looked up one by one.
@@ -201,6 +408,9 @@ impl Puller {
         self.under_way = Some(PullUnderWay { id: self.last_id, by_keys, arrivals });
         if !by_keys {
             self.wanted = false;
+            if std::mem::take(&mut self.wanted_whole) {
+                self.cursor = None;
+            }
             return Some((self.last_id, None));
         }
         let mut keys: Named<Vec<String>> = Named::new();
@@ -232,8 +442,8 @@ impl Puller {
         if !self.asked_keys.is_empty() {
             mark!(PullWithKeysFailed);
         }
-        for key in std::mem::take(&mut self.asked_keys) {
-            self.wanted_keys.insert(key);
+        for (table, key) in std::mem::take(&mut self.asked_keys) {
+            self.want_key(&table, &key);
         }
         let delay_ms = RECONNECT.delay_ms(self.failures, random);
         self.failures = self.failures.saturating_add(1);
@@ -247,7 +457,7 @@ impl Puller {
     /// Forgets what was asked: the tab no longer leads.
     pub(crate) fn abandon(&mut self) {
         self.under_way = None;
-        self.wanted = false;
+        (self.wanted, self.wanted_whole) = (false, false);
         self.wanted_keys.clear();
         self.asked_keys.clear();
     }
@@ -277,9 +487,9 @@ mod tests {
 
     #[test]
     fn reports_of_an_earlier_attempt_are_not_current() {
-        let mut link = Link::new(0);
-        let first = link.connect(1);
-        let second = link.connect(2);
+        let mut link = Link::new(0, None);
+        let first = link.connect(false, 1);
+        let second = link.connect(false, 2);
         assert!(!link.is_current(first));
         assert!(link.is_current(second));
         link.close("gone".into(), 3, &mut rand_pcg::Pcg64Mcg::from_seed([1; 16]));
@@ -289,15 +499,67 @@ mod tests {
     #[test]
     fn the_wait_grows_with_each_failure_until_a_stable_link_resets_it() {
         let mut random = rand_pcg::Pcg64Mcg::from_seed([1; 16]);
-        let mut link = Link::new(0);
+        let mut link = Link::new(0, None);
         for _ in 0..10 {
-            link.connect(0);
+            link.connect(false, 0);
             link.close(String::new(), 0, &mut random);
         }
-        let late = (0..50).map(|_| link.close(String::new(), 0, &mut random)).max().unwrap();
+        let late = (0..50).filter_map(|_| link.close(String::new(), 0, &mut random)).max().unwrap();
         assert!(late > 30_000 && late <= 60_000, "{late}");
         link.forget_failures();
-        assert!(link.close(String::new(), 0, &mut random) <= 1_000);
+        assert!(link.close(String::new(), 0, &mut random).unwrap() <= 1_000);
+    }
+
+    #[test]
+    fn attempts_are_used_up_by_links_that_never_became_stable_and_by_those_alone() {
+        let mut random = rand_pcg::Pcg64Mcg::from_seed([1; 16]);
+        let mut link = Link::new(0, Some(2));
+        for _ in 0..10 {
+            link.connect(false, 0);
+            link.live(0);
+            link.settle();
+            assert!(link.close(String::new(), 0, &mut random).is_some());
+        }
+        link.connect(false, 0);
+        link.live(0);
+        assert!(link.close(String::new(), 0, &mut random).is_some());
+        link.connect(false, 0);
+        assert!(link.close(String::new(), 0, &mut random).is_none());
+        assert_eq!(link.status().state, LinkState::Stopped);
+    }
+
+    #[test]
+    fn a_link_that_can_not_work_as_configured_is_refused_and_says_which_part() {
+        let good = LinkConfig::default();
+        let polling = Polling::default();
+        assert_eq!(good.validate(), Ok(()));
+        assert_eq!(LinkConfig { max_attempts: Some(1), heartbeat_ms: Some(0), polling: None }.validate(), Ok(()));
+        for (part, bad) in [
+            ("link.maxAttempts", LinkConfig { max_attempts: Some(0), ..good }),
+            ("link.heartbeatMs", LinkConfig { heartbeat_ms: Some(999), ..good }),
+            ("link.heartbeatMs", LinkConfig { heartbeat_ms: Some(3_600_001), ..good }),
+            ("link.polling", LinkConfig { polling: Some(Polling { active_ms: 0, ..polling }), ..good }),
+            ("link.polling", LinkConfig { polling: Some(Polling { active_ms: 40_000, ..polling }), ..good }),
+            ("link.polling", LinkConfig { polling: Some(Polling { idle_ms: 200_000, ..polling }), ..good }),
+            ("link.polling", LinkConfig { polling: Some(Polling { hidden_ms: u64::MAX, ..polling }), ..good }),
+        ] {
+            assert!(bad.validate().unwrap_err().starts_with(part), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn too_many_records_to_name_are_pulled_with_everything_else_whatever_pull_is_under_way() {
+        let mut puller = Puller { cursor: Some("1:7".into()), ..Puller::default() };
+        puller.want();
+        let (id, _) = puller.begin(0).unwrap();
+        for n in 0..=WANTED_KEYS_MAX {
+            puller.want_key("jobs", &n.to_string());
+        }
+        assert!(puller.wanted_keys.len() <= WANTED_KEYS_MAX);
+        puller.end(id).unwrap();
+        puller.cursor = Some("1:9".into());
+        assert_eq!(puller.begin(0).unwrap().1, None);
+        assert_eq!(puller.cursor, None);
     }
 
     #[test]

@@ -137,6 +137,26 @@ mod counted {
         NumberReleased,
         /// A clock too far ahead was not followed.
         FastClockNotFollowed,
+        /// A fresh token was waited for long enough.
+        TokenNotAwaited,
+        /// Whoever gives tokens was not reached before a join.
+        TokenGiverNotReached,
+        /// Pulled for want of a stream.
+        Polled,
+        /// The stream was silent, and no answer came to a ping.
+        HalfOpenNoticed,
+        /// All attempts to connect are used up.
+        LinkStopped,
+        /// A silent leader was asked whether it is alive.
+        LeaderPinged,
+        /// The lock was taken from a leader that did not answer.
+        LockTaken,
+        /// A leader that hears nobody lost the lock, and went on alone.
+        DeafLeader,
+        /// A new tab that nobody told anything pulled for itself.
+        PulledAlone,
+        /// A leader went ahead of an epoch that an earlier one had reached.
+        EpochCaughtUp,
         /// The store was closed with operations of its own unsettled.
         ClosedUnsettled,
     }

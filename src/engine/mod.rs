@@ -22,3 +22,4 @@ pub(crate) mod table;
 pub(crate) mod tabs;
 pub(crate) mod time;
 pub(crate) mod value;
+pub(crate) mod view;

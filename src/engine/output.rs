@@ -13,6 +13,7 @@ use super::operation::{Operation, OperationId, OperationState, Settlement};
 use super::stored::StoredOperation;
 use super::table::{RecordId, Row};
 use super::tabs::{Role, TabMessage};
+use super::value::Value;
 
 /// How safe accepted operations are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +101,65 @@ pub struct Status {
     pub last_sync_ms: Option<u64>,
 }
 
+/// A step that leads from what a view showed to what it shows now. Steps apply one after the other, each to the list that the
+/// earlier ones left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Edit {
+    /// The record at this place goes.
+    Remove { at: u32 },
+    /// A record comes in at this place.
+    Insert { at: u32, id: RecordId },
+    /// The record at this place changed; its place did not.
+    Update { at: u32 },
+}
+
+impl Edit {
+    /// Returns where a record comes in.
+    pub(crate) const fn inserted_at(&self) -> Option<u32> {
+        match self {
+            Self::Insert { at, .. } => Some(*at),
+            Self::Remove { .. } | Self::Update { .. } => None,
+        }
+    }
+}
+
+/// What became of a view's window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum WindowChange {
+    /// It shows these records now. Any of them may have changed.
+    Reset(Vec<RecordId>),
+    /// These steps lead there; none, if it shows what it did.
+    Edits(Vec<Edit>),
+}
+
+/// The figures of one group of a view's records.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupChange {
+    /// The values that make the group; `None`: all records of groups that are not kept, because there are too many.
+    pub group: Option<Vec<Value>>,
+    /// Its figures, in the order of the view's; `None` when no record is left in it.
+    pub figures: Option<Vec<Option<f64>>>,
+}
+
+/// A view changed for its watchers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ViewChange {
+    /// The number that the view was opened with.
+    pub id: u32,
+    /// What it shows.
+    pub window: WindowChange,
+    /// How many records match, inside the window or not.
+    pub total: u32,
+    /// The figures over all of them, in the order of the view's, if any changed.
+    pub figures: Option<Vec<Option<f64>>>,
+    /// The groups that changed.
+    pub groups: Vec<GroupChange>,
+}
+
 /// The change list: everything that one input changed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -108,6 +168,8 @@ pub struct Changes<R> {
     pub records: Vec<RecordChange<R>>,
     /// Operations, the settled ones included.
     pub operations: Vec<OperationView>,
+    /// The views whose window, total or figures changed.
+    pub views: Vec<ViewChange>,
     /// The status, if it changed.
     pub status: Option<Status>,
 }
@@ -132,19 +194,23 @@ pub enum Output<R> {
     ForgetRecords,
     /// Queue for the lock; answered by `Input::LockGranted` or `Input::NoLocks`.
     RequestLock,
+    /// Take the lock from whoever has it, who does not answer; answered by `Input::LockGranted`. The place in the queue is given up.
+    StealLock,
     /// Give the lock back, or stop waiting for it.
     ReleaseLock,
     /// Tell the other tabs.
     Broadcast(Box<TabMessage<R>>),
     /// Open the link; answered by `LinkJoined`, `LinkLive`, `LinkClosed` with the same number.
     Connect { attempt: u32 },
+    /// Ask over the link whether the server is there; answered by `Ponged` with the same number. No answer says no.
+    Ping { attempt: u32 },
     /// Close the link.
     Disconnect,
     /// Ask the server; answered by `Pulled` or `PullFailed`.
     Pull(PullCall),
     /// Send an operation; answered by `Answered` or `PushFailed`.
     Push { operation: Operation },
-    /// Get a fresh token; answered by `TokenRefreshed`.
+    /// Get a fresh token; answered by `TokenRefreshed`, `TokenRefused`, `TokenMissed` or `TokenKept`.
     RefreshToken,
     /// Tell subscribers.
     Notify(Changes<R>),

@@ -95,6 +95,8 @@ mod planted {
         IgnoreRetryAfter = "ignore-retry-after",
         /// Nothing is pulled when the stream goes live.
         NoPullWhenLive = "do-not-pull-when-the-stream-is-live",
+        /// A stream that does not answer is believed to live.
+        BelieveSilentStream = "believe-a-silent-stream",
         /// An entry of a newer release is thrown away.
         DropNewerEntry = "throw-a-newer-entry-away",
         /// A change is kept from subscribers.

@@ -35,6 +35,9 @@ pub struct TableConfig {
     /// The field that `assign` sets, where records have an owner.
     #[serde(default)]
     pub owner: Option<String>,
+    /// The fields by which views may filter, sort, group and sum; the key's always are.
+    #[serde(default)]
+    pub indexed: Vec<String>,
 }
 
 fn default_version() -> String {
@@ -45,9 +48,10 @@ fn default_operation() -> String {
     "rota_op".to_owned()
 }
 
-/// How many tables, fields of a table, and parts of a key there may be.
+/// How many tables, fields of a table, indexed ones among them, and parts of a key there may be.
 const TABLES_MAX: usize = 256;
 const FIELDS_MAX: usize = 1_024;
+const INDEXED_MAX: usize = 64;
 const KEY_PARTS_MAX: usize = 16;
 
 /// How many tombstones are kept. They keep a late event from bringing back what is gone; the oldest are forgotten first,
@@ -58,7 +62,15 @@ impl TableConfig {
     /// Declares a table with the usual columns for version and operation, and no owner.
     #[must_use]
     pub fn new(name: String, key: Vec<String>, fields: Vec<String>) -> Self {
-        Self { name, key, fields, version: default_version(), operation: default_operation(), owner: None }
+        Self {
+            name,
+            key,
+            fields,
+            version: default_version(),
+            operation: default_operation(),
+            owner: None,
+            indexed: Vec::new(),
+        }
     }
 
     fn validate(&self) -> Result<(), Error> {
@@ -81,10 +93,23 @@ impl TableConfig {
                 self.version, self.operation
             ));
         }
+        if self.indexed.len() > INDEXED_MAX {
+            return wrong(format!("has more than {INDEXED_MAX} indexed fields"));
+        }
+        if let Some(field) = self.indexed.iter().find(|field| !self.fields.contains(field)) {
+            return wrong(format!("lists \"{field}\" as indexed, which is not among its fields"));
+        }
         if self.owner.as_ref().is_some_and(|owner| self.key.contains(owner)) {
             return wrong("has an owner that is a part of its key".to_owned());
         }
         Ok(())
+    }
+
+    /// Returns the fields that views may use: the key's, and those declared as indexed.
+    pub(crate) fn indexed_fields(&self) -> Vec<String> {
+        let mut fields = self.key.clone();
+        fields.extend(self.indexed.iter().filter(|field| !self.key.contains(field)).cloned());
+        fields
     }
 
     /// Refuses names that are not fields of the table.
@@ -260,6 +285,16 @@ impl<R: Record> Tables<R> {
         &self.tables[table].config
     }
 
+    pub(crate) fn configs(&self) -> impl Iterator<Item = &TableConfig> {
+        self.tables.iter().map(|table| &table.config)
+    }
+
+    /// Returns the records of a table of which there is something to be seen, in the order of their numbers.
+    pub(crate) fn visible(&self, table: TableId) -> impl Iterator<Item = (RecordId, &Cell<R>, &R)> {
+        let of_table = self.cells().filter(move |(_, cell)| cell.table == table);
+        of_table.filter_map(|(id, cell)| Some((id, cell, cell.visible.as_ref()?)))
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
         self.tables.iter().map(|table| table.config.name.clone()).collect()
     }
@@ -324,7 +359,11 @@ impl<R: Record> Tables<R> {
         let arrivals = self.arrivals;
         let Some(cell) = self.cells.get_mut(id.0 as usize).and_then(Option::as_mut) else { return false };
         let Some(config) = self.tables.get(cell.table).map(|table| &table.config) else { return false };
-        let is_there = fact.record.is_some();
+        // An end that is older than what is known is no sign of the record: who says so has forgotten it since.
+        let is_old_end = fact.record.is_none() && cell.version.is_some_and(|known| known > fact.version);
+        if source != Source::Cache && !is_old_end {
+            cell.seen = arrivals;
+        }
         let news = match cell.version {
             None => true,
             Some(_) if source == Source::Cache => {
@@ -361,10 +400,6 @@ impl<R: Record> Tables<R> {
             if cell.gone_at.is_some() {
                 self.ends.push_back((arrivals, id));
             }
-        }
-        // Whoever says that a record is gone, and knows less of it than we do, has not seen it.
-        if source != Source::Cache && (news || is_there) {
-            cell.seen = arrivals;
         }
         news
     }
@@ -461,6 +496,7 @@ mod tests {
             version: default_version(),
             operation: default_operation(),
             owner: Some("owner".into()),
+            indexed: Vec::new(),
         }
     }
 

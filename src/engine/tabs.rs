@@ -5,16 +5,43 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::link::LinkStatus;
+use super::link::{LinkState, LinkStatus};
 use super::mark::mark;
 use super::operation::{Answer, Operation, OperationId, OperationState, Settlement};
 use super::sabotage::sabotaged;
-use super::session::FORMAT;
 use super::table::Row;
 use super::value::present;
 
+/// The latest protocol of tab messages: what a message that needs it says in `v`.
+pub const TAB_PROTOCOL: u32 = 2;
+
 /// How often a leader says that it is alive.
 pub const BEAT_MS: u64 = 2_000;
+
+/// How many beats in a row a leader may miss before it is asked whether it is alive.
+pub(crate) const SILENT_BEATS: u64 = 3;
+
+/// By how many epochs a tab that takes the lock from a leader goes ahead: it may never have heard how far that one had got.
+const STOLEN_EPOCHS: u64 = 1_000;
+
+/// How long it may take to answer that.
+pub(crate) const PONG_WAIT_MS: u64 = 3_000;
+
+/// Followers of one leader that is silent spread over so much time, so that one asks, and one takes the lock.
+pub(crate) const SPREAD_MS: u64 = 400;
+
+/// How late a timer of a tab that is awake may ring. Hidden pages are woken once a second; one that is woken more rarely leaves it to
+/// others to watch the leader.
+pub(crate) const AWAKE_LATE_MS: u64 = 2_000;
+
+/// How long a new tab waits to be told everything before it asks the server.
+pub(crate) const BOOT_MS: u64 = 1_000;
+
+/// How many records one message may hold.
+pub const MESSAGE_RECORDS_MAX: usize = 1 << 20;
+
+/// How many operations one message may hold, or name.
+pub const MESSAGE_OPERATIONS_MAX: usize = 1 << 16;
 
 /// After how many beats a leader looks into storage: a tab may have died between storing an operation and telling of it.
 pub(crate) const LOOK_BEATS: u64 = 30;
@@ -61,6 +88,9 @@ pub struct TabMessage<R> {
     /// `beat`, `snapshot`: where the leader's link is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkStatus>,
+    /// `beat`, `snapshot`: where the link is, if `link` can't say it: a tab of protocol 1 knows four states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<LinkState>,
     /// `snapshot`: whom it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
@@ -117,6 +147,37 @@ pub enum Kind {
     Cancel,
     /// The sender is closing.
     Bye,
+    /// A tab asks whether the leader is alive.
+    Ping,
+    /// It is.
+    Pong,
+}
+
+impl Kind {
+    /// The protocol that a message of this kind needs.
+    const fn protocol(self) -> u32 {
+        match self {
+            Self::Hello
+            | Self::Beat
+            | Self::Snapshot
+            | Self::Operation
+            | Self::Changes
+            | Self::Settled
+            | Self::Cancel
+            | Self::Bye => 1,
+            Self::Ping | Self::Pong => 2,
+        }
+    }
+
+    /// True for what has a number of its own. What is of no use to a tab of protocol 1 has none, so that such a tab misses nothing.
+    const fn is_counted(self) -> bool {
+        self.protocol() == 1
+    }
+
+    /// True for what only a leader may say.
+    pub(crate) const fn is_of_leader(self) -> bool {
+        matches!(self, Self::Beat | Self::Snapshot | Self::Changes | Self::Pong)
+    }
 }
 
 /// A message's meaning, once it is known to be whole.
@@ -131,13 +192,8 @@ pub(crate) enum Body<R> {
     SettledLocally { settlement: Settlement },
     Cancel { id: OperationId },
     Bye,
-}
-
-impl<R> Body<R> {
-    /// True for what only a leader may say.
-    const fn is_of_leader(&self) -> bool {
-        matches!(self, Self::Beat { .. } | Self::Snapshot { .. } | Self::Changes { .. })
-    }
+    Ping,
+    Pong,
 }
 
 impl<R> TabMessage<R> {
@@ -145,13 +201,13 @@ impl<R> TabMessage<R> {
     pub(crate) fn take_body(&mut self) -> Option<Body<R>> {
         Some(match self.kind {
             Kind::Hello => Body::Hello { pending: self.pending.take()? },
-            Kind::Beat => Body::Beat { link: self.link.take()? },
+            Kind::Beat => Body::Beat { link: self.take_link()? },
             Kind::Snapshot => Body::Snapshot {
                 to: self.to.take()?,
                 cursor: self.cursor.take()?,
                 records: self.records.take()?,
                 operations: self.operations.take()?,
-                link: self.link.take()?,
+                link: self.take_link()?,
             },
             Kind::Operation => Body::Operation { op: self.op.take()? },
             Kind::Changes => Body::Changes { records: self.records.take()?, cursor: self.cursor.take()? },
@@ -169,7 +225,29 @@ impl<R> TabMessage<R> {
             },
             Kind::Cancel => Body::Cancel { id: self.id.take()? },
             Kind::Bye => Body::Bye,
+            Kind::Ping => Body::Ping,
+            Kind::Pong => Body::Pong,
         })
+    }
+
+    /// Fills in where the link is. What protocol 1 has no word for stands beside what it would have said.
+    pub(crate) fn set_link(&mut self, link: &LinkStatus, protocol: u32) {
+        let old = LinkStatus { state: link.state.in_protocol_1(), ..link.clone() };
+        self.state = (protocol > 1 && old.state != link.state).then_some(link.state);
+        self.link = Some(old);
+    }
+
+    fn take_link(&mut self) -> Option<LinkStatus> {
+        let link = self.link.take()?;
+        Some(LinkStatus { state: self.state.take().unwrap_or(link.state), ..link })
+    }
+
+    /// True when it holds more than any honest tab sends.
+    fn is_too_long(&self) -> bool {
+        let count = |list: &Option<Vec<OperationId>>| list.as_ref().map_or(0, Vec::len);
+        count(&self.pending) > MESSAGE_OPERATIONS_MAX
+            || self.operations.as_ref().map_or(0, Vec::len) > MESSAGE_OPERATIONS_MAX
+            || self.records.as_ref().map_or(0, Vec::len) > MESSAGE_RECORDS_MAX
     }
 }
 
@@ -182,6 +260,19 @@ pub(crate) enum Received<R> {
     Drop,
     /// Not readable; says why.
     Malformed(&'static str),
+    /// Of a protocol that this tab does not speak.
+    Newer,
+}
+
+/// How far a follower has come with a leader that is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    Listening,
+    Pinged,
+    /// Asked in the words of protocol 1, too.
+    Greeted,
+    /// The lock is being taken from it.
+    Taking,
 }
 
 /// This tab among the others.
@@ -189,7 +280,15 @@ pub(crate) enum Received<R> {
 pub(crate) struct Tabs {
     pub(crate) id: String,
     pub(crate) role: Role,
+    /// The latest protocol that this tab speaks.
+    protocol: u32,
+    /// The highest epoch known.
     epoch: u64,
+    /// Leader: the epoch that it leads in. It learns of a later one from a follower before it hears that it was deposed, and does not
+    /// speak in the name of that one.
+    led_epoch: u64,
+    /// Leader: for how many more beats another tab, which spoke as the leader of a later epoch, is taken for that.
+    rival_beats: u64,
     seq: u64,
     /// The last number heard of each other tab; who was heard of last is at the end.
     peers: Vec<(String, u64)>,
@@ -199,29 +298,82 @@ pub(crate) struct Tabs {
     pub(crate) caught_up: bool,
     /// Follower: when the leader was last asked for a snapshot.
     pub(crate) hello_at_mono_ms: u64,
+    /// Follower: who led when that was.
+    pub(crate) greeted: Option<String>,
     /// Follower: when own operations that nobody has answered are told again, and the wait after that.
     pub(crate) retell: (u64, u64),
     /// Leader: who was given a snapshot before this tab had pulled, and is owed a whole one.
     pub(crate) owed: Vec<String>,
     /// Leader: beats so far.
     pub(crate) beats: u64,
+    /// Follower: how long the leader has been silent.
+    pub(crate) watch: Watch,
+    /// Follower: true while it pulls for itself, as nobody has told it anything yet.
+    pub(crate) pulls: bool,
+    /// When this tab last noticed that it had not run.
+    pub(crate) woke_at_mono_ms: Option<u64>,
+    /// When any other tab was last heard.
+    pub(crate) heard_at_mono_ms: Option<u64>,
+    /// Alone: true when that is so because the channel carries nothing.
+    pub(crate) deaf: bool,
 }
 
 impl Tabs {
-    pub(crate) const fn new(id: String) -> Self {
+    pub(crate) const fn new(id: String, protocol: u32) -> Self {
         Self {
             id,
             role: Role::Follower,
+            protocol,
             epoch: 0,
+            led_epoch: 0,
+            rival_beats: 0,
             seq: 0,
             peers: Vec::new(),
             leader: None,
             caught_up: false,
             hello_at_mono_ms: 0,
+            greeted: None,
             retell: (0, 0),
             owed: Vec::new(),
             beats: 0,
+            watch: Watch::Listening,
+            pulls: false,
+            woke_at_mono_ms: None,
+            heard_at_mono_ms: None,
+            deaf: false,
         }
+    }
+
+    /// True when this tab speaks a protocol.
+    pub(crate) const fn speaks(&self, protocol: u32) -> bool {
+        self.protocol >= protocol
+    }
+
+    pub(crate) const fn protocol(&self) -> u32 {
+        self.protocol
+    }
+
+    /// Notes that the leader, whoever that is, was asked for a snapshot.
+    pub(crate) fn greet(&mut self, mono_ms: u64) {
+        self.hello_at_mono_ms = mono_ms;
+        self.greeted.clone_from(&self.leader);
+    }
+
+    /// True when the leader of today was asked for a snapshot less than so long ago.
+    pub(crate) fn has_just_greeted(&self, mono_ms: u64, wait_ms: u64) -> bool {
+        self.greeted == self.leader && mono_ms < self.hello_at_mono_ms.saturating_add(wait_ms)
+    }
+
+    /// Remembers whom to send a whole snapshot. Beyond the bound the one asked for longest ago is forgotten: it is told of the next
+    /// change, and asks again when it misses one.
+    pub(crate) fn owe(&mut self, tab: String) {
+        if self.owed.contains(&tab) {
+            return;
+        }
+        if self.owed.len() >= PEERS_MAX {
+            self.owed.remove(0);
+        }
+        self.owed.push(tab);
     }
 
     /// True when this tab has a link and sends operations.
@@ -231,20 +383,37 @@ impl Tabs {
 
     pub(crate) const fn lead(&mut self) {
         self.role = Role::Leader;
-        self.epoch = self.epoch.saturating_add(1);
+        let step = if matches!(self.watch, Watch::Taking) { STOLEN_EPOCHS } else { 1 };
+        self.epoch = self.epoch.saturating_add(step);
+        self.led_epoch = self.epoch;
+    }
+
+    /// Before a beat: a leader of which nobody has taken the place leads in the highest epoch. An earlier one had got further, of which
+    /// it had not heard.
+    pub(crate) fn catch_up_epoch(&mut self) {
+        if self.rival_beats > 0 {
+            self.rival_beats -= 1;
+        } else if self.led_epoch < self.epoch {
+            mark!(EpochCaughtUp);
+            self.epoch = self.epoch.saturating_add(1);
+            self.led_epoch = self.epoch;
+        }
     }
 
     /// Makes the next message; its members are filled in by the caller.
     pub(crate) fn message<R>(&mut self, kind: Kind) -> Box<TabMessage<R>> {
-        self.seq += 1;
+        if kind.is_counted() {
+            self.seq += 1;
+        }
         Box::new(TabMessage {
-            v: FORMAT,
+            v: kind.protocol(),
             from: self.id.clone(),
-            epoch: self.epoch,
+            epoch: if kind.is_of_leader() { self.led_epoch } else { self.epoch },
             seq: self.seq,
             kind,
             pending: None,
             link: None,
+            state: None,
             to: None,
             cursor: None,
             records: None,
@@ -258,12 +427,28 @@ impl Tabs {
         })
     }
 
+    /// Counts a message of another tab. Says whether it was counted before, and whether one before it was not.
+    fn count(&mut self, from: &str, seq: u64) -> (bool, bool) {
+        let known = self.peers.iter().position(|(peer, _)| peer == from);
+        let last = known.map(|at| self.peers.remove(at).1);
+        if self.peers.len() >= PEERS_MAX {
+            self.peers.remove(0);
+        }
+        self.peers.push((from.to_owned(), last.map_or(seq, |last| last.max(seq))));
+        // The first message of a tab that has been there longer than us is no gap: `hello` fetches what came before.
+        let gap = last.is_some_and(|last| seq > last.saturating_add(1)) && !sabotaged!(IgnoreGap);
+        (last.is_some_and(|last| seq <= last), gap)
+    }
+
     /// Takes a message in.
     #[expect(clippy::boxed_local, reason = "it comes in a box, and moving it out would copy it twice")]
     pub(crate) fn receive<R>(&mut self, mut message: Box<TabMessage<R>>) -> Received<R> {
-        if message.v != FORMAT {
+        if message.v > self.protocol {
             mark!(ForeignMessageReported);
-            return Received::Malformed("the message is of another protocol");
+            return Received::Newer;
+        }
+        if message.v < message.kind.protocol() {
+            return Received::Malformed("the message is of no protocol that has its kind");
         }
         if message.from == self.id {
             return Received::Drop;
@@ -274,24 +459,32 @@ impl Tabs {
         {
             return Received::Malformed("the message counts beyond all measure");
         }
-        let (from, seq, epoch) = (message.from.clone(), message.seq, message.epoch);
-        let Some(body) = message.take_body() else { return Received::Malformed("the message lacks a member") };
-        let known = self.peers.iter().position(|(peer, _)| *peer == from);
-        let last = known.map(|at| self.peers.remove(at).1);
-        let is_repeated = last.is_some_and(|last| seq <= last);
-        // The first message of a tab that has been there longer than us is no gap: `hello` fetches what came before.
-        let gap = last.is_some_and(|last| seq > last.saturating_add(1)) && !sabotaged!(IgnoreGap);
-        if self.peers.len() >= PEERS_MAX {
-            self.peers.remove(0);
+        if message.is_too_long() {
+            return Received::Malformed("the message holds more than any tab sends");
         }
-        self.peers.push((from.clone(), last.map_or(seq, |last| last.max(seq))));
-        let is_stale = epoch < self.epoch && body.is_of_leader() && !sabotaged!(ForgetEpoch);
+        if self.protocol == 1 {
+            message.state = None;
+        }
+        let (from, seq, epoch, kind) = (message.from.clone(), message.seq, message.epoch, message.kind);
+        let Some(body) = message.take_body() else { return Received::Malformed("the message lacks a member") };
+        let (is_repeated, gap) = if kind.is_counted() { self.count(&from, seq) } else { (false, false) };
+        // A leader has its own word from the server. One that was deposed in its sleep may wake to say what was true before, in an
+        // epoch that is no lower where we never heard of it.
+        let is_stale =
+            kind.is_of_leader() && (epoch < self.epoch || self.role == Role::Leader) && !sabotaged!(ForgetEpoch);
         if epoch > self.epoch && self.role == Role::Leader {
             mark!(EpochOvertaken);
         }
+        if kind.is_of_leader() && epoch > self.led_epoch {
+            self.rival_beats = SILENT_BEATS;
+        }
         self.epoch = self.epoch.max(epoch);
-        // A late operation is still an operation: it has an id, so taking it twice does no harm, but losing it would.
-        let is_idempotent = matches!(body, Body::Operation { .. } | Body::Settled { .. } | Body::SettledLocally { .. });
+        // A late operation is still an operation: it has an id, so taking it twice does no harm, but losing it would. So is a late
+        // question one that somebody waits with.
+        let is_idempotent = matches!(
+            body,
+            Body::Hello { .. } | Body::Operation { .. } | Body::Settled { .. } | Body::SettledLocally { .. }
+        );
         if is_stale {
             mark!(StaleMessageDropped);
             return Received::Drop;
@@ -307,7 +500,7 @@ impl Tabs {
             mark!(GapNoticed);
         }
         // What a leader who is gone said last may have been lost, and no later number of its will ever show it.
-        let is_new_leader = body.is_of_leader() && self.leader.as_ref() != Some(&from);
+        let is_new_leader = kind.is_of_leader() && self.leader.as_ref() != Some(&from);
         if is_new_leader {
             self.leader = Some(from.clone());
         }
@@ -334,7 +527,7 @@ mod tests {
 
     #[test]
     fn a_repeated_message_is_dropped_and_a_gap_is_noticed() {
-        let (mut one, mut two) = (Tabs::new("one".into()), Tabs::new("two".into()));
+        let (mut one, mut two) = (Tabs::new("one".into(), TAB_PROTOCOL), Tabs::new("two".into(), TAB_PROTOCOL));
         let (first, second, third) = (cancel(&mut one), cancel(&mut one), bye(&mut one));
         assert!(matches!(two.receive(first.clone()), Received::Take { gap: false, .. }));
         assert_eq!(two.receive(first), Received::Drop);
@@ -343,15 +536,29 @@ mod tests {
     }
 
     #[test]
+    fn a_question_that_was_overtaken_is_still_answered() {
+        let (mut one, mut two) = (Tabs::new("one".into(), TAB_PROTOCOL), Tabs::new("two".into(), TAB_PROTOCOL));
+        let mut hello: Message = one.message(Kind::Hello);
+        hello.pending = Some(vec![]);
+        let later = bye(&mut one);
+        assert!(matches!(two.receive(later), Received::Take { .. }));
+        assert!(matches!(two.receive(hello), Received::Take { body: Body::Hello { .. }, .. }));
+    }
+
+    #[test]
     fn a_tab_does_not_hear_itself() {
-        let mut one = Tabs::new("one".into());
+        let mut one = Tabs::new("one".into(), TAB_PROTOCOL);
         let message = cancel(&mut one);
         assert_eq!(one.receive(message), Received::Drop);
     }
 
     #[test]
     fn what_an_old_leader_says_is_dropped() {
-        let (mut old, mut new, mut tab) = (Tabs::new("old".into()), Tabs::new("new".into()), Tabs::new("tab".into()));
+        let (mut old, mut new, mut tab) = (
+            Tabs::new("old".into(), TAB_PROTOCOL),
+            Tabs::new("new".into(), TAB_PROTOCOL),
+            Tabs::new("tab".into(), TAB_PROTOCOL),
+        );
         old.lead();
         let mut stale: Message = old.message(Kind::Changes);
         (stale.records, stale.cursor) = (Some(vec![]), Some(None));
@@ -364,17 +571,153 @@ mod tests {
 
     #[test]
     fn a_message_that_lacks_a_member_or_speaks_another_protocol_is_malformed() {
-        let (mut one, mut two) = (Tabs::new("one".into()), Tabs::new("two".into()));
+        let (mut one, mut two) = (Tabs::new("one".into(), TAB_PROTOCOL), Tabs::new("two".into(), TAB_PROTOCOL));
         let empty: Message = one.message(Kind::Changes);
         assert!(matches!(two.receive(empty), Received::Malformed(_)));
         let mut newer = bye(&mut one);
-        newer.v = FORMAT + 1;
-        assert!(matches!(two.receive(newer), Received::Malformed(_)));
+        newer.v = TAB_PROTOCOL + 1;
+        assert_eq!(two.receive(newer), Received::Newer);
+        let mut older: Message = one.message(Kind::Ping);
+        older.v = 1;
+        assert!(matches!(two.receive(older), Received::Malformed(_)));
+    }
+
+    #[test]
+    fn a_leader_that_was_deposed_unawares_does_not_speak_in_the_name_of_the_new_epoch() {
+        let (mut old, mut new) = (Tabs::new("old".into(), TAB_PROTOCOL), Tabs::new("new".into(), TAB_PROTOCOL));
+        let mut tab = Tabs::new("tab".into(), TAB_PROTOCOL);
+        old.lead();
+        let pong: Message = old.message(Kind::Pong);
+        assert!(matches!(new.receive(pong), Received::Take { .. }));
+        new.lead();
+        let news: Message = new.message(Kind::Pong);
+        assert!(matches!(tab.receive(news.clone()), Received::Take { .. }));
+        let from_tab = bye(&mut tab);
+        assert!(matches!(old.receive(from_tab), Received::Take { .. }));
+        assert_eq!(old.receive(news), Received::Drop);
+        for _ in 0..SILENT_BEATS {
+            old.catch_up_epoch();
+        }
+        let late: Message = old.message(Kind::Pong);
+        assert_eq!(late.epoch, 1);
+        assert_eq!(tab.receive(late), Received::Drop);
+        // Nobody has told it that it was deposed, and the other one has fallen silent.
+        old.catch_up_epoch();
+        let heard: Message = old.message(Kind::Pong);
+        assert!(matches!(tab.receive(heard), Received::Take { .. }));
+    }
+
+    #[test]
+    fn a_leader_listens_to_no_other() {
+        let (mut old, mut new) = (Tabs::new("old".into(), TAB_PROTOCOL), Tabs::new("new".into(), TAB_PROTOCOL));
+        old.lead();
+        old.lead();
+        new.lead();
+        let pong: Message = old.message(Kind::Pong);
+        assert_eq!(new.receive(pong), Received::Drop);
+    }
+
+    #[test]
+    fn who_takes_the_lock_is_ahead_of_a_leader_that_it_never_heard() {
+        let (mut hung, mut thief) = (Tabs::new("hung".into(), TAB_PROTOCOL), Tabs::new("thief".into(), TAB_PROTOCOL));
+        for _ in 0..100 {
+            hung.lead();
+        }
+        thief.watch = Watch::Taking;
+        thief.lead();
+        let (late, pong): (Message, Message) = (hung.message(Kind::Pong), thief.message(Kind::Pong));
+        let mut tab = Tabs::new("tab".into(), TAB_PROTOCOL);
+        assert!(matches!(tab.receive(pong), Received::Take { .. }));
+        assert_eq!(tab.receive(late), Received::Drop);
+    }
+
+    #[test]
+    fn a_leader_that_never_heard_of_an_earlier_epoch_catches_up_with_it() {
+        let (mut earlier, mut leader) =
+            (Tabs::new("earlier".into(), TAB_PROTOCOL), Tabs::new("leader".into(), TAB_PROTOCOL));
+        let mut tab = Tabs::new("tab".into(), TAB_PROTOCOL);
+        earlier.lead();
+        earlier.lead();
+        let pong: Message = earlier.message(Kind::Pong);
+        tab.receive(pong);
+        leader.lead();
+        let unheard: Message = leader.message(Kind::Pong);
+        assert_eq!(tab.receive(unheard), Received::Drop);
+        let from_tab = bye(&mut tab);
+        leader.receive(from_tab);
+        leader.catch_up_epoch();
+        let heard: Message = leader.message(Kind::Pong);
+        assert!(matches!(tab.receive(heard), Received::Take { .. }));
+    }
+
+    #[test]
+    fn a_message_that_holds_more_than_any_tab_sends_is_malformed() {
+        let (mut one, mut two) = (Tabs::new("one".into(), TAB_PROTOCOL), Tabs::new("two".into(), TAB_PROTOCOL));
+        let id = OperationId::parse("019aa5e3-f1c0-7a3b-9c1d-2e4f60718293").unwrap();
+        for (count, too_long) in [(MESSAGE_OPERATIONS_MAX, false), (MESSAGE_OPERATIONS_MAX + 1, true)] {
+            let mut message: Message = one.message(Kind::Hello);
+            message.pending = Some(vec![id; count]);
+            assert_eq!(matches!(two.receive(message), Received::Malformed(_)), too_long, "{count} ids");
+        }
+        let row = Row::<()> {
+            table: String::new(),
+            key: String::new(),
+            version: crate::engine::operation::Version::parse("1").unwrap(),
+            op: None,
+            record: None,
+        };
+        let mut message: Box<TabMessage<()>> = one.message(Kind::Changes);
+        (message.records, message.cursor) = (Some(vec![row; MESSAGE_RECORDS_MAX + 1]), Some(None));
+        assert!(matches!(two.receive(message), Received::Malformed(_)));
+    }
+
+    #[test]
+    fn what_protocol_1_does_not_know_leaves_no_gap_in_its_count() {
+        let (mut new, mut old) = (Tabs::new("new".into(), TAB_PROTOCOL), Tabs::new("old".into(), 1));
+        let messages: [Message; 3] = [bye(&mut new), new.message(Kind::Ping), bye(&mut new)];
+        let [first, ping, last] = messages;
+        assert!(matches!(old.receive(first), Received::Take { .. }));
+        assert_eq!(old.receive(ping), Received::Newer);
+        assert!(matches!(old.receive(last), Received::Take { gap: false, .. }));
+    }
+
+    #[test]
+    fn a_tab_held_back_at_protocol_1_reads_it_and_nothing_newer() {
+        let (mut new, mut old) = (Tabs::new("new".into(), TAB_PROTOCOL), Tabs::new("old".into(), 1));
+        let ping: Message = new.message(Kind::Ping);
+        assert_eq!(old.receive(ping), Received::Newer);
+        let bye = bye(&mut new);
+        assert!(matches!(old.receive(bye), Received::Take { gap: false, .. }));
+    }
+
+    #[test]
+    fn what_protocol_1_has_no_word_for_stands_beside_what_it_would_have_said() {
+        let (mut new, mut old) = (Tabs::new("new".into(), TAB_PROTOCOL), Tabs::new("old".into(), 1));
+        let mut third = Tabs::new("third".into(), TAB_PROTOCOL);
+        new.lead();
+        let link = LinkStatus { state: LinkState::Degraded, why: "no".into(), since_ms: 7, retry_at_ms: None };
+        let mut beat: Message = new.message(Kind::Beat);
+        beat.set_link(&link, new.protocol());
+        assert_eq!((beat.v, beat.link.as_ref().unwrap().state), (1, LinkState::Offline));
+        let heard = |tabs: &mut Tabs, message: &Message| match tabs.receive(message.clone()) {
+            Received::Take { body: Body::Beat { link }, .. } => link.state,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((heard(&mut old, &beat), heard(&mut third, &beat)), (LinkState::Offline, LinkState::Degraded));
+    }
+
+    #[test]
+    fn the_number_of_tabs_owed_a_snapshot_is_bounded() {
+        let mut tab = Tabs::new("tab".into(), TAB_PROTOCOL);
+        for n in 0..PEERS_MAX * 2 {
+            tab.owe(n.to_string());
+        }
+        assert_eq!((tab.owed.len(), tab.owed.last()), (PEERS_MAX, Some(&(PEERS_MAX * 2 - 1).to_string())));
     }
 
     #[test]
     fn an_epoch_or_a_number_beyond_all_measure_is_malformed_and_followed_by_nobody() {
-        let (mut one, mut two) = (Tabs::new("one".into()), Tabs::new("two".into()));
+        let (mut one, mut two) = (Tabs::new("one".into(), TAB_PROTOCOL), Tabs::new("two".into(), TAB_PROTOCOL));
         for (epoch, seq) in [(u64::MAX, 1), (EPOCH_AHEAD_MAX + 1, 1), ((1 << 53) - 1, 1), (0, u64::MAX)] {
             let mut message = bye(&mut one);
             (message.epoch, message.seq) = (epoch, seq);
@@ -387,9 +730,9 @@ mod tests {
 
     #[test]
     fn the_number_of_tabs_kept_track_of_is_bounded() {
-        let mut tab = Tabs::new("tab".into());
+        let mut tab = Tabs::new("tab".into(), TAB_PROTOCOL);
         for n in 0..PEERS_MAX * 2 {
-            let message = bye(&mut Tabs::new(n.to_string()));
+            let message = bye(&mut Tabs::new(n.to_string(), TAB_PROTOCOL));
             tab.receive(message);
         }
         assert_eq!(tab.peers.len(), PEERS_MAX);

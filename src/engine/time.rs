@@ -33,10 +33,22 @@ pub(crate) enum Timer {
     Beat,
     /// Ask for a fresh token again.
     Token,
+    /// A fresh token has been waited for long enough.
+    TokenWait,
+    /// The stream has been silent for long enough to ask whether it lives.
+    Heartbeat,
+    /// The answer to that has been missing for too long.
+    Pong,
+    /// Pull, as there is no stream.
+    Poll,
+    /// Look whether the leader is alive.
+    Watch,
+    /// Nobody has told this new tab anything.
+    Boot,
 }
 
 impl Timer {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 14] = [
         Self::Reconnect,
         Self::JoinTimeout,
         Self::Stable,
@@ -45,6 +57,12 @@ impl Timer {
         Self::Outbox,
         Self::Beat,
         Self::Token,
+        Self::TokenWait,
+        Self::Heartbeat,
+        Self::Pong,
+        Self::Poll,
+        Self::Watch,
+        Self::Boot,
     ];
 
     fn slot(self) -> usize {
@@ -75,6 +93,11 @@ impl Timers {
     /// Returns when the next timer is due, on the monotonic clock.
     pub(crate) fn deadline(&self) -> Option<u64> {
         self.due_mono_ms.iter().flatten().min().copied()
+    }
+
+    /// Returns by how much the earliest timer is overdue: whoever was to wake us could not.
+    pub(crate) fn late_ms(&self, mono_ms: u64) -> u64 {
+        self.deadline().map_or(0, |due| mono_ms.saturating_sub(due))
     }
 
     /// Takes one timer that is due, if there is one.

@@ -10,14 +10,17 @@ use wasm_bindgen::{JsCast, JsValue};
 
 use super::js_record::JsRecord;
 use crate::engine::input::{Command, Config, Gone};
-use crate::engine::link::{LinkState, LinkStatus};
+use crate::engine::link::{LinkConfig, LinkState, LinkStatus, Polling};
 use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, Version};
 use crate::engine::retry::{Failure, RetryPolicy};
 use crate::engine::stored::{Content, StoredOperation};
 use crate::engine::table::{Row, TableConfig};
-use crate::engine::tabs::{Kind, TabMessage};
+use crate::engine::tabs::{Kind, TAB_PROTOCOL, TabMessage};
 use crate::engine::time::Hlc;
 use crate::engine::value::{DEPTH_MAX, Fields, Value};
+use crate::engine::view::{
+    FILTER_DEPTH_MAX, FieldName, FigureKind, FigureSpec, Filter, Range, SortKey, Term, Terms, ViewSpec,
+};
 
 /// What was wrong, for a person.
 pub(crate) type Wrong = String;
@@ -145,6 +148,24 @@ impl<'a> Reader<'a> {
             _ => {
                 self.note(wrong(name, "an object of values: null, booleans, finite numbers, text, lists and objects"));
                 Fields::new()
+            }
+        }
+    }
+
+    fn value(&self, name: &str) -> Value {
+        self.noted(value(&self.get(name)).ok_or_else(|| wrong(name, "a value"))).unwrap_or_default()
+    }
+
+    /// A flag that may be missing.
+    fn is(&self, name: &str) -> bool {
+        self.given(name).is_some_and(|_| self.flag(name))
+    }
+
+    /// Notes a member that is not among these.
+    fn only(&self, names: &[&str]) {
+        for name in self.js.dyn_ref::<Object>().map(Object::keys).unwrap_or_default().iter() {
+            if let Some(name) = name.as_string().filter(|name| !names.contains(&name.as_str())) {
+                self.note(["\"", &name, "\" is none of its members"].concat());
             }
         }
     }
@@ -359,13 +380,7 @@ fn row(js: &JsValue) -> Result<Row<JsRecord>, Wrong> {
 
 fn link(js: &JsValue) -> Result<LinkStatus, Wrong> {
     let reader = Reader::new(js);
-    let state = reader.parsed("state", |text| match text {
-        "offline" => Some(LinkState::Offline),
-        "connecting" => Some(LinkState::Connecting),
-        "live" => Some(LinkState::Live),
-        "paused" => Some(LinkState::Paused),
-        _ => None,
-    })?;
+    let state = reader.parsed("state", link_state)?;
     let link = LinkStatus {
         state,
         why: reader.text("why"),
@@ -373,6 +388,23 @@ fn link(js: &JsValue) -> Result<LinkStatus, Wrong> {
         retry_at_ms: reader.count_or_none("retryAtMs"),
     };
     reader.end(link)
+}
+
+fn link_state(text: &str) -> Option<LinkState> {
+    match text {
+        "offline" => Some(LinkState::Offline),
+        "connecting" => Some(LinkState::Connecting),
+        "live" => Some(LinkState::Live),
+        "degraded" => Some(LinkState::Degraded),
+        "paused" => Some(LinkState::Paused),
+        "stopped" => Some(LinkState::Stopped),
+        _ => None,
+    }
+}
+
+/// True for a message that a later release wrote, whatever it holds.
+pub(crate) fn is_of_newer_protocol(js: &JsValue) -> bool {
+    whole(&Reader::new(js).get("v")).is_some_and(|v| v > u64::from(TAB_PROTOCOL))
 }
 
 /// Reads a tab message (`PROTOCOL.md` §8).
@@ -387,6 +419,8 @@ pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         "settled" => Some(Kind::Settled),
         "cancel" => Some(Kind::Cancel),
         "bye" => Some(Kind::Bye),
+        "ping" => Some(Kind::Ping),
+        "pong" => Some(Kind::Pong),
         _ => None,
     })?;
     let has_cursor = !reader.get("cursor").is_undefined();
@@ -398,6 +432,9 @@ pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         kind,
         pending: reader.list_or_none("pending", id_item),
         link: reader.optional("link", link),
+        state: reader.optional("state", |js| {
+            js.as_string().as_deref().and_then(link_state).ok_or_else(|| wrong("state", "a link's state"))
+        }),
         to: reader.text_or_none("to"),
         cursor: has_cursor.then(|| reader.text_or_none("cursor")),
         records: reader.list_or_none("records", row),
@@ -445,8 +482,36 @@ pub(crate) fn config(js: &JsValue) -> Result<Config, Wrong> {
         user: reader.text("user"),
         tables: reader.list("tables", table),
         retry: reader.optional("retry", retry).unwrap_or_default(),
+        link: reader.optional("link", link_config).unwrap_or_default(),
+        tab_protocol: reader.given("tabProtocol").map(|_| reader.number("tabProtocol")),
     };
     reader.end(config)
+}
+
+fn link_config(js: &JsValue) -> Result<LinkConfig, Wrong> {
+    let reader = Reader::new(js);
+    let max_attempts = reader.given("maxAttempts").map(|_| reader.number("maxAttempts"));
+    let mut config = LinkConfig { max_attempts, ..LinkConfig::default() };
+    if !reader.get("heartbeatMs").is_undefined() {
+        config.heartbeat_ms = reader.count_or_none("heartbeatMs");
+    }
+    if !reader.get("polling").is_undefined() {
+        config.polling = reader.optional("polling", polling);
+    }
+    reader.end(config)
+}
+
+fn polling(js: &JsValue) -> Result<Polling, Wrong> {
+    let reader = Reader::new(js);
+    let mut polling = Polling::default();
+    for (name, ms) in
+        [("activeMs", &mut polling.active_ms), ("idleMs", &mut polling.idle_ms), ("hiddenMs", &mut polling.hidden_ms)]
+    {
+        if !reader.get(name).is_undefined() {
+            *ms = reader.count(name);
+        }
+    }
+    reader.end(polling)
 }
 
 fn table(js: &JsValue) -> Result<TableConfig, Wrong> {
@@ -454,6 +519,7 @@ fn table(js: &JsValue) -> Result<TableConfig, Wrong> {
     let (name, key, fields) = (reader.text("name"), reader.list("key", text_item), reader.list("fields", text_item));
     let mut table = TableConfig::new(name, key, fields);
     table.owner = reader.text_or_none("owner");
+    table.indexed = reader.list_or_none("indexed", text_item).unwrap_or_default();
     if let Some(version) = reader.text_or_none("version") {
         table.version = version;
     }
@@ -482,4 +548,102 @@ fn retry(js: &JsValue) -> Result<RetryPolicy, Wrong> {
         policy.timeout = reader.count("timeout");
     }
     reader.end(policy)
+}
+
+/// Reads what a view shows.
+pub(crate) fn view(js: &JsValue) -> Result<ViewSpec, Wrong> {
+    let reader = Reader::new(js);
+    reader.only(&["table", "filter", "sort", "limit", "offset", "figures", "groupBy"]);
+    let number_or_none = |name| reader.given(name).map(|_| reader.number(name));
+    let spec = ViewSpec {
+        table: reader.text("table"),
+        filter: reader.optional("filter", filter),
+        sort: reader.list_or_none("sort", sort_key).unwrap_or_default(),
+        limit: number_or_none("limit"),
+        offset: number_or_none("offset").unwrap_or_default(),
+        figures: reader.list_or_none("figures", figure).unwrap_or_default(),
+        group_by: reader.list_or_none("groupBy", text_item).unwrap_or_default(),
+    };
+    reader.end(spec)
+}
+
+fn sort_key(js: &JsValue) -> Result<SortKey, Wrong> {
+    let reader = Reader::new(js);
+    reader.only(&["field", "descending"]);
+    let key = SortKey { field: reader.text("field"), descending: reader.is("descending") };
+    reader.end(key)
+}
+
+fn figure(js: &JsValue) -> Result<FigureSpec, Wrong> {
+    let reader = Reader::new(js);
+    reader.only(&["name", "kind", "field"]);
+    let kind = reader.parsed("kind", |text| match text {
+        "count" => Some(FigureKind::Count),
+        "sum" => Some(FigureKind::Sum),
+        "average" => Some(FigureKind::Average),
+        _ => None,
+    })?;
+    let figure = FigureSpec { name: reader.text("name"), kind, field: reader.text_or_none("field") };
+    reader.end(figure)
+}
+
+fn filter(js: &JsValue) -> Result<Filter, Wrong> {
+    // One level more than a view may have, so that it is the view that is refused.
+    filter_within(js, FILTER_DEPTH_MAX + 1)
+}
+
+/// A filter is an object of one member: what kind it is, and what belongs to that.
+fn filter_within(js: &JsValue, depth: usize) -> Result<Filter, Wrong> {
+    let depth = depth.checked_sub(1).ok_or_else(|| wrong("filter", "flat enough"))?;
+    let names = js.dyn_ref::<Object>().map(Object::keys).unwrap_or_default();
+    let kind = if names.length() == 1 { names.get(0).as_string() } else { None };
+    let Some(kind) = kind else { return Err(wrong("filter", "an object of one member")) };
+    let inner = Reader::new(js).get(&kind);
+    let each = || -> Result<Vec<Filter>, Wrong> {
+        let items = inner.dyn_ref::<Array>().ok_or_else(|| wrong(&kind, "a list"))?;
+        let mut filters = Vec::with_capacity(items.length() as usize);
+        for item in items.iter() {
+            filters.push(filter_within(&item, depth)?);
+        }
+        Ok(filters)
+    };
+    Ok(match kind.as_str() {
+        "eq" => Filter::Eq(term(&inner)?),
+        "neq" => Filter::Neq(term(&inner)?),
+        "lt" => Filter::Lt(term(&inner)?),
+        "lte" => Filter::Lte(term(&inner)?),
+        "gt" => Filter::Gt(term(&inner)?),
+        "gte" => Filter::Gte(term(&inner)?),
+        "contains" => Filter::Contains(term(&inner)?),
+        "in" => {
+            let reader = Reader::new(&inner);
+            reader.only(&["field", "values"]);
+            let value_item = |js: &JsValue| value(js).ok_or_else(|| wrong("item", "a value"));
+            let terms = Terms { field: reader.text("field"), values: reader.list("values", value_item) };
+            Filter::In(reader.end(terms)?)
+        }
+        "isNull" => {
+            let reader = Reader::new(&inner);
+            reader.only(&["field"]);
+            let field = FieldName { field: reader.text("field") };
+            Filter::IsNull(reader.end(field)?)
+        }
+        "between" => {
+            let reader = Reader::new(&inner);
+            reader.only(&["field", "from", "to"]);
+            let range = Range { field: reader.text("field"), from: reader.value("from"), to: reader.value("to") };
+            Filter::Between(reader.end(range)?)
+        }
+        "and" => Filter::And(each()?),
+        "or" => Filter::Or(each()?),
+        "not" => Filter::Not(Box::new(filter_within(&inner, depth)?)),
+        _ => return Err(wrong(&kind, "a kind of filter")),
+    })
+}
+
+fn term(js: &JsValue) -> Result<Term, Wrong> {
+    let reader = Reader::new(js);
+    reader.only(&["field", "value"]);
+    let term = Term { field: reader.text("field"), value: reader.value("value") };
+    reader.end(term)
 }

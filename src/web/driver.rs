@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
-use js_sys::{Array, Function, Object};
+use js_sys::{Array, Function, Object, Uint32Array};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::JsValue;
@@ -14,14 +14,14 @@ use super::channel::Channel;
 use super::clock::{Alarm, now};
 use super::database::Database;
 use super::decode;
-use super::js_record::{JsRecord, set};
+use super::js_record::{JsRecord, list_of, set};
 use super::locks::Lock;
 use super::storage::Storage;
 use crate::engine::engine::{Engine, Stats};
 use crate::engine::error::{Error, Problem};
 use crate::engine::input::{Input, Stored};
 use crate::engine::operation::OperationId;
-use crate::engine::output::{Changes, Durability, Output};
+use crate::engine::output::{Changes, Durability, Edit, Output, ViewChange, WindowChange};
 use crate::engine::session::FORMAT;
 use crate::engine::stored::{Content, FoundEntry, StoredOperation};
 use crate::engine::table::Row;
@@ -105,6 +105,9 @@ impl Driver {
             if let Some(driver) = driver.upgrade() {
                 driver.tell(match decode::tab_message(&message) {
                     Ok(message) => Input::TabMessageReceived(Box::new(message)),
+                    Err(wrong) if decode::is_of_newer_protocol(&message) => {
+                        unreadable("newer-message", "another tab", &wrong)
+                    }
                     Err(wrong) => unreadable("malformed-message", "another tab", &wrong),
                 });
             }
@@ -169,11 +172,13 @@ impl Driver {
                 }
             }
             Output::RequestLock => self.request_lock(),
+            Output::StealLock => self.take_lock(true),
             Output::ReleaseLock => self.release(),
             Output::Broadcast(message) => self.broadcast(&*message),
             Output::Notify(changes) => self.notify(&changes),
             Output::Rejected { id, message } => *self.rejected.borrow_mut() = Some((id, message)),
             Output::Connect { attempt } => self.call_host("connect", &JsValue::from(attempt)),
+            Output::Ping { attempt } => self.call_host("ping", &JsValue::from(attempt)),
             Output::Disconnect => self.call_host("disconnect", &JsValue::UNDEFINED),
             Output::Pull(call) => self.call_host("pull", &to_js(&call)),
             Output::Push { operation } => self.call_host("push", &to_js(&operation)),
@@ -296,11 +301,16 @@ impl Driver {
             self.tell(Input::NoLocks);
             return;
         }
+        self.take_lock(false);
+    }
+
+    /// Queues for the lock, or takes it from whoever has it.
+    fn take_lock(self: &Rc<Self>, steal: bool) {
         let Ok(name) = self.engine.try_borrow().map(|engine| engine.session().name()) else { return };
         let driver = Rc::downgrade(self);
-        let lock = Lock::request(&name, move || {
+        let lock = Lock::request(&name, steal, move |is_ours| {
             if let Some(driver) = driver.upgrade() {
-                driver.tell(Input::LockGranted);
+                driver.tell(if is_ours { Input::LockGranted } else { Input::LockLost });
             }
         });
         match lock {
@@ -329,7 +339,7 @@ impl Driver {
         }
     }
 
-    /// Hands a change list to the host: records flat — number, table, key, record or undefined, released — and by reference.
+    /// Hands a change list to the host: records flat — number, table, key, record or undefined, released — and by reference; views flat, too.
     fn notify(&self, changes: &Changes<JsRecord>) {
         let records = Array::new();
         for change in &changes.records {
@@ -342,6 +352,9 @@ impl Driver {
         let detail = Object::new();
         set(&detail, "records", &records);
         set(&detail, "operations", &to_js(&changes.operations));
+        if !changes.views.is_empty() {
+            set(&detail, "views", &flat_views(&changes.views));
+        }
         if let Some(status) = &changes.status {
             set(&detail, "status", &to_js(status));
         }
@@ -361,6 +374,56 @@ impl Driver {
             }
         });
     }
+}
+
+/// Six entries a view: number, total, whether the window is told anew, the window, figures or undefined, groups or undefined. A window
+/// told anew is its records' numbers; else three numbers an edit: 0 remove, 1 insert, 2 update; the place; the record, for an insert.
+/// Groups are two entries each: the values that make it, or undefined for the rest; its figures, or undefined when it is gone.
+fn flat_views(views: &[ViewChange]) -> Array {
+    let flat = Array::new();
+    for view in views {
+        let (is_anew, window) = match &view.window {
+            WindowChange::Reset(ids) => (true, ids.iter().map(|id| id.0).collect()),
+            WindowChange::Edits(edits) => (false, flat_edits(edits)),
+        };
+        flat.push(&JsValue::from(view.id));
+        flat.push(&JsValue::from(view.total));
+        flat.push(&JsValue::from_bool(is_anew));
+        flat.push(&Uint32Array::from(window.as_slice()));
+        flat.push(&figures(view.figures.as_ref()));
+        if view.groups.is_empty() {
+            flat.push(&JsValue::UNDEFINED);
+            continue;
+        }
+        let groups = Array::new();
+        for change in &view.groups {
+            groups.push(&change.group.as_ref().map_or(JsValue::UNDEFINED, |values| list_of(values)));
+            groups.push(&figures(change.figures.as_ref()));
+        }
+        flat.push(&groups);
+    }
+    flat
+}
+
+fn flat_edits(edits: &[Edit]) -> Vec<u32> {
+    let mut flat = Vec::with_capacity(edits.len() * 3);
+    for edit in edits {
+        flat.extend(match edit {
+            Edit::Remove { at } => [0, *at, 0],
+            Edit::Insert { at, id } => [1, *at, id.0],
+            Edit::Update { at } => [2, *at, 0],
+        });
+    }
+    flat
+}
+
+fn figures(figures: Option<&Vec<Option<f64>>>) -> JsValue {
+    let Some(figures) = figures else { return JsValue::UNDEFINED };
+    let list = Array::new();
+    for figure in figures {
+        list.push(&figure.map_or(JsValue::NULL, JsValue::from_f64));
+    }
+    list.into()
 }
 
 /// Reports the end of an operation's second step.

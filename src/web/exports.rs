@@ -97,6 +97,25 @@ impl RotaEngine {
         self.driver.tell(Input::Purge);
     }
 
+    /// Keeps a live list under a number that no open view has. What it shows comes with the change lists, the first time before this returns.
+    ///
+    /// # Errors
+    /// `{code, message}`; then nothing has changed.
+    #[wasm_bindgen(js_name = openView)]
+    pub fn open_view(&self, id: u32, spec: &JsValue) -> Result<(), JsValue> {
+        let spec = decode::view(spec).map_err(|wrong| refuse("invalid-view", &wrong))?;
+        self.driver.dispatch(Input::OpenView { id, spec }).map(|_| ()).map_err(|refusal| refused(&refusal))
+    }
+
+    /// Stops keeping a live list.
+    ///
+    /// # Errors
+    /// `{code, message}`.
+    #[wasm_bindgen(js_name = closeView)]
+    pub fn close_view(&self, id: u32) -> Result<(), JsValue> {
+        self.driver.dispatch(Input::CloseView { id }).map(|_| ()).map_err(|refusal| refused(&refusal))
+    }
+
     /// Leaves.
     pub fn close(&self) {
         self.driver.tell(Input::Close);
@@ -150,9 +169,31 @@ impl RotaEngine {
         self.driver.tell(Input::NetworkHinted { online });
     }
 
-    /// The page is shown again.
-    pub fn woke(&self) {
-        self.driver.tell(Input::Woke);
+    /// A token can't be asked for here.
+    #[wasm_bindgen(js_name = tokenKept)]
+    pub fn token_kept(&self) {
+        self.driver.tell(Input::TokenKept);
+    }
+
+    /// Nobody could be asked for a fresh token.
+    #[wasm_bindgen(js_name = tokenMissed)]
+    pub fn token_missed(&self, failure: &str, message: String) {
+        self.driver.tell(Input::TokenMissed { failure: decode::failure(failure), message });
+    }
+
+    /// The server answered a ping.
+    pub fn ponged(&self, attempt: u32) {
+        self.driver.tell(Input::Ponged { attempt });
+    }
+
+    /// The page is shown, or hidden.
+    pub fn visible(&self, visible: bool) {
+        self.driver.tell(Input::Visibility { visible });
+    }
+
+    /// Somebody works in the page, or nobody does any more.
+    pub fn active(&self, active: bool) {
+        self.driver.tell(Input::Activity { active });
     }
 
     /// Something came from outside that can't be read.

@@ -89,9 +89,14 @@ fn js_value(value: &Value) -> JsValue {
         Value::Bool(flag) => JsValue::from_bool(*flag),
         Value::Number(number) => JsValue::from_f64(*number),
         Value::String(text) => JsValue::from_str(text),
-        Value::List(items) => items.iter().map(js_value).collect::<js_sys::Array>().into(),
+        Value::List(items) => list_of(items),
         Value::Map(fields) => object_of(fields).into(),
     }
+}
+
+/// Makes a list of values.
+pub(crate) fn list_of(items: &[Value]) -> JsValue {
+    items.iter().map(js_value).collect::<js_sys::Array>().into()
 }
 
 /// Sets a member of an object of ours. On a plain object, with no setter and not frozen, that can't fail.

@@ -1,5 +1,8 @@
 //! Web Locks: one queued, exclusive request a tab. The browser grants it to the next tab when the holder dies.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use js_sys::{Function, Object, Promise, Reflect};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
@@ -11,6 +14,8 @@ pub(crate) struct Lock {
     abort: web_sys::AbortController,
     /// Resolves the promise for as long as which the lock is held.
     release: Function,
+    /// True from when it is granted until it is given up.
+    held: Rc<Cell<bool>>,
     _granted: Closure<dyn FnMut(JsValue) -> Promise>,
 }
 
@@ -20,31 +25,50 @@ impl Lock {
         manager().is_some()
     }
 
-    /// Queues for the lock. `granted` runs when this tab has it.
-    pub(crate) fn request(name: &str, mut granted: impl FnMut() + 'static) -> Option<Self> {
+    /// Queues for the lock, or takes it from whoever has it. `tell` runs with true when this tab has it, and with false when another
+    /// one has taken it away.
+    pub(crate) fn request(name: &str, steal: bool, tell: impl Fn(bool) + 'static) -> Option<Self> {
         let locks = manager()?;
         let request: Function = Reflect::get(&locks, &"request".into()).ok()?.dyn_into().ok()?;
         let abort = web_sys::AbortController::new().ok()?;
         let mut release = None;
-        let held = Promise::new(&mut |resolve, _reject| release = Some(resolve));
-        let on_granted = Closure::new(move |_lock: JsValue| {
-            granted();
-            held.clone()
-        });
+        let until = Promise::new(&mut |resolve, _reject| release = Some(resolve));
+        let (tell, held) = (Rc::new(tell), Rc::new(Cell::new(false)));
+        let on_granted = {
+            let (tell, held) = (Rc::clone(&tell), Rc::clone(&held));
+            Closure::new(move |_lock: JsValue| {
+                held.set(true);
+                tell(true);
+                until.clone()
+            })
+        };
         let options = Object::new();
         set(&options, "mode", &"exclusive".into());
-        set(&options, "signal", &abort.signal());
+        // A request that steals never waits, and may have no signal.
+        if steal {
+            set(&options, "steal", &JsValue::TRUE);
+        } else {
+            set(&options, "signal", &abort.signal());
+        }
         let queued = request.call3(&locks, &name.into(), &options, on_granted.as_ref()).ok()?;
-        // Aborting rejects the request; nobody waits for it.
-        let ignore = Closure::<dyn FnMut(JsValue)>::new(|_| ());
-        let _ = queued.unchecked_into::<Promise>().catch(&ignore);
-        ignore.forget();
-        Some(Self { abort, release: release?, _granted: on_granted })
+        // Both aborting and being robbed reject the request; only what was held can be taken away.
+        let on_end = {
+            let held = Rc::clone(&held);
+            Closure::once_into_js(move |_error: JsValue| {
+                if held.replace(false) {
+                    tell(false);
+                }
+            })
+        };
+        let catch: Function = Reflect::get(&queued, &"catch".into()).ok()?.dyn_into().ok()?;
+        let _ = catch.call1(&queued, &on_end);
+        Some(Self { abort, release: release?, held, _granted: on_granted })
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        self.held.set(false);
         let _ = self.release.call0(&JsValue::UNDEFINED);
         self.abort.abort();
     }

@@ -5,13 +5,13 @@ use rota_engine::{Input, OperationState};
 use crate::world::{Echo, World};
 
 fn step(world: &mut World) {
-    let living = world.living();
+    let living: Vec<usize> = world.living().into_iter().filter(|tab| !world.tabs[*tab].frozen).collect();
     let pick = world.draw(living.len() as u64) as usize;
     let tab = living[pick];
     let key = format!("c-{}", 1 + world.draw(6));
     let person = ["maya", "jonas", "lena"][world.draw(3) as usize];
     let is_there = world.tabs[tab].mirror.contains_key(&("companies".into(), key.clone()));
-    match world.draw(20) {
+    match world.draw(23) {
         0..=4 if is_there => drop(world.tab(tab).assign(&key, person)),
         5..=7 if is_there => drop(world.tab(tab).patch(&key, "city", person)),
         8 if is_there => drop(world.tab(tab).delete(&key)),
@@ -25,6 +25,8 @@ fn step(world: &mut World) {
         16 if living.len() > 2 => world.kill_tab(tab),
         16 => {
             world.use_browser(0);
+            // Of this release, or of the last one.
+            world.tab_protocol = serde_json::json!(1 + world.draw(2));
             world.open_tab("maya");
         }
         17 => world.expire_token(),
@@ -34,6 +36,16 @@ fn step(world: &mut World) {
             }
         }
         19 => world.break_link(tab, rota_engine::Failure::Network),
+        20 if living.len() > 1 => world.freeze(tab),
+        21 => {
+            let frozen = world.living().into_iter().find(|tab| world.tabs[*tab].frozen);
+            let timers_first = world.draw(2) == 0;
+            if let Some(frozen) = frozen {
+                world.thaw(frozen, timers_first);
+            }
+        }
+        // Long enough for a tab that hangs to be replaced.
+        22 => world.run_for(11_000),
         _ => {}
     }
     let pause = [0, 3, 20, 300, 4_000][world.draw(5) as usize];
@@ -42,7 +54,9 @@ fn step(world: &mut World) {
 
 fn run(seed: u64) {
     let mut world = World::seeded(seed);
+    world.tab_protocol = serde_json::json!([2, 1][(seed / 4 % 2) as usize]);
     world.open_tab("maya");
+    world.tab_protocol = serde_json::json!([2, 1][(seed / 8 % 2) as usize]);
     world.open_tab("maya");
     world.use_browser(1);
     world.open_tab("jonas");
@@ -58,6 +72,11 @@ fn run(seed: u64) {
     let calm = crate::world::Faults { echo: world.faults.echo, ..Default::default() };
     world.faults = calm;
     world.heal_network();
+    for tab in world.living() {
+        if world.tabs[tab].frozen {
+            world.thaw(tab, seed.is_multiple_of(2));
+        }
+    }
     if !world.living().iter().any(|tab| world.tabs[*tab].user == "jonas") {
         world.use_browser(1);
         world.open_tab("jonas");

@@ -5,6 +5,7 @@
     clippy::panic,
     clippy::too_many_lines,
     clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     clippy::needless_pass_by_value,
     clippy::struct_excessive_bools,
     missing_docs,
@@ -12,13 +13,18 @@
 )]
 
 mod server;
+mod watcher;
 mod world;
 
 mod bounds;
 mod cache;
 mod chance;
+mod channel;
 mod durable;
+mod keeping;
 mod link;
 mod retry;
 mod seen;
 mod tabs;
+mod views;
+mod watch;

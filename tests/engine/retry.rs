@@ -207,11 +207,11 @@ fn a_token_that_expires_while_off_line_is_not_tried_again_until_it_is_fresh() {
     world.expire_token();
     world.heal_network();
     world.run_for(120_000);
-    let connects = world.tabs[0].connects;
+    let (connects, refreshes) = (world.tabs[0].connects, world.tabs[0].refreshes);
     world.run_for(600_000);
-    assert_eq!((world.tabs[0].connects, world.tabs[0].refreshes), (connects, 1));
+    assert_eq!((world.tabs[0].connects, world.tabs[0].refreshes), (connects, refreshes));
     world.tell(0, Input::Reconnect);
-    assert_eq!(world.tabs[0].refreshes, 2, "a person who asks to connect asks for a token");
+    assert_eq!(world.tabs[0].refreshes, refreshes + 1, "a person who asks to connect asks for a token");
     world.token_good = true;
     world.tell(0, Input::TokenRefreshed);
     world.run_until_quiet();
@@ -225,10 +225,10 @@ fn a_pause_for_a_token_ends_the_wait_for_the_next_attempt_to_connect() {
     world.cut_network();
     world.run_for(300_000);
     (world.network, world.token_good) = (true, false);
-    let connects = world.tabs[0].connects;
+    let (connects, refreshes) = (world.tabs[0].connects, world.tabs[0].refreshes);
     world.tell(0, Input::NetworkHinted { online: false });
     world.run_for(300_000);
-    assert_eq!((world.tabs[0].connects, world.tabs[0].refreshes), (connects, 1));
+    assert_eq!((world.tabs[0].connects, world.tabs[0].refreshes), (connects, refreshes + 1));
 }
 
 #[test]

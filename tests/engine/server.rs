@@ -43,7 +43,8 @@ pub fn version(n: u64) -> Version {
 
 pub fn tables() -> Vec<TableConfig> {
     serde_json::from_value(json!([
-        {"name": "companies", "key": ["id"], "fields": ["id", "name", "city", "owner_id"], "owner": "owner_id"},
+        {"name": "companies", "key": ["id"], "fields": ["id", "name", "city", "owner_id"], "owner": "owner_id",
+            "indexed": ["name", "city", "owner_id"]},
         {"name": "leads", "key": ["id"], "fields": ["id", "name"]},
     ]))
     .unwrap()

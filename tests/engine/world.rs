@@ -9,12 +9,13 @@ use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rota_engine::{
     Changes, Command, Config, Content, Domains, Durability, Engine, Error, Failure, Fields, FoundEntry, Gone, Input,
-    JsonRecord, Now, Operation, OperationId, OperationState, OperationView, Output, Problem, PullCall, Pulled, Role,
-    Row, ServerEvent, Settlement, Status, Stored, StoredOperation, Value,
+    JsonRecord, Now, Operation, OperationId, OperationState, OperationView, Output, Problem, PullCall, Pulled,
+    RecordId, Role, Row, ServerEvent, Settlement, Status, Stored, StoredOperation, Value, ViewSpec,
 };
 use serde_json::{Value as Json, json};
 
 use crate::server::{Key, Server, plain, tables, version};
+use crate::watcher::{Seen, Watcher};
 
 pub type Outcome = OperationState;
 
@@ -42,6 +43,12 @@ pub struct Faults {
     pub storage_full: bool,
     /// Calls are neither answered nor fail.
     pub silent: bool,
+    /// Links break without a word, and pings on them have no answer.
+    pub half_open: bool,
+    /// Links can't be opened, while calls get through.
+    pub no_streams: bool,
+    /// What tabs say to each other is held back, until `release_messages`.
+    pub held_messages: bool,
 }
 
 impl Default for Faults {
@@ -58,6 +65,9 @@ impl Default for Faults {
             doubled_percent: 0,
             storage_full: false,
             silent: false,
+            half_open: false,
+            no_streams: false,
+            held_messages: false,
         }
     }
 }
@@ -73,6 +83,8 @@ enum Happening {
     Load { tab: usize },
     LoadRecords { tab: usize },
     Grant { lock: (usize, String) },
+    Steal { tab: usize },
+    Ping { tab: usize, attempt: u32 },
     Stream { tab: usize, attempt: u32, key: Key, stand: crate::server::Stand, partial: bool, bare: bool },
 }
 
@@ -81,6 +93,12 @@ pub struct Tab {
     pub browser: usize,
     pub user: String,
     pub alive: bool,
+    /// It does not run. What happens to it meanwhile comes in a burst when it is thawed.
+    pub frozen: bool,
+    waiting: Vec<Input<JsonRecord>>,
+    pub pings: u32,
+    pub steals: u32,
+    pub locks_granted: u32,
     /// Everything that the tab's subscribers know: built from change lists only.
     pub mirror: BTreeMap<Key, Fields>,
     pub operations: BTreeMap<OperationId, OperationView>,
@@ -97,6 +115,10 @@ pub struct Tab {
     pub refreshes: u32,
     pub trace: Vec<String>,
     pub inputs: Vec<(String, Now)>,
+    /// Who watches which view, and every window that they were shown.
+    pub watchers: BTreeMap<u32, Watcher>,
+    pub windows: BTreeMap<u32, Vec<Vec<String>>>,
+    names: BTreeMap<RecordId, Key>,
     link: Option<u32>,
     subscribed: bool,
     versions: BTreeMap<Key, u64>,
@@ -128,6 +150,14 @@ pub struct World {
     pub live_delay_ms: u64,
     pub streams_partial: bool,
     pub retry: Json,
+    /// The link's configuration of tabs that are opened from now on.
+    pub link: Json,
+    /// Their protocol of tab messages.
+    pub tab_protocol: Json,
+    /// The timers of this tab ring no more often than that, as those of a hidden page.
+    pub slow_timers: Option<(usize, u64)>,
+    /// Pings are answered.
+    pub has_ping: bool,
     pub now: Now,
     pub ops: BTreeMap<OperationId, Operation>,
     pub tracing: bool,
@@ -137,6 +167,7 @@ pub struct World {
     agenda: BTreeMap<(u64, u64), Happening>,
     count: u64,
     locks: BTreeMap<(usize, String), Lock>,
+    held: Vec<(usize, String)>,
     browser: Knob<usize>,
 }
 
@@ -166,6 +197,10 @@ impl World {
             live_delay_ms: 20,
             streams_partial: false,
             retry: json!({}),
+            link: json!({}),
+            tab_protocol: Json::Null,
+            slow_timers: None,
+            has_ping: true,
             now: Now { mono_ms: 1_000, wall_ms: 1_763_721_600_000 },
             ops: BTreeMap::new(),
             tracing: false,
@@ -174,6 +209,7 @@ impl World {
             agenda: BTreeMap::new(),
             count: 0,
             locks: BTreeMap::new(),
+            held: Vec::new(),
             browser: Knob::new(0),
         }
     }
@@ -203,10 +239,15 @@ impl World {
         self.browser.set(browser);
     }
 
+    fn config(&self, user: &str) -> Config {
+        serde_json::from_value(json!({
+            "app": "crm", "user": user, "tables": tables(), "retry": self.retry, "link": self.link, "tabProtocol": self.tab_protocol,
+        }))
+        .unwrap()
+    }
+
     pub fn open_tab(&mut self, user: &str) -> usize {
-        let config: Config =
-            serde_json::from_value(json!({"app": "crm", "user": user, "tables": tables(), "retry": self.retry}))
-                .unwrap();
+        let config = self.config(user);
         let mut seed = [0; 16];
         self.random.fill_bytes(&mut seed);
         let engine = Engine::new(config, Box::new(Domains), seed, self.now).unwrap();
@@ -215,6 +256,11 @@ impl World {
             browser: self.browser.get(),
             user: user.to_owned(),
             alive: true,
+            frozen: false,
+            waiting: Vec::new(),
+            pings: 0,
+            steals: 0,
+            locks_granted: 0,
             mirror: BTreeMap::new(),
             operations: BTreeMap::new(),
             status: None,
@@ -229,6 +275,9 @@ impl World {
             refreshes: 0,
             trace: Vec::new(),
             inputs: Vec::new(),
+            watchers: BTreeMap::new(),
+            windows: BTreeMap::new(),
+            names: BTreeMap::new(),
             link: None,
             subscribed: false,
             versions: BTreeMap::new(),
@@ -239,6 +288,11 @@ impl World {
         let index = self.tabs.len() - 1;
         self.drain(index);
         index
+    }
+
+    pub fn open_view(&mut self, tab: usize, id: u32, spec: &ViewSpec) {
+        self.tabs[tab].watchers.insert(id, Watcher::new(spec));
+        self.try_tell(tab, Input::OpenView { id, spec: spec.clone() }).unwrap();
     }
 
     /// The tab is gone at once: no farewell, and nothing under way comes back to it.
@@ -261,15 +315,41 @@ impl World {
         self.tabs[tab].link = None;
     }
 
+    /// The tab does not run any more, as one in the background of a telephone; it keeps its lock.
+    pub fn freeze(&mut self, tab: usize) {
+        self.tabs[tab].frozen = true;
+    }
+
+    /// The tab runs again: what happened to it comes at once, before or after what was due.
+    pub fn thaw(&mut self, tab: usize, timers_first: bool) {
+        self.tabs[tab].frozen = false;
+        let waiting = std::mem::take(&mut self.tabs[tab].waiting);
+        if timers_first {
+            self.tell(tab, Input::TimerFired);
+        }
+        for input in waiting {
+            self.tell(tab, input);
+        }
+    }
+
+    /// What was held back on the channel arrives in a burst.
+    pub fn release_messages(&mut self) {
+        self.faults.held_messages = false;
+        for (tab, json) in std::mem::take(&mut self.held) {
+            self.later(1, Happening::Message { tab, json });
+        }
+    }
+
     /// The lock is taken from whoever has it, as of a tab that hangs.
     pub fn steal_lock(&mut self, thief: usize) {
         let name = self.lock_name(thief);
         let lock = self.locks.entry(name).or_default();
         let victim = lock.holder.replace(thief);
         lock.queue.retain(|tab| *tab != thief);
-        if let Some(victim) = victim {
+        if let Some(victim) = victim.filter(|victim| *victim != thief) {
             self.tell(victim, Input::LockLost);
         }
+        self.tabs[thief].locks_granted += 1;
         self.tell(thief, Input::LockGranted);
     }
 
@@ -280,6 +360,12 @@ impl World {
     pub fn leader(&self) -> Option<usize> {
         let leads = |tab: &Tab| tab.alive && tab.status.as_ref().is_some_and(|status| status.role == Role::Leader);
         self.tabs.iter().position(leads)
+    }
+
+    /// The leader that runs: one that is frozen may still believe to lead.
+    pub fn leader_running(&self) -> Option<usize> {
+        let leads = |tab: &Tab| tab.status.as_ref().is_some_and(|status| status.role == Role::Leader);
+        self.tabs.iter().position(|tab| tab.alive && !tab.frozen && leads(tab))
     }
 
     pub fn living(&self) -> Vec<usize> {
@@ -368,12 +454,21 @@ impl World {
         self.pass_to(end);
     }
 
+    fn wake_at(&self, tab: usize) -> Option<u64> {
+        let at = self.tabs[tab].engine.deadline()?;
+        match self.slow_timers {
+            Some((slow, every_ms)) if slow == tab => Some((at.max(self.now.mono_ms) / every_ms + 1) * every_ms),
+            _ => Some(at),
+        }
+    }
+
     fn step(&mut self, end: u64) -> bool {
         let next = self.agenda.first_key_value().map(|((at, _), _)| *at);
         let wake = self
             .living()
             .into_iter()
-            .filter_map(|tab| self.tabs[tab].engine.deadline().map(|at| (at.max(self.now.mono_ms), tab)))
+            .filter(|tab| !self.tabs[*tab].frozen)
+            .filter_map(|tab| self.wake_at(tab).map(|at| (at.max(self.now.mono_ms), tab)))
             .min();
         match (next, wake) {
             (Some(at), _) if at <= end && wake.is_none_or(|(wake, _)| at <= wake) => {
@@ -385,7 +480,7 @@ impl World {
             (_, Some((at, tab))) if at <= end => {
                 self.pass_to(at);
                 self.tell(tab, Input::TimerFired);
-                let again = self.tabs[tab].engine.deadline();
+                let again = self.wake_at(tab);
                 assert!(again.is_none_or(|again| again > self.now.mono_ms), "tab {tab} has a timer that never rests");
                 true
             }
@@ -441,8 +536,16 @@ impl World {
             Happening::Load { tab } => self.on_load(tab),
             Happening::LoadRecords { tab } => self.on_load_records(tab),
             Happening::Grant { lock } => self.grant(&lock),
+            Happening::Steal { tab } if self.tabs[tab].alive => self.steal_lock(tab),
+            Happening::Steal { .. } => {}
+            Happening::Ping { tab, attempt } => {
+                if self.tabs[tab].link == Some(attempt) && self.network && !self.faults.half_open && !self.faults.silent
+                {
+                    self.tell(tab, Input::Ponged { attempt });
+                }
+            }
             Happening::Stream { tab, attempt, key, stand, partial, bare } => {
-                if self.tabs[tab].link == Some(attempt) && self.network {
+                if self.tabs[tab].link == Some(attempt) && self.network && !self.faults.half_open {
                     self.on_stream(tab, key, &stand, partial, bare);
                 }
             }
@@ -526,8 +629,8 @@ impl World {
         if self.tabs[tab].link != Some(attempt) {
             return;
         }
-        if !self.network || !self.token_good {
-            let failure = if self.network { Failure::Auth } else { Failure::Network };
+        if !self.network || !self.token_good || self.faults.no_streams {
+            let failure = if self.network && !self.faults.no_streams { Failure::Auth } else { Failure::Network };
             return self.break_link(tab, failure);
         }
         self.tell(tab, Input::LinkJoined { attempt });
@@ -580,6 +683,7 @@ impl World {
         }
         if let Some(next) = lock.queue.pop_front() {
             lock.holder = Some(next);
+            self.tabs[next].locks_granted += 1;
             self.tell(next, Input::LockGranted);
         }
     }
@@ -591,6 +695,10 @@ impl World {
 
     pub fn try_tell(&mut self, tab: usize, input: Input<JsonRecord>) -> Result<Option<OperationId>, Error> {
         if !self.tabs[tab].alive {
+            return Ok(None);
+        }
+        if self.tabs[tab].frozen {
+            self.tabs[tab].waiting.push(input);
             return Ok(None);
         }
         let result = self.handle(tab, input);
@@ -644,11 +752,21 @@ impl World {
                 self.later(hop, Happening::Grant { lock });
             }
             Output::ReleaseLock => self.release(tab),
+            Output::StealLock => {
+                self.tabs[tab].steals += 1;
+                self.later(hop, Happening::Steal { tab });
+            }
             Output::Broadcast(message) => self.broadcast(tab, &serde_json::to_string(&message).unwrap()),
             Output::Connect { attempt } => {
                 let tab_ = &mut self.tabs[tab];
                 (tab_.link, tab_.subscribed, tab_.connects) = (Some(attempt), false, tab_.connects + 1);
                 self.later(hop, Happening::Join { tab, attempt });
+            }
+            Output::Ping { attempt } => {
+                self.tabs[tab].pings += 1;
+                if self.has_ping {
+                    self.later(hop, Happening::Ping { tab, attempt });
+                }
             }
             Output::Disconnect => self.tabs[tab].link = None,
             Output::Pull(call) => self.later(hop, Happening::Pull { tab, call }),
@@ -659,7 +777,10 @@ impl World {
             }
             Output::RefreshToken => {
                 self.tabs[tab].refreshes += 1;
-                if self.refresh_works {
+                if !self.network {
+                    let input = Input::TokenMissed { failure: Failure::Network, message: "no route".into() };
+                    self.later(hop, Happening::Tell { tab, input });
+                } else if self.refresh_works {
                     self.token_good = !self.fresh_tokens_are_refused;
                     self.later(hop, Happening::Tell { tab, input: Input::TokenRefreshed });
                 }
@@ -693,7 +814,11 @@ impl World {
             }
             let copies = if self.chance(self.faults.doubled_percent) { 2 } else { 1 };
             for _ in 0..copies {
-                self.later(1, Happening::Message { tab, json: json.to_owned() });
+                if self.faults.held_messages {
+                    self.held.push((tab, json.to_owned()));
+                } else {
+                    self.later(1, Happening::Message { tab, json: json.to_owned() });
+                }
             }
         }
     }
@@ -719,6 +844,7 @@ impl World {
                 "{key:?} shows {visible:?}, which is not confirmed {known:?} with {shown:?} over it: {expected:?}"
             );
         }
+        tab.check_views();
         let versions: Vec<(Key, u64)> = keys
             .into_iter()
             .filter_map(|key| {
@@ -760,9 +886,7 @@ impl World {
     /// Runs a tab's recorded inputs on a new engine, and returns what that one asks for.
     pub fn replay(&self, tab: usize) -> Vec<String> {
         let tab = &self.tabs[tab];
-        let config: Config =
-            serde_json::from_value(json!({"app": "crm", "user": tab.user, "tables": tables(), "retry": self.retry}))
-                .unwrap();
+        let config = self.config(&tab.user);
         let mut engine: Engine<JsonRecord> = Engine::new(config, Box::new(Domains), tab.seed, tab.born).unwrap();
         let mut outputs = Vec::new();
         let mut inputs = tab.inputs.iter().peekable();
@@ -787,6 +911,7 @@ impl Tab {
         for change in changes.records {
             let table = tables()[change.table].name.clone();
             let key = (table, change.key.to_string());
+            self.names.insert(change.id, key.clone());
             let record = change.record.as_ref().map(plain);
             assert!(!(change.released && record.is_some()), "a record that is seen was released");
             let seen = self.seen.entry(key.clone()).or_default();
@@ -798,6 +923,16 @@ impl Tab {
                 None => self.mirror.remove(&key),
             };
         }
+        let seen = if changes.views.is_empty() { Seen::new() } else { self.seen_by_number() };
+        for change in &changes.views {
+            let watcher = self.watchers.get_mut(&change.id).expect("it is watched");
+            watcher.hear(change, &seen);
+            let windows = self.windows.entry(change.id).or_default();
+            let keys = watcher.keys(&seen);
+            if windows.last() != Some(&keys) {
+                windows.push(keys);
+            }
+        }
         for view in changes.operations {
             match view.state {
                 Outcome::Queued | Outcome::Sent | Outcome::Dead => self.operations.insert(view.id, view),
@@ -805,6 +940,20 @@ impl Tab {
             };
         }
         self.status = changes.status.or(self.status.take());
+    }
+
+    fn seen_by_number(&self) -> Seen {
+        let seen = |(id, key): (&RecordId, &Key)| Some((*id, (key.1.clone(), self.mirror.get(key)?.clone())));
+        self.names.iter().filter_map(seen).collect()
+    }
+
+    fn check_views(&self) {
+        let seen = if self.watchers.is_empty() { Seen::new() } else { self.seen_by_number() };
+        for watcher in self.watchers.values() {
+            let of_table = self.mirror.iter().filter(|((table, _), _)| *table == watcher.spec.table);
+            let records: Vec<_> = of_table.map(|((_, key), record)| (key.as_str(), record)).collect();
+            watcher.check(&records, &seen);
+        }
     }
 
     fn shown<'a>(&self, key: &Key, ops: &'a BTreeMap<OperationId, Operation>) -> Vec<&'a Operation> {

@@ -1,4 +1,4 @@
-import type { Backend, LinkListener, StreamEvent } from 'rota-engine'
+import { BackendError, type Backend, type LinkListener, type StreamEvent } from 'rota-engine'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { Host } from '../../pkg/dist/host.js'
 import { openLive, pause, until } from './world.js'
@@ -14,10 +14,11 @@ let host: Host
 let listener: LinkListener
 let answer: unknown
 let response: unknown
+let backend: Backend
 
 beforeEach(() => {
   heard.length = 0
-  const backend = {
+  backend = {
     pull: async () => response,
     push: async () => answer,
     connect: (_tables, given) => {
@@ -151,5 +152,45 @@ describe('an answer counts, even where its record can not be read', () => {
     host.perform('push', { id: 'o1' })
     await pause(0)
     expect(heard).toEqual([['pushFailed', 'o1', 'unknown', expect.stringContaining('record is not an object'), undefined]])
+  })
+})
+
+describe('what the engine asks about tokens and the link is answered', () => {
+  const refresh = async (refreshToken?: () => Promise<void>) => {
+    Object.assign(backend, { refreshToken })
+    host.perform('refreshToken', undefined)
+    await pause(2)
+    return heard
+  }
+
+  test('at once, where no token can be asked for', () => {
+    host.perform('refreshToken', undefined)
+    expect(heard).toEqual([['tokenKept']])
+  })
+
+  test('with a fresh token', async () => {
+    expect(await refresh(async () => {})).toEqual([['tokenRefreshed']])
+  })
+
+  test('with a refusal', async () => {
+    expect(await refresh(() => Promise.reject(new BackendError('auth', 'signed out')))).toEqual([['tokenRefused', 'signed out']])
+  })
+
+  test('with a network that is away, which says nothing about the token', async () => {
+    expect(await refresh(() => Promise.reject(new BackendError('network', 'no route')))).toEqual([['tokenMissed', 'network', 'no route']])
+  })
+
+  test('a ping with a pong, or with the end of the link', async () => {
+    let fails = false
+    Object.assign(backend, { ping: () => (fails ? Promise.reject(new BackendError('network', 'gone')) : Promise.resolve()) })
+    host.perform('ping', 1)
+    await pause(2)
+    fails = true
+    host.perform('ping', 1)
+    await pause(2)
+    expect(heard).toEqual([
+      ['ponged', 1],
+      ['linkClosed', 1, 'network', 'gone'],
+    ])
   })
 })

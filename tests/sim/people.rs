@@ -70,6 +70,11 @@ impl World {
             }
             Action::Hint { tab, online } => self.say(tab, Input::NetworkHinted { online }),
             Action::Woke { tab } => self.say(tab, Input::Woke),
+            Action::Look { tab, active, visible } => {
+                self.faults.add(Fault::PageHidden);
+                self.say(tab, Input::Activity { active });
+                self.say(tab, Input::Visibility { visible });
+            }
             _ => self.act_elsewhere(action),
         }
     }
@@ -313,7 +318,19 @@ impl World {
         }
     }
 
-    fn take_lock(&mut self, thief: usize, notice_ms: u64) {
+    /// A tab takes the lock itself, wherever it is in the queue.
+    pub fn steal_lock(&mut self, thief: usize) {
+        self.faults.add(Fault::LockTakenByTab);
+        let (browser, user) = (self.tabs[thief].browser, self.tabs[thief].user);
+        let lock = &mut self.browsers[browser].locks[user];
+        if lock.holder != Some(thief) && !lock.queue.contains(&thief) {
+            lock.queue.push_back(thief);
+        }
+        let notice_ms = self.draw.of(&[0, 20]);
+        self.later(1, Event::Steal { tab: thief, notice_ms });
+    }
+
+    pub fn take_lock(&mut self, thief: usize, notice_ms: u64) {
         let (browser, user) = (self.tabs[thief].browser, self.tabs[thief].user);
         let lock = &mut self.browsers[browser].locks[user];
         if lock.holder == Some(thief) || !lock.queue.contains(&thief) {

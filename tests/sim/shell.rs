@@ -61,7 +61,11 @@ const FULL_CHECK: u64 = 24;
 
 impl World {
     pub fn open_tab(&mut self, browser: usize, user: usize) -> usize {
-        let config = Config { user: USERS[user].to_owned(), ..self.config.clone() };
+        let tab_protocol = self.draw.percent(u64::from(self.old_tabs_percent)).then_some(1);
+        if tab_protocol.is_some() {
+            self.faults.add(Fault::MixedProtocols);
+        }
+        let config = Config { user: USERS[user].to_owned(), tab_protocol, ..self.config.clone() };
         let mut seed = [0; 16];
         self.draw.fill(&mut seed);
         let index = self.tabs.len();
@@ -302,6 +306,11 @@ impl World {
             Output::RequestLock => {
                 self.browsers[browser].locks[user].queue.push_back(tab);
                 self.later(HOP_MS, Event::Grant { browser, user });
+            }
+            Output::StealLock => self.steal_lock(tab),
+            Output::Ping { attempt } => {
+                let delay_ms = self.request_delay();
+                self.later(delay_ms, Event::Ping { tab, attempt });
             }
             Output::ReleaseLock => {
                 self.release(tab, browser, user);

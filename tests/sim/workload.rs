@@ -106,6 +106,7 @@ pub enum Action {
     SpoilEvent { tab: Pick, how: u64 },
     Hint { tab: Pick, online: bool },
     Woke { tab: Pick },
+    Look { tab: Pick, active: bool, visible: bool },
 }
 
 #[derive(Clone, Debug)]
@@ -132,6 +133,12 @@ pub struct Plan {
     /// Browser and user of the tabs that are there from the beginning.
     pub tabs: Vec<(usize, usize)>,
     pub steps: Vec<Step>,
+    /// How many of the tabs, in percent, are of the release before.
+    pub old_tabs_percent: u8,
+    /// After so many attempts a link gives up; none: never.
+    pub attempts_max: Option<u32>,
+    /// One bit a user whose application can't be asked for tokens.
+    pub without_token_giver: u32,
     /// The end also breaks every link, and changes records while they are joined again.
     pub breaks_at_end: bool,
 }
@@ -222,7 +229,16 @@ impl Plan {
         }
         let steps =
             steps.into_iter().zip(1..).map(|((action, pause_ms), salt)| Step { salt, action, pause_ms }).collect();
-        Self { seed, browsers, tabs, steps, breaks_at_end: draw.percent(30) }
+        Self {
+            seed,
+            browsers,
+            tabs,
+            steps,
+            old_tabs_percent: draw.of(&[0, 0, 0, 10, 50]),
+            attempts_max: draw.of(&[None, None, None, Some(2)]),
+            without_token_giver: draw.of(&[0, 0, 0, 1, 2]),
+            breaks_at_end: draw.percent(30),
+        }
     }
 }
 
@@ -254,7 +270,8 @@ fn work(draw: &mut Draw) -> Action {
         90..=92 => Action::SqlDelete { key: key(draw) },
         93..=96 => Action::SqlOpen { key: key(draw), value: city(draw), ms: draw.of(&[5, 40, 400, 4_000]) },
         97 => Action::Purge { tab },
-        98 => Action::Woke { tab },
+        98 if draw.percent(50) => Action::Woke { tab },
+        98 => Action::Look { tab, active: draw.percent(50), visible: draw.percent(50) },
         _ => Action::Hint { tab, online: draw.percent(60) },
     }
 }

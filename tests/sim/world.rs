@@ -29,6 +29,8 @@ pub enum Event {
     Stream { tab: usize, attempt: u32, key: Key, stand: Stand, partial: bool },
     LoadDatabase { tab: usize },
     LoadRecords { tab: usize },
+    Ping { tab: usize, attempt: u32 },
+    Steal { tab: usize, notice_ms: u64 },
     Grant { browser: usize, user: usize },
     Flush { browser: usize },
     Commit { browser: usize },
@@ -59,18 +61,21 @@ pub struct World {
     pub cut_until_ms: u64,
     pub down_until_ms: u64,
     pub config: Config,
+    pub old_tabs_percent: u8,
+    without_token_giver: u32,
     agenda: BTreeMap<(u64, u64), Event>,
     count: u64,
 }
 
 impl World {
     pub fn new(plan: &Plan, is_verbose: bool) -> Self {
-        let config = serde_json::from_str(
+        let mut config: Config = serde_json::from_str(
             r#"{"app": "crm", "user": "", "tables": [
                 {"name": "companies", "key": ["id"], "fields": ["id", "name", "city", "owner_id"], "owner": "owner_id"},
                 {"name": "leads", "key": ["id"], "fields": ["id", "name"]}]}"#,
         )
         .expect("the configuration can be read");
+        config.link.max_attempts = plan.attempts_max;
         let mut world = Self {
             server: Server::default(),
             browsers: Vec::new(),
@@ -86,6 +91,8 @@ impl World {
             cut_until_ms: 0,
             down_until_ms: 0,
             config,
+            old_tabs_percent: plan.old_tabs_percent,
+            without_token_giver: plan.without_token_giver,
             agenda: BTreeMap::new(),
             count: 0,
         };
@@ -215,6 +222,12 @@ impl World {
             Event::Stream { tab, attempt, key, stand, partial } => self.on_stream(tab, attempt, key, stand, partial),
             Event::LoadDatabase { tab } => self.load_database(tab),
             Event::LoadRecords { tab } => self.load_records(tab),
+            Event::Ping { tab, attempt } => self.on_ping(tab, attempt),
+            Event::Steal { tab, notice_ms } => {
+                if self.tabs[tab].is_alive && !self.tabs[tab].is_closed {
+                    self.take_lock(tab, notice_ms);
+                }
+            }
             Event::Grant { browser, user } => self.grant(browser, user),
             Event::Flush { browser } => self.browsers[browser].flush(),
             Event::Commit { browser } => self.commit(browser),
@@ -257,6 +270,11 @@ impl World {
             self.faults.add(Fault::MessagesInBurst);
         }
         for input in backlog {
+            // What a link had still to say is dropped with it.
+            let is_of_link = matches!(input, Input::ServerChanged { .. } | Input::Missed);
+            if is_of_link && self.tabs[tab].link.is_none() {
+                continue;
+            }
             self.tell(tab, input);
         }
     }
@@ -436,9 +454,31 @@ impl World {
         }
     }
 
+    fn on_ping(&mut self, tab: usize, attempt: u32) {
+        let Tab { is_alive: true, link: Some(link), is_subscribed: true, is_half_open: false, .. } = self.tabs[tab]
+        else {
+            return self.faults.add(Fault::PingLost);
+        };
+        if link == attempt && self.mono_ms >= self.cut_until_ms.max(self.down_until_ms) {
+            self.later(HOP_MS, Event::Tell { tab, input: Input::Ponged { attempt } });
+        } else {
+            self.faults.add(Fault::PingLost);
+        }
+    }
+
     pub fn refresh_token(&mut self, tab: usize) {
         let user = self.tabs[tab].user;
-        let input = if self.mono_ms < self.tokens[user].none_before_ms {
+        let input = if self.without_token_giver & (1 << user) != 0 {
+            // Its owner brings another one when it is time.
+            self.faults.add(Fault::NoTokenGiver);
+            self.tokens[user].is_good = true;
+            self.later(600, Event::Tell { tab, input: Input::TokenRefreshed });
+            Input::TokenKept
+        } else if self.mono_ms < self.cut_until_ms.max(self.down_until_ms) {
+            self.faults.add(Fault::TokenGiverGone);
+            let failure = self.draw.of(&[Failure::Network, Failure::Timeout, Failure::Server, Failure::Auth]);
+            Input::TokenMissed { failure, message: "nobody there".into() }
+        } else if self.mono_ms < self.tokens[user].none_before_ms {
             self.faults.add(Fault::TokenNotRefreshed);
             Input::TokenRefused { message: "the session has ended".into() }
         } else {
@@ -678,7 +718,9 @@ impl World {
                 }
                 let [followers, leaders, alone] = roles;
                 let is_right = if self.browsers[browser].has_locks {
-                    (leaders, alone) == (usize::from(followers + leaders + alone > 0), 0)
+                    let tabs = followers + leaders + alone;
+                    // One that hears nobody may go on alone, as long as there is nobody to hear.
+                    (leaders, alone) == (usize::from(tabs > 0), 0) || (tabs, alone) == (1, 1)
                 } else {
                     (followers, leaders) == (0, 0)
                 };

@@ -220,7 +220,7 @@ export class DemoPage {
     )
   }
 
-  async waitForLink(state: 'live' | 'connecting' | 'offline' | 'paused', timeoutMs = SHOWN_MS_MAX): Promise<void> {
+  async waitForLink(state: 'live' | 'connecting' | 'offline' | 'degraded' | 'paused' | 'stopped', timeoutMs = SHOWN_MS_MAX): Promise<void> {
     await this.#until(
       timeoutMs,
       () => this.status(),

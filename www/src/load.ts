@@ -7,6 +7,6 @@ export type Load = { readonly is: 'loaded' } | { readonly is: 'loading' } | { re
 export function loadOf({ ready, link }: Status, isEmpty: boolean): Load {
   if (ready || !isEmpty) return { is: 'loaded' }
   // An attempt has failed, and the next one has its time.
-  if (link.state === 'offline' && link.retryAtMs !== undefined) return { is: 'failed', why: link.why }
+  if (link.state === 'stopped' || (link.state === 'offline' && link.retryAtMs !== undefined)) return { is: 'failed', why: link.why }
   return { is: 'loading' }
 }

@@ -5,7 +5,7 @@
  *   window.rota                      the open store, or undefined
  *   start-screen, person-card        [data-person=<id>]; start-problem
  *   me, switch-person                who is signed in; switch-dialog, switch-anyway, switch-stay
- *   status-link                      [data-state=live|connecting|offline|paused]; reconnect
+ *   status-link                      [data-state=live|connecting|offline|degraded|paused|stopped]; reconnect
  *   status-role, status-unsent       [data-role=…]; [data-count=…], hidden at 0; status-durability, only if not full
  *   companies-panel, leads-panel     each with: search, scope-all, scope-mine, scope-unassigned, department, list,
  *                                    count-all, count-mine, count-unassigned, list-loading, list-empty, list-problem

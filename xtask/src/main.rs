@@ -1,11 +1,16 @@
 //! Rota's own tool: `cargo xtask <command>`. Every command prepares what it needs, says what it does and how long that
 //! took, and names the cause and the remedy when something fails. It never changes files that are in git.
 
+mod bench;
 mod browser;
 mod check;
 mod clean;
+mod coverage;
 mod demo;
+mod extra;
 mod fresh;
+mod fuzz;
+mod mutants;
 mod package;
 mod setup;
 mod sim;
@@ -43,6 +48,14 @@ enum Command {
     Sim(sim::Options),
     /// Build, then run formatters, linters, type checks and package checks
     Check,
+    /// Measure the engine, and print how its costs grow
+    Bench(bench::Options),
+    /// Run the fuzzers from the committed corpus on
+    Fuzz(fuzz::Options),
+    /// Measure which lines of the engine its tests run
+    Coverage(coverage::Options),
+    /// Change the engine in small ways, and see whether a test notices
+    Mutants(mutants::Options),
     /// Build, then print the sizes of what is shipped
     Size(size::Options),
     /// Delete what the other commands made, except target/ and `node_modules`
@@ -68,6 +81,10 @@ fn run(command: &Command) -> Result<()> {
         Command::Test(options) => test::run(options),
         Command::Sim(options) => sim::run(options),
         Command::Check => build().and_then(|()| check::run()),
+        Command::Bench(options) => bench::run(options),
+        Command::Fuzz(options) => fuzz::run(options),
+        Command::Coverage(options) => coverage::run(options),
+        Command::Mutants(options) => mutants::run(options),
         Command::Size(options) => size::run(options),
         Command::Clean(options) => clean::run(options),
     }

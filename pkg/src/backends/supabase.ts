@@ -65,7 +65,8 @@ function failureOf({ status, error }: Reply): Failure {
 
 async function refreshToken(client: SupabaseClient): Promise<void> {
   const { error } = await client.auth.refreshSession()
-  if (error) throw new BackendError('auth', error.message)
+  // Nobody was reached: that says nothing about the session.
+  if (error) throw new BackendError(error.name === 'AuthRetryableFetchError' ? 'network' : 'auth', error.message)
 }
 
 /** Topics must differ: the client hands out the same channel for the same topic, and leaving one takes a round trip. */

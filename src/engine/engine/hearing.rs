@@ -12,22 +12,20 @@ use crate::engine::retry::DELAY_MS_MAX;
 use crate::engine::sabotage::sabotaged;
 use crate::engine::sorted::SortedSet;
 use crate::engine::table::{Row, Source};
-use crate::engine::tabs::{BEAT_MS, Body, Kind, LOOK_BEATS, Received, Role, TabMessage, Tabs};
+use crate::engine::tabs::{
+    BEAT_MS, Body, Kind, LOOK_BEATS, MESSAGE_OPERATIONS_MAX, MESSAGE_RECORDS_MAX, Received, Role, TabMessage,
+};
 use crate::engine::time::Timer;
 
 /// How long a follower waits for the answer to one `hello` before a gap makes it send another one.
 const HELLO_MS: u64 = 200;
 
-const fn after_hello(tabs: &Tabs, wait_ms: u64) -> u64 {
-    tabs.hello_at_mono_ms.saturating_add(wait_ms)
-}
-
 impl<R: Record> Engine<R> {
     pub(super) fn say_hello(&mut self) {
         let mut message = self.tabs.message(Kind::Hello);
-        message.pending =
-            Some(self.outbox.iter().filter(|pending| pending.accepted).map(|pending| pending.op.id).collect());
-        self.tabs.hello_at_mono_ms = self.now.mono_ms;
+        let accepted = self.outbox.iter().filter(|pending| pending.accepted);
+        message.pending = Some(accepted.take(MESSAGE_OPERATIONS_MAX).map(|pending| pending.op.id).collect());
+        self.tabs.greet(self.now.mono_ms);
         self.emit(Output::Broadcast(message));
     }
 
@@ -36,8 +34,9 @@ impl<R: Record> Engine<R> {
             return;
         }
         self.timers.set(Timer::Beat, after(self.now, BEAT_MS));
+        self.tabs.catch_up_epoch();
         let mut message = self.tabs.message(Kind::Beat);
-        message.link = Some(self.link.status().clone());
+        message.set_link(self.link.status(), self.tabs.protocol());
         self.emit(Output::Broadcast(message));
         self.tabs.beats += 1;
         if self.tabs.beats.is_multiple_of(LOOK_BEATS) {
@@ -46,13 +45,21 @@ impl<R: Record> Engine<R> {
     }
 
     pub(super) fn on_message(&mut self, message: Box<TabMessage<R>>) {
-        let (from, v) = (message.from.clone(), message.v);
+        let (from, v, kind) = (message.from.clone(), message.v, message.kind);
         match self.tabs.receive(message) {
             Received::Drop => {}
             Received::Malformed(why) => {
                 self.problem(Problem::new("malformed-message", format!("tab {from}, protocol {v}"), why));
             }
+            Received::Newer => {
+                let why = "the message is of a protocol that this tab does not speak";
+                self.problem(Problem::new("newer-message", format!("tab {from}, protocol {v}"), why));
+            }
             Received::Take { from, body, gap } => {
+                self.on_heard();
+                if kind.is_of_leader() {
+                    self.watch();
+                }
                 if gap && self.tabs.role == Role::Follower {
                     // What was lost may have carried a cursor's worth of changes.
                     self.tabs.caught_up = false;
@@ -69,7 +76,7 @@ impl<R: Record> Engine<R> {
     fn fill_gap(&mut self) {
         match self.tabs.role {
             // A snapshot is long; asking for one at every gap would, where much is lost, make more gaps than it fills. A beat asks again.
-            Role::Follower if !self.tabs.caught_up && self.now.mono_ms >= after_hello(&self.tabs, HELLO_MS) => {
+            Role::Follower if !self.tabs.caught_up && !self.tabs.has_just_greeted(self.now.mono_ms, HELLO_MS) => {
                 self.say_hello();
             }
             // It may have been an operation; its author stored it before telling.
@@ -101,7 +108,8 @@ impl<R: Record> Engine<R> {
                     // Too late: the operation goes its way, and its author hears of its end like everyone.
                 }
             }
-            Body::Bye => {}
+            Body::Ping => self.on_ping(),
+            Body::Bye | Body::Pong => {}
         }
     }
 
@@ -203,8 +211,8 @@ impl<R: Record> Engine<R> {
         if self.tabs.role != Role::Leader {
             return;
         }
-        if !self.pulled_here && !self.tabs.owed.contains(&from) {
-            self.tabs.owed.push(from.clone());
+        if !self.pulled_here {
+            self.tabs.owe(from.clone());
         }
         self.send_snapshot(from);
         for id in pending {
@@ -243,11 +251,14 @@ impl<R: Record> Engine<R> {
         let mut message = self.tabs.message(Kind::Snapshot);
         message.to = Some(to);
         // With a cursor, what is not in it is gone; that can be said only after a pull.
-        message.cursor = Some(if self.pulled_here { self.puller.cursor.clone() } else { None });
-        message.records = Some(self.tables.rows());
-        message.operations =
-            Some(self.outbox.iter().filter(|pending| pending.accepted).map(|pending| pending.op.clone()).collect());
-        message.link = Some(self.link.status().clone());
+        let mut records = self.tables.rows();
+        let is_whole = self.pulled_here && records.len() <= MESSAGE_RECORDS_MAX;
+        records.truncate(MESSAGE_RECORDS_MAX);
+        message.cursor = Some(if is_whole { self.puller.cursor.clone() } else { None });
+        message.records = Some(records);
+        let accepted = self.outbox.iter().filter(|pending| pending.accepted);
+        message.operations = Some(accepted.take(MESSAGE_OPERATIONS_MAX).map(|pending| pending.op.clone()).collect());
+        message.set_link(self.link.status(), self.tabs.protocol());
         self.emit(Output::Broadcast(message));
         let dead = self.outbox.iter().filter(|pending| pending.state == OperationState::Dead);
         for id in dead.map(|pending| pending.op.id).collect::<Vec<_>>() {
@@ -298,7 +309,7 @@ impl<R: Record> Engine<R> {
             return;
         }
         // The question or its answer was lost.
-        if !self.tabs.caught_up && self.now.mono_ms >= after_hello(&self.tabs, BEAT_MS) {
+        if !self.tabs.caught_up && !self.tabs.has_just_greeted(self.now.mono_ms, BEAT_MS) {
             mark!(HelloRepeated);
             self.say_hello();
         }
@@ -308,7 +319,7 @@ impl<R: Record> Engine<R> {
     /// Tells again, ever more rarely, of what is pending here: the leader may never have heard of it, or we not of its end.
     fn tell_own_again(&mut self) {
         // While the link is live, what stays pending is suspicious, whoever made it.
-        let is_live = self.link.is(LinkState::Live);
+        let is_live = self.link.status().state == LinkState::Live;
         let own: Vec<Operation> = self
             .outbox
             .iter()

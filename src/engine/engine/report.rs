@@ -7,6 +7,7 @@ use crate::engine::outbox::Pending;
 use crate::engine::output::{Changes, OperationView, Output, RecordChange, Status};
 use crate::engine::record::Record;
 use crate::engine::sabotage::sabotaged;
+use crate::engine::table::RecordId;
 use crate::engine::tabs::Role;
 
 impl<R: Record> Engine<R> {
@@ -15,24 +16,27 @@ impl<R: Record> Engine<R> {
         let status = self.status();
         let is_new = self.reported.as_ref() != Some(&status);
         let link_moved = self.reported.as_ref().is_none_or(|known| known.link != status.link);
-        if !is_new && self.dirty_records.is_empty() && self.dirty_operations.is_empty() && self.ended.is_empty() {
+        let is_quiet = self.dirty_records.is_empty() && self.dirty_operations.is_empty() && self.ended.is_empty();
+        if !is_new && is_quiet && !self.views.has_new() {
             return;
         }
-        let records = self.take_records();
+        let ids = self.dirty_records.take();
+        // Before numbers of records are given back.
+        let views = self.take_views(&ids);
+        let records = self.take_records(ids);
         let ids = std::mem::take(&mut self.dirty_operations);
         let pending = ids.into_iter().filter_map(|id| self.outbox.get(id)).filter(|pending| pending.accepted);
         let mut operations: Vec<OperationView> = pending.map(|pending| view(pending, None)).collect();
         operations.append(&mut self.ended);
         self.reported = Some(status.clone());
-        let changes = Changes { records, operations, status: is_new.then_some(status) };
+        let changes = Changes { records, operations, views, status: is_new.then_some(status) };
         self.emit(Output::Notify(changes));
         if link_moved && self.tabs.role == Role::Leader && !self.closed {
             self.beat();
         }
     }
 
-    fn take_records(&mut self) -> Vec<RecordChange<R>> {
-        let ids = self.dirty_records.take();
+    fn take_records(&mut self, ids: Vec<RecordId>) -> Vec<RecordChange<R>> {
         let mut changes = Vec::with_capacity(ids.len());
         for id in ids {
             let Some(cell) = self.tables.cell(id) else { continue };

@@ -1,12 +1,10 @@
-//! Everything that goes to the server: the link, pulls, operations, and what follows when they fail.
+//! Everything that goes to the server but for the link: pulls, operations, and what follows when they fail.
 
 use super::Engine;
 use super::command::after;
 use crate::engine::error::Problem;
 use crate::engine::input::PullCall;
-use crate::engine::link::{
-    Gate, JOIN_TIMEOUT_MS, LinkState, PULL_KEYS_MAX, PULL_TIMEOUT_MS, PullRequest, STABLE_MS, describe, wait_ms,
-};
+use crate::engine::link::{Gate, LinkState, PULL_KEYS_MAX, PULL_TIMEOUT_MS, PullRequest, describe};
 use crate::engine::mark::mark;
 use crate::engine::operation::{Answer, OperationId, OperationState, PROTOCOL};
 use crate::engine::output::Output;
@@ -21,6 +19,10 @@ const HOLD_MS: u64 = 50;
 
 impl<R: Record> Engine<R> {
     pub(super) fn lead(&mut self) {
+        if self.tabs.role == Role::Leader {
+            return;
+        }
+        self.stop_watching();
         self.tabs.lead();
         self.pulled_here = false;
         if sabotaged!(NoResendAfterLeaderChange) {
@@ -38,12 +40,21 @@ impl<R: Record> Engine<R> {
     }
 
     pub(super) fn go_alone(&mut self) {
+        self.stop_watching();
         self.tabs.role = Role::Alone;
         self.start_link();
     }
 
     /// Another tab has the link now.
     pub(super) fn follow(&mut self) {
+        self.step_down();
+        self.emit(Output::RequestLock);
+        self.say_hello();
+        self.watch();
+    }
+
+    /// Gives up everything that only a sender has.
+    pub(super) fn step_down(&mut self) {
         self.tabs.role = Role::Follower;
         for timer in [
             Timer::Reconnect,
@@ -54,10 +65,15 @@ impl<R: Record> Engine<R> {
             Timer::Outbox,
             Timer::Beat,
             Timer::Token,
+            Timer::TokenWait,
+            Timer::Heartbeat,
+            Timer::Pong,
+            Timer::Poll,
         ] {
             self.timers.stop(timer);
         }
         self.puller.abandon();
+        self.link.give_up();
         // The new leader sends them again, and the ledger answers one of us.
         for id in self.outbox.return_all() {
             self.dirty_operations.insert(id);
@@ -66,155 +82,6 @@ impl<R: Record> Engine<R> {
         self.tabs.owed.clear();
         self.asked.clear();
         self.emit(Output::Disconnect);
-        self.emit(Output::RequestLock);
-        self.say_hello();
-    }
-
-    fn start_link(&mut self) {
-        // A first pull at once shows data before the stream is up; the one after "live" makes it whole.
-        self.puller.want();
-        self.connect();
-    }
-
-    fn connect(&mut self) {
-        self.timers.stop(Timer::Reconnect);
-        self.timers.stop(Timer::Stable);
-        let attempt = self.link.connect(self.now.wall_ms);
-        self.timers.set(Timer::JoinTimeout, after(self.now, JOIN_TIMEOUT_MS));
-        self.emit(Output::Connect { attempt });
-    }
-
-    pub(super) fn reconnect(&mut self) {
-        if !self.tabs.sends() || self.link.is(LinkState::Connecting) {
-            return;
-        }
-        if self.gate == Gate::Auth {
-            self.emit(Output::RefreshToken);
-            return;
-        }
-        self.link.forget_failures();
-        self.open_gate();
-        self.puller.want();
-        self.timers.stop(Timer::Pull);
-        if !self.link.is(LinkState::Live) {
-            self.connect();
-        }
-    }
-
-    pub(super) fn on_joined(&mut self, attempt: u32) {
-        if self.tabs.sends() && self.link.is_current(attempt) {
-            self.puller.want();
-            self.open_gate();
-        }
-    }
-
-    pub(super) fn on_live(&mut self, attempt: u32) {
-        if !self.tabs.sends() || !self.link.is_current(attempt) {
-            return;
-        }
-        self.link.live(self.now.wall_ms);
-        self.token_failures = 0;
-        self.timers.stop(Timer::JoinTimeout);
-        self.timers.set(Timer::Stable, after(self.now, STABLE_MS));
-        if sabotaged!(NoPullWhenLive) {
-            return;
-        }
-        self.timers.stop(Timer::Pull);
-        self.puller.want();
-        self.open_gate();
-    }
-
-    pub(super) fn on_closed(&mut self, attempt: u32, failure: Failure, message: &str) {
-        if self.tabs.sends() && self.link.is_current(attempt) {
-            self.close_link(failure, message);
-        }
-    }
-
-    fn close_link(&mut self, failure: Failure, message: &str) {
-        self.timers.stop(Timer::JoinTimeout);
-        self.timers.stop(Timer::Stable);
-        self.emit(Output::Disconnect);
-        if failure == Failure::Auth {
-            self.pause(message);
-            return;
-        }
-        let delay_ms = self.link.close(describe(failure, message), self.now.wall_ms, &mut self.random);
-        self.timers.set(Timer::Reconnect, after(self.now, delay_ms));
-    }
-
-    /// The token was refused: nothing is tried with it again, and nothing is lost.
-    fn pause(&mut self, message: &str) {
-        mark!(TokenPause);
-        if !sabotaged!(SendWithoutToken) {
-            self.gate = Gate::Auth;
-        }
-        self.timers.stop(Timer::Reconnect);
-        if self.link.is(LinkState::Paused) {
-            return;
-        }
-        // The first refusal is what happens to every token in the end. A second one in a row is not cured by asking faster.
-        let retry_at_ms = if self.token_failures == 0 { None } else { Some(self.ask_for_token_later()) };
-        if retry_at_ms.is_none() {
-            self.emit(Output::RefreshToken);
-        }
-        self.token_failures = self.token_failures.saturating_add(1);
-        self.link.pause(describe(Failure::Auth, message), self.now.wall_ms, retry_at_ms);
-    }
-
-    /// Returns when, on the wall clock.
-    fn ask_for_token_later(&mut self) -> u64 {
-        mark!(TokenAskedLater);
-        let delay_ms = wait_ms(self.token_failures, &mut self.random);
-        self.timers.set(Timer::Token, after(self.now, delay_ms));
-        self.now.wall_ms.saturating_add(delay_ms)
-    }
-
-    /// Whoever gives tokens has none now; it is asked again, ever more rarely.
-    pub(super) fn on_token_refused(&mut self, message: &str) {
-        self.problem(Problem::new("auth", "refreshToken", message));
-        if self.gate == Gate::Auth && self.tabs.sends() {
-            self.token_failures = self.token_failures.saturating_add(1);
-            let retry_at_ms = self.ask_for_token_later();
-            let why = self.link.status().why.clone();
-            self.link.pause(why, self.now.wall_ms, Some(retry_at_ms));
-        }
-    }
-
-    pub(super) fn on_token(&mut self) {
-        if self.gate == Gate::Auth || self.link.is(LinkState::Paused) {
-            self.gate = Gate::Open;
-            self.timers.stop(Timer::Token);
-            if self.tabs.sends() {
-                self.start_link();
-            }
-        }
-    }
-
-    /// The browser's word is a hint: on-line means try now, off-line means look whether the server still answers.
-    pub(super) fn on_hint(&mut self, online: bool) {
-        if !self.tabs.sends() {
-            return;
-        }
-        self.puller.want();
-        self.timers.stop(Timer::Pull);
-        if online && self.gate == Gate::Auth {
-            self.timers.stop(Timer::Token);
-            self.emit(Output::RefreshToken);
-        } else if online {
-            self.open_gate();
-            if self.link.is(LinkState::Offline) {
-                self.connect();
-            }
-        }
-    }
-
-    /// The machine slept: a stream that looks open may be dead, and what it carried is lost.
-    pub(super) fn on_slept(&mut self) {
-        if self.tabs.sends() && (self.link.is(LinkState::Live) || self.link.is(LinkState::Connecting)) {
-            self.emit(Output::Disconnect);
-            self.puller.want();
-            self.connect();
-        }
     }
 
     pub(super) fn open_gate(&mut self) {
@@ -224,33 +91,7 @@ impl<R: Record> Engine<R> {
         }
     }
 
-    pub(super) fn fire_timers(&mut self) {
-        while let Some(timer) = self.timers.take_due(self.now.mono_ms) {
-            match timer {
-                Timer::Reconnect => self.connect(),
-                Timer::JoinTimeout => {
-                    mark!(JoinTimedOut);
-                    self.close_link(Failure::Timeout, "the stream did not come up in time");
-                }
-                Timer::Stable => {
-                    mark!(FailuresForgotten);
-                    self.link.forget_failures();
-                }
-                Timer::Pull => {}
-                Timer::PullTimeout => {
-                    if let Some(id) = self.puller.id_under_way() {
-                        mark!(PullTimedOut);
-                        self.on_pull_failed(id, Failure::Timeout, "no answer in time");
-                    }
-                }
-                Timer::Outbox => self.look_at_outbox(),
-                Timer::Beat => self.beat(),
-                Timer::Token => self.emit(Output::RefreshToken),
-            }
-        }
-    }
-
-    fn look_at_outbox(&mut self) {
+    pub(super) fn look_at_outbox(&mut self) {
         if let Gate::Network { until_mono_ms } = self.gate
             && until_mono_ms <= self.now.mono_ms
         {
@@ -270,7 +111,13 @@ impl<R: Record> Engine<R> {
 
     /// Starts whatever may start now.
     pub(super) fn pump(&mut self) {
-        if self.closed || !self.tabs.sends() {
+        if self.closed {
+            return;
+        }
+        if !self.tabs.sends() {
+            if self.tabs.pulls {
+                self.pull();
+            }
             return;
         }
         self.pull();
@@ -328,6 +175,13 @@ impl<R: Record> Engine<R> {
         let Some(delay_ms) = self.puller.fail(id, &mut self.random) else { return };
         mark!(PullFailed);
         self.timers.stop(Timer::PullTimeout);
+        if !self.tabs.sends() {
+            // A follower that nobody tells anything asks again as long as that is so.
+            self.tabs.pulls = false;
+            self.timers.set(Timer::Boot, after(self.now, delay_ms));
+            return;
+        }
+        self.link.note_pull(false, self.now.wall_ms);
         if failure == Failure::Auth {
             self.close_link(failure, message);
             return;

@@ -10,12 +10,10 @@ use crate::engine::record::Record;
 use crate::engine::sabotage::sabotaged;
 use crate::engine::table::{Fact, Row, Source};
 use crate::engine::tabs::{Kind, Role};
+use crate::engine::time::Timer;
 
 impl<R: Record> Engine<R> {
     pub(super) fn on_events(&mut self, events: Vec<ServerEvent<R>>) {
-        if !self.tabs.sends() {
-            return;
-        }
         let mut news = Vec::new();
         for event in events {
             match event {
@@ -119,7 +117,7 @@ impl<R: Record> Engine<R> {
 
     pub(super) fn on_pulled(&mut self, pulled: Pulled<R>) {
         let Some(asked) = self.puller.end(pulled.id) else { return };
-        self.timers.stop(crate::engine::time::Timer::PullTimeout);
+        self.timers.stop(Timer::PullTimeout);
         let mut news = Vec::new();
         let whole = pulled.whole && !asked.by_keys;
         let heard = self.tables.arrivals();
@@ -145,7 +143,14 @@ impl<R: Record> Engine<R> {
         }
         self.last_sync_ms = Some(self.now.wall_ms);
         self.token_failures = 0;
-        self.link.explain(String::new());
+        if self.tabs.sends() {
+            self.link.note_pull(true, self.now.wall_ms);
+            self.link.explain(String::new());
+            if self.timers.is_set(Timer::Poll) {
+                self.poll_later();
+            }
+        }
+        self.tabs.pulls = false;
         self.open_gate();
         self.relay(news);
         if self.pulled_here {

@@ -54,6 +54,8 @@ const LINK_WORDS: Readonly<Record<Status['link']['state'], string>> = {
   live: 'Live',
   connecting: 'Connecting',
   offline: 'Offline',
+  degraded: 'Checking now and then',
+  stopped: 'Not connected',
   paused: 'Signing in again',
 }
 
@@ -71,7 +73,7 @@ function Link({ status: { link } }: { readonly status: Status }): ReactNode {
           {seconds === 0 ? 'now' : `${seconds} s`}
         </span>
       )}
-      {link.state === 'offline' && link.retryAtMs !== undefined && (
+      {((link.retryAtMs !== undefined && (link.state === 'offline' || link.state === 'degraded')) || link.state === 'stopped') && (
         <button type="button" className="button button-small" data-testid="reconnect" onClick={() => store.reconnect()}>
           Reconnect now
         </button>
