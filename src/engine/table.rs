@@ -392,7 +392,8 @@ impl<R: Record> Tables<R> {
         };
         if news {
             (cell.version, cell.op, cell.confirmed) = (Some(fact.version), fact.op, fact.record);
-            cell.filled = source == Source::Filled;
+            // What a leader tells may be filled in, too.
+            cell.filled = matches!(source, Source::Filled | Source::Leader);
             cell.gone_at = if cell.confirmed.is_none() { Some(arrivals) } else { None };
             if sabotaged!(NoTombstones) && cell.confirmed.is_none() {
                 (cell.version, cell.gone_at) = (None, None);

@@ -243,7 +243,14 @@ impl World {
         if message.epoch <= EPOCHS_MAX {
             mirror.epoch = mirror.epoch.max(message.epoch);
         }
-        if is_old || message.to.as_deref() != Some(engine.tab()) {
+        if is_old {
+            return;
+        }
+        for row in message.records.iter().flatten().filter(|row| row.record.is_none()) {
+            let key = self.server.key(&row.table, &row.key);
+            mirror.cached.insert((key, row.version.number()));
+        }
+        if message.to.as_deref() != Some(engine.tab()) {
             return;
         }
         for (key, known) in self.server.known.iter().enumerate() {

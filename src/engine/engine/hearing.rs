@@ -100,7 +100,9 @@ impl<R: Record> Engine<R> {
             Body::Operation { op } => self.on_operation(op),
             Body::Changes { records, cursor } => self.on_changes(records, cursor),
             Body::Settled { answer } => {
-                self.end_with(&answer);
+                // From a leader that was deposed meanwhile: what followers take from this one must not lack it.
+                let news = self.end_with(&answer);
+                self.relay(news);
             }
             Body::SettledLocally { settlement } => self.on_state(settlement),
             Body::Cancel { id } => {
@@ -275,7 +277,7 @@ impl<R: Record> Engine<R> {
     ) {
         let before = self.tables.arrivals();
         for row in records {
-            self.learn(row, Source::Pull, &mut Vec::new());
+            self.learn(row, Source::Leader, &mut Vec::new());
         }
         if cursor.is_some() {
             self.forget_unseen(before, &mut Vec::new());

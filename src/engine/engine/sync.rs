@@ -100,11 +100,19 @@ impl<R: Record> Engine<R> {
     }
 
     /// Tells the followers what was learned, and keeps it for the next visit.
-    fn relay(&mut self, records: Vec<Row<R>>) {
+    pub(super) fn relay(&mut self, records: Vec<Row<R>>) {
         if records.is_empty() || !self.tabs.sends() {
             return;
         }
-        self.emit(Output::CacheRecords { rows: records.clone() });
+        // What was filled in may be wrong until the next pull, and the next visit could not tell.
+        let is_sure = |row: &&Row<R>| {
+            let known = self.tables.table_id(&row.table).and_then(|table| self.tables.find(table, &row.key));
+            !known.and_then(|id| self.tables.cell(id)).is_some_and(|cell| cell.filled)
+        };
+        let sure: Vec<Row<R>> = records.iter().filter(is_sure).cloned().collect();
+        if !sure.is_empty() {
+            self.emit(Output::CacheRecords { rows: sure });
+        }
         if self.tabs.role != Role::Leader {
             return;
         }

@@ -43,6 +43,10 @@ impl<R: Record> Engine<R> {
 
     /// The leader has been silent for as long as this tab has listened.
     pub(super) fn look_for_leader(&mut self) {
+        if self.tabs.deaf {
+            self.call_out();
+            return;
+        }
         let wait_ms = match self.tabs.watch {
             Watch::Listening | Watch::Taking => {
                 mark!(LeaderPinged);
@@ -87,9 +91,16 @@ impl<R: Record> Engine<R> {
             self.step_down();
             self.tabs.deaf = true;
             self.go_alone();
+            self.call_out();
         } else {
             self.follow();
         }
+    }
+
+    /// Says something now and then: two tabs that hear nobody would never know that they could again.
+    fn call_out(&mut self) {
+        self.tell_all(Kind::Ping);
+        self.timers.set(Timer::Watch, after(self.now, 2 * SILENT_BEATS * BEAT_MS));
     }
 
     fn is_deaf(&self) -> bool {
