@@ -454,8 +454,11 @@ impl Puller {
         self.under_way.map(|pull| pull.id)
     }
 
-    /// Forgets what was asked: the tab no longer leads.
+    /// Forgets what was asked: the tab no longer leads. What was still to be looked up is not covered by the cursor.
     pub(crate) fn abandon(&mut self) {
+        if self.wants_keys() {
+            self.cursor = None;
+        }
         self.under_way = None;
         (self.wanted, self.wanted_whole) = (false, false);
         self.wanted_keys.clear();
@@ -559,6 +562,16 @@ mod tests {
         puller.end(id).unwrap();
         puller.cursor = Some("1:9".into());
         assert_eq!(puller.begin(0).unwrap().1, None);
+        assert_eq!(puller.cursor, None);
+    }
+
+    #[test]
+    fn what_was_never_looked_up_is_not_covered_by_the_cursor_of_whoever_gave_up() {
+        let mut puller = Puller { cursor: Some("0:7".into()), ..Puller::default() };
+        puller.abandon();
+        assert_eq!(puller.cursor.as_deref(), Some("0:7"));
+        puller.want_key("jobs", "1");
+        puller.abandon();
         assert_eq!(puller.cursor, None);
     }
 

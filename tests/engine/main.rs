@@ -21,6 +21,7 @@ mod cache;
 mod chance;
 mod channel;
 mod durable;
+mod found;
 mod keeping;
 mod link;
 mod retry;

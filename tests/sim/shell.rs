@@ -161,11 +161,16 @@ impl World {
         if self.inputs > INPUTS_MAX {
             broken!("10", "the tabs never come to rest: {INPUTS_MAX} inputs");
         }
+        let stale = self.stale_word(tab, &input);
         self.note_input(tab, &input);
         let expected = expected_version(&input).filter(|_| self.tabs[tab].mirror.role() != Role::Follower);
         let result = self.handle(tab, input);
         if !self.drain(tab) {
             return result;
+        }
+        let since = |tab: &Tab| tab.mirror.status.as_ref().map(|status| status.link.since_ms);
+        if stale.is_some() && since(&self.tabs[tab]) == stale {
+            broken!("4", "{} takes the word of a leader whose epoch is over", self.tabs[tab].name);
         }
         if let Some((row, table)) = expected
             && self.tabs[tab].engine.version(&table, &row.0).is_none_or(|known| known.number() < row.1)
@@ -233,6 +238,16 @@ impl World {
             Input::Retry { id } => drop(mirror.not_before.remove(id)),
             _ => {}
         }
+    }
+
+    /// Returns what an old leader says of the link, where that is news to a follower.
+    fn stale_word(&self, tab: usize, input: &Input<JsonRecord>) -> Option<u64> {
+        let Input::TabMessageReceived(message) = input else { return None };
+        let Tab { mirror, .. } = &self.tabs[tab];
+        let known = mirror.status.as_ref().map(|status| status.link.since_ms);
+        let told = message.link.as_ref().map(|link| link.since_ms);
+        let is_stale = message.epoch < mirror.epoch && mirror.role() == Role::Follower && told != known;
+        told.filter(|_| is_stale)
     }
 
     /// What a leader's snapshot does not bring is gone, even where this tab, as the leader before, had heard of it and the new one

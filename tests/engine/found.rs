@@ -1,0 +1,127 @@
+//! What the simulator found, each as the promise that was broken.
+
+use rota_engine::{Input, OperationState, Role};
+use serde_json::json;
+
+use crate::world::World;
+
+#[test]
+fn lost_messages_do_not_make_tabs_ask_each_other_without_end() {
+    let mut world = World::with_tabs(3);
+    world.faults.poison.insert("c-1".into());
+    world.tab(0).assign("c-1", "maya");
+    world.run_for(60_000);
+    assert_eq!(world.tabs[0].status.as_ref().unwrap().dead, 1);
+    world.tracing = true;
+    world.faults.lost_messages_percent = 25;
+    for n in 0..20 {
+        world.sql_update("c-2", "city", &n.to_string());
+        world.run_for(1_000);
+    }
+    let snapshots = world.tabs[0].trace.iter().filter(|output| output.contains(r#""kind":"snapshot""#)).count();
+    assert!(snapshots < 200, "{snapshots} snapshots in 20 s");
+}
+
+#[test]
+fn an_operation_whose_predecessor_was_not_heard_of_does_not_overtake_it() {
+    let mut world = World::with_tabs(2);
+    world.faults.lost_messages_percent = 100;
+    let first = world.tab(1).insert("c-9");
+    world.faults.lost_messages_percent = 0;
+    let second = world.tab(1).patch("c-9", "city", "Kiel");
+    world.run_until_quiet();
+    assert_eq!(world.server.applied, [first, second]);
+    assert_eq!(world.outcome(1, second), [OperationState::Confirmed]);
+}
+
+#[test]
+fn a_new_leader_reads_what_a_dead_one_stored_before_it_sends_what_comes_later() {
+    let mut world = World::with_tabs(2);
+    world.cut_network();
+    world.faults.lost_messages_percent = 100;
+    let first = world.tab(0).patch("c-1", "city", "Kiel");
+    world.faults.lost_messages_percent = 0;
+    world.run_for(1);
+    let second = world.tab(1).patch("c-1", "name", "Ulm");
+    world.kill_tab(0);
+    world.heal_network();
+    world.run_until_quiet();
+    assert_eq!(world.leader(), Some(1));
+    assert_eq!(world.server.applied, [first, second]);
+}
+
+#[test]
+fn a_late_answer_of_the_ledger_does_not_bring_back_what_a_whole_pull_did_not_bring() {
+    let mut world = World::with_tabs(1);
+    let id = world.tab(0).patch("c-1", "city", "Kiel");
+    world.run_until_quiet();
+    let answer = world.server.ledger[&id].2.clone();
+    world.sql_delete("c-1");
+    world.run_for(100);
+    world.server.incarnation += 1;
+    world.tell(0, Input::Reconnect);
+    // The pull is under way, and knows of the end.
+    world.run_for(6);
+    let mut late = answer;
+    late["replayed"] = json!(true);
+    world.tell(0, Input::Answered { answer: serde_json::from_value(late).unwrap() });
+    world.run_for(1_000);
+    world.assert_all_agree();
+}
+
+#[test]
+fn an_event_of_a_table_that_is_not_declared_holds_up_nothing() {
+    let mut world = World::with_tabs(1);
+    let event = rota_engine::ServerEvent::Deleted { table: "ghosts".into(), key: "1".into() };
+    world.tell(0, Input::ServerChanged { events: vec![event] });
+    world.run_for(1_000);
+    assert!(world.tabs[0].has_problem("malformed-event"));
+    let asked = world.server.pulls.iter().filter_map(|pull| pull.keys.as_ref());
+    assert!(asked.into_iter().all(|keys| !keys.contains_key("ghosts")));
+}
+
+#[test]
+fn an_operation_that_ended_while_a_new_tab_read_storage_ends_there_too() {
+    let mut world = World::with_tabs(1);
+    let id = world.tab(0).assign("c-1", "maya");
+    let stored = world.storage[0].clone();
+    world.run_until_quiet();
+    let late = world.open_tab("maya");
+    world.run_for(500);
+    // What it read was there when it began to read.
+    let entries = stored.iter().map(|(key, text)| {
+        let entry = serde_json::from_str(text).unwrap();
+        rota_engine::FoundEntry { key: key.clone(), content: rota_engine::Content::Operation(entry) }
+    });
+    let entries = entries.collect();
+    world.tell(late, Input::EntriesFound { entries });
+    assert_eq!(world.tabs[late].status.as_ref().unwrap().unsent, 1);
+    world.run_for(10_000);
+    assert_eq!((world.tabs[late].status.as_ref().unwrap().unsent, world.server.effects[&id]), (0, 1));
+}
+
+#[test]
+fn what_was_filled_in_is_not_kept_for_the_next_visit() {
+    let mut world = World::with_tabs(1);
+    world.sql_update("c-1", "city", "Kiel");
+    world.run_for(100);
+    world.streams_partial = true;
+    world.sql_update("c-1", "city", "Ulm");
+    // The row came without its name, which was taken from before.
+    world.run_for(20);
+    let cached = world.cached.values().flat_map(|rows| rows.values()).find(|row| row.key == "c-1").unwrap();
+    assert_eq!(world.tabs[0].field("c-1", "city"), "Ulm".into());
+    assert_ne!(cached.record.as_ref().unwrap().fields()["city"], "Ulm".into());
+}
+
+#[test]
+fn two_tabs_that_heard_nothing_find_each_other_when_the_channel_carries_again() {
+    let mut world = World::with_tabs(2);
+    world.faults.lost_messages_percent = 100;
+    world.run_for(120_000);
+    world.faults.lost_messages_percent = 0;
+    world.run_for(60_000);
+    let roles: Vec<Role> = world.tabs.iter().map(|tab| tab.status.as_ref().unwrap().role).collect();
+    assert_eq!(roles.iter().filter(|role| **role == Role::Leader).count(), 1, "{roles:?}");
+    assert!(!roles.contains(&Role::Alone), "{roles:?}");
+}
