@@ -1,29 +1,8 @@
 //! What the simulator found, each as the promise that was broken.
 
 use rota_engine::{Input, OperationState, Role};
-use serde_json::json;
 
 use crate::world::World;
-
-#[test]
-fn lost_messages_do_not_make_tabs_ask_each_other_without_end() {
-    let mut world = World::with_tabs(4);
-    for n in 1..=6 {
-        let key = format!("c-{n}");
-        world.faults.poison.insert(key.clone());
-        world.tab(0).assign(&key, "maya");
-    }
-    world.run_for(60_000);
-    assert_eq!(world.tabs[0].status.as_ref().unwrap().dead, 6);
-    world.tracing = true;
-    world.faults.lost_messages_percent = 15;
-    world.sql_update("c-2", "city", "Kiel");
-    for _ in 0..100 {
-        world.run_for(20);
-        let snapshots = world.tabs[0].trace.iter().filter(|output| output.contains(r#""kind":"snapshot""#)).count();
-        assert!(snapshots < 60, "{snapshots} snapshots within two seconds");
-    }
-}
 
 #[test]
 fn an_operation_whose_predecessor_was_not_heard_of_does_not_overtake_it() {
@@ -35,40 +14,6 @@ fn an_operation_whose_predecessor_was_not_heard_of_does_not_overtake_it() {
     world.run_until_quiet();
     assert_eq!(world.server.applied, [first, second]);
     assert_eq!(world.outcome(1, second), [OperationState::Confirmed]);
-}
-
-#[test]
-fn a_new_leader_reads_what_a_dead_one_stored_before_it_sends_what_comes_later() {
-    let mut world = World::with_tabs(2);
-    world.cut_network();
-    world.faults.lost_messages_percent = 100;
-    let first = world.tab(0).patch("c-1", "city", "Kiel");
-    world.faults.lost_messages_percent = 0;
-    world.run_for(1);
-    let second = world.tab(1).patch("c-1", "name", "Ulm");
-    world.kill_tab(0);
-    world.heal_network();
-    world.run_until_quiet();
-    assert_eq!(world.leader(), Some(1));
-    assert_eq!(world.server.applied, [first, second]);
-}
-
-#[test]
-fn a_late_answer_of_the_ledger_does_not_bring_back_what_a_whole_pull_did_not_bring() {
-    let mut world = World::with_tabs(1);
-    let id = world.tab(0).patch("c-1", "city", "Kiel");
-    world.run_until_quiet();
-    let mut late = world.server.ledger[&id].2.clone();
-    late["replayed"] = json!(true);
-    world.kill_tab(0);
-    world.sql_delete("c-1");
-    let tab = world.open_tab("maya");
-    // What was kept is here, and a whole pull, which knows of the end, is under way.
-    world.run_for(12);
-    assert_eq!(world.tabs[tab].field("c-1", "city"), "Kiel".into());
-    world.tell(tab, Input::Answered { answer: serde_json::from_value(late).unwrap() });
-    world.run_for(1_000);
-    world.assert_all_agree();
 }
 
 #[test]

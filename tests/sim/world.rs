@@ -584,7 +584,7 @@ impl World {
         self.run_until_quiet();
         self.check_agreement("after one pull");
         if plan.breaks_at_end {
-            self.break_and_join();
+            self.break_and_join(plan.seed.is_multiple_of(2));
             self.check_agreement("after every link broke");
         }
         self.check_ends();
@@ -671,14 +671,20 @@ impl World {
     }
 
     /// Everything that changes while links are down or being joined is there when they are live again.
-    fn break_and_join(&mut self) {
-        self.each_sender(|world, tab| world.break_link(tab, Failure::Network));
+    fn break_and_join(&mut self, silently: bool) {
+        self.each_sender(|world, tab| {
+            if silently {
+                world.tabs[tab].is_half_open = world.tabs[tab].link.is_some();
+            } else {
+                world.break_link(tab, Failure::Network);
+            }
+        });
         for n in 0..120 {
             self.run_for(500);
             let key = self.server.key(TABLES[0], &format!("c-{}", n % 3));
             let joining = self.open_tabs().into_iter().any(|tab| {
-                let Tab { link, is_subscribed, mirror, .. } = &self.tabs[tab];
-                mirror.role() != Role::Follower && (link.is_none() || !is_subscribed)
+                let Tab { link, is_subscribed, is_half_open, mirror, .. } = &self.tabs[tab];
+                mirror.role() != Role::Follower && (link.is_none() || !is_subscribed || *is_half_open)
             });
             if !joining {
                 break;
