@@ -298,8 +298,8 @@ pub(crate) struct Tabs {
     pub(crate) caught_up: bool,
     /// Follower: when the leader was last asked for a snapshot.
     pub(crate) hello_at_mono_ms: u64,
-    /// Follower: who led when that was.
-    pub(crate) greeted: Option<String>,
+    /// Follower: true when there was a leader then that this tab had heard of.
+    greeted: bool,
     /// Follower: when own operations that nobody has answered are told again, and the wait after that.
     pub(crate) retell: (u64, u64),
     /// Leader: who was given a snapshot before this tab had pulled, and is owed a whole one.
@@ -332,7 +332,7 @@ impl Tabs {
             leader: None,
             caught_up: false,
             hello_at_mono_ms: 0,
-            greeted: None,
+            greeted: false,
             retell: (0, 0),
             owed: Vec::new(),
             beats: 0,
@@ -356,12 +356,13 @@ impl Tabs {
     /// Notes that the leader, whoever that is, was asked for a snapshot.
     pub(crate) fn greet(&mut self, mono_ms: u64) {
         self.hello_at_mono_ms = mono_ms;
-        self.greeted.clone_from(&self.leader);
+        self.greeted = self.leader.is_some();
     }
 
-    /// True when the leader of today was asked for a snapshot less than so long ago.
+    /// True when a leader was asked for a snapshot less than so long ago. Two that both take themselves for it would otherwise be
+    /// asked in turn, each for having interrupted the other.
     pub(crate) fn has_just_greeted(&self, mono_ms: u64, wait_ms: u64) -> bool {
-        self.greeted == self.leader && mono_ms < self.hello_at_mono_ms.saturating_add(wait_ms)
+        self.greeted == self.leader.is_some() && mono_ms < self.hello_at_mono_ms.saturating_add(wait_ms)
     }
 
     /// Remembers whom to send a whole snapshot. Beyond the bound the one asked for longest ago is forgotten: it is told of the next

@@ -301,8 +301,9 @@ impl World {
                 Command { name: "insert".into(), table: TABLES[1].into(), key: None, args: Fields::new(), set };
             let is_full =
                 self.feed_unchecked(tab, Input::Mutate(command)).is_err_and(|error| error.code() == "outbox-full");
-            if is_full != (n >= OUTBOX_LEN_MAX) {
-                crate::oracle::broken!("10", "an outbox with {n} operations, full: {is_full}");
+            let held = self.tabs[tab].mirror.shown.len();
+            if is_full != (held >= OUTBOX_LEN_MAX) {
+                crate::oracle::broken!("10", "an outbox with {held} operations, full: {is_full}");
             }
         }
         self.faults.add(Fault::OutboxFilled);

@@ -97,9 +97,11 @@ impl<R: Record> Engine<R> {
         }
     }
 
-    /// Says something now and then: two tabs that hear nobody would never know that they could again.
+    /// Says something now and then: two tabs that hear nobody would never know that they could again. Nor does anybody tell of what a
+    /// tab that died has left in storage.
     fn call_out(&mut self) {
         self.tell_all(Kind::Ping);
+        self.emit(Output::LoadOperations);
         self.timers.set(Timer::Watch, after(self.now, 2 * SILENT_BEATS * BEAT_MS));
     }
 
