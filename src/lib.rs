@@ -23,6 +23,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(all(target_arch = "wasm32", feature = "marks"))]
+compile_error!("the features `marks` and `sabotage` are for the simulator; no browser gets them");
+
 mod domain;
 mod engine;
 #[cfg(target_arch = "wasm32")]
@@ -37,6 +40,8 @@ pub use engine::link::{
     LinkConfig, LinkState, LinkStatus, PAGES_MAX, PONG_MS, Polling, PullRequest, STABLE_MS, TOKEN_WAIT_MS,
     WANTED_KEYS_MAX,
 };
+#[cfg(feature = "marks")]
+pub use engine::mark::{Mark, take_marks};
 pub use engine::merge::{Decided, Decision, FieldConflict, Rule, UNION_LEN_MAX};
 pub use engine::operation::{
     Alias, Answer, Operation, OperationId, OperationState, Outcome, PARTS_MAX, PROTOCOL, PROTOCOL_WITH_PARTS, Part,
@@ -51,6 +56,8 @@ pub use engine::overlay::{Effect, Inverse, Rules};
 pub use engine::presence::{At, Doing, PEER_MS, PEERS_MAX, Peer, Presence, TYPING_MS};
 pub use engine::record::{JsonRecord, Record};
 pub use engine::retry::{AFTER_MS_MAX, Failure, RetryPolicy};
+#[cfg(feature = "sabotage")]
+pub use engine::sabotage::{Sabotage, plant};
 pub use engine::session::{FORMAT, Session};
 pub use engine::sorted::Named;
 pub use engine::stored::{Content, FoundEntry, STORED_FORM, StoredAlias, StoredOperation};

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// What any file in `engine/` may import. Every other room there is known to `engine.rs` alone, and to itself.
-const SHARED: [&str; 9] = ["sorted", "value", "version", "record", "error", "time", "operation", "input", "output"];
+const SHARED: [&str; 11] =
+    ["sorted", "value", "version", "record", "error", "time", "operation", "input", "output", "mark", "sabotage"];
 
 /// The words between engine and world; they name what the rooms define, and so may import from each.
 const VOCABULARY: [&str; 2] = ["input", "output"];

@@ -33,6 +33,7 @@ use super::audit::{Audit, AuditEntry};
 use super::error::{Error, Problem};
 use super::input::{Config, Input};
 use super::link::{Attention, Gate, Link, LinkConfig, Puller};
+use super::mark::mark;
 use super::operation::{Answer, OperationId, OperationState, Settlement};
 use super::outbox::{CONCURRENCY_MAX, Outbox};
 use super::output::{Conflict, Durability, OperationView, Output, Renamed, Status};
@@ -40,6 +41,7 @@ use super::overlay::{Rules, apply, fold};
 use super::presence::Everyone;
 use super::record::Record;
 use super::retry::RetryPolicy;
+use super::sabotage::sabotaged;
 use super::session::Session;
 use super::sorted::SortedSet;
 use super::table::{RecordId, Tables};
@@ -352,6 +354,7 @@ impl<R: Record> Engine<R> {
         }
         self.keep_presence();
         while let Some(id) = self.tables.forget_oldest_end() {
+            mark!(TombstoneForgotten);
             self.dirty_records.insert(id);
         }
         self.report();
@@ -498,6 +501,7 @@ impl<R: Record> Engine<R> {
             self.emit(Output::LoadOperations);
         }
         if slept {
+            mark!(SleepNoticed);
             self.on_slept();
         }
     }
@@ -530,6 +534,9 @@ impl<R: Record> Engine<R> {
             if let Some(pending) = self.outbox.get_mut(operation)
                 && pending.doubtful != doubtful
             {
+                if doubtful {
+                    mark!(DoubtfulHidden);
+                }
                 pending.doubtful = doubtful;
                 self.dirty_operations.insert(operation);
             }
@@ -547,6 +554,7 @@ impl<R: Record> Engine<R> {
             return self.show_together(id);
         }
         if !self.outbox.is_last(pending) {
+            mark!(HeardOutOfOrder);
             return self.recompute(record);
         }
         let Some(cell) = self.tables.cell(record) else { return };
@@ -586,7 +594,10 @@ impl<R: Record> Engine<R> {
         self.end_replaced(&pending, settlement);
         let answered = self.take_answered(settlement.id);
         // Of a conflict its author has heard when it began.
-        if pending.mine && pending.conflict.is_none() {
+        if (pending.mine || sabotaged!(SettleForOthers)) && pending.conflict.is_none() {
+            if sabotaged!(SettleTwice) {
+                self.emit(Output::Settled(settlement.clone()));
+            }
             self.emit(Output::Settled(settlement.clone()));
         }
         self.drop_aliases(&pending.named);
@@ -618,6 +629,7 @@ impl<R: Record> Engine<R> {
             })
             .collect();
         for (id, state) in mine {
+            mark!(ClosedUnsettled);
             if state == OperationState::Acknowledged {
                 self.emit(Output::Settled(sync::settlement(id, OperationState::Confirmed)));
                 continue;

@@ -6,6 +6,7 @@
 use rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::mark::mark;
 use super::operation::OperationId;
 use super::retry::{Failure, RetryPolicy};
 use super::sorted::{Named, SortedSet};
@@ -465,6 +466,11 @@ impl Puller {
         }
     }
 
+    /// True while records are to be looked up one by one.
+    pub(crate) fn wants_keys(&self) -> bool {
+        !self.wanted_keys.is_empty() || !self.asked_keys.is_empty()
+    }
+
     /// Starts the next pull, if one is wanted and none is under way.
     pub(crate) fn begin(&mut self, arrivals: u64) -> Option<Asking> {
         if self.under_way.is_some() {
@@ -551,6 +557,9 @@ impl Puller {
     pub(crate) fn fail(&mut self, id: u32, failure: Failure, random: &mut dyn Rng) -> Option<u64> {
         let under_way = self.under_way.take_if(|pull| pull.id == id)?;
         self.works = false;
+        if !self.asked_keys.is_empty() {
+            mark!(PullWithKeysFailed);
+        }
         if under_way.is_page {
             self.fail_page(failure);
         } else {
@@ -610,8 +619,11 @@ impl Puller {
         self.under_way.map(|pull| pull.id)
     }
 
-    /// Forgets what was asked: the tab no longer leads.
+    /// Forgets what was asked: the tab no longer leads. What was still to be looked up is not covered by the cursor.
     pub(crate) fn abandon(&mut self) {
+        if self.wants_keys() {
+            self.cursor = None;
+        }
         (self.under_way, self.paging) = (None, None);
         (self.wanted, self.wanted_whole) = (false, false);
         self.wanted_keys.clear();
@@ -715,6 +727,16 @@ mod tests {
         puller.end(id).unwrap();
         puller.cursor = Some("1:9".into());
         assert_eq!(puller.begin(0).unwrap().keys, None);
+        assert_eq!(puller.cursor, None);
+    }
+
+    #[test]
+    fn what_was_never_looked_up_is_not_covered_by_the_cursor_of_whoever_gave_up() {
+        let mut puller = Puller { cursor: Some("0:7".into()), ..Puller::default() };
+        puller.abandon();
+        assert_eq!(puller.cursor.as_deref(), Some("0:7"));
+        puller.want_key("jobs", "1");
+        puller.abandon();
         assert_eq!(puller.cursor, None);
     }
 

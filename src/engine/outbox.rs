@@ -6,10 +6,12 @@ use std::collections::HashMap;
 
 use rustc_hash::FxBuildHasher;
 
-use super::operation::{Operation, OperationId, OperationState, Step, Version};
+use super::operation::{Operation, OperationId, OperationState, Step};
+use super::sabotage::sabotaged;
 use super::sorted::SortedSet;
 use super::table::RecordId;
 use super::time::Hlc;
+use super::version::Version;
 
 /// How many operations may wait; the next one is refused with `outbox-full`.
 pub const OUTBOX_LEN_MAX: usize = 10_000;
@@ -450,8 +452,11 @@ impl Outbox {
     fn free_first(&mut self, record: RecordId) {
         let Ok(at) = self.find_record(record) else { return };
         let of = &self.records[at];
-        let first =
+        let mut first =
             of.slots.0.iter().copied().find(|slot| self.at(*slot).is_some_and(|pending| !pending.stands_aside()));
+        if sabotaged!(NoOrderPerRecord) {
+            first = of.slots.0.last().copied();
+        }
         let free = first.filter(|slot| self.at(*slot).is_some_and(|pending| self.is_free(pending)));
         let before = of.free;
         if before != free {
@@ -573,6 +578,7 @@ impl Outbox {
 
     /// Returns the operations that may be sent now.
     pub(crate) fn sendable(&self, mono_ms: u64, concurrency: usize) -> Vec<OperationId> {
+        let concurrency = if sabotaged!(NoBoundInFlight) { usize::MAX } else { concurrency };
         let room = concurrency.saturating_sub(self.in_flight.0.len());
         let ready = self.walk(&self.free.0).filter(|pending| pending.not_before_mono_ms <= mono_ms);
         ready.take(room).map(|pending| pending.op.id).collect()
@@ -589,7 +595,7 @@ impl Outbox {
         pending.accepted
             && pending.state == OperationState::Queued
             && pending.lookup.is_none()
-            && pending.records().into_iter().all(is_first)
+            && (sabotaged!(NoOrderPerRecord) || pending.records().into_iter().all(is_first))
             && !pending.op.after.iter().any(|id| self.get(*id).is_some_and(|needed| is_needed(needed, &pending.op)))
     }
 

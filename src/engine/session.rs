@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::operation::OperationId;
+use super::sabotage::sabotaged;
 use super::time::Hlc;
 
 /// The number of the stored forms and of the tab messages, in every name.
@@ -71,6 +72,9 @@ impl Session {
     /// Returns what the storage keys of all operations begin with.
     #[must_use]
     pub fn operations_prefix(&self) -> String {
+        if sabotaged!(LeakOtherUser) {
+            return format!("rota:{FORMAT}:{}:", escape(&self.app));
+        }
         format!("{}:op:", self.name())
     }
 

@@ -12,9 +12,11 @@ use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
+use super::mark::mark;
 use super::merge::Rule;
 use super::operation::{OperationId, Version};
 use super::record::Record;
+use super::sabotage::sabotaged;
 use super::sorted::Named;
 use super::value::{Fields, key_part};
 use super::version::VersionOrder;
@@ -404,19 +406,38 @@ impl<R: Record> Tables<R> {
         }
         let news = match &cell.version {
             None => true,
-            Some(_) if source == Source::Cache => false,
+            Some(_) if source == Source::Cache => {
+                mark!(CachedRowRefused);
+                false
+            }
             Some(known) if *known == fact.version => {
                 let looked = matches!(source, Source::Pull | Source::Leader);
                 let may_differ = source == Source::Leader || cell.filled;
                 cell.filled &= !looked;
-                looked && differs(cell.confirmed.as_ref(), fact.record.as_ref(), config, may_differ)
+                let differs = looked && differs(cell.confirmed.as_ref(), fact.record.as_ref(), config, may_differ);
+                if differs {
+                    mark!(SameVersionDiffers);
+                }
+                differs
             }
-            Some(known) => *known < fact.version,
+            Some(known) => {
+                if *known > fact.version {
+                    mark!(OlderVersionRefused);
+                }
+                *known < fact.version
+                    || (sabotaged!(LatePullWins) && source == Source::Pull)
+                    || (sabotaged!(LateEventWins) && source == Source::Stream)
+                    || (sabotaged!(Resurrect) && cell.confirmed.is_none() && fact.record.is_some())
+            }
         };
         if news {
             (cell.version, cell.op, cell.confirmed) = (Some(fact.version), fact.op, fact.record);
-            cell.filled = source == Source::Filled;
+            // What a leader tells may be filled in, too.
+            cell.filled = matches!(source, Source::Filled | Source::Leader);
             cell.gone_at = if cell.confirmed.is_none() { Some(arrivals) } else { None };
+            if sabotaged!(NoTombstones) && cell.confirmed.is_none() {
+                (cell.version, cell.gone_at) = (None, None);
+            }
             if cell.gone_at.is_some() {
                 self.ends.push_back((arrivals, id));
             }
@@ -645,6 +666,18 @@ mod tests {
         assert!(tables.apply(id, fact(5, None), Source::Pull));
         assert!(!tables.apply(id, fact(5, Some("five")), Source::Stream));
         assert!(tables.apply(id, fact(5, Some("five")), Source::Pull));
+    }
+
+    #[test]
+    fn an_older_end_of_a_record_does_not_count_as_seeing_it() {
+        let mut tables = tables();
+        let id = tables.intern(0, "1");
+        assert!(tables.apply(id, fact(8, Some("eight")), Source::Stream));
+        let before = tables.arrivals();
+        assert!(!tables.apply(id, fact(1, None), Source::Pull));
+        assert_eq!(tables.unseen(&Scope::Everything, before), [id]);
+        assert!(!tables.apply(id, fact(1, Some("one")), Source::Pull));
+        assert_eq!(tables.unseen(&Scope::Everything, before), []);
     }
 
     #[test]

@@ -6,9 +6,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::link::{LinkState, LinkStatus};
+use super::mark::mark;
 use super::merge::Decision;
 use super::operation::{Alias, Answer, Operation, OperationId, OperationState, Settlement};
 use super::presence::Peer;
+use super::sabotage::sabotaged;
 use super::table::Row;
 use super::value::present;
 
@@ -371,6 +373,8 @@ pub(crate) struct Tabs {
     pub(crate) asks_again: bool,
     /// Follower: when the leader was last asked for a snapshot.
     pub(crate) hello_at_mono_ms: u64,
+    /// Follower: true when there was a leader then that this tab had heard of.
+    greeted: bool,
     /// Follower: when own operations that nobody has answered are told again, and the wait after that.
     pub(crate) retell: (u64, u64),
     /// Leader: who was given a snapshot before this tab had pulled, and is owed a whole one.
@@ -404,6 +408,7 @@ impl Tabs {
             caught_up: false,
             asks_again: false,
             hello_at_mono_ms: 0,
+            greeted: false,
             retell: (0, 0),
             owed: Vec::new(),
             beats: 0,
@@ -422,6 +427,18 @@ impl Tabs {
 
     pub(crate) const fn protocol(&self) -> u32 {
         self.protocol
+    }
+
+    /// Notes that the leader, whoever that is, was asked for a snapshot.
+    pub(crate) fn greet(&mut self, mono_ms: u64) {
+        self.hello_at_mono_ms = mono_ms;
+        self.greeted = self.leader.is_some();
+    }
+
+    /// True when a leader was asked for a snapshot less than so long ago. Two that both take themselves for it would otherwise be
+    /// asked in turn, each for having interrupted the other.
+    pub(crate) fn has_just_greeted(&self, mono_ms: u64, wait_ms: u64) -> bool {
+        self.greeted == self.leader.is_some() && mono_ms < self.hello_at_mono_ms.saturating_add(wait_ms)
     }
 
     /// Remembers whom to send a whole snapshot. Beyond the bound the one asked for longest ago is forgotten: it is told of the next
@@ -450,10 +467,11 @@ impl Tabs {
 
     /// Before a beat: a leader of which nobody has taken the place leads in the highest epoch. An earlier one had got further, of which
     /// it had not heard.
-    pub(crate) const fn catch_up_epoch(&mut self) {
+    pub(crate) fn catch_up_epoch(&mut self) {
         if self.rival_beats > 0 {
             self.rival_beats -= 1;
         } else if self.led_epoch < self.epoch {
+            mark!(EpochCaughtUp);
             self.epoch = self.epoch.saturating_add(1);
             self.led_epoch = self.epoch;
         }
@@ -499,13 +517,15 @@ impl Tabs {
         }
         self.peers.push((from.to_owned(), last.map_or(seq, |last| last.max(seq))));
         // The first message of a tab that has been there longer than us is no gap: `hello` fetches what came before.
-        (last.is_some_and(|last| seq <= last), last.is_some_and(|last| seq > last.saturating_add(1)))
+        let gap = last.is_some_and(|last| seq > last.saturating_add(1)) && !sabotaged!(IgnoreGap);
+        (last.is_some_and(|last| seq <= last), gap)
     }
 
     /// Takes a message in.
     #[expect(clippy::boxed_local, reason = "it comes in a box, and moving it out would copy it twice")]
     pub(crate) fn receive<R>(&mut self, mut message: Box<TabMessage<R>>) -> Received<R> {
         if message.v > self.protocol {
+            mark!(ForeignMessageReported);
             return Received::Newer;
         }
         if message.v < message.kind.protocol() {
@@ -531,7 +551,11 @@ impl Tabs {
         let (is_repeated, gap) = if kind.is_counted() { self.count(&from, seq) } else { (false, false) };
         // A leader has its own word from the server. One that was deposed in its sleep may wake to say what was true before, in an
         // epoch that is no lower where we never heard of it.
-        let is_stale = kind.is_of_leader() && (epoch < self.epoch || self.role == Role::Leader);
+        let is_stale =
+            kind.is_of_leader() && (epoch < self.epoch || self.role == Role::Leader) && !sabotaged!(ForgetEpoch);
+        if epoch > self.epoch && self.role == Role::Leader {
+            mark!(EpochOvertaken);
+        }
         if kind.is_of_leader() && epoch > self.led_epoch {
             self.rival_beats = SILENT_BEATS;
         }
@@ -546,15 +570,26 @@ impl Tabs {
             // Should it lead after all, in a later epoch, then what is dropped here was missed.
             self.leader = None;
         }
-        if is_stale || (is_repeated && !is_idempotent) {
+        if is_stale {
+            mark!(StaleMessageDropped);
             return Received::Drop;
+        }
+        if is_repeated && !is_idempotent {
+            mark!(RepeatedMessageDropped);
+            return Received::Drop;
+        }
+        if is_repeated {
+            mark!(LateMessageTaken);
+        }
+        if gap {
+            mark!(GapNoticed);
         }
         // What a leader who is gone said last may have been lost, and no later number of its will ever show it.
         let is_new_leader = kind.is_of_leader() && self.leader.as_ref() != Some(&from);
         if is_new_leader {
             self.leader = Some(from.clone());
         }
-        Received::Take { from, body, gap: gap || is_new_leader }
+        Received::Take { from, body, gap: gap || (is_new_leader && !sabotaged!(IgnoreGap)) }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::mark::mark;
+
 /// What the clocks said when an input came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -192,6 +194,8 @@ impl HybridClock {
     pub(crate) fn observe(&mut self, peer: Hlc, now: Now) {
         if peer.wall_ms <= now.wall_ms.saturating_add(CLOCK_AHEAD_MS_MAX) {
             self.last = self.last.max(peer);
+        } else {
+            mark!(FastClockNotFollowed);
         }
     }
 }

@@ -25,6 +25,7 @@ mod coalesce;
 mod conflicts;
 mod depend;
 mod durable;
+mod found;
 mod keeping;
 mod link;
 mod pages;

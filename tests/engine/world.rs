@@ -183,6 +183,8 @@ pub struct Tab {
     link: Option<u32>,
     subscribed: bool,
     versions: BTreeMap<Key, u64>,
+    /// What a leader that has not heard of it yet told this tab to be gone. It comes back when the leader hears.
+    gone: BTreeSet<(Key, u64)>,
     seed: [u8; 16],
     born: Now,
 }
@@ -379,6 +381,7 @@ impl World {
             link: None,
             subscribed: false,
             versions: BTreeMap::new(),
+            gone: BTreeSet::new(),
             seed,
             born: self.now,
         };
@@ -628,6 +631,7 @@ impl World {
         match happening {
             Happening::Tell { tab, input } => self.tell(tab, input),
             Happening::Message { tab, json } => {
+                self.note_ends(tab, &json);
                 let input = match serde_json::from_str(&json) {
                     Ok(message) => Input::TabMessageReceived(message),
                     Err(error) => Input::Unreadable {
@@ -1022,6 +1026,23 @@ impl World {
         }
     }
 
+    /// Notes what a tab message says is gone, in so many words or, in a snapshot, without any.
+    fn note_ends(&mut self, tab: usize, json: &str) {
+        let Ok(message) = serde_json::from_str::<Json>(json) else { return };
+        let rows = message["records"].as_array().cloned().unwrap_or_default();
+        let key =
+            |row: &Json| (row["table"].as_str().unwrap_or("").to_owned(), row["key"].as_str().unwrap_or("").to_owned());
+        let tab = &mut self.tabs[tab];
+        for row in rows.iter().filter(|row| row["record"].is_null()) {
+            tab.gone.insert((key(row), row["version"].as_str().and_then(|text| text.parse().ok()).unwrap_or(0)));
+        }
+        if message["to"] == tab.engine.tab() {
+            let there: BTreeSet<Key> = rows.iter().filter(|row| !row["record"].is_null()).map(key).collect();
+            let missing = tab.versions.iter().filter(|(key, _)| !there.contains(*key));
+            tab.gone.extend(missing.map(|(key, version)| (key.clone(), *version)).collect::<Vec<_>>());
+        }
+    }
+
     // ---- what must always hold
 
     fn check(&mut self, tab: usize) {
@@ -1043,7 +1064,8 @@ impl World {
             let shown: Vec<&Operation> = all.iter().filter(|op| op.table == key.0 && op.key == key.1).collect();
             let expected = fold(confirmed, &shown);
             let may_be_gone =
-                server.rows.get(key).is_none_or(|stand| stand.record.is_none() || stand.version > known.unwrap_or(0));
+                server.rows.get(key).is_none_or(|stand| stand.record.is_none() || stand.version > known.unwrap_or(0))
+                    || known.is_some_and(|known| tab.gone.contains(&(key.clone(), known)));
             assert!(
                 visible == expected || (may_be_gone && visible == fold(None, &shown)),
                 "{key:?} shows {visible:?}, which is not confirmed {known:?} with {shown:?} over it: {expected:?}"

@@ -11,7 +11,7 @@ struct Check {
     tool: fn() -> Tool,
 }
 
-const CHECKS: [Check; 9] = [
+const CHECKS: [Check; 10] = [
     Check {
         what: "the Rust is formatted",
         tool: || Tool::new("cargo").args(["fmt", "--all", "--check"]).remedy("run `cargo fmt --all`"),
@@ -19,6 +19,13 @@ const CHECKS: [Check; 9] = [
     Check {
         what: "clippy has nothing to say (host)",
         tool: || Tool::cargo("clippy").args(["--workspace", "--all-targets", "--", "--deny=warnings"]),
+    },
+    Check {
+        what: "clippy has nothing to say (simulator)",
+        tool: || {
+            let what = ["--package=rota-engine", "--lib", "--test", "sim", "--features", "sabotage"];
+            Tool::cargo("clippy").args(what).args(["--", "--deny=warnings"])
+        },
     },
     Check {
         // The host never compiles src/web.

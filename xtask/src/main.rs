@@ -13,6 +13,7 @@ mod fuzz;
 mod mutants;
 mod package;
 mod setup;
+mod sim;
 mod size;
 mod step;
 mod test;
@@ -43,6 +44,8 @@ enum Command {
     Demo(demo::Options),
     /// Build, then run every test suite and every check
     Test(test::Options),
+    /// Simulate tabs, browsers, network and server, and everything that goes wrong between them
+    Sim(sim::Options),
     /// Build, then run formatters, linters, type checks and package checks
     Check,
     /// Measure the engine, and print how its costs grow
@@ -76,6 +79,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Build => build(),
         Command::Demo(options) => demo::run(options),
         Command::Test(options) => test::run(options),
+        Command::Sim(options) => sim::run(options),
         Command::Check => build().and_then(|()| check::run()),
         Command::Bench(options) => bench::run(options),
         Command::Fuzz(options) => fuzz::run(options),

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::step::{Failure, Said, print_failure, seconds, step};
 use crate::tool::{Finished, Tool};
-use crate::{browser, build, check, root, target};
+use crate::{browser, build, check, root, sim, target};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -24,6 +24,8 @@ pub struct Options {
 enum Suite {
     /// The engine and this tool (cargo test)
     Rust,
+    /// The simulator, 500 seeds
+    Sim,
     /// The package, in node
     Pkg,
     /// The server kit, in a real PostgreSQL
@@ -39,8 +41,8 @@ enum Suite {
 }
 
 /// The order of running: what is quick to run and easy to understand first.
-const SUITES: [Suite; 7] =
-    [Suite::Rust, Suite::Pkg, Suite::Sql, Suite::Gateway, Suite::Artifact, Suite::E2e, Suite::Check];
+const SUITES: [Suite; 8] =
+    [Suite::Rust, Suite::Sim, Suite::Pkg, Suite::Sql, Suite::Gateway, Suite::Artifact, Suite::E2e, Suite::Check];
 
 #[derive(Debug, Default, PartialEq)]
 struct Counts {
@@ -79,6 +81,7 @@ impl Suite {
     fn name(self) -> &'static str {
         match self {
             Self::Rust => "rust",
+            Self::Sim => "sim",
             Self::Pkg => "pkg",
             Self::Sql => "sql",
             Self::Gateway => "gateway",
@@ -98,6 +101,11 @@ impl Suite {
                 let finished = Tool::cargo("test").args(["--workspace", "--no-fail-fast"]).finish()?;
                 let counts = cargo_counts(&finished.lines);
                 Ok((finished, counts))
+            }),
+            Self::Sim => in_one_step("sim", || {
+                let finished = sim::in_tests()?;
+                let (passed, failed) = sim::counts(&finished.lines).unwrap_or_default();
+                Ok((finished, Counts { passed, failed, skipped: 0 }))
             }),
             Self::E2e => match browser::find() {
                 Ok(browser) => vitest("e2e", Some(browser)),

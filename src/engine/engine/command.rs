@@ -7,6 +7,7 @@ use super::replacing::{flattened, merged};
 use crate::engine::alias::{MARK, inserts_named, temporary_key};
 use crate::engine::error::{Error, Problem};
 use crate::engine::input::{Command, Stored};
+use crate::engine::mark::mark;
 use crate::engine::operation::{
     Operation, OperationId, OperationState, PARTS_MAX, PROTOCOL, PROTOCOL_WITH_PARTS, Part, Settlement, name,
 };
@@ -14,6 +15,7 @@ use crate::engine::outbox::{OUTBOX_LEN_MAX, Pending};
 use crate::engine::output::{Durability, Output};
 use crate::engine::overlay::{apply, base};
 use crate::engine::record::Record;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::sorted::SortedSet;
 use crate::engine::stored::{Content, FoundEntry, Reading, StoredOperation, read};
 use crate::engine::table::{RecordId, TableId};
@@ -98,6 +100,7 @@ impl<R: Record> Engine<R> {
             return Err(Error::SigningOut);
         }
         if self.outbox.len() >= OUTBOX_LEN_MAX {
+            mark!(OutboxFull);
             return Err(Error::OutboxFull { len_max: OUTBOX_LEN_MAX });
         }
         Ok(())
@@ -214,7 +217,12 @@ impl<R: Record> Engine<R> {
             (op.base_version, op.replaces) = (older.base_version.clone(), flattened(older));
         }
         self.persist(&op);
+        let record = records.first().copied();
         self.outbox.insert(pending(op, records, true));
+        if let Some(record) = record.filter(|_| sabotaged!(ShowUnstored)) {
+            entry_accepted(self, id);
+            self.show(id, record);
+        }
         id
     }
 
@@ -256,6 +264,13 @@ impl<R: Record> Engine<R> {
         let answered = self.take_answered(id);
         match stored {
             Stored::Failed(message) => {
+                mark!(NotStored);
+                if sabotaged!(KeepUnstored) {
+                    entry_accepted(self, id);
+                    self.show(id, record);
+                    self.emit(Output::Rejected { id, message });
+                    return;
+                }
                 let removed = self.outbox.remove(id);
                 if let Some(answer) = answered {
                     // The decision could not be kept, so it is a person's.
@@ -271,7 +286,10 @@ impl<R: Record> Engine<R> {
                 return;
             }
             Stored::Now => {}
-            Stored::Later => self.durability = Durability::Async,
+            Stored::Later => {
+                mark!(StoredLater);
+                self.durability = Durability::Async;
+            }
             Stored::Memory => {
                 self.durability = Durability::Memory;
                 if mine {
@@ -302,6 +320,7 @@ impl<R: Record> Engine<R> {
             (true, _) => Durability::Full,
             // Neither step has it: say so, and keep it while this tab lives.
             (false, Durability::Async | Durability::Memory) => {
+                mark!(DurabilityLost);
                 self.durability = Durability::Memory;
                 let why = "an operation could be stored neither at once nor later; it lives as long as this page";
                 self.problem(Problem::new("storage", id.to_string(), why));
@@ -334,6 +353,9 @@ impl<R: Record> Engine<R> {
             match read(entry, &self.session) {
                 Reading::Take(op) if self.settled.contains(op.id) => self.emit(Output::Unpersist { key }),
                 Reading::Take(op) => {
+                    if !self.outbox.contains(op.id) && !self.settled.contains(op.id) {
+                        mark!(AdoptedFromStorage);
+                    }
                     self.keep_for_newer(&op);
                     self.unsure.remove(&op.id);
                     found.push(op.id);
@@ -348,8 +370,15 @@ impl<R: Record> Engine<R> {
                         found_aliases.push(from);
                     }
                 }
-                Reading::Leave(problem) => self.problem(problem),
+                Reading::Leave(problem) => {
+                    mark!(NewerEntryLeft);
+                    if sabotaged!(DropNewerEntry) {
+                        self.emit(Output::Unpersist { key });
+                    }
+                    self.problem(problem);
+                }
                 Reading::Quarantine(problem) => {
+                    mark!(EntryQuarantined);
                     self.quarantine(key);
                     self.problem(problem);
                 }
@@ -370,6 +399,9 @@ impl<R: Record> Engine<R> {
 
     /// Takes in an operation of another tab, once.
     pub(super) fn adopt(&mut self, mut op: Operation) {
+        if sabotaged!(ApplyTwiceAfterAdoption) && !self.outbox.contains(op.id) && !self.settled.contains(op.id) {
+            op.id = OperationId::new(op.hlc, [7; 10]);
+        }
         let id = op.id;
         if self.outbox.contains(id) || self.settled.contains(id) || self.outbox.replacing(id).is_some() {
             return;
@@ -387,6 +419,7 @@ impl<R: Record> Engine<R> {
         let mut records = Vec::with_capacity(op.steps_len());
         for step in op.steps() {
             let Some(table) = self.tables.table_id(step.table) else {
+                mark!(UnknownTable);
                 // Another release of the application made it; it stays stored for a tab that knows the table.
                 let why = format!("operation {id} is of a table that is not declared here; it stays stored");
                 let place = step.table.to_owned();
@@ -418,15 +451,18 @@ impl<R: Record> Engine<R> {
         }
         let Some(pending) = self.outbox.get(id) else { return Err(Error::UnknownOperation { id: id.to_string() }) };
         // One that was ever sent may have arrived, though its call failed.
-        if matches!(pending.state, OperationState::Sent | OperationState::Acknowledged)
-            || (pending.state == OperationState::Queued && pending.sent_at_mono_ms > 0)
+        if !sabotaged!(CancelSent)
+            && (matches!(pending.state, OperationState::Sent | OperationState::Acknowledged)
+                || (pending.state == OperationState::Queued && pending.sent_at_mono_ms > 0))
         {
+            mark!(CancelTooLate);
             return Err(Error::TooLate { id: id.to_string(), state: OperationState::Sent.name() });
         }
         if pending.state == OperationState::Conflicted {
             return Err(Error::InvalidOperation(format!("operation {id} is in conflict; resolve it")));
         }
         if self.tabs.role == Role::Follower && pending.state != OperationState::Dead {
+            mark!(CancelPassedOn);
             let mut message = self.tabs.message(Kind::Cancel);
             message.id = Some(id);
             self.emit(Output::Broadcast(message));
@@ -464,6 +500,7 @@ impl<R: Record> Engine<R> {
         let Some(pending) = self.outbox.get_mut(id).filter(|pending| pending.state == OperationState::Dead) else {
             return;
         };
+        mark!(Revived);
         (pending.tries, pending.trouble) = (0, None);
         let records = pending.records();
         self.outbox.wait(id, 0);

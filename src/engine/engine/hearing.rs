@@ -5,12 +5,14 @@ use super::conflicts::RESOLVED;
 use super::{Ended, Engine};
 use crate::engine::error::Problem;
 use crate::engine::link::{LinkState, LinkStatus, PULL_KEYS_MAX};
+use crate::engine::mark::mark;
 use crate::engine::merge::Decision;
 use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Told};
 use crate::engine::outbox::Pending;
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::DELAY_MS_MAX;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::sorted::SortedSet;
 use crate::engine::table::{Row, Scope, Source};
 use crate::engine::tabs::{
@@ -18,12 +20,15 @@ use crate::engine::tabs::{
 };
 use crate::engine::time::Timer;
 
+/// How long a follower waits for the answer to one `hello` before a gap makes it send another one.
+const HELLO_MS: u64 = 200;
+
 impl<R: Record> Engine<R> {
     pub(super) fn say_hello(&mut self) {
         let mut message = self.tabs.message(Kind::Hello);
         let accepted = self.outbox.iter().filter(|pending| pending.accepted);
         message.pending = Some(accepted.take(MESSAGE_OPERATIONS_MAX).map(|pending| pending.op.id).collect());
-        self.tabs.hello_at_mono_ms = self.now.mono_ms;
+        self.tabs.greet(self.now.mono_ms);
         self.emit(Output::Broadcast(message));
     }
 
@@ -73,9 +78,15 @@ impl<R: Record> Engine<R> {
 
     fn fill_gap(&mut self) {
         match self.tabs.role {
-            Role::Follower if !self.tabs.caught_up => self.say_hello(),
+            // A snapshot is long; asking for one at every gap would, where much is lost, make more gaps than it fills. A beat asks again.
+            Role::Follower if !self.tabs.caught_up && !self.tabs.has_just_greeted(self.now.mono_ms, HELLO_MS) => {
+                self.say_hello();
+            }
             // It may have been an operation; its author stored it before telling.
-            Role::Leader => self.emit(Output::LoadOperations),
+            Role::Leader => {
+                self.hold();
+                self.emit(Output::LoadOperations);
+            }
             Role::Follower | Role::Alone => {}
         }
     }
@@ -99,7 +110,9 @@ impl<R: Record> Engine<R> {
                 if let Some(decision) = decision {
                     self.note_decision(answer.id, None, (&answer.table, &answer.key), decision);
                 }
-                self.end_with(&answer);
+                // From a leader that was deposed meanwhile: what followers take from this one must not lack it.
+                let news = self.end_with(&answer);
+                self.relay(news);
             }
             Body::SettledLocally { settlement, decision } => self.on_state(settlement, decision),
             Body::Cancel { id } => {
@@ -145,6 +158,7 @@ impl<R: Record> Engine<R> {
         if self.outbox.get(id).is_none_or(|pending| pending.mine) {
             return;
         }
+        mark!(UnknownDropped);
         let Some(pending) = self.outbox.remove(id) else { return };
         self.dirty_operations.remove(&id);
         self.ended.push(super::report::view(&pending, Some(&super::sync::settlement(id, OperationState::Unknown))));
@@ -167,6 +181,9 @@ impl<R: Record> Engine<R> {
             self.tell_state(id, OperationState::Dead);
             return;
         }
+        if sabotaged!(SilentEnd) {
+            return;
+        }
         if let Some(waiting) = self.outbox.get(id).and_then(conflict_of) {
             self.tell_ended(&waiting);
         } else if let Some(ended) = self.settled.get(id) {
@@ -176,6 +193,7 @@ impl<R: Record> Engine<R> {
     }
 
     fn tell_ended(&mut self, ended: &Ended) {
+        mark!(EndToldAgain);
         let id = ended.settlement.id;
         let outcome = match ended.settlement.outcome {
             OperationState::Confirmed => Outcome::Confirmed,
@@ -247,7 +265,10 @@ impl<R: Record> Engine<R> {
         }
         self.send_snapshot(from);
         for id in pending {
-            self.tell_end(*id);
+            // Of the dead ones the snapshot has told.
+            if !self.outbox.contains(*id) {
+                self.tell_end(*id);
+            }
         }
         let mut unheard = SortedSet::new();
         for id in pending {
@@ -256,6 +277,7 @@ impl<R: Record> Engine<R> {
             }
         }
         if !unheard.is_empty() {
+            mark!(UnheardAsked);
             // They are in storage, or the ledger knows them.
             for id in std::mem::replace(&mut self.asked, unheard) {
                 if self.asked.len() < PULL_KEYS_MAX {
@@ -269,6 +291,7 @@ impl<R: Record> Engine<R> {
 
     pub(super) fn send_owed_snapshots(&mut self) {
         for tab in std::mem::take(&mut self.tabs.owed) {
+            mark!(SnapshotOwed);
             self.send_snapshot(tab);
         }
     }
@@ -310,7 +333,7 @@ impl<R: Record> Engine<R> {
     ) {
         let before = self.tables.arrivals();
         for row in records {
-            self.learn(row, Source::Pull, &mut Vec::new());
+            self.learn(row, Source::Leader, &mut Vec::new());
         }
         // A tab that was told before may know more than a leader that can't reach the server, and asks again once that one can.
         let is_sure = cursor.is_some() && (is_reached(&link) || !self.ready);
@@ -361,18 +384,22 @@ impl<R: Record> Engine<R> {
             self.say_hello();
         }
         // The question or its answer was lost.
-        if !self.tabs.caught_up && self.now.mono_ms >= self.tabs.hello_at_mono_ms.saturating_add(2 * BEAT_MS) {
+        if !self.tabs.caught_up && !self.tabs.has_just_greeted(self.now.mono_ms, BEAT_MS) {
+            mark!(HelloRepeated);
             self.say_hello();
         }
         self.tell_own_again();
     }
 
-    /// Tells this tab's own operations again, ever more rarely: the leader may never have heard of them, or we not of their end.
+    /// Tells again, ever more rarely, of what is pending here: the leader may never have heard of it, or we not of its end.
     fn tell_own_again(&mut self) {
+        // While the link is live, what stays pending is suspicious, whoever made it.
+        let is_live = self.link.status().state == LinkState::Live;
         let own: Vec<Operation> = self
             .outbox
             .iter()
-            .filter(|pending| pending.mine && pending.accepted && !pending.is_parked())
+            .filter(|pending| pending.mine || is_live)
+            .filter(|pending| pending.accepted && !pending.is_parked())
             .map(|pending| pending.op.clone())
             .collect();
         let (due_mono_ms, wait_ms) = self.tabs.retell;
@@ -381,6 +408,7 @@ impl<R: Record> Engine<R> {
         } else if due_mono_ms <= self.now.mono_ms {
             self.tabs.retell = (after(self.now, wait_ms), (wait_ms * 2).clamp(BEAT_MS, DELAY_MS_MAX));
             for op in own {
+                mark!(OperationRetold);
                 let mut message = self.tabs.message(Kind::Operation);
                 message.with_operation(op);
                 self.emit(Output::Broadcast(message));

@@ -4,9 +4,11 @@ use super::Engine;
 use super::command::after;
 use crate::engine::error::Problem;
 use crate::engine::link::{Gate, JOIN_TIMEOUT_MS, LinkState, PONG_MS, STABLE_MS, TOKEN_WAIT_MS, describe, wait_ms};
+use crate::engine::mark::mark;
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::Failure;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::time::Timer;
 
 impl<R: Record> Engine<R> {
@@ -75,6 +77,9 @@ impl<R: Record> Engine<R> {
         self.timers.stop(Timer::Poll);
         self.timers.set(Timer::Stable, after(self.now, STABLE_MS));
         self.hear_stream();
+        if sabotaged!(NoPullWhenLive) {
+            return;
+        }
         self.timers.stop(Timer::Pull);
         self.puller.want();
         self.open_gate();
@@ -103,7 +108,10 @@ impl<R: Record> Engine<R> {
         }
         match self.link.close(describe(failure, message), self.now.wall_ms, &mut self.random) {
             Some(delay_ms) => self.timers.set(Timer::Reconnect, after(self.now, delay_ms)),
-            None => self.timers.stop(Timer::Reconnect),
+            None => {
+                mark!(LinkStopped);
+                self.timers.stop(Timer::Reconnect);
+            }
         }
         self.keep_polling();
     }
@@ -134,7 +142,11 @@ impl<R: Record> Engine<R> {
 
     /// Half open: our side believes in the link, and nothing comes of it. What it should have brought is pulled.
     fn on_no_pong(&mut self) {
+        mark!(HalfOpenNoticed);
         self.puller.want();
+        if sabotaged!(BelieveSilentStream) {
+            return;
+        }
         self.close_link(Failure::Timeout, "the stream is silent, and the server did not answer a ping in time");
     }
 
@@ -211,8 +223,11 @@ impl<R: Record> Engine<R> {
 
     /// The token was refused: nothing is tried with it again, and nothing is lost.
     fn pause(&mut self, message: &str) {
+        mark!(TokenPause);
         let is_asked = self.link.awaits_token();
-        self.gate = Gate::Auth;
+        if !sabotaged!(SendWithoutToken) {
+            self.gate = Gate::Auth;
+        }
         for timer in [Timer::Reconnect, Timer::TokenWait, Timer::Poll] {
             self.timers.stop(timer);
         }
@@ -230,6 +245,7 @@ impl<R: Record> Engine<R> {
 
     /// Returns when, on the wall clock.
     fn ask_for_token_later(&mut self) -> u64 {
+        mark!(TokenAskedLater);
         let delay_ms = wait_ms(self.token_failures, &mut self.random);
         self.timers.set(Timer::Token, after(self.now, delay_ms));
         self.now.wall_ms.saturating_add(delay_ms)
@@ -268,6 +284,7 @@ impl<R: Record> Engine<R> {
             let retry_at_ms = self.ask_for_token_later();
             self.link.pause(why, self.now.wall_ms, Some(retry_at_ms));
         } else if self.link.awaits_token() {
+            mark!(TokenGiverNotReached);
             let failure = if failure == Failure::Auth { Failure::Unknown } else { failure };
             self.close_link(failure, message);
         }
@@ -302,21 +319,32 @@ impl<R: Record> Engine<R> {
         while let Some(timer) = self.timers.take_due(self.now.mono_ms) {
             match timer {
                 Timer::Reconnect => self.connect(),
-                Timer::JoinTimeout => self.close_link(Failure::Timeout, "the stream did not come up in time"),
-                Timer::Stable => self.link.settle(),
+                Timer::JoinTimeout => {
+                    mark!(JoinTimedOut);
+                    self.close_link(Failure::Timeout, "the stream did not come up in time");
+                }
+                Timer::Stable => {
+                    mark!(FailuresForgotten);
+                    self.link.settle();
+                }
                 Timer::Pull | Timer::Presence => {}
                 Timer::PullTimeout => {
                     if let Some(id) = self.puller.id_under_way() {
+                        mark!(PullTimedOut);
                         self.on_pull_failed(id, Failure::Timeout, "no answer in time");
                     }
                 }
                 Timer::Outbox => self.look_at_outbox(),
                 Timer::Beat => self.beat(),
                 Timer::Token => self.emit(Output::RefreshToken),
-                Timer::TokenWait => self.on_token_kept(),
+                Timer::TokenWait => {
+                    mark!(TokenNotAwaited);
+                    self.on_token_kept();
+                }
                 Timer::Heartbeat => self.ping(),
                 Timer::Pong => self.on_no_pong(),
                 Timer::Poll => {
+                    mark!(Polled);
                     self.puller.want();
                     self.poll_later();
                 }

@@ -1,10 +1,12 @@
 //! The change list: what one input changed, for subscribers, once.
 
 use super::Engine;
+use crate::engine::mark::mark;
 use crate::engine::operation::Settlement;
 use crate::engine::outbox::Pending;
 use crate::engine::output::{Changes, ConflictChange, OperationView, Output, RecordChange, Status};
 use crate::engine::record::Record;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::table::RecordId;
 use crate::engine::tabs::Role;
 
@@ -47,6 +49,12 @@ impl<R: Record> Engine<R> {
             let Some(cell) = self.tables.cell(id) else { continue };
             let (table, key, record) = (cell.table, cell.key.clone(), cell.visible.clone());
             let released = !self.outbox.concerns(id) && self.tables.release_if_unknown(id);
+            if released {
+                mark!(NumberReleased);
+            }
+            if sabotaged!(HideAChange) && changes.len() == 2 {
+                continue;
+            }
             changes.push(RecordChange { id, table, key, record, released });
         }
         changes

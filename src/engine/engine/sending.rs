@@ -5,11 +5,13 @@ use super::command::after;
 use crate::engine::error::Problem;
 use crate::engine::input::PullCall;
 use crate::engine::link::{Asking, Gate, LinkState, PULL_KEYS_MAX, PULL_TIMEOUT_MS, PullRequest, describe};
+use crate::engine::mark::mark;
 use crate::engine::operation::{Answer, Operation, OperationId, OperationState, PROTOCOL};
 use crate::engine::outbox::Why;
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::{AFTER_MS_MAX, Failure};
+use crate::engine::sabotage::sabotaged;
 use crate::engine::tabs::Role;
 use crate::engine::time::Timer;
 
@@ -26,6 +28,13 @@ impl<R: Record> Engine<R> {
         self.everyone.say_again(crate::engine::presence::Audience::Backend);
         self.pulled_here = false;
         self.sends_since = Some((self.clock.mint(self.now), self.now.mono_ms));
+        if sabotaged!(NoResendAfterLeaderChange) {
+            let others: Vec<OperationId> =
+                self.outbox.iter().filter(|pending| !pending.mine).map(|pending| pending.op.id).collect();
+            for id in others {
+                self.outbox.mark_sent(id, u64::MAX);
+            }
+        }
         // Between a dying leader and us, some tab may have stored what nobody has read.
         self.emit(Output::LoadOperations);
         self.looks_until_mono_ms = Some(after(self.now, LOOK_MS));
@@ -96,12 +105,19 @@ impl<R: Record> Engine<R> {
         if let Gate::Network { until_mono_ms } = self.gate
             && until_mono_ms <= self.now.mono_ms
         {
+            mark!(GateReopened);
             self.gate = Gate::Open;
         }
         self.ask_what_is_due();
         for id in self.outbox.timed_out(self.now.mono_ms, self.retry.timeout) {
+            mark!(PushTimedOut);
             self.on_push_failed(id, Failure::Timeout, "no answer in time", None);
         }
+    }
+
+    /// Sends nothing for a moment: storage was asked for what may have to go first.
+    pub(super) fn hold(&mut self) {
+        self.looks_until_mono_ms = Some(after(self.now, LOOK_MS));
     }
 
     /// Starts whatever may start now.
@@ -157,7 +173,11 @@ impl<R: Record> Engine<R> {
         if let Some(pending) = self.outbox.get(id) {
             // What was decided on a conflict, and by whom, is no concern of the server's.
             let operation = Operation { decision: None, ..pending.op.clone() };
+            let hlc = operation.hlc;
             self.emit(Output::Push { operation });
+            if sabotaged!(LoseOnCrash) {
+                self.emit(Output::Unpersist { key: self.session.operation_key(hlc, id) });
+            }
         }
     }
 
@@ -189,6 +209,7 @@ impl<R: Record> Engine<R> {
 
     pub(super) fn on_pull_failed(&mut self, id: u32, failure: Failure, message: &str) {
         let Some(delay_ms) = self.puller.fail(id, failure, &mut self.random) else { return };
+        mark!(PullFailed);
         self.timers.stop(Timer::PullTimeout);
         if !self.tabs.sends() {
             // A follower that nobody tells anything asks again as long as that is so.
@@ -216,12 +237,13 @@ impl<R: Record> Engine<R> {
     }
 
     pub(super) fn on_retry(&mut self, answer: &Answer<R>) {
-        let asked_ms = answer.after_ms.unwrap_or(0).min(AFTER_MS_MAX);
+        let asked_ms = answer.after_ms.filter(|_| !sabotaged!(IgnoreRetryAfter)).unwrap_or(0).min(AFTER_MS_MAX);
         let sent = self.outbox.get(answer.id).filter(|pending| pending.state == OperationState::Sent);
         let Some(tries) = sent.map(|pending| pending.tries) else { return };
         self.awaiting.remove(&answer.id);
         self.outbox.look_up(answer.id, None);
         let delay_ms = asked_ms.max(self.retry.delay_ms(tries, &mut self.random));
+        mark!(RetryAsked);
         let trouble = (answer.code.clone().unwrap_or_default(), answer.message.clone().unwrap_or_default());
         // The server is there and well; it only could not decide. That is no failed try.
         self.wait(answer.id, delay_ms, tries, trouble);
@@ -232,7 +254,7 @@ impl<R: Record> Engine<R> {
         // One that is being looked up has failed before.
         let Some(pending) = sent.filter(|pending| pending.lookup.is_none()) else { return };
         let tries = pending.tries;
-        let after_ms = after_ms.map(|asked_ms| asked_ms.min(AFTER_MS_MAX));
+        let after_ms = after_ms.filter(|_| !sabotaged!(IgnoreRetryAfter)).map(|asked_ms| asked_ms.min(AFTER_MS_MAX));
         let trouble = (failure.code().to_owned(), message.to_owned());
         let is_unanswered = matches!(failure, Failure::Network | Failure::Timeout | Failure::Server | Failure::Unknown);
         if is_unanswered && !self.backend.idempotent {
@@ -243,6 +265,13 @@ impl<R: Record> Engine<R> {
             self.look_up(id, Why::Unanswered, self.now.mono_ms);
         }
         match failure {
+            Failure::Network if sabotaged!(NetworkIsATry) => {
+                if tries < self.retry.max_retries {
+                    self.wait(id, 0, tries + 1, trouble);
+                } else {
+                    self.bury(id, trouble);
+                }
+            }
             Failure::Timeout | Failure::Server | Failure::Unknown if !self.backend.idempotent => {}
             Failure::Network => {
                 self.puller.works = false;
@@ -250,6 +279,7 @@ impl<R: Record> Engine<R> {
                     self.wait(id, 0, tries, trouble);
                 }
                 if self.gate == Gate::Open {
+                    mark!(GateShut);
                     let delay_ms = self.retry.delay_ms(self.gate_failures, &mut self.random);
                     self.gate_failures = self.gate_failures.saturating_add(1);
                     self.gate = Gate::Network { until_mono_ms: after(self.now, delay_ms) };
@@ -262,6 +292,7 @@ impl<R: Record> Engine<R> {
                 self.close_link(failure, message);
             }
             Failure::RateLimit => {
+                mark!(RateLimited);
                 let delay_ms = after_ms.unwrap_or_else(|| self.retry.delay_ms(tries, &mut self.random));
                 self.wait(id, delay_ms, tries, trouble);
             }
@@ -311,6 +342,7 @@ impl<R: Record> Engine<R> {
         if self.outbox.get(id).is_none_or(|pending| pending.state == OperationState::Dead) {
             return;
         }
+        mark!(Buried);
         self.outbox.mark_returned(id, OperationState::Dead);
         self.dirty_operations.insert(id);
         let Some(pending) = self.outbox.get_mut(id) else { return };

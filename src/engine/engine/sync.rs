@@ -5,11 +5,13 @@ use super::conflicts::Met;
 use crate::engine::error::Problem;
 use crate::engine::input::{Pulled, ServerEvent};
 use crate::engine::link::{Brought, Page, Turn};
+use crate::engine::mark::mark;
 use crate::engine::merge::Decision;
 use crate::engine::operation::{Answer, OperationId, OperationState, Outcome, Settlement, Told, name};
 use crate::engine::outbox::Pending;
 use crate::engine::output::Output;
 use crate::engine::record::Record;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::table::{Fact, RecordId, Row, Scope, Source};
 use crate::engine::tabs::{Kind, Role};
 use crate::engine::time::Timer;
@@ -45,10 +47,23 @@ impl<R: Record> Engine<R> {
                     }
                 }
                 // The event has no version, so only a pull can say what is true.
-                ServerEvent::Deleted { table, key } => self.puller.want_key(&table, &key),
+                ServerEvent::Deleted { table, key } => self.look_up_key(&table, &key),
             }
         }
         self.relay(news);
+    }
+
+    /// Has a record pulled. One of a table that is not declared would make every pull fail that names it.
+    fn look_up_key(&mut self, table: &str, key: &str) {
+        if self.tables.table_id(table).is_some() {
+            self.puller.want_key(table, key);
+        } else {
+            self.undeclared(table);
+        }
+    }
+
+    fn undeclared(&mut self, table: &str) {
+        self.problem(Problem::new("malformed-event", table, "the server told of a table that is not declared"));
     }
 
     /// Fills in the columns that an event lacked. Where there is nothing to fill them from, the record is pulled.
@@ -56,9 +71,14 @@ impl<R: Record> Engine<R> {
         let Some(record) = row.record.as_ref().filter(|_| partial) else { return Some(row) };
         let known = self.tables.table_id(&row.table).and_then(|table| self.tables.find(table, &row.key));
         match known.and_then(|id| self.tables.cell(id)).and_then(|cell| cell.confirmed.as_ref()) {
-            Some(older) => Some(Row { record: Some(record.filled(older)), ..row }),
+            Some(_) if sabotaged!(LoseColumns) => Some(row),
+            Some(older) => {
+                mark!(ColumnsFilled);
+                Some(Row { record: Some(record.filled(older)), ..row })
+            }
             None => {
-                self.puller.want_key(&row.table, &row.key);
+                mark!(PartialLookedUp);
+                self.look_up_key(&row.table, &row.key);
                 None
             }
         }
@@ -98,6 +118,7 @@ impl<R: Record> Engine<R> {
         self.retire_covered(id);
         // A row that one of our operations wrote is the proof that it was done, should its answer be late or lost.
         if let (Some(op), Some(Landing::Wholly { is_transaction })) = (writer, landing) {
+            mark!(RetiredByRow);
             self.retire_earlier(op);
             self.settle(&settlement(op, OperationState::Confirmed));
             if (!is_news || is_transaction) && self.tabs.role == Role::Leader {
@@ -127,12 +148,22 @@ impl<R: Record> Engine<R> {
         if records.is_empty() || !self.tabs.sends() {
             return;
         }
-        self.emit(Output::CacheRecords { rows: records.clone() });
+        // What was filled in may be wrong until the next pull, and the next visit could not tell.
+        let is_sure = |row: &&Row<R>| {
+            let known = self.tables.table_id(&row.table).and_then(|table| self.tables.find(table, &row.key));
+            !known.and_then(|id| self.tables.cell(id)).is_some_and(|cell| cell.filled)
+        };
+        let sure: Vec<Row<R>> = records.iter().filter(is_sure).cloned().collect();
+        if !sure.is_empty() {
+            self.emit(Output::CacheRecords { rows: sure });
+        }
         if self.tabs.role != Role::Leader {
             return;
         }
         let mut message = self.tabs.message(Kind::Changes);
-        (message.records, message.cursor) = (Some(records), Some(self.puller.cursor.clone()));
+        // Who would go on from the cursor must not miss what is still to be looked up.
+        let cursor = self.puller.cursor.clone().filter(|_| !self.puller.wants_keys());
+        (message.records, message.cursor) = (Some(records), Some(cursor));
         self.emit(Output::Broadcast(message));
     }
 
@@ -142,7 +173,8 @@ impl<R: Record> Engine<R> {
         self.timers.stop(Timer::PullTimeout);
         let (mut news, mut is_sound) = (Vec::new(), true);
         let heard = (asked.arrivals, self.tables.arrivals());
-        for row in pulled.records {
+        let skipped = usize::from(sabotaged!(CursorPastEvent));
+        for row in pulled.records.into_iter().skip(skipped) {
             is_sound &= self.learn(row, Source::Pull, &mut news);
         }
         for gone in pulled.gone {
@@ -222,6 +254,7 @@ impl<R: Record> Engine<R> {
     fn give_up_asking(&mut self) {
         for id in std::mem::take(&mut self.asked_now) {
             if self.asked.remove(&id) && !self.outbox.contains(id) {
+                mark!(UnheardGivenUp);
                 self.tell_state(id, OperationState::Unknown);
             }
         }
@@ -235,7 +268,11 @@ impl<R: Record> Engine<R> {
 
     /// What is within a pull's scope, was not brought, and not told of since it began, is gone.
     pub(super) fn forget_unseen(&mut self, scope: &Scope, arrivals: u64, news: &mut Vec<Row<R>>) {
+        if sabotaged!(KeepUnseen) {
+            return;
+        }
         for id in self.tables.unseen(scope, arrivals) {
+            mark!(GoneByWholePull);
             self.tables.forget(id);
             self.recompute(id);
             let Some(cell) = self.tables.cell(id) else { continue };
@@ -250,6 +287,7 @@ impl<R: Record> Engine<R> {
     fn look_up_told(&mut self, scope: &Scope, heard: &[(u64, u64)]) {
         for id in self.tables.confirmed_between(scope, heard) {
             if let Some(cell) = self.tables.cell(id) {
+                mark!(UnsureLookedUp);
                 self.puller.want_key(&self.tables.config(cell.table).name, &cell.key);
             }
         }
@@ -301,7 +339,7 @@ impl<R: Record> Engine<R> {
     /// Takes in a server's answer, and tells the others.
     pub(super) fn end_answered(&mut self, answer: Answer<R>, decision: Option<Decision>) {
         let news = self.end_with(&answer);
-        if self.tabs.role == Role::Leader {
+        if self.tabs.role == Role::Leader && !sabotaged!(SilentEnd) {
             let mut message = self.tabs.message(Kind::Settled);
             (message.answer, message.decision) = (Some(answer), decision);
             self.emit(Output::Broadcast(message));
@@ -345,6 +383,7 @@ impl<R: Record> Engine<R> {
                 let is_first = *table == answer.table && *key == answer.key;
                 let is_told = answer.records.iter().any(|told| told.table == *table && told.key == *key);
                 if !(is_told || (is_first && answer.record.is_some())) {
+                    mark!(AnswerWithoutRecord);
                     // The answer's record could not be read; what is true now has to be looked up.
                     self.puller.want_key(table, key);
                 }
@@ -362,7 +401,7 @@ impl<R: Record> Engine<R> {
         }
         let mut news = Vec::new();
         // All looked at before any is taken in: a transaction that is told in part may no longer be seen in the rest.
-        for row in self.worth_learning(answer) {
+        for row in self.worth_learning(answer).into_iter().filter(|_| !sabotaged!(DropOverlayAtAnswer)) {
             let (table, key) = (row.table.clone(), row.key.clone());
             // Retired by its answer rather than by `learn`, which knows only confirmations.
             if !self.learn_quietly(row, &mut news) && self.tabs.sends() {
@@ -380,6 +419,7 @@ impl<R: Record> Engine<R> {
         let is_seen = cell.is_some_and(|cell| cell.confirmed.is_some() || cell.visible.is_some());
         let is_news = cell.and_then(|cell| cell.version.as_ref()).is_none_or(|known| known < version);
         if is_news && self.tabs.sends() {
+            mark!(ReplayedAnswerLookedUp);
             self.puller.want_key(table, key);
         }
         is_seen

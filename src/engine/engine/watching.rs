@@ -7,6 +7,7 @@ use rand_core::Rng;
 
 use super::Engine;
 use super::command::after;
+use crate::engine::mark::mark;
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::tabs::{BEAT_MS, BOOT_MS, Kind, PONG_WAIT_MS, Role, SILENT_BEATS, SPREAD_MS, Watch};
@@ -42,8 +43,13 @@ impl<R: Record> Engine<R> {
 
     /// The leader has been silent for as long as this tab has listened.
     pub(super) fn look_for_leader(&mut self) {
+        if self.tabs.deaf {
+            self.call_out();
+            return;
+        }
         let wait_ms = match self.tabs.watch {
             Watch::Listening | Watch::Taking => {
+                mark!(LeaderPinged);
                 self.tell_all(Kind::Ping);
                 self.tabs.watch = Watch::Pinged;
                 PONG_WAIT_MS / 2
@@ -55,6 +61,7 @@ impl<R: Record> Engine<R> {
                 PONG_WAIT_MS / 2 + self.random.next_u64() % SPREAD_MS
             }
             Watch::Greeted => {
+                mark!(LockTaken);
                 self.emit(Output::StealLock);
                 self.watch();
                 self.tabs.watch = Watch::Taking;
@@ -80,12 +87,22 @@ impl<R: Record> Engine<R> {
         if self.tabs.role == Role::Leader && self.is_deaf() {
             // It was awake all the time, and has not heard a word of the question whether it is: the channel does not carry. Taking
             // the lock back, as nothing would be heard then either, would go on for ever.
+            mark!(DeafLeader);
             self.step_down();
             self.tabs.deaf = true;
             self.go_alone();
+            self.call_out();
         } else {
             self.follow();
         }
+    }
+
+    /// Says something now and then: two tabs that hear nobody would never know that they could again. Nor does anybody tell of what a
+    /// tab that died has left in storage.
+    fn call_out(&mut self) {
+        self.tell_all(Kind::Ping);
+        self.emit(Output::LoadOperations);
+        self.timers.set(Timer::Watch, after(self.now, 2 * SILENT_BEATS * BEAT_MS));
     }
 
     fn is_deaf(&self) -> bool {
@@ -114,6 +131,7 @@ impl<R: Record> Engine<R> {
     /// A new tab that nobody has told anything does not wait for others: it asks the server itself.
     pub(super) fn pull_alone(&mut self) {
         if self.tabs.role == Role::Follower && !self.ready && !self.tabs.caught_up {
+            mark!(PulledAlone);
             self.tabs.pulls = true;
             self.puller.want();
         }

@@ -1,0 +1,181 @@
+//! Marks the rare paths, so that the simulator can say that it really went there. Without the feature `marks` a mark is
+//! nothing at all: no code, no byte, no name.
+
+/// Notes that a rare path was reached.
+macro_rules! mark {
+    ($name:ident) => {
+        #[cfg(feature = "marks")]
+        $crate::engine::mark::reach($crate::engine::mark::Mark::$name);
+    };
+}
+pub(crate) use mark;
+
+#[cfg(feature = "marks")]
+pub use counted::*;
+
+#[cfg(feature = "marks")]
+mod counted {
+    use std::cell::Cell;
+
+    macro_rules! declare {
+        ($($(#[$doc:meta])* $name:ident,)*) => {
+            /// A rare path.
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub enum Mark { $($(#[$doc])* $name,)* }
+
+            impl Mark {
+                /// All of them.
+                pub const ALL: &[Self] = &[$(Self::$name,)*];
+            }
+        };
+    }
+
+    declare! {
+        /// A tombstone was forgotten because there were too many.
+        TombstoneForgotten,
+        /// A command was refused because the outbox is at its bound.
+        OutboxFull,
+        /// A tab message's number showed that earlier ones were lost.
+        GapNoticed,
+        /// What an old leader said was dropped.
+        StaleMessageDropped,
+        /// A message that had been heard was dropped.
+        RepeatedMessageDropped,
+        /// A message that came late was taken all the same.
+        LateMessageTaken,
+        /// A message of another protocol was reported.
+        ForeignMessageReported,
+        /// Another tab's epoch is higher than this leader's.
+        EpochOvertaken,
+        /// A follower asked again for a snapshot that never came.
+        HelloRepeated,
+        /// A snapshot was given before the leader had pulled, and another one after.
+        SnapshotOwed,
+        /// A follower told its own operations again.
+        OperationRetold,
+        /// The end of an operation was told again.
+        EndToldAgain,
+        /// A leader asked storage and ledger for an operation that it had never heard of.
+        UnheardAsked,
+        /// Nobody knew an operation of which another tab had told.
+        UnheardGivenUp,
+        /// A follower dropped another tab's operation of which nobody knew.
+        UnknownDropped,
+        /// A cancellation was passed on to the leader.
+        CancelPassedOn,
+        /// An operation could no longer be cancelled.
+        CancelTooLate,
+        /// An operation was found in storage that no living tab had told of.
+        AdoptedFromStorage,
+        /// An operation was heard of after a later one of the same record.
+        HeardOutOfOrder,
+        /// An operation of a table that is not declared was left in storage.
+        UnknownTable,
+        /// An entry that can't be read was moved away.
+        EntryQuarantined,
+        /// An entry of a newer form was left where it is.
+        NewerEntryLeft,
+        /// An operation could be stored later only.
+        StoredLater,
+        /// An operation could not be stored at all.
+        NotStored,
+        /// The second step of durability failed.
+        DurabilityLost,
+        /// An answer of the ledger came for a record that is not known.
+        ReplayedAnswerLookedUp,
+        /// An answer whose record could not be read.
+        AnswerWithoutRecord,
+        /// A row proved that an operation was done before its answer came.
+        RetiredByRow,
+        /// An operation no longer applied to its record, and was hidden.
+        DoubtfulHidden,
+        /// The server asked for a later try.
+        RetryAsked,
+        /// The server limited the rate.
+        RateLimited,
+        /// No answer came in time.
+        PushTimedOut,
+        /// An operation was given up.
+        Buried,
+        /// One that was given up was tried again.
+        Revived,
+        /// The network kept an operation from the server, and the others wait too.
+        GateShut,
+        /// The wait was over before the link had said anything.
+        GateReopened,
+        /// The token was refused.
+        TokenPause,
+        /// It was refused again, or there was none: asked for later.
+        TokenAskedLater,
+        /// The link did not come up in time.
+        JoinTimedOut,
+        /// The link has been well for long enough to forget earlier failures.
+        FailuresForgotten,
+        /// The machine had slept.
+        SleepNoticed,
+        /// A pull failed.
+        PullFailed,
+        /// A pull failed that had named records.
+        PullWithKeysFailed,
+        /// A pull was never answered.
+        PullTimedOut,
+        /// A record that was told of while a whole pull was under way was looked up.
+        UnsureLookedUp,
+        /// A whole pull did not bring what was known.
+        GoneByWholePull,
+        /// A pull changed at the same version whether, or how, a record is seen.
+        SameVersionDiffers,
+        /// What is older than what is known was not taken.
+        OlderVersionRefused,
+        /// The columns that an event lacked were filled in.
+        ColumnsFilled,
+        /// An event lacked columns, and nothing was known to fill them from.
+        PartialLookedUp,
+        /// A row kept from the last visit came after something newer.
+        CachedRowRefused,
+        /// A record's number was given back.
+        NumberReleased,
+        /// A clock too far ahead was not followed.
+        FastClockNotFollowed,
+        /// A fresh token was waited for long enough.
+        TokenNotAwaited,
+        /// Whoever gives tokens was not reached before a join.
+        TokenGiverNotReached,
+        /// Pulled for want of a stream.
+        Polled,
+        /// The stream was silent, and no answer came to a ping.
+        HalfOpenNoticed,
+        /// All attempts to connect are used up.
+        LinkStopped,
+        /// A silent leader was asked whether it is alive.
+        LeaderPinged,
+        /// The lock was taken from a leader that did not answer.
+        LockTaken,
+        /// A leader that hears nobody lost the lock, and went on alone.
+        DeafLeader,
+        /// A new tab that nobody told anything pulled for itself.
+        PulledAlone,
+        /// A leader went ahead of an epoch that an earlier one had reached.
+        EpochCaughtUp,
+        /// The store was closed with operations of its own unsettled.
+        ClosedUnsettled,
+    }
+
+    thread_local! {
+        static COUNTS: Cell<[u64; Mark::ALL.len()]> = const { Cell::new([0; Mark::ALL.len()]) };
+    }
+
+    pub(crate) fn reach(mark: Mark) {
+        COUNTS.with(|counts| {
+            let mut all = counts.get();
+            all[mark as usize] += 1;
+            counts.set(all);
+        });
+    }
+
+    /// Takes the counts of this thread since the last time, in the order of [`Mark::ALL`].
+    #[must_use]
+    pub fn take_marks() -> [u64; Mark::ALL.len()] {
+        COUNTS.with(|counts| counts.replace([0; Mark::ALL.len()]))
+    }
+}

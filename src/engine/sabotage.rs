@@ -1,0 +1,118 @@
+//! Faults planted on purpose, each of a kind that the simulator is there to find. Without the feature `sabotage`, which no
+//! build that is shipped has, none of them is in the code.
+
+/// True when a planted fault is switched on; a constant `false` without the feature.
+macro_rules! sabotaged {
+    ($name:ident) => {{
+        #[cfg(feature = "sabotage")]
+        {
+            $crate::engine::sabotage::is_on($crate::engine::sabotage::Sabotage::$name)
+        }
+        #[cfg(not(feature = "sabotage"))]
+        {
+            false
+        }
+    }};
+}
+pub(crate) use sabotaged;
+
+#[cfg(feature = "sabotage")]
+pub use planted::*;
+
+#[cfg(feature = "sabotage")]
+mod planted {
+    use std::cell::Cell;
+
+    macro_rules! declare {
+        ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+            /// A planted fault.
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub enum Sabotage { $($(#[$doc])* $name,)* }
+
+            impl Sabotage {
+                /// All of them.
+                pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+                /// Returns its name on the command line.
+                #[must_use]
+                pub const fn name(self) -> &'static str {
+                    match self { $(Self::$name => $text,)* }
+                }
+            }
+        };
+    }
+
+    declare! {
+        /// An operation leaves storage when it is sent, and dies with its tab.
+        LoseOnCrash = "lose-an-operation-on-crash",
+        /// An operation of another tab is sent under a new id.
+        ApplyTwiceAfterAdoption = "apply-twice-after-adoption",
+        /// What an old leader says is believed.
+        ForgetEpoch = "forget-the-epoch-check",
+        /// The answer's record is not taken in with the end of its operation.
+        DropOverlayAtAnswer = "drop-the-overlay-at-acknowledgement",
+        /// A pull overwrites what is newer.
+        LatePullWins = "let-a-late-pull-win",
+        /// A stream overwrites what is newer.
+        LateEventWins = "let-a-late-event-win",
+        /// The cursor goes on although a row of the pull was not taken.
+        CursorPastEvent = "advance-the-cursor-past-an-event",
+        /// Anything brings a deleted record back.
+        Resurrect = "resurrect-a-deleted-record",
+        /// Ends of records are forgotten at once.
+        NoTombstones = "drop-tombstones-at-once",
+        /// Storage is read without regard to the user.
+        LeakOtherUser = "leak-another-users-key",
+        /// A new leader takes it that the old one's operations are on their way.
+        NoResendAfterLeaderChange = "forget-to-send-again-after-a-leader-change",
+        /// A record's operations overtake each other.
+        NoOrderPerRecord = "ignore-the-order-per-record",
+        /// An author hears twice how an operation ended.
+        SettleTwice = "settle-twice",
+        /// A tab hears of the end of an operation that is not its own.
+        SettleForOthers = "settle-for-another-tab",
+        /// An operation is seen before storage has it.
+        ShowUnstored = "show-an-unstored-operation",
+        /// An operation stays although storage refused it.
+        KeepUnstored = "keep-an-operation-that-was-not-stored",
+        /// Followers do not hear how operations end.
+        SilentEnd = "do-not-tell-followers-of-the-end",
+        /// Lost tab messages are not noticed.
+        IgnoreGap = "ignore-the-gap-in-tab-messages",
+        /// A failure of the network counts as a try.
+        NetworkIsATry = "count-the-network-as-a-try",
+        /// What has been sent can still be cancelled.
+        CancelSent = "cancel-what-was-sent",
+        /// A whole pull does not end what it does not bring.
+        KeepUnseen = "keep-what-a-whole-pull-does-not-bring",
+        /// The columns that an event lacks are lost.
+        LoseColumns = "lose-the-columns-an-event-lacks",
+        /// More operations are on their way than the bound allows.
+        NoBoundInFlight = "ignore-the-bound-in-flight",
+        /// A refused token does not stop anything.
+        SendWithoutToken = "go-on-with-a-refused-token",
+        /// What the server says about waiting is not heard.
+        IgnoreRetryAfter = "ignore-retry-after",
+        /// Nothing is pulled when the stream goes live.
+        NoPullWhenLive = "do-not-pull-when-the-stream-is-live",
+        /// A stream that does not answer is believed to live.
+        BelieveSilentStream = "believe-a-silent-stream",
+        /// An entry of a newer release is thrown away.
+        DropNewerEntry = "throw-a-newer-entry-away",
+        /// A change is kept from subscribers.
+        HideAChange = "keep-a-change-from-subscribers",
+    }
+
+    thread_local! {
+        static ON: Cell<Option<Sabotage>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn is_on(fault: Sabotage) -> bool {
+        ON.with(|on| on.get() == Some(fault))
+    }
+
+    /// Switches one planted fault on in this thread, or all of them off.
+    pub fn plant(fault: Option<Sabotage>) {
+        ON.with(|on| on.set(fault));
+    }
+}

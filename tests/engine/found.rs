@@ -1,0 +1,77 @@
+//! What the simulator found, each as the promise that was broken.
+
+use rota_engine::{Input, OperationState, Role};
+
+use crate::world::World;
+
+#[test]
+fn an_operation_whose_predecessor_was_not_heard_of_does_not_overtake_it() {
+    let mut world = World::with_tabs(2);
+    world.faults.lost_messages_percent = 100;
+    let first = world.tab(1).insert("c-9");
+    world.faults.lost_messages_percent = 0;
+    let second = world.tab(1).patch("c-9", "city", "Kiel");
+    world.run_until_quiet();
+    assert_eq!(world.server.applied, [first, second]);
+    assert_eq!(world.outcome(1, second), [OperationState::Confirmed]);
+}
+
+#[test]
+fn an_event_of_a_table_that_is_not_declared_holds_up_nothing() {
+    let mut world = World::with_tabs(1);
+    let event = rota_engine::ServerEvent::Deleted { table: "ghosts".into(), key: "1".into() };
+    world.tell(0, Input::ServerChanged { events: vec![event] });
+    world.run_for(1_000);
+    assert!(world.tabs[0].has_problem("malformed-event"));
+    let asked = world.server.pulls.iter().filter_map(|pull| pull.keys.as_ref());
+    assert!(asked.into_iter().all(|keys| !keys.contains_key("ghosts")));
+}
+
+#[test]
+fn an_operation_that_ended_while_a_new_tab_read_storage_ends_there_too() {
+    let mut world = World::with_tabs(1);
+    let id = world.tab(0).assign("c-1", "maya");
+    let stored = world.storage[0].clone();
+    world.run_until_quiet();
+    let late = world.open_tab("maya");
+    world.run_for(500);
+    // What it read was there when it began to read.
+    let entries = stored.iter().map(|(key, text)| {
+        let entry = serde_json::from_str(text).unwrap();
+        rota_engine::FoundEntry { key: key.clone(), content: rota_engine::Content::Operation(entry) }
+    });
+    let entries = entries.collect();
+    world.tell(late, Input::EntriesFound { entries });
+    assert_eq!(world.tabs[late].status.as_ref().unwrap().unsent, 1);
+    world.run_for(10_000);
+    assert_eq!((world.tabs[late].status.as_ref().unwrap().unsent, world.server.effects[&id]), (0, 1));
+}
+
+#[test]
+fn what_was_filled_in_is_not_kept_for_the_next_visit() {
+    let mut world = World::with_tabs(1);
+    world.sql_update("c-1", "city", "Kiel");
+    world.run_for(100);
+    world.streams_partial = true;
+    world.sql_update("c-1", "city", "Ulm");
+    // The row came without its name, which was taken from before.
+    world.run_for(20);
+    let cached = world.cached.values().flat_map(|rows| rows.values()).find(|row| row.key == "c-1").unwrap();
+    assert_eq!(world.tabs[0].field("c-1", "city"), "Ulm".into());
+    assert_ne!(cached.record.as_ref().unwrap().fields()["city"], "Ulm".into());
+}
+
+#[test]
+fn two_tabs_that_heard_nothing_find_each_other_when_the_channel_carries_again() {
+    let mut world = World::with_tabs(3);
+    let role = |world: &World, tab: usize| world.tabs[tab].status.as_ref().unwrap().role;
+    world.faults.lost_messages_percent = 100;
+    world.run_for(120_000);
+    let leader = world.leader().unwrap();
+    world.kill_tab(leader);
+    assert!(world.living().into_iter().all(|tab| role(&world, tab) == Role::Alone));
+    world.faults.lost_messages_percent = 0;
+    world.run_for(60_000);
+    let roles: Vec<Role> = world.living().into_iter().map(|tab| role(&world, tab)).collect();
+    assert!(roles.contains(&Role::Leader) && !roles.contains(&Role::Alone), "{roles:?}");
+}

@@ -1,0 +1,130 @@
+//! What the tabs of one browser share: localStorage, which is read back at once but reaches the disk later; IndexedDB, whose
+//! writes commit one after the other a moment later; the locks; the rows kept for the next visit.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use rota_engine::{Content, JsonRecord, OperationId, Row};
+
+use crate::server::Key;
+use crate::workload::Make;
+
+/// One change of what is stored; without a content, the entry is deleted.
+#[derive(Clone)]
+pub struct Change {
+    pub key: String,
+    pub content: Option<Content>,
+}
+
+pub type Entries = BTreeMap<String, Content>;
+
+fn apply(entries: &mut Entries, change: &Change) {
+    match &change.content {
+        Some(content) => drop(entries.insert(change.key.clone(), content.clone())),
+        None => drop(entries.remove(&change.key)),
+    }
+}
+
+/// A write that IndexedDB has not committed.
+pub struct Write {
+    pub tab: usize,
+    pub change: Change,
+    /// Who waits for the commit.
+    pub id: Option<OperationId>,
+}
+
+#[derive(Default)]
+pub struct Lock {
+    pub holder: Option<usize>,
+    pub queue: VecDeque<usize>,
+}
+
+#[derive(Default)]
+pub struct Browser {
+    pub has_local: bool,
+    pub has_database: bool,
+    pub has_locks: bool,
+    pub local_is_full: bool,
+    pub database_is_full: bool,
+    /// What the tabs read.
+    pub local: Entries,
+    /// What is on the disk, and what was written since.
+    flushed: Entries,
+    unflushed: Vec<Change>,
+    pub database: Entries,
+    pub writes: VecDeque<Write>,
+    /// By user.
+    pub locks: Vec<Lock>,
+    pub cached: Vec<BTreeMap<Key, Row<JsonRecord>>>,
+    pub skew_ms: i64,
+}
+
+impl Browser {
+    pub fn new(make: &Make, users: usize) -> Self {
+        Self {
+            has_local: make.local,
+            has_database: make.database,
+            has_locks: make.locks,
+            skew_ms: make.skew_ms,
+            locks: (0..users).map(|_| Lock::default()).collect(),
+            cached: vec![BTreeMap::new(); users],
+            ..Self::default()
+        }
+    }
+
+    pub fn set_local(&mut self, change: Change) {
+        apply(&mut self.local, &change);
+        self.unflushed.push(change);
+    }
+
+    pub fn flush(&mut self) {
+        for change in std::mem::take(&mut self.unflushed) {
+            apply(&mut self.flushed, &change);
+        }
+    }
+
+    /// Ends the oldest write; says who waited, and whether it failed.
+    pub fn commit(&mut self) -> Option<(Write, bool)> {
+        let write = self.writes.pop_front()?;
+        let fails = self.database_is_full && write.change.content.is_some();
+        if !fails {
+            apply(&mut self.database, &write.change);
+        }
+        Some((write, fails))
+    }
+
+    /// A tab is gone, and with it what it was writing. Returns how much that was.
+    pub fn abort_writes_of(&mut self, tab: usize) -> usize {
+        let before = self.writes.len();
+        self.writes.retain(|write| write.tab != tab);
+        before - self.writes.len()
+    }
+
+    /// The whole browser is gone. Returns how many changes of localStorage and how many writes were lost.
+    pub fn kill(&mut self) -> (usize, usize) {
+        let lost = (self.unflushed.len(), self.writes.len());
+        self.unflushed.clear();
+        self.writes.clear();
+        self.local = self.flushed.clone();
+        for lock in &mut self.locks {
+            *lock = Lock::default();
+        }
+        lost
+    }
+
+    /// Somebody cleared the site's data.
+    pub fn wipe(&mut self) {
+        self.local.clear();
+        self.flushed.clear();
+        self.unflushed.clear();
+        self.database.clear();
+        self.writes.clear();
+        self.cached.iter_mut().for_each(BTreeMap::clear);
+    }
+
+    /// True while an entry is anywhere, or is being written.
+    pub fn holds(&self, key: &str) -> bool {
+        self.local.contains_key(key)
+            || self.database.contains_key(key)
+            || self.writes.iter().any(|write| write.change.key == key && write.change.content.is_some())
+    }
+}

@@ -1,0 +1,108 @@
+//! What can go wrong, each with a count of how often it really did.
+
+macro_rules! declare {
+    ($($name:ident = $text:literal,)*) => {
+        /// A fault that really happened.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Fault { $($name,)* }
+
+        impl Fault {
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+declare! {
+    MessageLost = "tab message lost",
+    MessageRepeated = "tab message repeated",
+    MessageDelayed = "tab message late, or overtaken",
+    MessageUnreadable = "tab message unreadable",
+    MessageOfNewerProtocol = "tab message of a newer protocol",
+    MessagesInBurst = "tab messages in one burst",
+    EventLost = "stream event lost",
+    EventRepeated = "stream event repeated",
+    EventDelayed = "stream event late, or overtaken",
+    EventUnreadable = "stream event unreadable",
+    EventOfUnknownTable = "stream event of an unknown table",
+    EchoBeforeAnswer = "echo before its answer",
+    EchoAfterAnswer = "echo after its answer",
+    PartialRow = "row without all columns",
+    BareDelete = "delete with nothing but the key",
+    RequestLost = "request lost",
+    ReplyLost = "reply lost after the work was done",
+    ReplyRepeated = "reply repeated",
+    ReplyDelayed = "reply late, or overtaken",
+    AnswerUnreadable = "answer whose record can't be read",
+    CallHung = "call never answered",
+    NetworkCut = "network cut",
+    LinkBroken = "link broken",
+    LinkHung = "link that never comes up",
+    LinkHalfOpen = "half-open link",
+    ServerDown = "server down",
+    ServerFailed = "server error",
+    ServerBusy = "server busy",
+    ServerLimits = "rate limited",
+    CallForbidden = "call forbidden",
+    OperationRefused = "operation refused",
+    IncarnationChanged = "server restored under another incarnation",
+    LateCommit = "transaction committed late",
+    TokenExpired = "token expired",
+    TokenNotRefreshed = "no fresh token to be had",
+    RightsWithdrawn = "rights withdrawn",
+    RightsWithdrawnQuietly = "rights withdrawn without a new version",
+    TabCrashed = "tab crashed",
+    TabCrashedAtOutput = "tab crashed between two outputs",
+    TabClosed = "tab closed",
+    TabFrozen = "tab frozen",
+    LockStolen = "lock stolen",
+    LeaderDeposed = "lock stolen from a frozen leader",
+    OutboxFilled = "more operations than the outbox holds",
+    ManyEnded = "more ends of records than are remembered",
+    LockTakenByTab = "lock taken by a tab that misses its leader",
+    NoLocks = "no locks",
+    MixedProtocols = "tab of the protocol before",
+    TokenGiverGone = "whoever gives tokens not reached",
+    NoTokenGiver = "nobody to ask for a token",
+    PingLost = "ping without an answer",
+    PageHidden = "page hidden, or left alone",
+    ClockJumpedAhead = "clock jumped ahead",
+    ClockJumpedBack = "clock jumped back",
+    MachineSlept = "machine slept",
+    QuotaFull = "quota full",
+    DatabaseFailed = "database refused a write",
+    NoDatabase = "no database",
+    NoStorage = "no storage at all",
+    StorageWiped = "storage wiped",
+    BrowserKilled = "browser killed",
+    NotFlushed = "browser killed before localStorage was flushed",
+    NotCommitted = "browser or tab killed before IndexedDB committed",
+    EntryCorrupted = "entry corrupted",
+    EntryOfNewerForm = "entry of a newer form",
+    EntryOfUnknownTable = "entry of an unknown table",
+    CacheForgotten = "cache forgotten",
+}
+
+/// How often each fault happened.
+pub struct Counts(pub Vec<u64>);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self(vec![0; Fault::ALL.len()])
+    }
+}
+
+impl Counts {
+    pub fn add(&mut self, fault: Fault) {
+        self.0[fault as usize] += 1;
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        for (sum, more) in self.0.iter_mut().zip(&other.0) {
+            *sum += more;
+        }
+    }
+}

@@ -1,0 +1,499 @@
+//! What must always hold, decided without a look into the engine: from the inputs a tab was given, the outputs it made, the
+//! server's own books, and the description in `PROTOCOL.md`. A broken law is a panic whose message begins with its number.
+
+use std::rc::Rc;
+
+use rota_engine::{
+    Changes, Fields, IN_FLIGHT_MAX, JsonRecord, Operation, OperationId, OperationState, OperationView, Outcome, Record,
+    Role, Settlement, Status, TOMBSTONES_MAX, Value,
+};
+
+use crate::server::{Decision, Key, LARGE, OWNER, Server, TABLES};
+use crate::{FastMap, FastSet};
+
+/// Stops the run: a law is broken.
+macro_rules! broken {
+    ($law:literal, $($what:tt)+) => { panic!(concat!("law ", $law, ": {}"), format_args!($($what)+)) };
+}
+pub(crate) use broken;
+
+/// An operation that some tab made.
+pub struct Made {
+    pub op: Rc<Operation>,
+    pub key: Key,
+    pub browser: usize,
+    pub user: usize,
+    pub tab: usize,
+    pub storage_key: String,
+    /// Storage refused it, or its tab died before the person was told that it was taken.
+    pub is_rejected: bool,
+    /// A fault took the last copy that outlives a tab, or there never was one: it may be lost.
+    pub may_be_lost: bool,
+    /// A fault brought back an entry that had been deleted.
+    pub is_resurrected: bool,
+    pub is_cancel_asked: bool,
+    /// The tabs that sent it.
+    pub sent_by: Vec<usize>,
+}
+
+/// A pending operation as one tab knows it.
+pub struct Shown {
+    pub id: OperationId,
+    pub key: Key,
+    pub op: Rc<Operation>,
+    pub state: OperationState,
+    pub is_doubtful: bool,
+}
+
+/// Everything that one tab's subscribers know, from its change lists alone, and what the tab was told.
+#[derive(Default)]
+pub struct Mirror {
+    pub records: Vec<Option<JsonRecord>>,
+    versions: Vec<u64>,
+    /// Pending operations in their order.
+    pub shown: Vec<Shown>,
+    pub status: Option<Status>,
+    pub settled: FastMap<OperationId, OperationState>,
+    /// Records that the step under way has to do with.
+    pub touched: Vec<Key>,
+    pub pushed: Vec<OperationId>,
+    /// Operations that ended as confirmed in this step.
+    confirmed: Vec<OperationId>,
+    /// The cursor that was asked from in this step.
+    pub asked_from: Option<String>,
+    /// A refused token was heard of, and no fresh one since.
+    pub is_paused: bool,
+    /// The server's word on when to come again.
+    /// Rows kept from the last visit, which a whole answer that is older than they are makes gone.
+    pub cached: FastSet<(Key, u64)>,
+    pub not_before: FastMap<OperationId, u64>,
+    /// The highest epoch that this tab has heard or spoken of.
+    pub epoch: u64,
+    pub notified: u32,
+    pub handled: u32,
+}
+
+impl Mirror {
+    /// Making an engine counts as its first input.
+    pub fn of_new_tab() -> Self {
+        Self { handled: 1, ..Self::default() }
+    }
+
+    pub fn role(&self) -> Role {
+        self.status.as_ref().map_or(Role::Follower, |status| status.role)
+    }
+
+    pub fn record(&self, key: Key) -> Option<&JsonRecord> {
+        self.records.get(key).and_then(Option::as_ref)
+    }
+
+    fn fit(&mut self, count: usize) {
+        if self.records.len() < count {
+            self.records.resize(count, None);
+            self.versions.resize(count, 0);
+        }
+    }
+
+    pub fn state_of(&self, id: OperationId) -> Option<OperationState> {
+        self.shown.iter().find(|shown| shown.id == id).map(|shown| shown.state)
+    }
+}
+
+#[derive(Default)]
+pub struct Oracle {
+    pub made: FastMap<OperationId, Made>,
+    /// In the order in which they were made.
+    pub order: Vec<OperationId>,
+    /// Operations of which an answer came without its record: what they did is seen after the next pull.
+    pub unread: FastSet<OperationId>,
+    /// Versions whose large column was filled in from an earlier one, by some tab of a browser and user.
+    pub filled: FastSet<(usize, usize, Key, u64)>,
+}
+
+/// A tab, as far as the oracle needs to know it.
+pub struct Who<'a> {
+    pub tab: usize,
+    pub browser: usize,
+    pub user: usize,
+    pub name: &'a str,
+}
+
+impl Oracle {
+    fn made(&self, id: OperationId) -> &Made {
+        let Some(made) = self.made.get(&id) else { broken!("5", "nobody made operation {id}") };
+        made
+    }
+
+    // ---- what a tab tells its subscribers
+
+    pub fn on_notify(&mut self, server: &mut Server, who: &Who, mirror: &mut Mirror, changes: Changes<JsonRecord>) {
+        mirror.notified += 1;
+        if mirror.notified > mirror.handled {
+            broken!("12", "{} told its subscribers twice of one input", who.name);
+        }
+        for change in changes.records {
+            let key = server.key(TABLES[change.table], &change.key);
+            if change.released && change.record.is_some() {
+                broken!("12", "{} gave the number of a record back that is seen", who.name);
+            }
+            mirror.fit(server.known.len());
+            mirror.records[key] = change.record;
+            mirror.touched.push(key);
+        }
+        for view in changes.operations {
+            self.on_view(server, who, mirror, &view);
+        }
+        if changes.status.is_some() {
+            mirror.status = changes.status;
+        }
+    }
+
+    fn on_view(&mut self, server: &Server, who: &Who, mirror: &mut Mirror, view: &OperationView) {
+        let made = self.made(view.id);
+        if made.user != who.user || made.browser != who.browser {
+            broken!("13", "{} shows operation {} of another user or browser", who.name, view.id);
+        }
+        if made.is_rejected {
+            broken!("5", "{} shows operation {} although it was not stored", who.name, view.id);
+        }
+        if view.mine != (made.tab == who.tab) {
+            broken!("5", "{} is wrong about whose operation {} is", who.name, view.id);
+        }
+        mirror.touched.push(made.key);
+        let place = mirror.shown.iter().position(|shown| shown.id == view.id);
+        match view.state {
+            OperationState::Queued | OperationState::Sent | OperationState::Dead => {
+                if view.state == OperationState::Dead && view.code.as_deref() == Some("network") {
+                    broken!("5", "{} gave {} up because of the network", who.name, view.id);
+                }
+                let shown = Shown {
+                    id: view.id,
+                    key: made.key,
+                    op: Rc::clone(&made.op),
+                    state: view.state,
+                    is_doubtful: view.doubtful,
+                };
+                match place {
+                    Some(place) => mirror.shown[place] = shown,
+                    None => {
+                        let order = |op: &Operation| (op.hlc, op.tab.clone(), op.id);
+                        let at = mirror.shown.partition_point(|other| order(&other.op) < order(&shown.op));
+                        mirror.shown.insert(at, shown);
+                    }
+                }
+            }
+            end => {
+                if end == OperationState::Confirmed {
+                    mirror.confirmed.push(view.id);
+                }
+                let was_dead = place.is_some_and(|place| mirror.shown[place].state == OperationState::Dead);
+                if let Some(place) = place {
+                    mirror.shown.remove(place);
+                }
+                self.on_end(server, who, view.id, end, was_dead);
+            }
+        }
+    }
+
+    /// An end must be true.
+    fn on_end(&self, server: &Server, who: &Who, id: OperationId, end: OperationState, was_dead: bool) {
+        let decision = server.ledger.get(&id).map(|decision| decision.answer.outcome);
+        let made = self.made(id);
+        let is_true = match end {
+            OperationState::Confirmed => decision == Some(Outcome::Confirmed),
+            OperationState::Refused => decision == Some(Outcome::Refused),
+            OperationState::Conflicted => decision == Some(Outcome::Conflicted),
+            // A tab knows what it sent itself. What an earlier leader sent and told nobody of it may cancel in vain, and what was
+            // given up may have been done all the same.
+            OperationState::Cancelled => {
+                let could_know = made.sent_by.contains(&who.tab) && !was_dead && !made.is_resurrected;
+                made.is_cancel_asked && (decision != Some(Outcome::Confirmed) || !could_know)
+            }
+            _ => true,
+        };
+        if !is_true {
+            broken!("5", "{} says that {id} ended as {}, the server says {decision:?}", who.name, end.name());
+        }
+    }
+
+    pub fn on_settled(&mut self, server: &Server, who: &Who, mirror: &mut Mirror, settlement: &Settlement) {
+        let id = settlement.id;
+        if self.made(id).tab != who.tab {
+            broken!("5", "{} was told how {id} ended, which it did not make", who.name);
+        }
+        let before = mirror.settled.insert(id, settlement.outcome);
+        if before.is_some_and(|before| before != OperationState::Dead) {
+            broken!("5", "{} was told twice how {id} ended", who.name);
+        }
+        let was_dead = before == Some(OperationState::Dead);
+        self.on_end(server, who, id, settlement.outcome, was_dead);
+    }
+
+    // ---- storage
+
+    pub fn on_unpersist(&self, server: &Server, who: &Who, key: &str, prefix: &str) {
+        if !key.starts_with(prefix) {
+            broken!("13", "{} deletes {key}, which is not its own", who.name);
+        }
+        let id = key.get(key.len().saturating_sub(36)..).and_then(OperationId::parse);
+        let Some((id, made)) = id.and_then(|id| Some((id, self.made.get(&id)?))) else {
+            broken!("10", "{} deletes the entry {key}, which no operation of today's form wrote", who.name)
+        };
+        if !server.ledger.contains_key(&id) && !made.is_cancel_asked {
+            broken!("5", "{} deletes the entry of {id}, of which the server has not decided", who.name);
+        }
+    }
+
+    // ---- sending
+
+    pub fn on_push(&mut self, tab: usize, id: OperationId) {
+        if let Some(made) = self.made.get_mut(&id) {
+            made.sent_by.push(tab);
+        }
+    }
+
+    fn check_pushes(&self, who: &Who, mirror: &Mirror, mono_ms: u64) {
+        for id in &mirror.pushed {
+            let made = self.made(*id);
+            if made.user != who.user {
+                broken!("13", "{} sends {id}, which another user made", who.name);
+            }
+            if made.is_rejected {
+                broken!("5", "{} sends {id}, which was not stored", who.name);
+            }
+            if mirror.not_before.get(id).is_some_and(|not_before| mono_ms < *not_before) {
+                broken!("5", "{} sends {id} before the time that the server asked for", who.name);
+            }
+            let Some(at) = mirror.shown.iter().position(|shown| shown.id == *id) else { continue };
+            let earlier = mirror.shown[..at].iter().find(|shown| {
+                shown.key == made.key && matches!(shown.state, OperationState::Queued | OperationState::Sent)
+            });
+            if let Some(earlier) = earlier {
+                broken!("6", "{} sends {id} before {}, which is earlier", who.name, earlier.id);
+            }
+        }
+        if mirror.role() != Role::Follower {
+            let sent = mirror.shown.iter().filter(|shown| shown.state == OperationState::Sent).count();
+            if sent > IN_FLIGHT_MAX {
+                broken!("10", "{} has {sent} operations on their way", who.name);
+            }
+        }
+    }
+
+    /// What an operation did is seen from the moment on when it is no longer pending.
+    fn check_confirmed(&self, server: &Server, who: &Who, mirror: &mut Mirror, tab: &dyn Tab) {
+        for id in std::mem::take(&mut mirror.confirmed) {
+            if self.unread.contains(&id) {
+                continue;
+            }
+            let key = self.made(id).key;
+            let known = &server.known[key];
+            let done = server
+                .ledger
+                .get(&id)
+                .and_then(|decision| decision.answer.version)
+                .map_or(0, rota_engine::Version::number);
+            let version = tab.version(known.table, &known.key).unwrap_or(0);
+            let is_hidden = known.ever_hidden & (1 << who.user) != 0;
+            if version < done && !is_hidden && tab.visible(known.table, &known.key) != fold(None, mirror, key).0 {
+                broken!(
+                    "3",
+                    "{} no longer shows {id} as pending, nor what it did: version {version}, not {done}",
+                    who.name
+                );
+            }
+        }
+    }
+
+    // ---- after every step
+
+    pub fn check(&self, server: &Server, who: &Who, mirror: &mut Mirror, tab: &dyn Tab, mono_ms: u64, full: bool) {
+        mirror.fit(server.known.len());
+        self.check_pushes(who, mirror, mono_ms);
+        check_cursor(server, who, mirror, tab);
+        self.check_confirmed(server, who, mirror, tab);
+        let mut touched = std::mem::take(&mut mirror.touched);
+        let (mut least, mut most) = (0, 0);
+        if full {
+            touched.clear();
+            touched.extend(0..server.known.len());
+        } else {
+            touched.sort_unstable();
+            touched.dedup();
+        }
+        for key in &touched {
+            let (low, high) = self.check_record(server, who, mirror, tab, *key);
+            (least, most) = (least + low, most + high);
+        }
+        if full && !(least..=most).contains(&tab.held()) {
+            broken!("12", "{} holds {} records instead of {least} to {most}", who.name, tab.held());
+        }
+        if let Some(status) = &mirror.status {
+            let dead = mirror.shown.iter().filter(|shown| shown.state == OperationState::Dead).count();
+            let unsent = mirror.shown.len() - dead;
+            if (status.unsent, status.dead) != (unsent, dead) {
+                broken!(
+                    "12",
+                    "{} says {} unsent and {} dead, and tells of {unsent} and {dead}",
+                    who.name,
+                    status.unsent,
+                    status.dead
+                );
+            }
+        }
+        touched.clear();
+        mirror.touched = touched;
+        mirror.pushed.clear();
+        mirror.asked_from = None;
+    }
+
+    /// Visible is confirmed with what is pending over it. Returns how many records are held for it, at least and at most.
+    fn check_record(&self, server: &Server, who: &Who, mirror: &mut Mirror, tab: &dyn Tab, key: Key) -> (usize, usize) {
+        let known = &server.known[key];
+        let visible = tab.visible(known.table, &known.key);
+        if mirror.records[key] != visible {
+            broken!(
+                "12",
+                "{}: the change lists told another story of {}: {:?}, not {visible:?}",
+                who.name,
+                known.key,
+                mirror.records[key]
+            );
+        }
+        let version = tab.version(known.table, &known.key);
+        let is_forgotten = version.is_none() && server.ended > TOMBSTONES_MAX;
+        if version.unwrap_or(0) < mirror.versions[key] && !is_forgotten {
+            broken!(
+                "4",
+                "{}: the version of {} went from {} back to {version:?}",
+                who.name,
+                known.key,
+                mirror.versions[key]
+            );
+        }
+        mirror.versions[key] = version.unwrap_or(0);
+        if let Some(record) = &visible
+            && record.fields().get("id").and_then(Value::as_str) != Some(&known.key)
+        {
+            broken!("2", "{} shows {record:?} under {}", who.name, known.key);
+        }
+        let stand = version.filter(|version| *version > 0).map(|version| {
+            known.at(version).unwrap_or_else(|| {
+                broken!("4", "{} knows a version {version} of {} that never was", who.name, known.key)
+            })
+        });
+        let mut bounds: Option<(usize, usize)> = None;
+        let mut consider = |confirmed: Option<JsonRecord>| {
+            let held = usize::from(confirmed.is_some());
+            let (expected, applied) = fold(confirmed, mirror, key);
+            if expected == visible {
+                let shown = mirror.shown.iter().filter(|shown| shown.key == key && shown.state != OperationState::Dead);
+                if shown.zip(&applied).any(|(shown, applied)| shown.is_doubtful == *applied) {
+                    return;
+                }
+                let held = held + usize::from(applied.contains(&true) && visible.is_some());
+                bounds = Some(bounds.map_or((held, held), |(low, high)| (low.min(held), high.max(held))));
+            }
+        };
+        let confirmed = stand.and_then(|stand| stand.record.clone());
+        let is_filled = confirmed.is_some()
+            && version.is_some_and(|version| self.filled.contains(&(who.browser, who.user, key, version)));
+        // A record can be gone from sight without a new version, and a whole pull does not name what it does not bring.
+        let may_be_gone = known.ever_hidden & (1 << who.user) != 0
+            || version.is_some_and(|version| mirror.cached.contains(&(key, version)))
+            || known.history.iter().rev().any(|later| Some(later.version) > version && later.record.is_none());
+        consider(confirmed.clone());
+        if may_be_gone {
+            consider(None);
+        }
+        if let Some(record) = confirmed.filter(|_| is_filled) {
+            for earlier in known.history.iter().filter(|earlier| Some(earlier.version) < version) {
+                let large = earlier.record.as_ref().and_then(|record| record.field(LARGE));
+                if let Some(large) = large {
+                    consider(Some(record.patched(&Fields::from([(LARGE.to_owned(), large)]))));
+                }
+            }
+        }
+        bounds.unwrap_or_else(|| {
+            let shown: Vec<_> = mirror
+                .shown
+                .iter()
+                .filter(|shown| shown.key == key)
+                .map(|shown| (&shown.op, shown.state, shown.is_doubtful))
+                .collect();
+            broken!("2", "{} shows {visible:?}, which is not {stand:?} with {shown:?} over it", who.name)
+        })
+    }
+}
+
+/// A cursor may be asked from only when everything before it is known.
+fn check_cursor(server: &Server, who: &Who, mirror: &Mirror, tab: &dyn Tab) {
+    let Some(position) = mirror.asked_from.as_deref().and_then(|cursor| server.position(cursor)) else { return };
+    for known in &server.known {
+        if known.ever_hidden & (1 << who.user) != 0 {
+            continue;
+        }
+        let Some(stand) = known.history.iter().rev().find(|stand| stand.xid < position) else { continue };
+        let version = tab.version(known.table, &known.key).unwrap_or(0);
+        if version >= stand.version {
+            continue;
+        }
+        // The end of a record may be known without its version, or be looked up right now; that it comes is checked in the end.
+        let ended = known.history.iter().any(|later| later.version >= stand.version && later.record.is_none());
+        if !ended {
+            let name = &known.key;
+            broken!("8", "{} stands past version {} of {name}, and knows {version}", who.name, stand.version);
+        }
+    }
+}
+
+/// Folds what is pending over a record, from the description alone. Says of each operation whether it applied.
+fn fold(confirmed: Option<JsonRecord>, mirror: &Mirror, key: Key) -> (Option<JsonRecord>, Vec<bool>) {
+    let mut visible = confirmed;
+    let mut applied = Vec::new();
+    for shown in mirror.shown.iter().filter(|shown| shown.key == key && shown.state != OperationState::Dead) {
+        let next = effect(&shown.op, visible.as_ref());
+        applied.push(next.is_some());
+        visible = next.unwrap_or(visible);
+    }
+    (visible, applied)
+}
+
+/// What an operation makes of a record; `None` where it does not apply.
+fn effect(op: &Operation, current: Option<&JsonRecord>) -> Option<Option<JsonRecord>> {
+    let with = |record: &JsonRecord, set: &Fields| {
+        let mut fields = record.fields().clone();
+        fields.extend(set.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Some(Some(JsonRecord::create(&fields)))
+    };
+    match (op.name.as_str(), current) {
+        ("insert", None) => Some(Some(JsonRecord::create(&op.set))),
+        ("delete", Some(_)) => Some(None),
+        ("patch", Some(record)) => with(record, &op.set),
+        ("assign", Some(record)) => {
+            let owner = record.fields().get(OWNER).cloned().unwrap_or_default();
+            let to = op.args.get("to").cloned().unwrap_or_default();
+            let seen = op.base.get(OWNER).cloned().unwrap_or_default();
+            if owner == seen || owner == to { with(record, &Fields::from([(OWNER.to_owned(), to)])) } else { None }
+        }
+        // An insert of what is there, and a change of what is not.
+        _ => None,
+    }
+}
+
+/// What the oracle may ask of an engine: what any user may.
+pub trait Tab {
+    fn visible(&self, table: usize, key: &str) -> Option<JsonRecord>;
+    fn version(&self, table: usize, key: &str) -> Option<u64>;
+    fn held(&self) -> usize;
+}
+
+/// Nothing has an effect twice, and the ledger has the operation that was made.
+pub fn check_decision(made: &Made, decision: &Decision) {
+    if decision.effects > 1 {
+        broken!("5", "{} had its effect {} times", made.op.id, decision.effects);
+    }
+    if *made.op != decision.op {
+        broken!("5", "{} reached the server as {:?}, and was made as {:?}", made.op.id, decision.op, made.op);
+    }
+}

@@ -1,0 +1,580 @@
+//! One tab: an engine, and a shell that performs what it asks for as the one for browsers does.
+
+use std::rc::Rc;
+
+use rota_engine::{
+    Config, Content, Domains, Durability, Engine, Error, Failure, FoundEntry, Input, JsonRecord, Now, Operation,
+    OperationId, OperationState, Outcome, Output, Role, Row, Stored, StoredOperation, TabMessage,
+};
+
+use crate::browser::{Change, Write};
+use crate::faults::Fault;
+use crate::oracle::{Made, Mirror, Tab as Asked, Who, broken};
+use crate::server::TABLES;
+use crate::workload::USERS;
+use crate::world::{Event, World};
+
+/// Milliseconds from one place to another, when nothing is slow.
+pub const HOP_MS: u64 = 5;
+
+pub struct Tab {
+    pub engine: Engine<JsonRecord>,
+    pub browser: usize,
+    pub user: usize,
+    pub name: String,
+    pub is_alive: bool,
+    pub is_closed: bool,
+    /// While it is frozen: what waits for it.
+    pub backlog: Option<Vec<Input<JsonRecord>>>,
+    /// After how many outputs more it crashes.
+    pub crash_in: Option<u32>,
+    pub link: Option<u32>,
+    pub is_subscribed: bool,
+    pub is_half_open: bool,
+    pub born_ms: u64,
+    pub mirror: Mirror,
+    pub checks: u64,
+}
+
+impl Asked for Engine<JsonRecord> {
+    fn visible(&self, table: usize, key: &str) -> Option<JsonRecord> {
+        Self::visible(self, TABLES[table], key)
+    }
+
+    fn version(&self, table: usize, key: &str) -> Option<u64> {
+        Self::version(self, TABLES[table], key).map(rota_engine::Version::number)
+    }
+
+    fn held(&self) -> usize {
+        self.stats().records
+    }
+}
+
+/// No plan has so many leaders.
+const EPOCHS_MAX: u64 = 1_000;
+
+/// No plan takes a hundredth of this.
+const INPUTS_MAX: u64 = 200_000;
+
+/// After how many steps of a tab everything is checked, and not only what the step touched.
+const FULL_CHECK: u64 = 24;
+
+impl World {
+    pub fn open_tab(&mut self, browser: usize, user: usize) -> usize {
+        let tab_protocol = self.draw.percent(u64::from(self.old_tabs_percent)).then_some(1);
+        if tab_protocol.is_some() {
+            self.faults.add(Fault::MixedProtocols);
+        }
+        let config = Config { user: USERS[user].to_owned(), tab_protocol, ..self.config.clone() };
+        let mut seed = [0; 16];
+        self.draw.fill(&mut seed);
+        let index = self.tabs.len();
+        let born_ms = self.mono_ms;
+        let now = self.now_of(browser, born_ms);
+        let engine = Engine::new(config, Box::new(Domains), seed, now).expect("the configuration works");
+        self.tabs.push(Tab {
+            engine,
+            browser,
+            user,
+            name: format!("tab {index} ({} in browser {browser})", USERS[user]),
+            is_alive: true,
+            is_closed: false,
+            backlog: None,
+            crash_in: None,
+            link: None,
+            is_subscribed: false,
+            is_half_open: false,
+            born_ms,
+            mirror: Mirror::of_new_tab(),
+            checks: 0,
+        });
+        self.trace.note(self.mono_ms, || format!("tab {index} opens in browser {browser} for {}", USERS[user]));
+        let place = &self.browsers[browser];
+        let durability = match (place.has_local, place.has_database) {
+            (true, true) => Durability::Full,
+            (false, true) => Durability::Async,
+            (true, false) => Durability::Tab,
+            (false, false) => Durability::Memory,
+        };
+        let (has_database, has_local) = (place.has_database, place.has_local);
+        if !has_database {
+            self.faults.add(if has_local { Fault::NoDatabase } else { Fault::NoStorage });
+        }
+        self.tell(index, Input::StorageProbed { durability });
+        index
+    }
+
+    pub fn living(&self) -> Vec<usize> {
+        (0..self.tabs.len()).filter(|tab| self.tabs[*tab].is_alive).collect()
+    }
+
+    /// The tab is gone at once: no farewell, and nothing under way comes back to it.
+    pub fn kill_tab(&mut self, tab: usize) {
+        if !self.tabs[tab].is_alive {
+            return;
+        }
+        let (browser, user) = (self.tabs[tab].browser, self.tabs[tab].user);
+        self.trace.note(self.mono_ms, || format!("tab {tab} is gone"));
+        (self.tabs[tab].is_alive, self.tabs[tab].link, self.tabs[tab].backlog) = (false, None, None);
+        self.release(tab, browser, user);
+        if self.draw.percent(50) && self.browsers[browser].abort_writes_of(tab) > 0 {
+            self.faults.add(Fault::NotCommitted);
+            self.note_losses(browser, true);
+        }
+    }
+
+    pub fn release(&mut self, tab: usize, browser: usize, user: usize) {
+        let lock = &mut self.browsers[browser].locks[user];
+        lock.queue.retain(|waiting| *waiting != tab);
+        if lock.holder == Some(tab) {
+            lock.holder = None;
+        }
+        self.later(HOP_MS, Event::Grant { browser, user });
+    }
+
+    /// A fault took something from storage: what no copy is left of may be lost; what is back may be done though it was cancelled.
+    pub fn note_losses(&mut self, browser: usize, may_resurrect: bool) {
+        let place = &self.browsers[browser];
+        for made in self.oracle.made.values_mut().filter(|made| made.browser == browser) {
+            let is_there = place.holds(&made.storage_key);
+            made.may_be_lost |= !is_there;
+            made.is_resurrected |= is_there && may_resurrect;
+        }
+    }
+
+    // ---- inputs
+
+    /// Tells a tab something that happened; a frozen one hears of it later.
+    pub fn tell(&mut self, tab: usize, input: Input<JsonRecord>) {
+        if !self.tabs[tab].is_alive {
+            return;
+        }
+        match &mut self.tabs[tab].backlog {
+            Some(backlog) => backlog.push(input),
+            None => drop(self.feed(tab, input)),
+        }
+    }
+
+    /// Gives a tab an input, performs what it asks for, and checks the laws.
+    pub fn feed(&mut self, tab: usize, input: Input<JsonRecord>) -> Result<Option<OperationId>, Error> {
+        self.inputs += 1;
+        if self.inputs > INPUTS_MAX {
+            broken!("10", "the tabs never come to rest: {INPUTS_MAX} inputs");
+        }
+        let stale = self.stale_word(tab, &input);
+        self.note_input(tab, &input);
+        let expected = expected_version(&input).filter(|_| self.tabs[tab].mirror.role() != Role::Follower);
+        let result = self.handle(tab, input);
+        if !self.drain(tab) {
+            return result;
+        }
+        let since = |tab: &Tab| tab.mirror.status.as_ref().map(|status| status.link.since_ms);
+        if stale.is_some() && since(&self.tabs[tab]) == stale {
+            broken!("4", "{} takes the word of a leader whose epoch is over", self.tabs[tab].name);
+        }
+        if let Some((row, table)) = expected
+            && self.tabs[tab].engine.version(&table, &row.0).is_none_or(|known| known.number() < row.1)
+        {
+            broken!("7", "{} was told version {} of {} and does not know it", self.tabs[tab].name, row.1, row.0);
+        }
+        self.check(tab, false);
+        result
+    }
+
+    /// The same without the laws, where there are so many inputs that they would take too long.
+    pub fn feed_unchecked(&mut self, tab: usize, input: Input<JsonRecord>) -> Result<Option<OperationId>, Error> {
+        let result = self.handle(tab, input);
+        self.drain(tab);
+        result
+    }
+
+    fn handle(&mut self, tab: usize, input: Input<JsonRecord>) -> Result<Option<OperationId>, Error> {
+        self.trace.input(self.mono_ms, tab, &input);
+        let now = self.now(tab);
+        self.tabs[tab].mirror.handled += 1;
+        self.tabs[tab].engine.handle(input, now)
+    }
+
+    pub fn now(&self, tab: usize) -> Now {
+        self.now_of(self.tabs[tab].browser, self.tabs[tab].born_ms)
+    }
+
+    /// What the laws need to know of what a tab is told.
+    fn note_input(&mut self, tab: usize, input: &Input<JsonRecord>) {
+        let mono_ms = self.mono_ms;
+        if let Input::RecordsFound { rows } = input {
+            for row in rows {
+                let key = self.server.key(&row.table, &row.key);
+                self.tabs[tab].mirror.cached.insert((key, row.version.number()));
+            }
+        }
+        if let Input::TabMessageReceived(message) = input {
+            self.note_snapshot(tab, message);
+        }
+        let Tab { mirror, link, .. } = &mut self.tabs[tab];
+        let sends = mirror.role() != Role::Follower;
+        match input {
+            Input::PushFailed { id, failure, after_ms, .. } => {
+                let is_sent = mirror.state_of(*id) == Some(OperationState::Sent);
+                mirror.is_paused |= sends && is_sent && *failure == Failure::Auth;
+                if is_sent
+                    && *failure == Failure::RateLimit
+                    && let Some(after_ms) = after_ms
+                {
+                    mirror.not_before.insert(*id, mono_ms + after_ms);
+                }
+            }
+            Input::Answered { answer } if answer.outcome == Outcome::Retry => {
+                if mirror.state_of(answer.id) == Some(OperationState::Sent)
+                    && let Some(after_ms) = answer.after_ms
+                {
+                    mirror.not_before.insert(answer.id, mono_ms + after_ms);
+                }
+            }
+            Input::LinkClosed { attempt, failure: Failure::Auth, .. } => {
+                mirror.is_paused |= sends && *link == Some(*attempt);
+            }
+            Input::TokenRefreshed | Input::LockGranted | Input::LockLost | Input::NoLocks => mirror.is_paused = false,
+            Input::Retry { id } => drop(mirror.not_before.remove(id)),
+            _ => {}
+        }
+    }
+
+    /// Returns what an old leader says of the link, where that is news to a follower.
+    fn stale_word(&self, tab: usize, input: &Input<JsonRecord>) -> Option<u64> {
+        let Input::TabMessageReceived(message) = input else { return None };
+        let Tab { mirror, .. } = &self.tabs[tab];
+        let known = mirror.status.as_ref().map(|status| status.link.since_ms);
+        let told = message.link.as_ref().map(|link| link.since_ms);
+        let is_stale = message.epoch < mirror.epoch && mirror.role() == Role::Follower && told != known;
+        told.filter(|_| is_stale)
+    }
+
+    /// What a leader's snapshot does not bring is gone, even where this tab, as the leader before, had heard of it and the new one
+    /// has not yet: it comes back as soon as that one hears of it.
+    fn note_snapshot(&mut self, tab: usize, message: &TabMessage<JsonRecord>) {
+        let Tab { engine, mirror, .. } = &mut self.tabs[tab];
+        let is_old = message.epoch < mirror.epoch;
+        if message.epoch <= EPOCHS_MAX {
+            mirror.epoch = mirror.epoch.max(message.epoch);
+        }
+        if is_old {
+            return;
+        }
+        for row in message.records.iter().flatten().filter(|row| row.record.is_none()) {
+            let key = self.server.key(&row.table, &row.key);
+            mirror.cached.insert((key, row.version.number()));
+        }
+        if message.to.as_deref() != Some(engine.tab()) {
+            return;
+        }
+        for (key, known) in self.server.known.iter().enumerate() {
+            let is_it = |row: &Row<JsonRecord>| row.table == TABLES[known.table] && row.key == known.key;
+            let is_there = message.records.iter().flatten().any(|row| row.record.is_some() && is_it(row));
+            if let Some(version) = Asked::version(engine, known.table, &known.key).filter(|_| !is_there) {
+                mirror.cached.insert((key, version));
+            }
+        }
+    }
+
+    // ---- outputs
+
+    /// Performs everything the tab asks for. Returns false when it crashed on the way.
+    pub fn drain(&mut self, tab: usize) -> bool {
+        while let Some(output) = self.tabs[tab].engine.poll() {
+            if self.tabs[tab].crash_in == Some(0) {
+                self.faults.add(Fault::TabCrashedAtOutput);
+                self.kill_tab(tab);
+                return false;
+            }
+            self.tabs[tab].crash_in = self.tabs[tab].crash_in.map(|outputs| outputs - 1);
+            self.trace.output(self.mono_ms, tab, &output);
+            self.perform(tab, output);
+        }
+        true
+    }
+
+    pub fn check(&mut self, tab: usize, full: bool) {
+        let Self { tabs, server, oracle, mono_ms, .. } = self;
+        let Tab { engine, mirror, browser, user, name, checks, is_closed, .. } = &mut tabs[tab];
+        *checks += 1;
+        let who = Who { tab, browser: *browser, user: *user, name };
+        if !*is_closed {
+            oracle.check(server, &who, mirror, engine, *mono_ms, full || checks.is_multiple_of(FULL_CHECK));
+        }
+        (mirror.handled, mirror.notified) = (0, 0);
+    }
+
+    fn perform(&mut self, tab: usize, output: Output<JsonRecord>) {
+        let (browser, user) = (self.tabs[tab].browser, self.tabs[tab].user);
+        match output {
+            Output::Persist { id, key, entry } => self.persist(tab, id, key, entry),
+            Output::Unpersist { key } => self.unpersist(tab, key),
+            Output::Quarantine { key, to } => self.quarantine(tab, &key, to),
+            Output::LoadOperations => self.load(tab),
+            Output::CacheRecords { rows } => self.cache(tab, rows),
+            Output::LoadRecords => {
+                let delay_ms = self.database_delay();
+                self.later(delay_ms, Event::LoadRecords { tab });
+            }
+            Output::ForgetRecords => {
+                self.faults.add(Fault::CacheForgotten);
+                self.browsers[browser].cached[user].clear();
+            }
+            Output::RequestLock if !self.browsers[browser].has_locks => {
+                self.faults.add(Fault::NoLocks);
+                self.later(1, Event::Tell { tab, input: Input::NoLocks });
+            }
+            Output::RequestLock => {
+                self.browsers[browser].locks[user].queue.push_back(tab);
+                self.later(HOP_MS, Event::Grant { browser, user });
+            }
+            Output::StealLock => self.steal_lock(tab),
+            Output::Ping { attempt } => {
+                let delay_ms = self.request_delay();
+                self.later(delay_ms, Event::Ping { tab, attempt });
+            }
+            Output::ReleaseLock => {
+                self.release(tab, browser, user);
+                (self.tabs[tab].is_closed, self.tabs[tab].link) = (true, None);
+            }
+            Output::Broadcast(message) => {
+                let epoch = &mut self.tabs[tab].mirror.epoch;
+                *epoch = message.epoch.max(*epoch);
+                self.broadcast(tab, &message);
+            }
+            Output::Connect { attempt } => {
+                let asked = &mut self.tabs[tab];
+                (asked.link, asked.is_subscribed, asked.is_half_open) = (Some(attempt), false, false);
+                self.later(HOP_MS, Event::Join { tab, attempt });
+            }
+            Output::Disconnect => self.tabs[tab].link = None,
+            Output::Pull(call) => {
+                self.must_not_be_paused(tab, "pulls");
+                self.tabs[tab].mirror.asked_from.clone_from(&call.request.cursor);
+                self.later(HOP_MS, Event::Pull { tab, call });
+            }
+            Output::Push { operation } => {
+                self.must_not_be_paused(tab, "sends");
+                self.tabs[tab].mirror.pushed.push(operation.id);
+                self.oracle.on_push(tab, operation.id);
+                let delay_ms = self.request_delay();
+                self.later(delay_ms, Event::Push { tab, op: Rc::new(operation) });
+            }
+            Output::RefreshToken => self.refresh_token(tab),
+            Output::Notify(changes) => {
+                let Self { tabs, server, oracle, .. } = self;
+                let Tab { mirror, name, .. } = &mut tabs[tab];
+                oracle.on_notify(server, &Who { tab, browser, user, name }, mirror, changes);
+            }
+            Output::Settled(settlement) => {
+                let Self { tabs, server, oracle, .. } = self;
+                let Tab { mirror, name, .. } = &mut tabs[tab];
+                oracle.on_settled(server, &Who { tab, browser, user, name }, mirror, &settlement);
+            }
+            Output::Rejected { id, .. } => {
+                if let Some(made) = self.oracle.made.get_mut(&id) {
+                    made.is_rejected = true;
+                }
+            }
+            Output::Durable { .. } | Output::Report(_) => {}
+        }
+    }
+
+    fn must_not_be_paused(&self, tab: usize, what: &str) {
+        if self.tabs[tab].mirror.is_paused {
+            broken!("8", "{} {what} with a token that was refused", self.tabs[tab].name);
+        }
+    }
+
+    fn prefix(&self, tab: usize) -> String {
+        let user = USERS[self.tabs[tab].user].replace('%', "%25").replace(':', "%3A");
+        format!("rota:1:crm:{user}:op:")
+    }
+
+    fn persist(&mut self, tab: usize, id: OperationId, key: String, entry: StoredOperation) {
+        let op = Rc::new(entry.op.clone());
+        if key != format!("{}{}-{id}", self.prefix(tab), op.hlc) {
+            broken!("13", "{} stores under {key}, which is not its own", self.tabs[tab].name);
+        }
+        self.must_not_show_yet(tab, &op);
+        let browser = self.tabs[tab].browser;
+        let place = &mut self.browsers[browser];
+        let content = Content::Operation(entry);
+        let at_once = place.has_local.then_some(!place.local_is_full);
+        if at_once == Some(true) {
+            if place.local.contains_key(&key) {
+                broken!("5", "{} writes {key} twice", self.tabs[tab].name);
+            }
+            place.set_local(Change { key: key.clone(), content: Some(content.clone()) });
+            self.flush_later(browser);
+        } else if at_once == Some(false) {
+            self.faults.add(Fault::QuotaFull);
+        }
+        let place = &mut self.browsers[browser];
+        let later = place.has_database;
+        if later {
+            let change = Change { key: key.clone(), content: Some(content) };
+            place.writes.push_back(Write { tab, change, id: Some(id) });
+            self.commit_later(browser);
+        }
+        let stored = match (at_once, later) {
+            (Some(true), true) => Stored::Now,
+            (Some(true), false) => {
+                self.later(0, Event::Tell { tab, input: Input::OperationDurable { id, durable: false } });
+                Stored::Now
+            }
+            (None | Some(false), true) => Stored::Later,
+            (Some(false), false) => Stored::Failed("the quota is used up".into()),
+            (None, false) => Stored::Memory,
+        };
+        self.make(tab, &op, key, &stored);
+        let _ = self.handle(tab, Input::OperationStored { id, stored });
+    }
+
+    fn make(&mut self, tab: usize, op: &Rc<Operation>, storage_key: String, stored: &Stored) {
+        let number = self.server.key(&op.table, &op.key);
+        let made = Made {
+            key: number,
+            browser: self.tabs[tab].browser,
+            user: self.tabs[tab].user,
+            tab,
+            storage_key,
+            is_rejected: matches!(stored, Stored::Failed(_)),
+            may_be_lost: matches!(stored, Stored::Memory | Stored::Failed(_)),
+            is_resurrected: false,
+            is_cancel_asked: false,
+            sent_by: Vec::new(),
+            op: Rc::clone(op),
+        };
+        self.oracle.order.push(op.id);
+        if self.oracle.made.insert(op.id, made).is_some() {
+            broken!("14", "two operations have the id {}", op.id);
+        }
+    }
+
+    /// Until storage has it, nobody sees it.
+    fn must_not_show_yet(&mut self, tab: usize, op: &Operation) {
+        let key = self.server.key(&op.table, &op.key);
+        let Tab { engine, mirror, name, .. } = &self.tabs[tab];
+        if engine.visible(&op.table, &op.key).as_ref() != mirror.record(key) {
+            broken!("5", "{name} shows {} before it is stored", op.id);
+        }
+    }
+
+    fn unpersist(&mut self, tab: usize, key: String) {
+        let prefix = self.prefix(tab);
+        let Self { tabs, server, oracle, browsers, .. } = self;
+        let Tab { name, browser, user, .. } = &tabs[tab];
+        let browser = *browser;
+        oracle.on_unpersist(server, &Who { tab, browser, user: *user, name }, &key, &prefix);
+        let place = &mut browsers[browser];
+        if place.has_local {
+            place.set_local(Change { key: key.clone(), content: None });
+        }
+        if place.has_database {
+            place.writes.push_back(Write { tab, change: Change { key, content: None }, id: None });
+        }
+        self.flush_later(browser);
+        self.commit_later(browser);
+    }
+
+    fn quarantine(&mut self, tab: usize, key: &str, to: String) {
+        let browser = self.tabs[tab].browser;
+        let id = OperationId::parse(&key[key.len().saturating_sub(36)..]);
+        let place = &mut self.browsers[browser];
+        let is_good = |content: Option<&Content>| matches!(content, Some(Content::Operation(_)));
+        let was_made = id.is_some_and(|id| self.oracle.made.get(&id).is_some_and(|made| made.storage_key == key));
+        if was_made && is_good(place.local.get(key)) && is_good(place.database.get(key).or(place.local.get(key))) {
+            broken!("5", "{} moves {key} away, which can be read", self.tabs[tab].name);
+        }
+        if let Some(content) = place.local.get(key).cloned() {
+            place.set_local(Change { key: key.to_owned(), content: None });
+            place.set_local(Change { key: to.clone(), content: Some(content) });
+        }
+        if let Some(content) = place.database.get(key).cloned() {
+            let moved = Change { key: to, content: Some(content) };
+            place.writes.push_back(Write { tab, change: Change { key: key.to_owned(), content: None }, id: None });
+            place.writes.push_back(Write { tab, change: moved, id: None });
+        }
+        self.flush_later(browser);
+        self.commit_later(browser);
+    }
+
+    /// The database answers soon, or, when the machine is busy, after the network did.
+    fn database_delay(&mut self) -> u64 {
+        if self.draw.percent(10) { self.draw.below(400) } else { 2 + self.draw.below(3) }
+    }
+
+    fn flush_later(&mut self, browser: usize) {
+        let delay_ms = 1 + self.draw.below(2_000);
+        self.later(delay_ms, Event::Flush { browser });
+    }
+
+    fn commit_later(&mut self, browser: usize) {
+        let delay_ms = 2 + self.draw.below(30);
+        self.later(delay_ms, Event::Commit { browser });
+    }
+
+    /// Reads what is stored: at once from the one place, a moment later from the other.
+    fn load(&mut self, tab: usize) {
+        let prefix = self.tabs[tab].engine.session().operations_prefix();
+        let browser = self.tabs[tab].browser;
+        if self.browsers[browser].has_database {
+            let delay_ms = self.database_delay();
+            self.later(delay_ms, Event::LoadDatabase { tab });
+        }
+        let place = &self.browsers[browser];
+        if place.has_local {
+            let entries = found(&place.local, &prefix);
+            let _ = self.handle(tab, Input::EntriesFound { entries });
+        }
+    }
+
+    pub fn load_database(&mut self, tab: usize) {
+        let prefix = self.tabs[tab].engine.session().operations_prefix();
+        let entries = found(&self.browsers[self.tabs[tab].browser].database, &prefix);
+        self.tell(tab, Input::EntriesFound { entries });
+    }
+
+    fn cache(&mut self, tab: usize, rows: Vec<Row<JsonRecord>>) {
+        let (browser, user) = (self.tabs[tab].browser, self.tabs[tab].user);
+        if !self.browsers[browser].has_database {
+            return;
+        }
+        for row in rows {
+            let key = self.server.key(&row.table, &row.key);
+            let cached = &mut self.browsers[browser].cached[user];
+            match row.record {
+                // The shell keeps version and record, and not who wrote it.
+                Some(_) => drop(cached.insert(key, Row { op: None, ..row })),
+                None => drop(cached.remove(&key)),
+            }
+        }
+    }
+
+    pub fn load_records(&mut self, tab: usize) {
+        let (browser, user) = (self.tabs[tab].browser, self.tabs[tab].user);
+        let rows: Vec<_> = self.browsers[browser].cached[user].values().cloned().collect();
+        if self.browsers[browser].has_database && !rows.is_empty() {
+            self.tell(tab, Input::RecordsFound { rows });
+        }
+    }
+}
+
+fn found(entries: &crate::browser::Entries, prefix: &str) -> Vec<FoundEntry> {
+    let from = entries.range(prefix.to_owned()..);
+    let own = from.take_while(|(key, _)| key.starts_with(prefix));
+    own.map(|(key, content)| FoundEntry { key: key.clone(), content: content.clone() }).collect()
+}
+
+/// The version that a tab must know after an input, whatever is pending.
+fn expected_version(input: &Input<JsonRecord>) -> Option<((String, u64), String)> {
+    let Input::ServerChanged { events } = input else { return None };
+    match events.last() {
+        Some(rota_engine::ServerEvent::Changed { row, partial: false }) if TABLES.contains(&row.table.as_str()) => {
+            Some(((row.key.clone(), row.version.number()), row.table.clone()))
+        }
+        _ => None,
+    }
+}
