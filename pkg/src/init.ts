@@ -20,10 +20,13 @@ export interface RotaEngine {
   joined(attempt: number): void
   linkClosed(attempt: number, failure: string, message: string): void
   live(attempt: number): void
+  /** `unsent`: `wait` or `discard`; without it, throws while anything is unsent. */
+  logout(unsent: string | undefined): void
   mutate(command: unknown): string
   /** Keeps a live list; the change lists tell of it, from before this returns on. */
   openView(id: number, spec: unknown): void
   ponged(attempt: number): void
+  presenceHeard(peers: unknown): void
   pullFailed(id: number, failure: string, message: string): void
   pulled(id: number, response: unknown): void
   purge(): void
@@ -32,6 +35,8 @@ export interface RotaEngine {
   /** `choice`: `local`, `server`, `merge`, or the values of the fields. Returns the id of the operation that carries it out, if there is one. */
   resolve(id: string, choice: unknown): string | undefined
   retry(id: string): void
+  rightsChanged(): void
+  setPresence(presence: unknown): void
   /** Something about this table could not be read: its record is fetched if the row has the key, else everything since the last pull. */
   stale(table: string, keyRow: object | undefined): void
   start(): void
