@@ -261,12 +261,13 @@ impl<R: Record> Engine<R> {
         news
     }
 
-    /// The ledger repeats what was true when it decided. Where we know of no record, it may have ended since, so the server is asked;
-    /// until then it stays as seen as it is.
+    /// The ledger repeats what was true when it decided, and so does an answer that comes after its operation's end. Where we know of
+    /// no record, it may have ended since, so the server is asked; until then it stays as seen as it is.
     fn is_worth_learning(&mut self, answer: &Answer<R>) -> bool {
         let known = self.tables.table_id(&answer.table).and_then(|table| self.tables.find(table, &answer.key));
         let cell = known.and_then(|id| self.tables.cell(id));
-        if !answer.replayed || cell.is_some_and(|cell| cell.confirmed.is_some()) {
+        let is_fresh = !answer.replayed && self.outbox.contains(answer.id);
+        if is_fresh || cell.is_some_and(|cell| cell.confirmed.is_some()) {
             return true;
         }
         mark!(ReplayedAnswerLookedUp);
