@@ -131,8 +131,6 @@ mod counted {
         ColumnsFilled,
         /// An event lacked columns, and nothing was known to fill them from.
         PartialLookedUp,
-        /// A row kept from the last visit came after something newer.
-        CachedRowRefused,
         /// A record's number was given back.
         NumberReleased,
         /// A clock too far ahead was not followed.

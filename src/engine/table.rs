@@ -406,10 +406,7 @@ impl<R: Record> Tables<R> {
         }
         let news = match &cell.version {
             None => true,
-            Some(_) if source == Source::Cache => {
-                mark!(CachedRowRefused);
-                false
-            }
+            Some(_) if source == Source::Cache => false,
             Some(known) if *known == fact.version => {
                 let looked = matches!(source, Source::Pull | Source::Leader);
                 let may_differ = source == Source::Leader || cell.filled;

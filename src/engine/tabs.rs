@@ -371,10 +371,8 @@ pub(crate) struct Tabs {
     /// Follower: true when the last snapshot came from a leader that could not reach the server, so that nothing was concluded from what
     /// is missing in it.
     pub(crate) asks_again: bool,
-    /// Follower: when the leader was last asked for a snapshot.
-    pub(crate) hello_at_mono_ms: u64,
-    /// Follower: true when there was a leader then that this tab had heard of.
-    greeted: bool,
+    /// Follower: when a leader that this tab had heard of was last asked for a snapshot.
+    greeted_at_mono_ms: Option<u64>,
     /// Follower: when own operations that nobody has answered are told again, and the wait after that.
     pub(crate) retell: (u64, u64),
     /// Leader: who was given a snapshot before this tab had pulled, and is owed a whole one.
@@ -407,8 +405,7 @@ impl Tabs {
             leader: None,
             caught_up: false,
             asks_again: false,
-            hello_at_mono_ms: 0,
-            greeted: false,
+            greeted_at_mono_ms: None,
             retell: (0, 0),
             owed: Vec::new(),
             beats: 0,
@@ -431,14 +428,13 @@ impl Tabs {
 
     /// Notes that the leader, whoever that is, was asked for a snapshot.
     pub(crate) fn greet(&mut self, mono_ms: u64) {
-        self.hello_at_mono_ms = mono_ms;
-        self.greeted = self.leader.is_some();
+        self.greeted_at_mono_ms = self.leader.is_some().then_some(mono_ms);
     }
 
     /// True when a leader was asked for a snapshot less than so long ago. Two that both take themselves for it would otherwise be
     /// asked in turn, each for having interrupted the other.
     pub(crate) fn has_just_greeted(&self, mono_ms: u64, wait_ms: u64) -> bool {
-        self.greeted == self.leader.is_some() && mono_ms < self.hello_at_mono_ms.saturating_add(wait_ms)
+        self.greeted_at_mono_ms.is_some_and(|at_mono_ms| mono_ms < at_mono_ms.saturating_add(wait_ms))
     }
 
     /// Remembers whom to send a whole snapshot. Beyond the bound the one asked for longest ago is forgotten: it is told of the next

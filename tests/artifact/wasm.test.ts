@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { read, wasmBytes } from './built.js'
@@ -31,6 +33,14 @@ describe('the wasm', () => {
     expect(linkOf(empty)).toSatisfy((link: Link | undefined) => !wasOptimisedAsAWhole(link))
     expect(wasOptimisedAsAWhole({ objects: 2, libraries: ['compiler_builtins'] })).toBe(false)
     expect(wasOptimisedAsAWhole({ objects: 1, libraries: ['std', 'compiler_builtins'] })).toBe(false)
+  })
+
+  test('holds none of the faults that the simulator plants', () => {
+    const source = readFileSync(join(import.meta.dirname, '../../src/engine/sabotage.rs'), 'utf8')
+    const names = [...source.matchAll(/^ +\w+ = "([a-z-]+)",$/gm)].map((match) => match[1] ?? '')
+    expect(names.length).toBeGreaterThanOrEqual(15)
+    const wasm = wasmBytes()
+    expect(names.filter((name) => wasm.includes(name))).toEqual([])
   })
 
   test('imports from its glue alone, nothing from env', () => {

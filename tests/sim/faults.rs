@@ -60,6 +60,8 @@ declare! {
     TabFrozen = "tab frozen",
     LockStolen = "lock stolen",
     LeaderDeposed = "lock stolen from a frozen leader",
+    LockTakenByNewTab = "lock taken by a tab that has heard nobody",
+    OrphanLeft = "operation that only a bystander knows",
     OutboxFilled = "more operations than the outbox holds",
     ManyEnded = "more ends of records than are remembered",
     LockTakenByTab = "lock taken by a tab that misses its leader",

@@ -32,6 +32,8 @@ pub struct Made {
     /// A fault brought back an entry that had been deleted.
     pub is_resurrected: bool,
     pub is_cancel_asked: bool,
+    /// The tab that decided that it is cancelled.
+    pub cancelled_by: Option<usize>,
     /// The tabs that sent it.
     pub sent_by: Vec<usize>,
 }
@@ -190,8 +192,17 @@ impl Oracle {
                 if let Some(place) = place {
                     mirror.shown.remove(place);
                 }
+                self.note_end(who, view.id, end);
                 self.on_end(server, who, view.id, end, was_dead);
             }
+        }
+    }
+
+    fn note_end(&mut self, who: &Who, id: OperationId, end: OperationState) {
+        if end == OperationState::Cancelled
+            && let Some(made) = self.made.get_mut(&id)
+        {
+            made.cancelled_by.get_or_insert(who.tab);
         }
     }
 
@@ -206,7 +217,10 @@ impl Oracle {
             // A tab knows what it sent itself. What an earlier leader sent and told nobody of it may cancel in vain, and what was
             // given up may have been done all the same.
             OperationState::Cancelled => {
-                let could_know = made.sent_by.contains(&who.tab) && !was_dead && !made.is_resurrected;
+                let could_know = made.cancelled_by == Some(who.tab)
+                    && made.sent_by.contains(&who.tab)
+                    && !was_dead
+                    && !made.is_resurrected;
                 made.is_cancel_asked && (decision != Some(Outcome::Confirmed) || !could_know)
             }
             _ => true,
@@ -226,6 +240,7 @@ impl Oracle {
             broken!("5", "{} was told twice how {id} ended", who.name);
         }
         let was_dead = before == Some(OperationState::Dead);
+        self.note_end(who, id, settlement.outcome);
         self.on_end(server, who, id, settlement.outcome, was_dead);
     }
 

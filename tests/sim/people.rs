@@ -182,6 +182,8 @@ impl World {
             Action::Steal { tab } => self.steal(tab),
             Action::Depose { tab, ms, notice_ms } => self.depose(tab, ms, notice_ms),
             Action::FillOutbox => self.fill_outbox(),
+            Action::Usurp { browser, user } => self.usurp(browser, user),
+            Action::LeaveOrphan { tab } => self.leave_orphan(tab),
             Action::EndMany => {
                 self.faults.add(Fault::ManyEnded);
                 self.server.end_many(TOMBSTONES_MAX + 50);
@@ -287,6 +289,39 @@ impl World {
         self.take_lock(thief, notice_ms);
     }
 
+    /// A new tab takes the lock before it has heard anybody.
+    fn usurp(&mut self, browser: usize, user: usize) {
+        if self.browsers[browser].locks[user].holder.is_some() && self.living().len() < 9 {
+            self.faults.add(Fault::LockTakenByNewTab);
+            let tab = self.open_tab(browser, user);
+            self.take_lock(tab, 0);
+        }
+    }
+
+    /// An operation is lost with its author, its storage and the leader, and one tab still shows it.
+    fn leave_orphan(&mut self, tab: Pick) {
+        let Some(author) = self.awake(tab) else { return };
+        let (browser, user) = (self.tabs[author].browser, self.tabs[author].user);
+        let is_other =
+            |tab: &usize| *tab != author && (self.tabs[*tab].browser, self.tabs[*tab].user) == (browser, user);
+        let Some(bystander) = self.open_tabs().into_iter().find(is_other) else { return };
+        self.faults.add(Fault::OrphanLeft);
+        self.cut_until_ms = self.mono_ms + 200;
+        let key = self.key_of(1);
+        let name = set("name", "Hof".into());
+        self.command(tab, key, "patch", Fields::new(), name);
+        self.run_for(3);
+        for other in self.open_tabs() {
+            if other != bystander && (self.tabs[other].browser, self.tabs[other].user) == (browser, user) {
+                self.kill_tab(other);
+            }
+        }
+        self.browsers[browser].wipe();
+        self.note_losses(browser, false);
+        let next = self.open_tab(browser, user);
+        self.take_lock(next, 0);
+    }
+
     /// Makes more operations than an outbox holds, at a tab that nobody else hears, and that then dies with its storage.
     fn fill_outbox(&mut self) {
         let (browser, user) = (2, 2);
@@ -299,9 +334,9 @@ impl World {
             let set = Fields::from([("id".to_owned(), format!("f-{n}").as_str().into())]);
             let command =
                 Command { name: "insert".into(), table: TABLES[1].into(), key: None, args: Fields::new(), set };
-            let is_full =
-                self.feed_unchecked(tab, Input::Mutate(command)).is_err_and(|error| error.code() == "outbox-full");
             let held = self.tabs[tab].mirror.shown.len();
+            let result = self.feed_unchecked(tab, Input::Mutate(command));
+            let is_full = result.is_err_and(|error| error.code() == "outbox-full");
             if is_full != (held >= OUTBOX_LEN_MAX) {
                 crate::oracle::broken!("10", "an outbox with {held} operations, full: {is_full}");
             }

@@ -444,6 +444,7 @@ impl World {
             may_be_lost: matches!(stored, Stored::Memory | Stored::Failed(_)),
             is_resurrected: false,
             is_cancel_asked: false,
+            cancelled_by: None,
             sent_by: Vec::new(),
             op: Rc::clone(op),
         };

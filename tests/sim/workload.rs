@@ -93,6 +93,8 @@ pub enum Action {
     Freeze { tab: Pick, ms: u64 },
     Steal { tab: Pick },
     Depose { tab: Pick, ms: u64, notice_ms: u64 },
+    Usurp { browser: usize, user: usize },
+    LeaveOrphan { tab: Pick },
     FillOutbox,
     EndMany,
     Jump { browser: usize, ms: i64 },
@@ -225,6 +227,7 @@ impl Plan {
         match seed % 250 {
             7 => steps.push((Action::FillOutbox, 300)),
             13 => steps.push((Action::EndMany, 300)),
+            n if n % 50 == 33 => steps.push((Action::LeaveOrphan { tab: draw.below(64) }, 1_500)),
             _ => {}
         }
         let steps =
@@ -300,7 +303,8 @@ fn trouble(draw: &mut Draw) -> Action {
         46 => Action::Sleep { browser, ms: draw.of(&[11_000, 600_000]) },
         47..=48 => Action::LocalFull { browser, on: draw.percent(60) },
         49..=50 => Action::DatabaseFull { browser, on: draw.percent(60) },
-        51 => Action::Wipe { browser },
+        51 if draw.percent(50) => Action::Wipe { browser },
+        51 => Action::Usurp { browser, user },
         52..=53 => Action::KillBrowser { browser },
         54..=56 => Action::SpoilEntry { tab, how: draw.below(3) },
         57..=58 => Action::SpoilMessage { tab, how: draw.below(3) },

@@ -23,6 +23,9 @@ use crate::engine::time::Timer;
 /// How long a follower waits for the answer to one `hello` before a gap makes it send another one.
 const HELLO_MS: u64 = 200;
 
+/// How many operations of others a follower tells again at once: each of its authors does, too, if it lives.
+const OTHERS_MAX: usize = 32;
+
 impl<R: Record> Engine<R> {
     pub(super) fn say_hello(&mut self) {
         let mut message = self.tabs.message(Kind::Hello);
@@ -393,15 +396,11 @@ impl<R: Record> Engine<R> {
 
     /// Tells again, ever more rarely, of what is pending here: the leader may never have heard of it, or we not of its end.
     fn tell_own_again(&mut self) {
-        // While the link is live, what stays pending is suspicious, whoever made it.
-        let is_live = self.link.status().state == LinkState::Live;
-        let own: Vec<Operation> = self
-            .outbox
-            .iter()
-            .filter(|pending| pending.mine || is_live)
-            .filter(|pending| pending.accepted && !pending.is_parked())
-            .map(|pending| pending.op.clone())
-            .collect();
+        let told = |pending: &&Pending| pending.accepted && !pending.is_parked();
+        let pending = || self.outbox.iter().filter(told);
+        let others = pending().filter(|pending| !pending.mine).take(OTHERS_MAX);
+        let own: Vec<Operation> =
+            pending().filter(|pending| pending.mine).chain(others).map(|pending| pending.op.clone()).collect();
         let (due_mono_ms, wait_ms) = self.tabs.retell;
         if own.is_empty() {
             self.tabs.retell = (after(self.now, 2 * BEAT_MS), 2 * BEAT_MS);

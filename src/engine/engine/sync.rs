@@ -434,7 +434,8 @@ impl<R: Record> Engine<R> {
         let told = answer.records.iter().cloned();
         let told = told.map(|Told { table, key, version, record, .. }| Row { table, key, version, op, record });
         let mut rows: Vec<Row<R>> = first.into_iter().chain(told).collect();
-        if answer.replayed {
+        // So is one that comes after its operation's end.
+        if answer.replayed || !self.outbox.contains(answer.id) {
             rows.retain(|row| self.is_worth_learning(&row.table, &row.key, &row.version));
         }
         rows
