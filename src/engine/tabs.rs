@@ -84,7 +84,7 @@ pub struct TabMessage<R> {
     pub seq: u64,
     /// Which message it is.
     pub kind: Kind,
-    /// `hello`: the operations the tab holds.
+    /// `hello`: the operations the tab holds. `snapshot`: those that follow it in messages of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Vec<OperationId>>,
     /// `beat`, `snapshot`: where the leader's link is.
@@ -214,6 +214,8 @@ pub(crate) enum Body<R> {
         cursor: Option<String>,
         records: Vec<Row<R>>,
         operations: Vec<Operation>,
+        /// Those that follow; nothing from a tab that doesn't say.
+        following: Option<Vec<OperationId>>,
         aliases: Vec<Alias>,
         link: LinkStatus,
     },
@@ -268,6 +270,7 @@ impl<R> TabMessage<R> {
                 cursor: self.cursor.take()?,
                 records: self.records.take()?,
                 operations: self.operations.take()?,
+                following: self.pending.take(),
                 aliases: self.aliases.take().unwrap_or_default(),
                 link: self.take_link()?,
             },
@@ -517,11 +520,21 @@ impl Tabs {
         (last.is_some_and(|last| seq <= last), gap)
     }
 
+    /// Counts what can't be read as heard, so that it does not look lost. What was lost before it still shows in the next message.
+    fn count_unread(&mut self, from: &str, seq: u64) {
+        if let Some((_, last)) =
+            self.peers.iter_mut().find(|(peer, last)| peer == from && last.checked_add(1) == Some(seq))
+        {
+            *last = seq;
+        }
+    }
+
     /// Takes a message in.
     #[expect(clippy::boxed_local, reason = "it comes in a box, and moving it out would copy it twice")]
     pub(crate) fn receive<R>(&mut self, mut message: Box<TabMessage<R>>) -> Received<R> {
         if message.v > self.protocol {
             mark!(ForeignMessageReported);
+            self.count_unread(&message.from, message.seq);
             return Received::Newer;
         }
         if message.v < message.kind.protocol() {
@@ -780,6 +793,24 @@ mod tests {
         assert!(matches!(old.receive(first), Received::Take { .. }));
         assert_eq!(old.receive(ping), Received::Newer);
         assert!(matches!(old.receive(last), Received::Take { gap: false, .. }));
+    }
+
+    #[test]
+    fn what_protocol_1_cannot_read_of_a_kind_that_it_knows_leaves_no_gap_in_its_count() {
+        let (mut new, mut old) = (Tabs::new("new".into(), TAB_PROTOCOL), Tabs::new("old".into(), 1));
+        let messages: [Message; 4] = [bye(&mut new), bye(&mut new), bye(&mut new), bye(&mut new)];
+        let [first, mut unread, lost, last] = messages;
+        unread.v = TAB_PROTOCOL;
+        assert!(matches!(old.receive(first), Received::Take { .. }));
+        assert_eq!(old.receive(unread), Received::Newer);
+        let mut unread = lost.clone();
+        assert!(matches!(old.receive(lost), Received::Take { gap: false, .. }));
+        // One that can't be read hides no loss before it.
+        (unread.v, unread.seq) = (TAB_PROTOCOL, last.seq + 1);
+        assert_eq!(old.receive(unread), Received::Newer);
+        let mut latest = last;
+        latest.seq += 2;
+        assert!(matches!(old.receive(latest), Received::Take { gap: true, .. }));
     }
 
     #[test]

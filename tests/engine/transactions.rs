@@ -55,6 +55,21 @@ fn a_transaction_is_seen_at_once_and_confirmed_without_a_flicker_whatever_comes_
 }
 
 #[test]
+fn a_tab_that_holds_a_transaction_of_another_one_does_not_ask_the_leader_again_and_again() {
+    for tab_protocol in 1..=2 {
+        let mut world = World::with_tabs(1);
+        world.cut_network();
+        world.tab(0).transact(json!([patch("c-1", "Jena"), patch("c-2", "Jena")]));
+        world.tab_protocol = json!(tab_protocol);
+        let late = world.open_tab("maya");
+        world.run_for(60_000);
+        assert_eq!((city(&world, late, "c-1"), city(&world, late, "c-2")), ("Jena".into(), "Jena".into()));
+        let asked = world.tabs[late].told.iter().filter(|json| json.contains(r#""kind":"hello""#)).count();
+        assert!(asked <= 2, "a tab of protocol {tab_protocol} asked {asked} times");
+    }
+}
+
+#[test]
 fn a_refused_transaction_restores_all_its_records_at_once() {
     let mut world = World::with_tabs(2);
     world.server.refused.insert("c-3".into());

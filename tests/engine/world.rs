@@ -242,9 +242,18 @@ pub struct World {
     locks: BTreeMap<(usize, String), Lock>,
     held: Vec<(usize, String)>,
     browser: Knob<usize>,
+    /// Since when the steps are counted, how many there were, and what was asked for in the last of them.
+    pace: (u64, u32),
+    asked_last: VecDeque<String>,
 }
 
 const HOP_MS: u64 = 5;
+
+/// So many steps within a second are no work, but something that goes round in circles.
+const STEPS_A_SECOND_MAX: u32 = 20_000;
+
+/// How many outputs are shown of it.
+const ASKED_LAST: u32 = 40;
 
 impl World {
     pub fn new() -> Self {
@@ -290,6 +299,8 @@ impl World {
             locks: BTreeMap::new(),
             held: Vec::new(),
             browser: Knob::new(0),
+            pace: (0, 0),
+            asked_last: VecDeque::new(),
         }
     }
 
@@ -572,8 +583,26 @@ impl World {
 
     pub fn run_for(&mut self, ms: u64) {
         let end = self.now.mono_ms + ms;
-        while self.step(end) {}
+        while self.step(end) {
+            self.count_step();
+        }
         self.pass_to(end);
+    }
+
+    /// Fails when something goes round in circles, and says what.
+    fn count_step(&mut self) {
+        let (since_ms, steps) = self.pace;
+        self.pace = if self.now.mono_ms >= since_ms + 1_000 { (self.now.mono_ms, 0) } else { (since_ms, steps + 1) };
+        assert!(self.pace.1 < STEPS_A_SECOND_MAX, "time hardly goes on any more: {:#?}", self.asked_last);
+    }
+
+    /// Notes the last outputs before the count of steps is full.
+    fn note_asked(&mut self, tab: usize, output: &Output<JsonRecord>) {
+        if self.pace.1 > STEPS_A_SECOND_MAX - ASKED_LAST {
+            let json = serde_json::to_string(output).unwrap();
+            self.asked_last.push_back(format!("{} ms, tab {tab}: {json}", self.now.mono_ms));
+            self.asked_last.drain(..self.asked_last.len().saturating_sub(ASKED_LAST as usize));
+        }
     }
 
     fn wake_at(&self, tab: usize) -> Option<u64> {
@@ -866,6 +895,7 @@ impl World {
                 self.kill_tab(tab);
                 return;
             }
+            self.note_asked(tab, &output);
             self.perform(tab, output);
         }
         if self.checks && !self.tabs[tab].signed_out {

@@ -98,12 +98,12 @@ impl<R: Record> Engine<R> {
         match body {
             Body::Hello { pending } => self.on_hello(from, &pending),
             Body::Beat { link } => self.on_beat(link),
-            Body::Snapshot { to, cursor, records, operations, aliases, link } => {
+            Body::Snapshot { to, cursor, records, operations, following, aliases, link } => {
                 if to == self.tabs.id && self.tabs.role == Role::Follower {
                     for alias in aliases {
                         self.learn_alias(alias);
                     }
-                    self.on_snapshot(cursor, records, operations, link);
+                    self.on_snapshot(cursor, records, (operations, following), link);
                 }
             }
             Body::Operation { op } => self.on_operation(op),
@@ -312,6 +312,7 @@ impl<R: Record> Engine<R> {
         let (operations, with_parts): (Vec<_>, Vec<_>) =
             accepted.map(|pending| pending.op.clone()).partition(|op| op.parts.is_empty());
         message.operations = Some(operations);
+        message.pending = Some(with_parts.iter().map(|op| op.id).collect());
         message.aliases = Some(self.needed_aliases()).filter(|aliases| !aliases.is_empty());
         message.set_link(self.link.status(), self.tabs.protocol());
         self.emit(Output::Broadcast(message));
@@ -331,7 +332,7 @@ impl<R: Record> Engine<R> {
         &mut self,
         cursor: Option<String>,
         records: Vec<Row<R>>,
-        operations: Vec<Operation>,
+        (operations, following): (Vec<Operation>, Option<Vec<OperationId>>),
         link: LinkStatus,
     ) {
         let before = self.tables.arrivals();
@@ -346,14 +347,20 @@ impl<R: Record> Engine<R> {
         if is_sure {
             self.forget_unseen(&Scope::Everything, before, &mut Vec::new());
         }
+        // Transactions follow on their own. A leader that does not say which may hold them all.
+        let tells_of_all = following.is_some();
         let mut listed: Vec<OperationId> = operations.iter().map(|op| op.id).collect();
+        listed.extend(following.unwrap_or_default());
         listed.sort_unstable();
         for op in operations {
             self.adopt(op);
         }
         // The end of what the leader no longer lists was lost, or overtaken by the snapshot. It is told to whoever asks.
-        let is_behind =
-            self.outbox.iter().any(|it| it.accepted && !it.mine && listed.binary_search(&it.op.id).is_err());
+        let is_missing = |it: &Pending| {
+            let may_be_listed = tells_of_all || it.op.parts.is_empty();
+            it.accepted && !it.mine && may_be_listed && listed.binary_search(&it.op.id).is_err()
+        };
+        let is_behind = self.outbox.iter().any(is_missing);
         self.tabs.caught_up = !is_outrun && !is_behind;
         self.ready |= cursor.is_some();
         self.puller.cursor = cursor.filter(|_| !is_outrun);
