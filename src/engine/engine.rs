@@ -518,6 +518,7 @@ impl<R: Record> Engine<R> {
 
     /// Decides anew what is to be seen of a record.
     fn recompute(&mut self, id: RecordId) {
+        self.look_at_conflicts(id);
         if self.outbox.shown(id).any(|pending| !pending.parts.is_empty()) {
             return self.recompute_together(id);
         }
@@ -543,7 +544,6 @@ impl<R: Record> Engine<R> {
         }
         self.tables.set_visible(id, folded.visible, folded.overlaid);
         self.dirty_records.insert(id);
-        self.look_at_conflicts(id);
     }
 
     /// Shows an operation that was just accepted. As the last of its record it goes over what is seen already; only one that

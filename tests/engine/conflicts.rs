@@ -1,8 +1,8 @@
 //! Two changed the same field: declared rules decide at once, or a person does, and everyone hears what was decided.
 
 use rota_engine::{
-    AuditEntry, Choice, Decided, FieldConflict, Fields, Input, Operation, OperationId, OperationState, ROUNDS_MAX,
-    Rule, Value,
+    AuditEntry, Choice, Decided, Failure, FieldConflict, Fields, Input, Operation, OperationId, OperationState,
+    ROUNDS_MAX, Rule, Value,
 };
 use serde_json::{Value as Json, json};
 
@@ -463,6 +463,22 @@ fn a_conflict_follows_what_others_go_on_changing() {
     world.tab(0).resolve(id, Choice::Local).unwrap();
     world.run_until_quiet();
     assert_eq!(world.server.company("c-1").unwrap()["city"], "Kiel".into());
+}
+
+#[test]
+fn a_conflict_follows_what_others_change_while_its_record_is_in_a_transaction_that_waits() {
+    let mut world = World::with_tabs(2);
+    let id = city_conflict(&mut world, 0);
+    world.faults.push_failures.push_back((Failure::RateLimit, Some(60_000)));
+    let patch = |key: &str| json!({"name": "patch", "table": "companies", "key": key, "set": {"name": "Quay"}});
+    let waiting = world.tab(1).transact(json!([patch("c-1"), patch("c-2")]));
+    world.run_for(1_000);
+    world.sql_update("c-1", "city", "Rostock");
+    world.run_for(1_000);
+    assert!(!world.ended(waiting));
+    for tab in 0..2 {
+        assert_eq!(world.tabs[tab].conflicts[&id].fields[0].theirs, "Rostock".into());
+    }
 }
 
 #[test]

@@ -316,3 +316,25 @@ fn an_alias_that_makes_no_sense_is_reported_and_harms_nothing() {
     assert!(problems.contains(&"corrupt-entry"), "{problems:?}");
     assert!(world.stored(0).iter().any(|key| key.contains(":bad:")));
 }
+
+#[test]
+fn a_deleted_record_that_had_a_temporary_key_comes_back_under_one_of_its_own() {
+    for is_joint in [false, true] {
+        let mut world = World::with_tabs(2);
+        keep_from_sending(&mut world);
+        let (_, temporary) = order(&mut world, 1, "first");
+        let delete = json!({"name": "delete", "table": "orders", "key": temporary});
+        let patch = json!({"name": "patch", "table": "companies", "key": "c-2", "set": {"city": "Kiel"}});
+        let deleted =
+            if is_joint { world.tab(1).transact(json!([delete, patch])) } else { world.tab(1).try_do(delete).unwrap() };
+        let undo = world.tab(1).undo(deleted).unwrap().expect("the leader may have sent it");
+        let own = if is_joint { format!("~{undo}.1") } else { format!("~{undo}") };
+        assert_eq!(orders(&world, 1), std::slice::from_ref(&own));
+        assert_eq!(field(&world, 1, &own, "id"), Value::from(&*own));
+        world.heal_network();
+        world.run_until_quiet();
+        assert_eq!(world.outcome(1, undo), [OperationState::Confirmed]);
+        assert_eq!(orders(&world, 1).len(), 1);
+        world.assert_all_agree();
+    }
+}

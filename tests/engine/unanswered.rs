@@ -1,6 +1,7 @@
 //! A backend without a ledger: what may have arrived is never sent again. Its record decides, or the end is unknown (law 5).
 
 use rota_engine::{Failure, Input, OperationId, OperationState};
+use serde_json::json;
 
 use crate::world::{Bare, Echo, World};
 
@@ -224,5 +225,34 @@ fn all_that_was_queued_for_a_record_is_sent_after_a_reload_when_its_first_was_no
     world.heal_network();
     world.run_until_quiet();
     assert_eq!(world.server.applied, ids);
+    world.assert_all_agree();
+}
+
+#[test]
+fn a_new_leader_never_inserts_again_what_would_be_found_under_no_key_it_knows() {
+    let mut world = forgetful(2);
+    let insert = json!({"name": "insert", "table": "orders", "set": {"title": "first"}});
+    let id = world.tab(0).try_do(insert).unwrap();
+    // It has arrived, and the answer is on its way.
+    world.run_for(7);
+    world.kill_tab(0);
+    world.run_until_quiet();
+    assert_eq!((world.sent(id), world.server.effects[&id]), (1, 1));
+    assert!(world.tabs[1].has_problem("unknown-outcome"));
+    world.assert_all_agree();
+}
+
+#[test]
+fn the_other_parts_of_a_transaction_tell_whether_its_insert_arrived() {
+    let mut world = forgetful(2);
+    let insert = json!({"name": "insert", "table": "orders", "set": {"title": "first"}});
+    let patch = json!({"name": "patch", "table": "companies", "key": "c-1", "set": {"city": "Kiel"}});
+    world.cut_network();
+    let id = world.tab(1).transact(json!([insert, patch]));
+    world.run_for(20);
+    world.kill_tab(0);
+    world.heal_network();
+    world.run_until_quiet();
+    assert_eq!((world.outcome(1, id), world.server.effects[&id]), (vec![OperationState::Confirmed], 1));
     world.assert_all_agree();
 }

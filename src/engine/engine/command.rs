@@ -31,11 +31,11 @@ pub(super) struct Intent {
 
 impl Intent {
     /// True for an insert of a record whose temporary key is still to be completed with the operation's id.
-    fn is_unnamed(&self) -> bool {
+    pub(super) fn is_unnamed(&self) -> bool {
         self.part.name == name::INSERT && self.part.key.starts_with(MARK)
     }
 
-    fn is_unnamed_of(&self, table: TableId) -> bool {
+    pub(super) fn is_unnamed_of(&self, table: TableId) -> bool {
         self.table == table && self.is_unnamed()
     }
 }

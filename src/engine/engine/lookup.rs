@@ -4,6 +4,7 @@
 
 use super::Engine;
 use super::command::after;
+use crate::engine::alias::inserting;
 use crate::engine::error::Problem;
 use crate::engine::link::LinkState;
 use crate::engine::operation::{Answer, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Step, name};
@@ -168,16 +169,23 @@ impl<R: Record> Engine<R> {
         let versions = pending.op.parts.iter().map(|part| part.base_version.clone());
         let alone = pending.op.parts.is_empty().then(|| pending.op.base_version.clone());
         let changes: Vec<_> = pending.changes().zip(alone.into_iter().chain(versions)).collect();
-        changes.iter().enumerate().all(|(at, ((record, step), base_version))| {
-            let is_first = !changes[..at].iter().any(|((earlier, _), _)| earlier == record);
-            let cell = self.tables.cell(*record);
-            let version = cell.and_then(|cell| cell.version.as_ref());
-            let confirmed = cell.and_then(|cell| cell.confirmed.as_ref());
-            !is_first
-                || (version.is_none_or(|version| {
-                    *version == Version::Integer(0) || base_version.as_ref().is_some_and(|base| version <= base)
-                }) && reads_as_before(step, confirmed))
-        })
+        // Done or not, nothing is ever found under a temporary key: only the other parts of a transaction can tell.
+        let tells = |step: &Step<'_>| step.name != name::INSERT || inserting(step.key) != Some(pending.op.id);
+        if !changes.iter().any(|((_, step), _)| tells(step)) {
+            return false;
+        }
+        changes.iter().enumerate().filter(|(_, ((_, step), _))| tells(step)).all(
+            |(at, ((record, step), base_version))| {
+                let is_first = !changes[..at].iter().any(|((earlier, _), _)| earlier == record);
+                let cell = self.tables.cell(*record);
+                let version = cell.and_then(|cell| cell.version.as_ref());
+                let confirmed = cell.and_then(|cell| cell.confirmed.as_ref());
+                !is_first
+                    || (version.is_none_or(|version| {
+                        *version == Version::Integer(0) || base_version.as_ref().is_some_and(|base| version <= base)
+                    }) && reads_as_before(step, confirmed))
+            },
+        )
     }
 
     fn end_looked_up(&mut self, id: OperationId, outcome: OperationState, why: Option<(&str, &str)>) {

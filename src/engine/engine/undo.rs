@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::Engine;
 use super::command::Intent;
-use crate::engine::alias::Aliases;
+use crate::engine::alias::{Aliases, MARK};
 use crate::engine::error::Error;
 use crate::engine::operation::{Operation, OperationId, OperationState, Part, Step, name};
 use crate::engine::overlay::Inverse;
@@ -79,11 +79,33 @@ impl<R: Record> Engine<R> {
     /// Returns the inverse of each of its steps, the last one first.
     fn inverse(&self, Done { op, before }: &Done) -> Result<Vec<Intent>, Error> {
         let steps: Vec<Step<'_>> = op.steps().collect();
-        let mut intents = Vec::with_capacity(steps.len());
+        let mut intents: Vec<Intent> = Vec::with_capacity(steps.len());
+        let is_alone = steps.len() == 1;
         for (step, before) in steps.into_iter().zip(before).rev() {
-            intents.push(self.inverse_of(op.id, &step, before.as_ref())?);
+            let mut intent = self.inverse_of(op.id, &step, before.as_ref())?;
+            if intent.is_unnamed() {
+                // The server tells the one from the other by their tables.
+                if intents.iter().any(|earlier| earlier.is_unnamed_of(intent.table)) {
+                    return Err(Error::NothingToUndo { id: op.id.to_string() });
+                }
+                self.unname(&mut intent, (!is_alone).then_some(intents.len()));
+            }
+            intents.push(intent);
         }
         Ok(intents)
+    }
+
+    /// A record that had a temporary key and was deleted comes back as another one, under a temporary key of its own.
+    fn unname(&self, intent: &mut Intent, part: Option<usize>) {
+        for field in &self.tables.config(intent.table).key {
+            intent.part.set.remove(field);
+        }
+        intent.part.key = MARK.to_string();
+        if let Some(part) = part {
+            intent.part.key.push('.');
+            intent.part.key.push_str(&part.to_string());
+        }
+        intent.part.base_version = None;
     }
 
     fn inverse_of(&self, id: OperationId, step: &Step<'_>, before: Option<&Fields>) -> Result<Intent, Error> {
