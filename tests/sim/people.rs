@@ -214,7 +214,7 @@ impl World {
     fn command(&mut self, tab: Pick, key: Key, name: &str, args: Fields, set: Fields) {
         let Some(tab) = self.awake(tab) else { return };
         let (table, key) = self.server.name(key);
-        let command = Command { name: name.to_owned(), table: table.to_owned(), key: Some(key.to_owned()), args, set };
+        let command = Command { name: name.to_owned(), table: table.to_owned(), key: Some(key.to_owned()), args, set, after: vec![] };
         let _ = self.feed(tab, Input::Mutate(command));
     }
 
@@ -250,7 +250,7 @@ impl World {
         let Some(tab) = self.awake(tab) else { return };
         let command = |table: &str, name: &str, key: Option<&str>, set: Fields| {
             let (name, table, key) = (name.to_owned(), table.to_owned(), key.map(str::to_owned));
-            Input::Mutate(Command { name, table, key, args: Fields::new(), set })
+            Input::Mutate(Command { name, table, key, args: Fields::new(), set, after: vec![] })
         };
         let name = || set("name", "x".into());
         let stray = OperationId::parse("019aa5e3-f1c0-7a3b-9c1d-2e4f60718293").expect("an id");
@@ -298,7 +298,7 @@ impl World {
         for n in 0..=OUTBOX_LEN_MAX {
             let set = Fields::from([("id".to_owned(), format!("f-{n}").as_str().into())]);
             let command =
-                Command { name: "insert".into(), table: TABLES[1].into(), key: None, args: Fields::new(), set };
+                Command { name: "insert".into(), table: TABLES[1].into(), key: None, args: Fields::new(), set, after: vec![] };
             let is_full =
                 self.feed_unchecked(tab, Input::Mutate(command)).is_err_and(|error| error.code() == "outbox-full");
             let held = self.tabs[tab].mirror.shown.len();
