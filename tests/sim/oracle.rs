@@ -114,6 +114,8 @@ pub struct Oracle {
     pub made: FastMap<OperationId, Made>,
     /// In the order in which they were made.
     pub order: Vec<OperationId>,
+    /// Operations of which a tab of the release before hears that they are done without what they did: it knows no acknowledgements.
+    pub unread: FastSet<OperationId>,
     /// Who stands for an operation: what joined it, or decided on its conflict.
     pub newer: FastMap<OperationId, Vec<OperationId>>,
     /// Versions whose large column was filled in from an earlier one, by some tab of a browser and user.
@@ -160,6 +162,22 @@ impl Oracle {
     fn is_decided(&self, server: &Server, id: OperationId, outcome: Outcome) -> bool {
         let is_it = |id: OperationId| server.ledger.get(&id).is_some_and(|known| known.answer.outcome == outcome);
         self.standing_for(id).any(is_it)
+    }
+
+    /// True when the server called it a conflict, and the record was already as the patch would have made it.
+    fn is_agreed(&self, server: &Server, id: OperationId) -> bool {
+        self.standing_for(id).any(|id| {
+            let Some(decision) = server.ledger.get(&id) else { return false };
+            let record = decision.answer.record.as_ref().and_then(Option::as_ref);
+            // Or the person had left the field as it was.
+            let is_so = |record: &JsonRecord| {
+                let op = &decision.op;
+                op.set.iter().all(|(field, value)| {
+                    record.field(field).unwrap_or_default() == *value || op.base.get(field) == Some(value)
+                })
+            };
+            decision.answer.outcome == Outcome::Conflicted && decision.op.name == "patch" && record.is_some_and(is_so)
+        })
     }
 
     /// True when an operation, or one that stands for it, depends on something that will never happen.
@@ -301,7 +319,9 @@ impl Oracle {
                 self.is_doomed(server, id)
             }
             (OperationState::Cancelled, Some("already-resolved")) => self.standing_for(id).any(|id| self.is_late_decision(id)),
-            (OperationState::Confirmed, _) => self.is_decided(server, id, Outcome::Confirmed),
+            (OperationState::Confirmed, _) => {
+                self.is_decided(server, id, Outcome::Confirmed) || self.is_agreed(server, id)
+            }
             (OperationState::Refused, _) => self.is_decided(server, id, Outcome::Refused),
             (OperationState::Conflicted, _) => self.is_decided(server, id, Outcome::Conflicted),
             // A tab knows what it sent itself. What an earlier leader sent and told nobody of it may cancel in vain, and what was
@@ -390,6 +410,9 @@ impl Oracle {
     /// What an operation did is seen from the moment on when it is no longer pending.
     fn check_confirmed(&self, server: &Server, who: &Who, mirror: &mut Mirror, tab: &dyn Tab) {
         for id in std::mem::take(&mut mirror.confirmed) {
+            if self.unread.contains(&id) {
+                continue;
+            }
             let key = self.made(id).key;
             let known = &server.known[key];
             let done = server

@@ -299,9 +299,9 @@ impl World {
             let set = Fields::from([("id".to_owned(), format!("f-{n}").as_str().into())]);
             let command =
                 Command { name: "insert".into(), table: TABLES[1].into(), key: None, args: Fields::new(), set, after: vec![] };
+            let held = self.tabs[tab].mirror.shown.len();
             let is_full =
                 self.feed_unchecked(tab, Input::Mutate(command)).is_err_and(|error| error.code() == "outbox-full");
-            let held = self.tabs[tab].mirror.shown.len();
             if is_full != (held >= OUTBOX_LEN_MAX) {
                 crate::oracle::broken!("10", "an outbox with {held} operations, full: {is_full}");
             }

@@ -31,6 +31,8 @@ pub struct Tab {
     pub link: Option<u32>,
     pub is_subscribed: bool,
     pub is_half_open: bool,
+    /// It speaks as the release before.
+    pub is_old: bool,
     pub born_ms: u64,
     pub mirror: Mirror,
     pub checks: u64,
@@ -84,6 +86,7 @@ impl World {
             link: None,
             is_subscribed: false,
             is_half_open: false,
+            is_old: tab_protocol.is_some(),
             born_ms,
             mirror: Mirror::of_new_tab(),
             checks: 0,

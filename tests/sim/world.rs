@@ -374,6 +374,10 @@ impl World {
             return;
         }
         let answer = if self.happens(Rate::EventBad, Fault::AnswerUnreadable) {
+            let Tab { browser, user, .. } = self.tabs[tab];
+            if self.tabs.iter().any(|tab| tab.is_old && (tab.browser, tab.user) == (browser, user)) {
+                self.oracle.unread.insert(op.id);
+            }
             // The adapter could read how it ended, but not the record.
             Answer { version: None, record: None, ..answer }
         } else {
