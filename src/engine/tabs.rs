@@ -799,12 +799,12 @@ mod tests {
     fn what_protocol_1_cannot_read_of_a_kind_that_it_knows_leaves_no_gap_in_its_count() {
         let (mut new, mut old) = (Tabs::new("new".into(), TAB_PROTOCOL), Tabs::new("old".into(), 1));
         let messages: [Message; 4] = [bye(&mut new), bye(&mut new), bye(&mut new), bye(&mut new)];
-        let [first, mut unread, lost, last] = messages;
+        let [first, mut unread, missed, last] = messages;
         unread.v = TAB_PROTOCOL;
         assert!(matches!(old.receive(first), Received::Take { .. }));
         assert_eq!(old.receive(unread), Received::Newer);
-        let mut unread = lost.clone();
-        assert!(matches!(old.receive(lost), Received::Take { gap: false, .. }));
+        let mut unread = missed.clone();
+        assert!(matches!(old.receive(missed), Received::Take { gap: false, .. }));
         // One that can't be read hides no loss before it.
         (unread.v, unread.seq) = (TAB_PROTOCOL, last.seq + 1);
         assert_eq!(old.receive(unread), Received::Newer);

@@ -111,6 +111,15 @@ impl Browser {
         lost
     }
 
+    /// Returns the keys of all entries, wherever they are.
+    pub fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.local.keys().chain(self.database.keys()).cloned().collect();
+        keys.extend(self.writes.iter().map(|write| write.change.key.clone()));
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
     /// Somebody cleared the site's data.
     pub fn wipe(&mut self) {
         self.local.clear();

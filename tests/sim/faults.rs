@@ -75,6 +75,7 @@ declare! {
     ClockJumpedBack = "clock jumped back",
     MachineSlept = "machine slept",
     QuotaFull = "quota full",
+    QuotaShed = "cache and quarantine shed for an operation",
     DatabaseFailed = "database refused a write",
     NoDatabase = "no database",
     NoStorage = "no storage at all",

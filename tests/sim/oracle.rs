@@ -4,11 +4,12 @@
 use std::rc::Rc;
 
 use rota_engine::{
-    Changes, Fields, IN_FLIGHT_MAX, JsonRecord, Operation, OperationId, OperationState, OperationView, Outcome, Record,
+    CONCURRENCY, Changes, Fields, JsonRecord, Operation, OperationId, OperationState, OperationView, Outcome, Record,
     Role, Settlement, Status, TOMBSTONES_MAX, Value,
 };
 
-use crate::server::{Decision, Key, LARGE, OWNER, Server, TABLES};
+use crate::server::{Decision, Key, LARGE, OWNER, Server, TABLES, number};
+use crate::shell::is_of_rules;
 use crate::{FastMap, FastSet};
 
 /// Stops the run: a law is broken.
@@ -34,6 +35,8 @@ pub struct Made {
     pub is_cancel_asked: bool,
     /// The tab that decided that it is cancelled.
     pub cancelled_by: Option<usize>,
+    /// Somebody chose what the server has, in a conflict about it.
+    pub is_left: bool,
     /// The tabs that sent it.
     pub sent_by: Vec<usize>,
 }
@@ -45,6 +48,13 @@ pub struct Shown {
     pub op: Rc<Operation>,
     pub state: OperationState,
     pub is_doubtful: bool,
+}
+
+impl Shown {
+    /// What was given up, or waits for a person, is not to be seen.
+    pub fn is_seen(&self) -> bool {
+        !matches!(self.state, OperationState::Dead | OperationState::Conflicted)
+    }
 }
 
 /// Everything that one tab's subscribers know, from its change lists alone, and what the tab was told.
@@ -106,8 +116,10 @@ pub struct Oracle {
     pub made: FastMap<OperationId, Made>,
     /// In the order in which they were made.
     pub order: Vec<OperationId>,
-    /// Operations of which an answer came without its record: what they did is seen after the next pull.
+    /// Operations of which a tab of the release before hears that they are done without what they did: it knows no acknowledgements.
     pub unread: FastSet<OperationId>,
+    /// Who stands for an operation: what joined it, or decided on its conflict.
+    pub newer: FastMap<OperationId, Vec<OperationId>>,
     /// Versions whose large column was filled in from an earlier one, by some tab of a browser and user.
     pub filled: FastSet<(usize, usize, Key, u64)>,
 }
@@ -124,6 +136,71 @@ impl Oracle {
     fn made(&self, id: OperationId) -> &Made {
         let Some(made) = self.made.get(&id) else { broken!("5", "nobody made operation {id}") };
         made
+    }
+
+    /// Takes note of an operation. Storage may be asked a second time for the same one, when there was no room.
+    pub fn make(&mut self, tab: usize, made: Made) {
+        let id = made.op.id;
+        if let Some(before) = self.made.get_mut(&id) {
+            if before.op != made.op && !is_of_rules(&made.op) || (before.tab != tab && !is_of_rules(&made.op)) {
+                broken!("14", "two operations have the id {id}");
+            }
+            before.may_be_lost &= made.may_be_lost;
+            return;
+        }
+        for older in &made.op.replaces {
+            self.newer.entry(*older).or_default().push(id);
+        }
+        self.order.push(id);
+        self.made.insert(id, made);
+    }
+
+    /// Walks over an operation and all that stand for it.
+    pub fn standing_for(&self, id: OperationId) -> impl Iterator<Item = OperationId> {
+        self.newer.get(&id).into_iter().flatten().copied().chain([id])
+    }
+
+    /// True when the server has decided so about an operation, or about one that stands for it.
+    fn is_decided(&self, server: &Server, id: OperationId, outcome: Outcome) -> bool {
+        let is_it = |id: OperationId| server.ledger.get(&id).is_some_and(|known| known.answer.outcome == outcome);
+        self.standing_for(id).any(is_it)
+    }
+
+    /// True when the server called it a conflict, and the record was already as the patch would have made it.
+    fn is_agreed(&self, server: &Server, id: OperationId) -> bool {
+        self.standing_for(id).any(|id| {
+            let Some(decision) = server.ledger.get(&id) else { return false };
+            let record = decision.answer.record.as_ref().and_then(Option::as_ref);
+            // Or the person had left the field as it was.
+            let is_so = |record: &JsonRecord| {
+                let op = &decision.op;
+                op.set.iter().all(|(field, value)| {
+                    record.field(field).unwrap_or_default() == *value || op.base.get(field) == Some(value)
+                })
+            };
+            decision.answer.outcome == Outcome::Conflicted && decision.op.name == "patch" && record.is_some_and(is_so)
+        })
+    }
+
+    /// True when an operation, or one that stands for it, depends on something that will never happen.
+    pub fn is_doomed(&self, server: &Server, id: OperationId) -> bool {
+        let will_not_be = |needed: &OperationId| {
+            self.is_decided(server, *needed, Outcome::Refused)
+                || self.is_decided(server, *needed, Outcome::Conflicted)
+                || self.standing_for(*needed).any(|id| self.made(id).is_cancel_asked)
+                || self.is_doomed(server, *needed)
+        };
+        self.standing_for(id).any(|id| self.made(id).op.after.iter().any(will_not_be))
+    }
+
+    /// True for a decision of a person's when there is another one on the same conflict.
+    pub fn is_late_decision(&self, id: OperationId) -> bool {
+        let made = self.made(id);
+        let has_other = |older: &OperationId| {
+            // The conflict may also have been left as it was, of which the server is not told.
+            self.made(*older).is_left || self.newer.get(older).is_some_and(|newer| newer.len() > 1)
+        };
+        made.op.decision.is_some() && made.op.replaces.iter().any(has_other)
     }
 
     // ---- what a tab tells its subscribers
@@ -158,13 +235,37 @@ impl Oracle {
         if made.is_rejected {
             broken!("5", "{} shows operation {} although it was not stored", who.name, view.id);
         }
-        if view.mine != (made.tab == who.tab) {
+        if view.mine != (made.tab == who.tab && !is_of_rules(&made.op)) {
             broken!("5", "{} is wrong about whose operation {} is", who.name, view.id);
         }
         mirror.touched.push(made.key);
         let place = mirror.shown.iter().position(|shown| shown.id == view.id);
+        if let Some(newer) = view.replaced_by {
+            if !self.made(newer).op.replaces.contains(&view.id) {
+                broken!("5", "{} says that {newer} stands for {}, which it does not name", who.name, view.id);
+            }
+            if let Some(place) = place {
+                mirror.shown.remove(place);
+            }
+            return;
+        }
+        // A patch in conflict is kept until somebody decides.
+        let is_parked = view.state == OperationState::Conflicted
+            && view.name == "patch"
+            && view.code.as_deref() != Some("resolved");
         match view.state {
-            OperationState::Queued | OperationState::Sent | OperationState::Dead => {
+            OperationState::Conflicted if !is_parked => self.on_left(server, who, mirror, view, place),
+            OperationState::Queued
+            | OperationState::Sent
+            | OperationState::Acknowledged
+            | OperationState::Conflicted
+            | OperationState::Dead => {
+                if is_parked && !self.is_decided(server, view.id, Outcome::Conflicted) {
+                    broken!("5", "{} says that {} is in conflict, the server does not", who.name, view.id);
+                }
+                if view.state == OperationState::Acknowledged && !self.is_decided(server, view.id, Outcome::Confirmed) {
+                    broken!("5", "{} says that {} is done, the server does not", who.name, view.id);
+                }
                 if view.state == OperationState::Dead && view.code.as_deref() == Some("network") {
                     broken!("5", "{} gave {} up because of the network", who.name, view.id);
                 }
@@ -184,17 +285,7 @@ impl Oracle {
                     }
                 }
             }
-            end => {
-                if end == OperationState::Confirmed {
-                    mirror.confirmed.push(view.id);
-                }
-                let was_dead = place.is_some_and(|place| mirror.shown[place].state == OperationState::Dead);
-                if let Some(place) = place {
-                    mirror.shown.remove(place);
-                }
-                self.note_end(who, view.id, end);
-                self.on_end(server, who, view.id, end, was_dead);
-            }
+            _ => self.on_left(server, who, mirror, view, place),
         }
     }
 
@@ -206,22 +297,52 @@ impl Oracle {
         }
     }
 
+    /// An operation has left the list.
+    fn on_left(&mut self, server: &Server, who: &Who, mirror: &mut Mirror, view: &OperationView, place: Option<usize>) {
+        if view.state == OperationState::Confirmed {
+            mirror.confirmed.push(view.id);
+        }
+        let was_dead = place.is_some_and(|place| mirror.shown[place].state == OperationState::Dead);
+        if let Some(place) = place {
+            mirror.shown.remove(place);
+        }
+        self.note_end(who, view.id, view.state);
+        self.on_end(server, who, view.id, (view.state, view.code.as_deref()), was_dead);
+    }
+
     /// An end must be true.
-    fn on_end(&self, server: &Server, who: &Who, id: OperationId, end: OperationState, was_dead: bool) {
+    fn on_end(
+        &self,
+        server: &Server,
+        who: &Who,
+        id: OperationId,
+        (end, code): (OperationState, Option<&str>),
+        was_dead: bool,
+    ) {
         let decision = server.ledger.get(&id).map(|decision| decision.answer.outcome);
         let made = self.made(id);
-        let is_true = match end {
-            OperationState::Confirmed => decision == Some(Outcome::Confirmed),
-            OperationState::Refused => decision == Some(Outcome::Refused),
-            OperationState::Conflicted => decision == Some(Outcome::Conflicted),
+        let is_true = match (end, code) {
+            (
+                OperationState::Refused | OperationState::Cancelled,
+                Some("dependency-refused" | "dependency-cancelled"),
+            ) if decision != Some(Outcome::Confirmed) => self.is_doomed(server, id),
+            (OperationState::Cancelled, Some("already-resolved")) => {
+                self.standing_for(id).any(|id| self.is_late_decision(id))
+            }
+            (OperationState::Confirmed, _) => {
+                self.is_decided(server, id, Outcome::Confirmed) || self.is_agreed(server, id)
+            }
+            (OperationState::Refused, _) => self.is_decided(server, id, Outcome::Refused),
+            (OperationState::Conflicted, _) => self.is_decided(server, id, Outcome::Conflicted),
             // A tab knows what it sent itself. What an earlier leader sent and told nobody of it may cancel in vain, and what was
             // given up may have been done all the same.
-            OperationState::Cancelled => {
+            (OperationState::Cancelled, _) => {
                 let could_know = made.cancelled_by == Some(who.tab)
                     && made.sent_by.contains(&who.tab)
                     && !was_dead
                     && !made.is_resurrected;
-                made.is_cancel_asked && (decision != Some(Outcome::Confirmed) || !could_know)
+                self.standing_for(id).any(|id| self.made(id).is_cancel_asked)
+                    && (decision != Some(Outcome::Confirmed) || !could_know)
             }
             _ => true,
         };
@@ -241,7 +362,7 @@ impl Oracle {
         }
         let was_dead = before == Some(OperationState::Dead);
         self.note_end(who, id, settlement.outcome);
-        self.on_end(server, who, id, settlement.outcome, was_dead);
+        self.on_end(server, who, id, (settlement.outcome, settlement.code.as_deref()), was_dead);
     }
 
     // ---- storage
@@ -250,11 +371,16 @@ impl Oracle {
         if !key.starts_with(prefix) {
             broken!("13", "{} deletes {key}, which is not its own", who.name);
         }
+        if !key.contains(":op:") {
+            return;
+        }
         let id = key.get(key.len().saturating_sub(36)..).and_then(OperationId::parse);
         let Some((id, made)) = id.and_then(|id| Some((id, self.made.get(&id)?))) else {
             broken!("10", "{} deletes the entry {key}, which no operation of today's form wrote", who.name)
         };
-        if !server.ledger.contains_key(&id) && !made.is_cancel_asked {
+        let is_replaced = self.newer.contains_key(&id);
+        let is_over = server.ledger.contains_key(&id) || made.is_cancel_asked || self.is_doomed(server, id);
+        if !is_over && !is_replaced && !self.is_late_decision(id) {
             broken!("5", "{} deletes the entry of {id}, of which the server has not decided", who.name);
         }
     }
@@ -289,7 +415,7 @@ impl Oracle {
         }
         if mirror.role() != Role::Follower {
             let sent = mirror.shown.iter().filter(|shown| shown.state == OperationState::Sent).count();
-            if sent > IN_FLIGHT_MAX {
+            if sent > CONCURRENCY {
                 broken!("10", "{} has {sent} operations on their way", who.name);
             }
         }
@@ -303,11 +429,7 @@ impl Oracle {
             }
             let key = self.made(id).key;
             let known = &server.known[key];
-            let done = server
-                .ledger
-                .get(&id)
-                .and_then(|decision| decision.answer.version)
-                .map_or(0, rota_engine::Version::number);
+            let done = server.ledger.get(&id).and_then(|decision| decision.answer.version.as_ref()).map_or(0, number);
             let version = tab.version(known.table, &known.key).unwrap_or(0);
             let is_hidden = known.ever_hidden & (1 << who.user) != 0;
             if version < done && !is_hidden && tab.visible(known.table, &known.key) != fold(None, mirror, key).0 {
@@ -345,14 +467,16 @@ impl Oracle {
         }
         if let Some(status) = &mirror.status {
             let dead = mirror.shown.iter().filter(|shown| shown.state == OperationState::Dead).count();
-            let unsent = mirror.shown.len() - dead;
-            if (status.unsent, status.dead) != (unsent, dead) {
+            let conflicts = mirror.shown.iter().filter(|shown| shown.state == OperationState::Conflicted).count();
+            let unsent = mirror.shown.len() - dead - conflicts;
+            if (status.unsent, status.dead, status.conflicts) != (unsent, dead, conflicts) {
                 broken!(
                     "12",
-                    "{} says {} unsent and {} dead, and tells of {unsent} and {dead}",
+                    "{} says {} unsent, {} dead and {} in conflict, and tells of {unsent}, {dead} and {conflicts}",
                     who.name,
                     status.unsent,
-                    status.dead
+                    status.dead,
+                    status.conflicts
                 );
             }
         }
@@ -402,7 +526,7 @@ impl Oracle {
             let held = usize::from(confirmed.is_some());
             let (expected, applied) = fold(confirmed, mirror, key);
             if expected == visible {
-                let shown = mirror.shown.iter().filter(|shown| shown.key == key && shown.state != OperationState::Dead);
+                let shown = mirror.shown.iter().filter(|shown| shown.key == key && shown.is_seen());
                 if shown.zip(&applied).any(|(shown, applied)| shown.is_doubtful == *applied) {
                     return;
                 }
@@ -466,7 +590,7 @@ fn check_cursor(server: &Server, who: &Who, mirror: &Mirror, tab: &dyn Tab) {
 fn fold(confirmed: Option<JsonRecord>, mirror: &Mirror, key: Key) -> (Option<JsonRecord>, Vec<bool>) {
     let mut visible = confirmed;
     let mut applied = Vec::new();
-    for shown in mirror.shown.iter().filter(|shown| shown.key == key && shown.state != OperationState::Dead) {
+    for shown in mirror.shown.iter().filter(|shown| shown.key == key && shown.is_seen()) {
         let next = effect(&shown.op, visible.as_ref());
         applied.push(next.is_some());
         visible = next.unwrap_or(visible);
@@ -508,7 +632,9 @@ pub fn check_decision(made: &Made, decision: &Decision) {
     if decision.effects > 1 {
         broken!("5", "{} had its effect {} times", made.op.id, decision.effects);
     }
-    if *made.op != decision.op {
+    // What was decided on a conflict is no concern of the server's.
+    let sent = Operation { decision: None, ..(*made.op).clone() };
+    if sent != decision.op {
         broken!("5", "{} reached the server as {:?}, and was made as {:?}", made.op.id, decision.op, made.op);
     }
 }

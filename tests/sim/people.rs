@@ -216,7 +216,14 @@ impl World {
     fn command(&mut self, tab: Pick, key: Key, name: &str, args: Fields, set: Fields) {
         let Some(tab) = self.awake(tab) else { return };
         let (table, key) = self.server.name(key);
-        let command = Command { name: name.to_owned(), table: table.to_owned(), key: Some(key.to_owned()), args, set };
+        let command = Command {
+            name: name.to_owned(),
+            table: table.to_owned(),
+            key: Some(key.to_owned()),
+            args,
+            set,
+            after: vec![],
+        };
         let _ = self.feed(tab, Input::Mutate(command));
     }
 
@@ -252,7 +259,7 @@ impl World {
         let Some(tab) = self.awake(tab) else { return };
         let command = |table: &str, name: &str, key: Option<&str>, set: Fields| {
             let (name, table, key) = (name.to_owned(), table.to_owned(), key.map(str::to_owned));
-            Input::Mutate(Command { name, table, key, args: Fields::new(), set })
+            Input::Mutate(Command { name, table, key, args: Fields::new(), set, after: vec![] })
         };
         let name = || set("name", "x".into());
         let stray = OperationId::parse("019aa5e3-f1c0-7a3b-9c1d-2e4f60718293").expect("an id");
@@ -332,8 +339,14 @@ impl World {
         let tab = self.open_tab(browser, user);
         for n in 0..=OUTBOX_LEN_MAX {
             let set = Fields::from([("id".to_owned(), format!("f-{n}").as_str().into())]);
-            let command =
-                Command { name: "insert".into(), table: TABLES[1].into(), key: None, args: Fields::new(), set };
+            let command = Command {
+                name: "insert".into(),
+                table: TABLES[1].into(),
+                key: None,
+                args: Fields::new(),
+                set,
+                after: vec![],
+            };
             let held = self.tabs[tab].mirror.shown.len();
             let result = self.feed_unchecked(tab, Input::Mutate(command));
             let is_full = result.is_err_and(|error| error.code() == "outbox-full");

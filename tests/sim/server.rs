@@ -97,6 +97,12 @@ pub fn version(number: u64) -> Version {
     Version::from_number(number as f64).expect("a small number is a version")
 }
 
+/// Reads a version that this server gave.
+pub fn number(version: &Version) -> u64 {
+    let Version::Integer(number) = version else { panic!("law 4: {version} is no version of this server's") };
+    *number
+}
+
 impl Server {
     /// Returns a record's number, giving it one when it is new.
     pub fn key(&mut self, table: &str, key: &str) -> Key {
@@ -292,6 +298,8 @@ impl Server {
             records: Vec::new(),
             gone: Vec::new(),
             settled: Vec::new(),
+            covers: Vec::new(),
+            next: None,
         };
         if let Some(keys) = &request.keys {
             for (table, keys) in keys.iter() {
@@ -360,6 +368,7 @@ fn answer(op: &Operation, outcome: Outcome, code: Option<&str>) -> Answer<JsonRe
         after_ms: None,
         version: None,
         record: None,
+        records: Vec::new(),
     }
 }
 

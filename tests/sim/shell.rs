@@ -10,7 +10,7 @@ use rota_engine::{
 use crate::browser::{Change, Write};
 use crate::faults::Fault;
 use crate::oracle::{Made, Mirror, Tab as Asked, Who, broken};
-use crate::server::TABLES;
+use crate::server::{TABLES, number};
 use crate::workload::USERS;
 use crate::world::{Event, World};
 
@@ -31,6 +31,8 @@ pub struct Tab {
     pub link: Option<u32>,
     pub is_subscribed: bool,
     pub is_half_open: bool,
+    /// It speaks as the release before.
+    pub is_old: bool,
     pub born_ms: u64,
     pub mirror: Mirror,
     pub checks: u64,
@@ -42,7 +44,7 @@ impl Asked for Engine<JsonRecord> {
     }
 
     fn version(&self, table: usize, key: &str) -> Option<u64> {
-        Self::version(self, TABLES[table], key).map(rota_engine::Version::number)
+        Self::version(self, TABLES[table], key).as_ref().map(number)
     }
 
     fn held(&self) -> usize {
@@ -84,6 +86,7 @@ impl World {
             link: None,
             is_subscribed: false,
             is_half_open: false,
+            is_old: tab_protocol.is_some(),
             born_ms,
             mirror: Mirror::of_new_tab(),
             checks: 0,
@@ -173,7 +176,7 @@ impl World {
             broken!("4", "{} takes the word of a leader whose epoch is over", self.tabs[tab].name);
         }
         if let Some((row, table)) = expected
-            && self.tabs[tab].engine.version(&table, &row.0).is_none_or(|known| known.number() < row.1)
+            && self.tabs[tab].engine.version(&table, &row.0).is_none_or(|known| number(&known) < row.1)
         {
             broken!("7", "{} was told version {} of {} and does not know it", self.tabs[tab].name, row.1, row.0);
         }
@@ -205,7 +208,7 @@ impl World {
         if let Input::RecordsFound { rows } = input {
             for row in rows {
                 let key = self.server.key(&row.table, &row.key);
-                self.tabs[tab].mirror.cached.insert((key, row.version.number()));
+                self.tabs[tab].mirror.cached.insert((key, number(&row.version)));
             }
         }
         if let Input::TabMessageReceived(message) = input {
@@ -263,7 +266,7 @@ impl World {
         }
         for row in message.records.iter().flatten().filter(|row| row.record.is_none()) {
             let key = self.server.key(&row.table, &row.key);
-            mirror.cached.insert((key, row.version.number()));
+            mirror.cached.insert((key, number(&row.version)));
         }
         if message.to.as_deref() != Some(engine.tab()) {
             return;
@@ -372,6 +375,29 @@ impl World {
                 let Tab { mirror, name, .. } = &mut tabs[tab];
                 oracle.on_settled(server, &Who { tab, browser, user, name }, mirror, &settlement);
             }
+            Output::PersistAlias { key, entry } => self.store(tab, key, Content::Alias(entry)),
+            Output::ForgetQuarantined { prefix } => {
+                self.faults.add(Fault::QuotaShed);
+                self.remove(tab, |key| key.starts_with(&prefix));
+            }
+            Output::PurgeSession { prefix, keep, mark } => {
+                // The mark has no content that anybody reads.
+                let mark = mark.map(|key| (key, Content::Corrupt("a mark".into())));
+                if let Some((key, content)) = mark {
+                    self.store(tab, key, content);
+                }
+                self.remove(tab, |key| key.starts_with(&prefix) && !key.starts_with(&keep));
+                self.browsers[browser].cached[user].clear();
+            }
+            Output::SignedOut => self.tabs[tab].link = None,
+            Output::AnnouncePresence { peers } => {
+                let mut others = self.living();
+                others.retain(|other| self.tabs[*other].is_subscribed);
+                for other in others {
+                    let peers = peers.clone();
+                    self.later(HOP_MS, Event::Tell { tab: other, input: Input::PresenceHeard { peers } });
+                }
+            }
             Output::Rejected { id, .. } => {
                 if let Some(made) = self.oracle.made.get_mut(&id) {
                     made.is_rejected = true;
@@ -389,12 +415,12 @@ impl World {
 
     fn prefix(&self, tab: usize) -> String {
         let user = USERS[self.tabs[tab].user].replace('%', "%25").replace(':', "%3A");
-        format!("rota:1:crm:{user}:op:")
+        format!("rota:1:crm:{user}:")
     }
 
     fn persist(&mut self, tab: usize, id: OperationId, key: String, entry: StoredOperation) {
         let op = Rc::new(entry.op.clone());
-        if key != format!("{}{}-{id}", self.prefix(tab), op.hlc) {
+        if key != format!("{}op:{}-{id}", self.prefix(tab), op.hlc) {
             broken!("13", "{} stores under {key}, which is not its own", self.tabs[tab].name);
         }
         self.must_not_show_yet(tab, &op);
@@ -403,7 +429,8 @@ impl World {
         let content = Content::Operation(entry);
         let at_once = place.has_local.then_some(!place.local_is_full);
         if at_once == Some(true) {
-            if place.local.contains_key(&key) {
+            // Two tabs that both send store the same decision of the rules.
+            if place.local.contains_key(&key) && !is_of_rules(&op) {
                 broken!("5", "{} writes {key} twice", self.tabs[tab].name);
             }
             place.set_local(Change { key: key.clone(), content: Some(content.clone()) });
@@ -440,18 +467,16 @@ impl World {
             user: self.tabs[tab].user,
             tab,
             storage_key,
-            is_rejected: matches!(stored, Stored::Failed(_)),
+            is_rejected: false,
             may_be_lost: matches!(stored, Stored::Memory | Stored::Failed(_)),
             is_resurrected: false,
             is_cancel_asked: false,
             cancelled_by: None,
+            is_left: false,
             sent_by: Vec::new(),
             op: Rc::clone(op),
         };
-        self.oracle.order.push(op.id);
-        if self.oracle.made.insert(op.id, made).is_some() {
-            broken!("14", "two operations have the id {}", op.id);
-        }
+        self.oracle.make(tab, made);
     }
 
     /// Until storage has it, nobody sees it.
@@ -461,6 +486,38 @@ impl World {
         if engine.visible(&op.table, &op.key).as_ref() != mirror.record(key) {
             broken!("5", "{name} shows {} before it is stored", op.id);
         }
+    }
+
+    /// Stores something that nobody waits for.
+    fn store(&mut self, tab: usize, key: String, content: Content) {
+        let browser = self.tabs[tab].browser;
+        let place = &mut self.browsers[browser];
+        let change = Change { key, content: Some(content) };
+        if place.has_local && !place.local_is_full {
+            place.set_local(change.clone());
+        }
+        if place.has_database {
+            place.writes.push_back(Write { tab, change, id: None });
+        }
+        self.flush_later(browser);
+        self.commit_later(browser);
+    }
+
+    /// Deletes all entries of some kind.
+    fn remove(&mut self, tab: usize, is_it: impl Fn(&str) -> bool) {
+        let browser = self.tabs[tab].browser;
+        let place = &mut self.browsers[browser];
+        for key in place.keys().into_iter().filter(|key| is_it(key)) {
+            let change = Change { key, content: None };
+            if place.has_local {
+                place.set_local(change.clone());
+            }
+            if place.has_database {
+                place.writes.push_back(Write { tab, change, id: None });
+            }
+        }
+        self.flush_later(browser);
+        self.commit_later(browser);
     }
 
     fn unpersist(&mut self, tab: usize, key: String) {
@@ -519,7 +576,7 @@ impl World {
 
     /// Reads what is stored: at once from the one place, a moment later from the other.
     fn load(&mut self, tab: usize) {
-        let prefix = self.tabs[tab].engine.session().operations_prefix();
+        let prefixes = self.tabs[tab].engine.session().looked_for();
         let browser = self.tabs[tab].browser;
         if self.browsers[browser].has_database {
             let delay_ms = self.database_delay();
@@ -527,14 +584,14 @@ impl World {
         }
         let place = &self.browsers[browser];
         if place.has_local {
-            let entries = found(&place.local, &prefix);
+            let entries = found(&place.local, &prefixes);
             let _ = self.handle(tab, Input::EntriesFound { entries });
         }
     }
 
     pub fn load_database(&mut self, tab: usize) {
-        let prefix = self.tabs[tab].engine.session().operations_prefix();
-        let entries = found(&self.browsers[self.tabs[tab].browser].database, &prefix);
+        let prefixes = self.tabs[tab].engine.session().looked_for();
+        let entries = found(&self.browsers[self.tabs[tab].browser].database, &prefixes);
         self.tell(tab, Input::EntriesFound { entries });
     }
 
@@ -563,10 +620,21 @@ impl World {
     }
 }
 
-fn found(entries: &crate::browser::Entries, prefix: &str) -> Vec<FoundEntry> {
-    let from = entries.range(prefix.to_owned()..);
-    let own = from.take_while(|(key, _)| key.starts_with(prefix));
-    own.map(|(key, content)| FoundEntry { key: key.clone(), content: content.clone() }).collect()
+/// True for what the declared rules decided, of which no person is the author.
+pub fn is_of_rules(op: &Operation) -> bool {
+    op.decision.as_ref().is_some_and(|decision| decision.by.is_none())
+}
+
+fn found(entries: &crate::browser::Entries, prefixes: &[String; 3]) -> Vec<FoundEntry> {
+    let of = |prefix: &String| {
+        let prefix = prefix.clone();
+        entries.range(prefix.clone()..).take_while(move |(key, _)| key.starts_with(&prefix))
+    };
+    prefixes
+        .iter()
+        .flat_map(of)
+        .map(|(key, content)| FoundEntry { key: key.clone(), content: content.clone() })
+        .collect()
 }
 
 /// The version that a tab must know after an input, whatever is pending.
@@ -574,7 +642,7 @@ fn expected_version(input: &Input<JsonRecord>) -> Option<((String, u64), String)
     let Input::ServerChanged { events } = input else { return None };
     match events.last() {
         Some(rota_engine::ServerEvent::Changed { row, partial: false }) if TABLES.contains(&row.table.as_str()) => {
-            Some(((row.key.clone(), row.version.number()), row.table.clone()))
+            Some(((row.key.clone(), number(&row.version)), row.table.clone()))
         }
         _ => None,
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use rota_engine::{
-    Answer, Config, Failure, Input, JsonRecord, Now, Operation, OperationId, PullCall, Role, Row, ServerEvent,
-    TabMessage,
+    Answer, Choice, Config, Failure, Input, JsonRecord, Now, Operation, OperationId, OperationState, PullCall, Role,
+    Row, ServerEvent, TabMessage,
 };
 
 use crate::browser::Browser;
@@ -374,7 +374,10 @@ impl World {
             return;
         }
         let answer = if self.happens(Rate::EventBad, Fault::AnswerUnreadable) {
-            self.oracle.unread.insert(op.id);
+            let Tab { browser, user, .. } = self.tabs[tab];
+            if self.tabs.iter().any(|tab| tab.is_old && (tab.browser, tab.user) == (browser, user)) {
+                self.oracle.unread.insert(op.id);
+            }
             // The adapter could read how it ended, but not the record.
             Answer { version: None, record: None, ..answer }
         } else {
@@ -582,9 +585,11 @@ impl World {
         self.each_sender(|world, tab| world.tell(tab, Input::Reconnect));
         self.run_for(9_000);
         self.run_until_quiet();
+        self.decide_conflicts();
         self.check_agreement("after one pull");
         if plan.breaks_at_end {
             self.break_and_join(plan.seed.is_multiple_of(2));
+            self.decide_conflicts();
             self.check_agreement("after every link broke");
         }
         self.check_ends();
@@ -670,6 +675,37 @@ impl World {
         }
     }
 
+    /// People decide on whatever is in conflict, one after the other.
+    fn decide_conflicts(&mut self) {
+        for _ in 0..100 {
+            let conflicted = |tab: &usize| {
+                let is_it = |shown: &&crate::oracle::Shown| shown.state == OperationState::Conflicted;
+                self.tabs[*tab].mirror.shown.iter().find(is_it).map(|shown| (*tab, shown.id))
+            };
+            let Some((tab, id)) = self.open_tabs().iter().find_map(conflicted) else { return };
+            let choice = self.draw.of(&[0, 1, 2]);
+            self.resolve(tab, id, choice);
+            self.run_for(300);
+            self.run_until_quiet();
+        }
+        broken!("5", "there is no end to conflicts");
+    }
+
+    /// A person decides on a conflict; where there is nothing to write to any more, what the server has is all that is left.
+    pub fn resolve(&mut self, tab: usize, id: OperationId, choice: u64) {
+        let choice = [Choice::Server, Choice::Local, Choice::Merge][usize::try_from(choice).unwrap_or(0)].clone();
+        let before = self.oracle.made.get_mut(&id).map(|made| std::mem::replace(&mut made.is_left, true));
+        match self.feed(tab, Input::Resolve { id, choice }) {
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                if let (Some(made), Some(before)) = (self.oracle.made.get_mut(&id), before) {
+                    made.is_left = before;
+                }
+            }
+            Err(_) => drop(self.feed(tab, Input::Resolve { id, choice: Choice::Server })),
+        }
+    }
+
     /// Everything that changes while links are down or being joined is there when they are live again.
     fn break_and_join(&mut self, silently: bool) {
         self.each_sender(|world, tab| {
@@ -745,22 +781,28 @@ impl World {
     fn check_ends(&self) {
         for id in &self.oracle.order {
             let made = &self.oracle.made[id];
-            let decided = self.server.ledger.get(id);
-            if let Some(decision) = decided {
+            if let Some(decision) = self.server.ledger.get(id) {
                 crate::oracle::check_decision(made, decision);
             }
             let tab = &self.tabs[made.tab];
             let told = tab.mirror.settled.get(id);
             let is_open = tab.is_alive && !tab.is_closed;
-            if is_open && !made.is_rejected && told.is_none() {
+            if is_open && !made.is_rejected && told.is_none() && !crate::shell::is_of_rules(&made.op) {
                 broken!("5", "{} was never told how {id} ended", tab.name);
             }
-            let is_excused = made.is_rejected || made.may_be_lost || made.is_cancel_asked;
-            if decided.is_none() && !is_excused {
+            let oracle = &self.oracle;
+            // The one that stands for it was sent in its place.
+            let is_decided = oracle.standing_for(*id).any(|id| self.server.ledger.contains_key(&id));
+            let is_excused = oracle.standing_for(*id).any(|id| {
+                let made = &oracle.made[&id];
+                made.is_rejected || made.may_be_lost || made.is_cancel_asked
+            }) || oracle.is_doomed(&self.server, *id)
+                || oracle.is_late_decision(*id);
+            if !is_decided && !is_excused {
                 broken!("5", "{id} of {} is lost", tab.name);
             }
             let left = self.browsers[made.browser].local.contains_key(&made.storage_key);
-            if left && decided.is_some() && !made.is_resurrected {
+            if left && is_decided && !made.is_resurrected {
                 broken!("10", "the entry of {id} is left in storage");
             }
         }
