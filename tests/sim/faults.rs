@@ -37,6 +37,7 @@ declare! {
     ReplyRepeated = "reply repeated",
     ReplyDelayed = "reply late, or overtaken",
     AnswerUnreadable = "answer whose record can't be read",
+    AnswerBare = "answer with a version and no record",
     CallHung = "call never answered",
     NetworkCut = "network cut",
     LinkBroken = "link broken",

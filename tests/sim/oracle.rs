@@ -82,6 +82,8 @@ pub struct Mirror {
     /// The highest epoch that this tab has heard or spoken of.
     pub epoch: u64,
     pub notified: u32,
+    /// Storage was read within the step under way, and may have shown something by itself.
+    pub has_looked: bool,
     pub handled: u32,
 }
 
@@ -175,7 +177,8 @@ impl Oracle {
             let is_so = |record: &JsonRecord| {
                 let op = &decision.op;
                 op.set.iter().all(|(field, value)| {
-                    record.field(field).unwrap_or_default() == *value || op.base.get(field) == Some(value)
+                    let there = record.field(field).unwrap_or_default();
+                    there == *value || op.base.get(field) == Some(value) || has_all(&there, value)
                 })
             };
             decision.answer.outcome == Outcome::Conflicted && decision.op.name == "patch" && record.is_some_and(is_so)
@@ -483,7 +486,7 @@ impl Oracle {
         touched.clear();
         mirror.touched = touched;
         mirror.pushed.clear();
-        mirror.asked_from = None;
+        (mirror.asked_from, mirror.has_looked) = (None, false);
     }
 
     /// Visible is confirmed with what is pending over it. Returns how many records are held for it, at least and at most.
@@ -584,6 +587,11 @@ fn check_cursor(server: &Server, who: &Who, mirror: &Mirror, tab: &dyn Tab) {
             broken!("8", "{} stands past version {} of {name}, and knows {version}", who.name, stand.version);
         }
     }
+}
+
+/// True for a list that has everything that another one has.
+fn has_all(list: &Value, of: &Value) -> bool {
+    matches!((list, of), (Value::List(list), Value::List(of)) if of.iter().all(|value| list.contains(value)))
 }
 
 /// Folds what is pending over a record, from the description alone. Says of each operation whether it applied.

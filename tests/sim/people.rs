@@ -1,7 +1,7 @@
 //! Does the steps of a plan.
 
 use rota_engine::{
-    Command, Content, Failure, Fields, Input, Kind, OUTBOX_LEN_MAX, Operation, OperationId, ServerEvent,
+    Command, Content, Failure, Fields, Input, Kind, OUTBOX_LEN_MAX, Operation, OperationId, OperationState, ServerEvent,
     StoredOperation, TOMBSTONES_MAX, TabMessage, Value,
 };
 
@@ -58,6 +58,24 @@ impl World {
                     self.command(tab, key, "patch", Fields::new(), set("name", value.into()));
                 }
             }
+            Action::Add { tab, key, field, value } => {
+                let key = self.key_of(key);
+                let Some(at) = self.awake(tab).filter(|_| self.server.known[key].table == 0) else { return };
+                if let Some(record) = self.tabs[at].mirror.record(key) {
+                    let more = added(&rota_engine::Record::field(record, field).unwrap_or_default(), value);
+                    self.command(tab, key, "patch", Fields::new(), set(field, more));
+                }
+            }
+            Action::Depend { tab, key, value, nth } => self.depend(tab, key, value, nth),
+            Action::Undo { tab, nth } => self.undo(tab, nth),
+            Action::Resolve { tab, nth, choice } => {
+                let Some(tab) = self.awake(tab) else { return };
+                let is_open = |shown: &&crate::oracle::Shown| shown.state == OperationState::Conflicted;
+                let open: Vec<OperationId> = self.tabs[tab].mirror.shown.iter().filter(is_open).map(|it| it.id).collect();
+                if let Some(id) = nth_of(&open, nth) {
+                    self.resolve(tab, id, choice);
+                }
+            }
             Action::Cancel { tab, nth } => self.cancel(tab, nth),
             Action::Retry { tab } => self.retry(tab),
             Action::Reconnect { tab } => self.say(tab, Input::Reconnect),
@@ -87,6 +105,14 @@ impl World {
                 let field = if self.server.known[key].table == 0 { field } else { "name" };
                 self.server.sql_set(key, field, value.into());
                 self.spread();
+            }
+            Action::SqlAdd { key, field, value } => {
+                let key = self.key_of(key);
+                let now = self.server.known[key].record().filter(|_| self.server.known[key].table == 0);
+                if let Some(now) = now.map(|record| rota_engine::Record::field(record, field).unwrap_or_default()) {
+                    self.server.sql_set(key, field, added(&now, value));
+                    self.spread();
+                }
             }
             Action::SqlDelete { key } => {
                 let key = self.key_of(key);
@@ -241,6 +267,36 @@ impl World {
         // Before the command: the end may be told within it.
         let before = self.oracle.made.get_mut(&id).map(|made| std::mem::replace(&mut made.is_cancel_asked, true));
         if self.feed(tab, Input::Cancel { id }).is_err()
+            && let (Some(made), Some(before)) = (self.oracle.made.get_mut(&id), before)
+        {
+            made.is_cancel_asked = before;
+        }
+    }
+
+    fn depend(&mut self, tab: Pick, key: u64, value: &str, nth: u64) {
+        let key = self.key_of(key);
+        let Some(tab) = self.awake(tab) else { return };
+        let pending: Vec<OperationId> = self.tabs[tab].mirror.shown.iter().map(|shown| shown.id).collect();
+        let (table, key) = self.server.name(key);
+        let command = Command {
+            name: "patch".to_owned(),
+            table: table.to_owned(),
+            key: Some(key.to_owned()),
+            args: Fields::new(),
+            set: set("name", value.into()),
+            after: nth_of(&pending, nth).into_iter().collect(),
+        };
+        let _ = self.feed(tab, Input::Mutate(command));
+    }
+
+    fn undo(&mut self, tab: Pick, nth: u64) {
+        let Some(tab) = self.awake(tab) else { return };
+        let is_own = |id: &&OperationId| self.oracle.made[*id].tab == tab;
+        let own: Vec<OperationId> = self.oracle.order.iter().rev().filter(is_own).copied().take(8).collect();
+        let Some(id) = nth_of(&own, nth) else { return };
+        // Before the command: the end may be told within it.
+        let before = self.oracle.made.get_mut(&id).map(|made| std::mem::replace(&mut made.is_cancel_asked, true));
+        if self.feed(tab, Input::Undo { id }) != Ok(None)
             && let (Some(made), Some(before)) = (self.oracle.made.get_mut(&id), before)
         {
             made.is_cancel_asked = before;
@@ -470,6 +526,26 @@ impl World {
             _ => Input::Missed,
         };
         self.tell(tab, input);
+    }
+}
+
+fn nth_of(ids: &[OperationId], nth: u64) -> Option<OperationId> {
+    let at = nth.checked_rem(ids.len() as u64)?;
+    ids.get(usize::try_from(at).ok()?).copied()
+}
+
+/// Adds to a count, or to a list.
+fn added(now: &Value, value: u64) -> Value {
+    let more = f64::from(u32::try_from(value).unwrap_or(0));
+    match now {
+        Value::Number(count) => Value::Number(count + more),
+        Value::List(list) => {
+            let mut list = list.clone();
+            list.push(Value::Number(more));
+            list.dedup();
+            Value::List(list)
+        }
+        other => other.clone(),
     }
 }
 

@@ -31,10 +31,11 @@ pub enum Rate {
     Busy,
     Forbid,
     LinkHang,
+    Bare,
 }
 
 impl Rate {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::MessageLoss,
         Self::MessageRepeat,
         Self::MessageDelay,
@@ -53,6 +54,7 @@ impl Rate {
         Self::Busy,
         Self::Forbid,
         Self::LinkHang,
+        Self::Bare,
     ];
 }
 
@@ -67,6 +69,12 @@ pub enum Action {
     Delete { tab: Pick, key: u64 },
     Assign { tab: Pick, key: u64, to: Option<&'static str> },
     Burst { tab: Pick, value: &'static str },
+    /// Adds to a count, or to a list.
+    Add { tab: Pick, key: u64, field: &'static str, value: u64 },
+    /// A patch that depends on an operation that is pending.
+    Depend { tab: Pick, key: u64, value: &'static str, nth: u64 },
+    Undo { tab: Pick, nth: u64 },
+    Resolve { tab: Pick, nth: u64, choice: u64 },
     Cancel { tab: Pick, nth: u64 },
     Retry { tab: Pick },
     Reconnect { tab: Pick },
@@ -75,6 +83,7 @@ pub enum Action {
     Open { browser: usize, user: usize },
     // Other people, in the database.
     SqlSet { key: u64, field: &'static str, value: &'static str },
+    SqlAdd { key: u64, field: &'static str, value: u64 },
     SqlDelete { key: u64 },
     SqlOpen { key: u64, value: &'static str, ms: u64 },
     Withdraw { key: u64, user: usize, hidden: bool, touch: bool },
@@ -256,7 +265,14 @@ fn city(draw: &mut Draw) -> &'static str {
 
 fn work(draw: &mut Draw) -> Action {
     let tab = draw.below(64);
-    match draw.below(100) {
+    match draw.below(130) {
+        100..=108 => {
+            Action::Add { tab, key: key(draw), field: draw.of(&["visits", "tags"]), value: 1 + draw.below(4) }
+        }
+        109..=113 => Action::Depend { tab, key: key(draw), value: city(draw), nth: draw.below(8) },
+        114..=119 => Action::Undo { tab, nth: draw.below(8) },
+        120..=124 => Action::Resolve { tab, nth: draw.below(4), choice: draw.below(3) },
+        125..=128 => Action::SqlAdd { key: key(draw), field: draw.of(&["visits", "tags"]), value: 1 + draw.below(4) },
         0..=9 => Action::Insert { tab, key: draw.below(COMPANIES + LEADS) },
         10..=34 => Action::Patch { tab, key: key(draw), field: draw.of(&["name", "city", "name"]), value: city(draw) },
         35..=41 => Action::Delete { tab, key: key(draw) },

@@ -469,7 +469,7 @@ impl<R: Record> Engine<R> {
             return Ok(());
         }
         // What an earlier leader may have sent can still arrive, whatever the ledger says now.
-        if pending.state != OperationState::Dead && !self.was_never_sent(pending) {
+        if pending.state != OperationState::Dead && !self.was_never_sent(pending) && !sabotaged!(CancelSent) {
             return Err(Error::TooLate { id: id.to_string(), state: "perhaps sent already" });
         }
         self.cancel_here(id);
