@@ -14,11 +14,11 @@ let host: Host
 let listener: LinkListener
 let answer: unknown
 let response: unknown
-let backend: Backend
+let scripted: Backend
 
 beforeEach(() => {
   heard.length = 0
-  backend = {
+  scripted = {
     pull: async () => response,
     push: async () => answer,
     connect: (_tables, given) => {
@@ -26,7 +26,7 @@ beforeEach(() => {
       return () => {}
     },
   } as Backend
-  host = new Host(backend, {} as never, keys)
+  host = new Host(scripted, {} as never, keys)
   host.attach(engine as never, () => {})
   host.perform('connect', 1)
 })
@@ -157,7 +157,7 @@ describe('an answer counts, even where its record can not be read', () => {
 
 describe('what the engine asks about tokens and the link is answered', () => {
   const refresh = async (refreshToken?: () => Promise<void>) => {
-    Object.assign(backend, { refreshToken })
+    Object.assign(scripted, { refreshToken })
     host.perform('refreshToken', undefined)
     await pause(2)
     return heard
@@ -182,7 +182,7 @@ describe('what the engine asks about tokens and the link is answered', () => {
 
   test('a ping with a pong, or with the end of the link', async () => {
     let fails = false
-    Object.assign(backend, { ping: () => (fails ? Promise.reject(new BackendError('network', 'gone')) : Promise.resolve()) })
+    Object.assign(scripted, { ping: () => (fails ? Promise.reject(new BackendError('network', 'gone')) : Promise.resolve()) })
     host.perform('ping', 1)
     await pause(2)
     fails = true
