@@ -39,7 +39,8 @@ impl Bench {
     /// An engine that leads, and has pulled so many records.
     pub fn with_records(records: u64) -> Self {
         let config: Config = serde_json::from_value(json!({"app": "bench", "user": "maya", "tables": [
-            {"name": "companies", "key": ["id"], "fields": ["id", "name", "score", "owner_id"], "owner": "owner_id"},
+            {"name": "companies", "key": ["id"], "fields": ["id", "name", "score", "owner_id"], "owner": "owner_id",
+             "indexed": ["score", "owner_id", "name"]},
         ]}))
         .unwrap();
         let now = Now { mono_ms: 1_000, wall_ms: 1_763_721_600_000 };
@@ -72,7 +73,7 @@ impl Bench {
     pub fn row(&mut self, n: u64) -> Row<JsonRecord> {
         self.version += 1;
         let score = self.draw(1_000_000_000);
-        let version = Version::parse(&self.version.to_string()).unwrap();
+        let version = Version::Integer(self.version);
         Row { table: "companies".into(), key: n.to_string(), version, op: None, record: Some(record(n, score)) }
     }
 
