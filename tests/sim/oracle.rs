@@ -176,7 +176,7 @@ impl Oracle {
                 let op = &decision.op;
                 op.set.iter().all(|(field, value)| {
                     let there = record.field(field).unwrap_or_default();
-                    there == *value || op.base.get(field) == Some(value) || has_all(&there, value)
+                    there == *value || op.base.get(field) == Some(value) || has_news(&there, value, op.base.get(field))
                 })
             };
             decision.answer.outcome == Outcome::Conflicted && decision.op.name == "patch" && record.is_some_and(is_so)
@@ -579,9 +579,10 @@ fn check_cursor(server: &Server, who: &Who, mirror: &Mirror, tab: &dyn Tab) {
     }
 }
 
-/// True for a list that has everything that another one has.
-fn has_all(list: &Value, of: &Value) -> bool {
-    matches!((list, of), (Value::List(list), Value::List(of)) if of.iter().all(|value| list.contains(value)))
+/// True for a list that has everything that another one has more than their base.
+fn has_news(list: &Value, of: &Value, base: Option<&Value>) -> bool {
+    let is_old = |value: &Value| matches!(base, Some(Value::List(base)) if base.contains(value));
+    matches!((list, of), (Value::List(list), Value::List(of)) if of.iter().all(|value| list.contains(value) || is_old(value)))
 }
 
 /// Folds what is pending over a record, from the description alone. Says of each operation whether it applied.

@@ -393,8 +393,8 @@ impl<R: Record> Engine<R> {
 
     /// Tells again, ever more rarely, of what is pending here: the leader may never have heard of it, or we not of its end.
     fn tell_own_again(&mut self) {
-        // While the link is live, what stays pending is suspicious, whoever made it.
-        let is_live = self.link.status().state == LinkState::Live;
+        // While the server can be reached, what stays pending is suspicious, whoever made it. A stream that was given up says nothing of that.
+        let is_live = matches!(self.link.status().state, LinkState::Live | LinkState::Stopped);
         let own: Vec<Operation> = self
             .outbox
             .iter()
