@@ -74,6 +74,8 @@ declare! {
     ClockJumpedBack = "clock jumped back",
     MachineSlept = "machine slept",
     QuotaFull = "quota full",
+    LoggedOut = "logged out",
+    RolesChanged = "roles changed",
     QuotaShed = "cache and quarantine shed for an operation",
     DatabaseFailed = "database refused a write",
     NoDatabase = "no database",

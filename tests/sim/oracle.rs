@@ -118,6 +118,8 @@ pub struct Oracle {
     pub order: Vec<OperationId>,
     /// Operations of which a tab of the release before hears that they are done without what they did: it knows no acknowledgements.
     pub unread: FastSet<OperationId>,
+    /// Browser and user of those who have logged out, or are about to: what they made may be dropped.
+    pub logouts: FastSet<(usize, usize)>,
     /// Who stands for an operation: what joined it, or decided on its conflict.
     pub newer: FastMap<OperationId, Vec<OperationId>>,
     /// Versions whose large column was filled in from an earlier one, by some tab of a browser and user.
@@ -316,6 +318,9 @@ impl Oracle {
         let decision = server.ledger.get(&id).map(|decision| decision.answer.outcome);
         let made = self.made(id);
         let is_true = match (end, code) {
+            (OperationState::Cancelled | OperationState::Unknown, Some("signed-out")) => {
+                self.logouts.contains(&(who.browser, who.user))
+            }
             (OperationState::Refused | OperationState::Cancelled, Some("dependency-refused" | "dependency-cancelled"))
                 if decision != Some(Outcome::Confirmed) =>
             {
@@ -368,7 +373,8 @@ impl Oracle {
             broken!("10", "{} deletes the entry {key}, which no operation of today's form wrote", who.name)
         };
         let is_replaced = self.newer.contains_key(&id);
-        let is_over = server.ledger.contains_key(&id) || made.is_cancel_asked || self.is_doomed(server, id);
+        let is_over = self.logouts.contains(&(who.browser, who.user))
+            || server.ledger.contains_key(&id) || made.is_cancel_asked || self.is_doomed(server, id);
         if !is_over && !is_replaced && !self.is_late_decision(id) {
             broken!("5", "{} deletes the entry of {id}, of which the server has not decided", who.name);
         }

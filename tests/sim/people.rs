@@ -1,8 +1,8 @@
 //! Does the steps of a plan.
 
 use rota_engine::{
-    Command, Content, Failure, Fields, Input, Kind, OUTBOX_LEN_MAX, Operation, OperationId, OperationState, ServerEvent,
-    StoredOperation, TOMBSTONES_MAX, TabMessage, Value,
+    Command, Content, Doing, Failure, Fields, Input, Kind, OUTBOX_LEN_MAX, Operation, OperationId, OperationState, ServerEvent,
+    Presence, StoredOperation, TOMBSTONES_MAX, TabMessage, Unsent, Value,
 };
 
 use crate::browser::Change;
@@ -66,6 +66,16 @@ impl World {
                     self.command(tab, key, "patch", Fields::new(), set(field, more));
                 }
             }
+            Action::Be { tab, typing } => {
+                let doing = if typing { Doing::Typing } else { Doing::Idle };
+                let presence = Presence { place: "companies".into(), doing, record: None };
+                self.say(tab, Input::SetPresence { presence: Some(presence) });
+            }
+            Action::Rights { tab } => {
+                self.faults.add(Fault::RolesChanged);
+                self.say(tab, Input::RightsChanged);
+            }
+            Action::Logout { tab, how } => self.log_out(tab, how),
             Action::Depend { tab, key, value, nth } => self.depend(tab, key, value, nth),
             Action::Undo { tab, nth } => self.undo(tab, nth),
             Action::Resolve { tab, nth, choice } => {
@@ -291,6 +301,25 @@ impl World {
             && let (Some(made), Some(before)) = (self.oracle.made.get_mut(&id), before)
         {
             made.is_cancel_asked = before;
+        }
+    }
+
+    fn log_out(&mut self, tab: Pick, how: u64) {
+        let Some(tab) = self.awake(tab) else { return };
+        let who = (self.tabs[tab].browser, self.tabs[tab].user);
+        let unsent = match how {
+            0..=3 => None,
+            4 => Some(Unsent::Wait),
+            _ => Some(Unsent::Discard),
+        };
+        // Before the command: what it ends is told within it.
+        let is_first = self.oracle.logouts.insert(who);
+        if self.feed(tab, Input::Logout { unsent }).is_err() {
+            if is_first {
+                self.oracle.logouts.remove(&who);
+            }
+        } else {
+            self.faults.add(Fault::LoggedOut);
         }
     }
 

@@ -389,7 +389,7 @@ impl World {
                 self.remove(tab, |key| key.starts_with(&prefix) && !key.starts_with(&keep));
                 self.browsers[browser].cached[user].clear();
             }
-            Output::SignedOut => self.tabs[tab].link = None,
+            Output::SignedOut => self.sign_out(tab),
             Output::AnnouncePresence { peers } => {
                 let mut others = self.living();
                 others.retain(|other| self.tabs[*other].is_subscribed);
@@ -482,9 +482,28 @@ impl World {
     fn must_not_show_yet(&mut self, tab: usize, op: &Operation) {
         let key = self.server.key(&op.table, &op.key);
         let Tab { engine, mirror, name, .. } = &self.tabs[tab];
-        if !mirror.has_looked && engine.visible(&op.table, &op.key).as_ref() != mirror.record(key) {
+        // What the rules decide follows from what came with the answer, and is stored in the same step.
+        if !mirror.has_looked && !is_of_rules(op) && engine.visible(&op.table, &op.key).as_ref() != mirror.record(key) {
             broken!("5", "{name} shows {} before it is stored", op.id);
         }
+    }
+
+    /// Nothing of the person's is left behind, but the mark that they have left.
+    fn sign_out(&mut self, tab: usize) {
+        let prefix = self.prefix(tab);
+        let mark = format!("{prefix}out:");
+        let Tab { browser, user, name, .. } = &self.tabs[tab];
+        let place = &self.browsers[*browser];
+        let left = place.local.keys().find(|key| key.starts_with(&prefix) && !key.starts_with(&mark));
+        if let Some(left) = left {
+            broken!("13", "{name} has logged out, and {left} is still stored");
+        }
+        if !place.cached[*user].is_empty() {
+            broken!("13", "{name} has logged out, and rows are still kept");
+        }
+        let at_ms = self.mono_ms;
+        self.browsers[*browser].signed_out_ms[*user].get_or_insert(at_ms);
+        self.tabs[tab].link = None;
     }
 
     /// Stores something that nobody waits for.

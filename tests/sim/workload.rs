@@ -74,6 +74,9 @@ pub enum Action {
     /// A patch that depends on an operation that is pending.
     Depend { tab: Pick, key: u64, value: &'static str, nth: u64 },
     Undo { tab: Pick, nth: u64 },
+    Be { tab: Pick, typing: bool },
+    Rights { tab: Pick },
+    Logout { tab: Pick, how: u64 },
     Resolve { tab: Pick, nth: u64, choice: u64 },
     Cancel { tab: Pick, nth: u64 },
     Retry { tab: Pick },
@@ -262,7 +265,10 @@ fn city(draw: &mut Draw) -> &'static str {
 
 fn work(draw: &mut Draw) -> Action {
     let tab = draw.below(64);
-    match draw.below(130) {
+    match draw.below(135) {
+        130..=131 => Action::Be { tab, typing: draw.percent(50) },
+        132..=133 => Action::Rights { tab },
+        134 => Action::Logout { tab, how: draw.below(6) },
         100..=108 => {
             Action::Add { tab, key: key(draw), field: draw.of(&["visits", "tags"]), value: 1 + draw.below(4) }
         }

@@ -810,7 +810,8 @@ impl World {
                 let made = &oracle.made[&id];
                 made.is_rejected || made.may_be_lost || made.is_cancel_asked
             }) || oracle.is_doomed(&self.server, *id)
-                || oracle.is_late_decision(*id);
+                || oracle.is_late_decision(*id)
+                || oracle.logouts.contains(&(made.browser, made.user));
             if !is_decided && !is_excused {
                 broken!("5", "{id} of {} is lost", tab.name);
             }
