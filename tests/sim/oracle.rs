@@ -324,7 +324,7 @@ impl Oracle {
             (OperationState::Refused | OperationState::Cancelled, Some("dependency-refused" | "dependency-cancelled"))
                 if decision != Some(Outcome::Confirmed) =>
             {
-                self.is_doomed(server, id)
+                self.is_doomed(server, id) || self.logouts.contains(&(who.browser, who.user))
             }
             (OperationState::Cancelled, Some("already-resolved")) => self.standing_for(id).any(|id| self.is_late_decision(id)),
             (OperationState::Confirmed, _) => {

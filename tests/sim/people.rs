@@ -8,6 +8,7 @@ use rota_engine::{
 use crate::browser::Change;
 use crate::faults::Fault;
 use crate::server::{Key, TABLES};
+use crate::shell::Tab;
 use crate::workload::{Action, COMPANIES, Pick};
 use crate::world::{Event, World};
 
@@ -82,8 +83,17 @@ impl World {
                 let Some(tab) = self.awake(tab) else { return };
                 let is_open = |shown: &&crate::oracle::Shown| shown.state == OperationState::Conflicted;
                 let open: Vec<OperationId> = self.tabs[tab].mirror.shown.iter().filter(is_open).map(|it| it.id).collect();
-                if let Some(id) = nth_of(&open, nth) {
-                    self.resolve(tab, id, choice);
+                let Some(id) = nth_of(&open, nth) else { return };
+                self.resolve(tab, id, choice);
+                // Another tab may not have heard of it.
+                let is_other = |other: &usize| {
+                    let Tab { browser, user, mirror, backlog, .. } = &self.tabs[*other];
+                    let is_there = (*browser, *user) == (self.tabs[tab].browser, self.tabs[tab].user);
+                    is_there && backlog.is_none() && mirror.state_of(id) == Some(OperationState::Conflicted)
+                };
+                if let Some(other) = self.open_tabs().into_iter().find(is_other) {
+                    self.faults.add(Fault::DecidedTwice);
+                    self.resolve(other, id, 1);
                 }
             }
             Action::Cancel { tab, nth } => self.cancel(tab, nth),
@@ -490,7 +500,8 @@ impl World {
         let (message, fault) = match how {
             0 => (TabMessage { v: 99, ..message }, Fault::MessageOfNewerProtocol),
             1 => (TabMessage { kind: Kind::Snapshot, ..message }, Fault::MessageUnreadable),
-            _ => (TabMessage { epoch: u64::MAX, ..message }, Fault::MessageUnreadable),
+            2 => (TabMessage { epoch: u64::MAX, ..message }, Fault::MessageUnreadable),
+            _ => (TabMessage { epoch: self.tabs[tab].mirror.epoch + 2, ..message }, Fault::EpochAhead),
         };
         self.faults.add(fault);
         self.tell(tab, Input::TabMessageReceived(Box::new(message)));

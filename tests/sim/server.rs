@@ -82,6 +82,8 @@ pub struct Server {
     numbers: [FastMap<String, Key>; TABLES.len()],
     pub ledger: FastMap<OperationId, Decision>,
     pub incarnation: u32,
+    /// Its rows do not say which operation wrote them.
+    pub is_anonymous: bool,
     /// What the stream has to tell, in the order of commits.
     pub news: Vec<Key>,
     /// How many records ended in one go.
@@ -345,7 +347,7 @@ impl Server {
                 table,
                 key: name,
                 version: version(stand.version),
-                op: stand.op,
+                op: stand.op.filter(|_| !self.is_anonymous),
                 record: Some(record),
             }),
             None if !pulled.whole => pulled.gone.push(Gone { table, key: name, version: version(stand.version) }),

@@ -151,6 +151,8 @@ pub struct Plan {
     pub attempts_max: Option<u32>,
     /// One bit a user whose application can't be asked for tokens.
     pub without_token_giver: u32,
+    /// The server's rows do not say which operation wrote them.
+    pub is_anonymous: bool,
     /// The end also breaks every link, and changes records while they are joined again.
     pub breaks_at_end: bool,
 }
@@ -250,6 +252,7 @@ impl Plan {
             attempts_max: draw.of(&[None, None, None, Some(2)]),
             without_token_giver: draw.of(&[0, 0, 0, 1, 2]),
             breaks_at_end: draw.percent(30),
+            is_anonymous: draw.percent(20),
         }
     }
 }
@@ -325,7 +328,7 @@ fn trouble(draw: &mut Draw) -> Action {
         51 => Action::Wipe { browser },
         52..=53 => Action::KillBrowser { browser },
         54..=56 => Action::SpoilEntry { tab, how: draw.below(3) },
-        57..=58 => Action::SpoilMessage { tab, how: draw.below(3) },
+        57..=58 => Action::SpoilMessage { tab, how: draw.below(4) },
         59..=60 => Action::SpoilEvent { tab, how: draw.below(3) },
         61..=63 => Action::Withdraw { key: key(draw), user, hidden: draw.percent(60), touch: draw.percent(70) },
         64..=65 => Action::Refuse { key: key(draw), on: draw.percent(60) },

@@ -97,6 +97,10 @@ impl World {
             agenda: BTreeMap::new(),
             count: 0,
         };
+        world.server.is_anonymous = plan.is_anonymous;
+        if plan.is_anonymous {
+            world.faults.add(Fault::RowsAnonymous);
+        }
         for make in &plan.browsers {
             world.browsers.push(Browser::new(make, USERS.len()));
         }
@@ -581,7 +585,7 @@ impl World {
                 } else {
                     record
                 };
-                let row = Row { table, key: name, version: version(stand.version), op: stand.op, record: Some(record) };
+                let row = Row { table, key: name, version: version(stand.version), op: stand.op.filter(|_| !self.server.is_anonymous), record: Some(record) };
                 ServerEvent::Changed { row, partial }
             }
         };
