@@ -155,6 +155,38 @@ mod counted {
         PulledAlone,
         /// A leader went ahead of an epoch that an earlier one had reached.
         EpochCaughtUp,
+        /// A patch joined one that had not been sent.
+        PatchJoined,
+        /// An operation was let go of for one that stands for it.
+        ReplacedLetGo,
+        /// What another operation stands for was found in storage.
+        ReplacedFound,
+        /// The server did it, and did not say how the record is now.
+        Acknowledged,
+        /// What was acknowledged ended by its version.
+        RetiredByVersion,
+        /// What was acknowledged ended because a later one's row was here.
+        RetiredByLater,
+        /// What was acknowledged ended by a pull.
+        RetiredByPull,
+        /// What depends on something that will never happen ended with it.
+        DependantEnded,
+        /// A conflict waits for a person.
+        ConflictParked,
+        /// The declared rules decided on a conflict.
+        RuleDecided,
+        /// The rules had nothing left to change.
+        RuleKeptTheirs,
+        /// A decision came after another one.
+        LateDecisionRefused,
+        /// Cache and quarantine were given up for an operation.
+        QuotaShed,
+        /// The mark of a logout was found in storage.
+        SignOutMarkFound,
+        /// Another tab told of a logout.
+        SignOutHeard,
+        /// Roles or scope changed.
+        RightsLookedAt,
         /// The store was closed with operations of its own unsettled.
         ClosedUnsettled,
     }

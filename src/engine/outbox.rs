@@ -103,7 +103,7 @@ pub(crate) struct Replaced {
 impl Pending {
     /// True while it waits for a person: it is kept, and neither seen nor sent.
     pub(crate) fn is_parked(&self) -> bool {
-        matches!(self.state, OperationState::Dead | OperationState::Conflicted)
+        self.state == OperationState::Dead || (self.state == OperationState::Conflicted && !sabotaged!(ShowConflicted))
     }
 
     /// Returns the records that it concerns, each once.

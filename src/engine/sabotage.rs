@@ -99,6 +99,18 @@ mod planted {
         BelieveSilentStream = "believe-a-silent-stream",
         /// An entry of a newer release is thrown away.
         DropNewerEntry = "throw-a-newer-entry-away",
+        /// What depends on something that never happens stays.
+        SkipCascade = "skip-a-dependents-cascade",
+        /// What is acknowledged is no longer seen.
+        EndAtAcknowledgement = "end-an-operation-at-its-acknowledgement",
+        /// Nobody hears how a replaced operation ended.
+        ForgetReplaced = "forget-the-promise-of-a-replaced-operation",
+        /// What waits for a person is still seen.
+        ShowConflicted = "go-on-showing-what-is-in-conflict",
+        /// The other tabs do not hear of a logout.
+        PurgeUntold = "do-not-tell-other-tabs-of-a-logout",
+        /// A logout leaves what is stored.
+        PurgeNothing = "leave-entries-at-a-logout",
         /// A change is kept from subscribers.
         HideAChange = "keep-a-change-from-subscribers",
     }

@@ -75,3 +75,46 @@ fn two_tabs_that_heard_nothing_find_each_other_when_the_channel_carries_again() 
     let roles: Vec<Role> = world.living().into_iter().map(|tab| role(&world, tab)).collect();
     assert!(roles.contains(&Role::Leader) && !roles.contains(&Role::Alone), "{roles:?}");
 }
+
+#[test]
+fn an_operation_in_conflict_is_not_given_up_by_a_word_that_comes_late() {
+    let mut world = World::with_tabs(2);
+    world.cut_network();
+    let id = world.tab(1).patch("c-1", "city", "Kiel");
+    world.server.sql_set("c-1", &[("city", "Ulm".into())]);
+    world.heal_network();
+    world.run_until_quiet();
+    assert_eq!(world.outcome(1, id), [OperationState::Conflicted]);
+    let told = world.tabs[0].told.last().unwrap();
+    let mut message: rota_engine::TabMessage<_> = serde_json::from_str(told).unwrap();
+    (message.kind, message.id, message.outcome) = (rota_engine::Kind::Settled, Some(id), Some(OperationState::Dead));
+    (message.v, message.seq, message.answer, message.to) = (1, message.seq + 1, None, None);
+    world.tell(1, Input::TabMessageReceived(Box::new(message)));
+    assert_eq!(world.outcome(1, id), [OperationState::Conflicted]);
+    assert!(world.tabs[1].conflicts.contains_key(&id));
+}
+
+#[test]
+fn an_operation_that_was_found_after_its_end_ends_also_where_the_stream_was_given_up() {
+    let mut world = World::new();
+    world.link = serde_json::json!({"maxAttempts": 1});
+    world.faults.no_streams = true;
+    world.open_tab("maya");
+    world.run_for(120_000);
+    assert_eq!(world.tabs[0].status.as_ref().unwrap().link.state, rota_engine::LinkState::Stopped);
+    let _ = world.tab(0).assign("c-1", "maya");
+    let stored = world.storage[0].clone();
+    world.run_for(120_000);
+    assert_eq!(world.tabs[0].status.as_ref().unwrap().unsent, 0);
+    let late = world.open_tab("maya");
+    world.run_for(500);
+    let entries = stored.iter().map(|(key, text)| {
+        let entry = serde_json::from_str(text).unwrap();
+        rota_engine::FoundEntry { key: key.clone(), content: rota_engine::Content::Operation(entry) }
+    });
+    let entries = entries.collect();
+    world.tell(late, Input::EntriesFound { entries });
+    assert_eq!(world.tabs[late].status.as_ref().unwrap().unsent, 1);
+    world.run_for(60_000);
+    assert_eq!(world.tabs[late].status.as_ref().unwrap().unsent, 0);
+}

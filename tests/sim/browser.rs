@@ -56,6 +56,8 @@ pub struct Browser {
     pub locks: Vec<Lock>,
     pub cached: Vec<BTreeMap<Key, Row<JsonRecord>>>,
     pub skew_ms: i64,
+    /// When somebody first logged out.
+    pub signed_out_ms: Vec<Option<u64>>,
 }
 
 impl Browser {
@@ -66,6 +68,7 @@ impl Browser {
             has_locks: make.locks,
             skew_ms: make.skew_ms,
             locks: (0..users).map(|_| Lock::default()).collect(),
+            signed_out_ms: vec![None; users],
             cached: vec![BTreeMap::new(); users],
             ..Self::default()
         }

@@ -120,6 +120,8 @@ pub struct Oracle {
     pub order: Vec<OperationId>,
     /// Operations of which a tab of the release before hears that they are done without what they did: it knows no acknowledgements.
     pub unread: FastSet<OperationId>,
+    /// Browser and user of those who have logged out, or are about to: what they made may be dropped.
+    pub logouts: FastSet<(usize, usize)>,
     /// Who stands for an operation: what joined it, or decided on its conflict.
     pub newer: FastMap<OperationId, Vec<OperationId>>,
     /// Versions whose large column was filled in from an earlier one, by some tab of a browser and user.
@@ -178,7 +180,7 @@ impl Oracle {
                 let op = &decision.op;
                 op.set.iter().all(|(field, value)| {
                     let there = record.field(field).unwrap_or_default();
-                    there == *value || op.base.get(field) == Some(value) || has_all(&there, value)
+                    there == *value || op.base.get(field) == Some(value) || has_news(&there, value, op.base.get(field))
                 })
             };
             decision.answer.outcome == Outcome::Conflicted && decision.op.name == "patch" && record.is_some_and(is_so)
@@ -325,12 +327,17 @@ impl Oracle {
         let decision = server.ledger.get(&id).map(|decision| decision.answer.outcome);
         let made = self.made(id);
         let is_true = match (end, code) {
+            (OperationState::Cancelled | OperationState::Unknown, Some("signed-out")) => {
+                self.logouts.contains(&(who.browser, who.user))
+            }
+            (OperationState::Cancelled, Some("already-resolved")) => {
+                self.standing_for(id).any(|id| self.is_late_decision(id))
+            }
             (
                 OperationState::Refused | OperationState::Cancelled,
                 Some("dependency-refused" | "dependency-cancelled"),
-            ) if decision != Some(Outcome::Confirmed) => self.is_doomed(server, id),
-            (OperationState::Cancelled, Some("already-resolved")) => {
-                self.standing_for(id).any(|id| self.is_late_decision(id))
+            ) if decision != Some(Outcome::Confirmed) => {
+                self.is_doomed(server, id) || self.logouts.contains(&(who.browser, who.user))
             }
             (OperationState::Confirmed, _) => {
                 self.is_decided(server, id, Outcome::Confirmed) || self.is_agreed(server, id)
@@ -382,7 +389,10 @@ impl Oracle {
             broken!("10", "{} deletes the entry {key}, which no operation of today's form wrote", who.name)
         };
         let is_replaced = self.newer.contains_key(&id);
-        let is_over = server.ledger.contains_key(&id) || made.is_cancel_asked || self.is_doomed(server, id);
+        let is_over = self.logouts.contains(&(who.browser, who.user))
+            || server.ledger.contains_key(&id)
+            || made.is_cancel_asked
+            || self.is_doomed(server, id);
         if !is_over && !is_replaced && !self.is_late_decision(id) {
             broken!("5", "{} deletes the entry of {id}, of which the server has not decided", who.name);
         }
@@ -589,9 +599,10 @@ fn check_cursor(server: &Server, who: &Who, mirror: &Mirror, tab: &dyn Tab) {
     }
 }
 
-/// True for a list that has everything that another one has.
-fn has_all(list: &Value, of: &Value) -> bool {
-    matches!((list, of), (Value::List(list), Value::List(of)) if of.iter().all(|value| list.contains(value)))
+/// True for a list that has everything that another one has more than their base.
+fn has_news(list: &Value, of: &Value, base: Option<&Value>) -> bool {
+    let is_old = |value: &Value| matches!(base, Some(Value::List(base)) if base.contains(value));
+    matches!((list, of), (Value::List(list), Value::List(of)) if of.iter().all(|value| list.contains(value) || is_old(value)))
 }
 
 /// Folds what is pending over a record, from the description alone. Says of each operation whether it applied.

@@ -1,13 +1,14 @@
 //! Does the steps of a plan.
 
 use rota_engine::{
-    Command, Content, Failure, Fields, Input, Kind, OUTBOX_LEN_MAX, Operation, OperationId, OperationState, ServerEvent,
-    StoredOperation, TOMBSTONES_MAX, TabMessage, Value,
+    Command, Content, Doing, Failure, Fields, Input, Kind, OUTBOX_LEN_MAX, Operation, OperationId, OperationState,
+    Presence, ServerEvent, StoredOperation, TOMBSTONES_MAX, TabMessage, Unsent, Value,
 };
 
 use crate::browser::Change;
 use crate::faults::Fault;
 use crate::server::{Key, TABLES};
+use crate::shell::Tab;
 use crate::workload::{Action, COMPANIES, Pick};
 use crate::world::{Event, World};
 
@@ -66,14 +67,34 @@ impl World {
                     self.command(tab, key, "patch", Fields::new(), set(field, more));
                 }
             }
+            Action::Be { tab, typing } => {
+                let doing = if typing { Doing::Typing } else { Doing::Idle };
+                let presence = Presence { place: "companies".into(), doing, record: None };
+                self.say(tab, Input::SetPresence { presence: Some(presence) });
+            }
+            Action::Rights { tab } => {
+                self.faults.add(Fault::RolesChanged);
+                self.say(tab, Input::RightsChanged);
+            }
+            Action::Logout { tab, how } => self.log_out(tab, how),
             Action::Depend { tab, key, value, nth } => self.depend(tab, key, value, nth),
             Action::Undo { tab, nth } => self.undo(tab, nth),
             Action::Resolve { tab, nth, choice } => {
                 let Some(tab) = self.awake(tab) else { return };
                 let is_open = |shown: &&crate::oracle::Shown| shown.state == OperationState::Conflicted;
-                let open: Vec<OperationId> = self.tabs[tab].mirror.shown.iter().filter(is_open).map(|it| it.id).collect();
-                if let Some(id) = nth_of(&open, nth) {
-                    self.resolve(tab, id, choice);
+                let open: Vec<OperationId> =
+                    self.tabs[tab].mirror.shown.iter().filter(is_open).map(|it| it.id).collect();
+                let Some(id) = nth_of(&open, nth) else { return };
+                self.resolve(tab, id, choice);
+                // Another tab may not have heard of it.
+                let is_other = |other: &usize| {
+                    let Tab { browser, user, mirror, backlog, .. } = &self.tabs[*other];
+                    let is_there = (*browser, *user) == (self.tabs[tab].browser, self.tabs[tab].user);
+                    is_there && backlog.is_none() && mirror.state_of(id) == Some(OperationState::Conflicted)
+                };
+                if let Some(other) = self.open_tabs().into_iter().find(is_other) {
+                    self.faults.add(Fault::DecidedTwice);
+                    self.resolve(other, id, 1);
                 }
             }
             Action::Cancel { tab, nth } => self.cancel(tab, nth),
@@ -303,6 +324,25 @@ impl World {
         }
     }
 
+    fn log_out(&mut self, tab: Pick, how: u64) {
+        let Some(tab) = self.awake(tab) else { return };
+        let who = (self.tabs[tab].browser, self.tabs[tab].user);
+        let unsent = match how {
+            0..=3 => None,
+            4 => Some(Unsent::Wait),
+            _ => Some(Unsent::Discard),
+        };
+        // Before the command: what it ends is told within it.
+        let is_first = self.oracle.logouts.insert(who);
+        if self.feed(tab, Input::Logout { unsent }).is_err() {
+            if is_first {
+                self.oracle.logouts.remove(&who);
+            }
+        } else {
+            self.faults.add(Fault::LoggedOut);
+        }
+    }
+
     fn retry(&mut self, tab: Pick) {
         let Some(tab) = self.awake(tab) else { return };
         if let Some(id) = self.dead_of(tab).first().copied() {
@@ -509,7 +549,8 @@ impl World {
         let (message, fault) = match how {
             0 => (TabMessage { v: 99, ..message }, Fault::MessageOfNewerProtocol),
             1 => (TabMessage { kind: Kind::Snapshot, ..message }, Fault::MessageUnreadable),
-            _ => (TabMessage { epoch: u64::MAX, ..message }, Fault::MessageUnreadable),
+            2 => (TabMessage { epoch: u64::MAX, ..message }, Fault::MessageUnreadable),
+            _ => (TabMessage { epoch: self.tabs[tab].mirror.epoch + 2, ..message }, Fault::EpochAhead),
         };
         self.faults.add(fault);
         self.tell(tab, Input::TabMessageReceived(Box::new(message)));

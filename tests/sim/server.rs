@@ -82,6 +82,8 @@ pub struct Server {
     numbers: [FastMap<String, Key>; TABLES.len()],
     pub ledger: FastMap<OperationId, Decision>,
     pub incarnation: u32,
+    /// Its rows do not say which operation wrote them.
+    pub is_anonymous: bool,
     /// What the stream has to tell, in the order of commits.
     pub news: Vec<Key>,
     /// How many records ended in one go.
@@ -143,7 +145,12 @@ impl Server {
         let mut fields =
             Fields::from([("id".to_owned(), known.key.as_str().into()), ("name".to_owned(), "Harbour".into())]);
         if known.table == 0 {
-            fields.extend([(LARGE.to_owned(), "Bremen".into()), (OWNER.to_owned(), Value::Null), ("visits".to_owned(), Value::Number(0.0)), ("tags".to_owned(), Value::List(vec![]))]);
+            fields.extend([
+                (LARGE.to_owned(), "Bremen".into()),
+                (OWNER.to_owned(), Value::Null),
+                ("visits".to_owned(), Value::Number(0.0)),
+                ("tags".to_owned(), Value::List(vec![])),
+            ]);
         }
         fields
     }
@@ -345,7 +352,7 @@ impl Server {
                 table,
                 key: name,
                 version: version(stand.version),
-                op: stand.op,
+                op: stand.op.filter(|_| !self.is_anonymous),
                 record: Some(record),
             }),
             None if !pulled.whole => pulled.gone.push(Gone { table, key: name, version: version(stand.version) }),

@@ -175,7 +175,7 @@ impl World {
         if stale.is_some() && since(&self.tabs[tab]) == stale {
             broken!("4", "{} takes the word of a leader whose epoch is over", self.tabs[tab].name);
         }
-        if let Some((row, table)) = expected
+        if let Some((row, table)) = expected.filter(|_| !self.tabs[tab].is_closed)
             && self.tabs[tab].engine.version(&table, &row.0).is_none_or(|known| number(&known) < row.1)
         {
             broken!("7", "{} was told version {} of {} and does not know it", self.tabs[tab].name, row.1, row.0);
@@ -389,7 +389,7 @@ impl World {
                 self.remove(tab, |key| key.starts_with(&prefix) && !key.starts_with(&keep));
                 self.browsers[browser].cached[user].clear();
             }
-            Output::SignedOut => self.tabs[tab].link = None,
+            Output::SignedOut => self.sign_out(tab),
             Output::AnnouncePresence { peers } => {
                 let mut others = self.living();
                 others.retain(|other| self.tabs[*other].is_subscribed);
@@ -483,9 +483,28 @@ impl World {
     fn must_not_show_yet(&mut self, tab: usize, op: &Operation) {
         let key = self.server.key(&op.table, &op.key);
         let Tab { engine, mirror, name, .. } = &self.tabs[tab];
-        if !mirror.has_looked && engine.visible(&op.table, &op.key).as_ref() != mirror.record(key) {
+        // What the rules decide follows from what came with the answer, and is stored in the same step.
+        if !mirror.has_looked && !is_of_rules(op) && engine.visible(&op.table, &op.key).as_ref() != mirror.record(key) {
             broken!("5", "{name} shows {} before it is stored", op.id);
         }
+    }
+
+    /// Nothing of the person's is left behind, but the mark that they have left.
+    fn sign_out(&mut self, tab: usize) {
+        let prefix = self.prefix(tab);
+        let mark = format!("{prefix}out:");
+        let Tab { browser, user, name, .. } = &self.tabs[tab];
+        let place = &self.browsers[*browser];
+        let left = place.local.keys().find(|key| key.starts_with(&prefix) && !key.starts_with(&mark));
+        if let Some(left) = left {
+            broken!("13", "{name} has logged out, and {left} is still stored");
+        }
+        if !place.cached[*user].is_empty() {
+            broken!("13", "{name} has logged out, and rows are still kept");
+        }
+        let at_ms = self.mono_ms;
+        self.browsers[*browser].signed_out_ms[*user].get_or_insert(at_ms);
+        self.tabs[tab].link = None;
     }
 
     /// Stores something that nobody waits for.
@@ -561,7 +580,11 @@ impl World {
 
     /// The database answers soon, or, when the machine is busy, after the network did.
     fn database_delay(&mut self) -> u64 {
-        if self.draw.percent(10) { self.draw.of(&[400, 400, 4_000]) * self.draw.below(100) / 100 } else { 2 + self.draw.below(3) }
+        if self.draw.percent(10) {
+            self.draw.of(&[400, 400, 4_000]) * self.draw.below(100) / 100
+        } else {
+            2 + self.draw.below(3)
+        }
     }
 
     fn flush_later(&mut self, browser: usize) {

@@ -64,60 +64,211 @@ pub type Pick = u64;
 #[derive(Clone, Debug)]
 pub enum Action {
     // People at their tabs.
-    Insert { tab: Pick, key: u64 },
-    Patch { tab: Pick, key: u64, field: &'static str, value: &'static str },
-    Delete { tab: Pick, key: u64 },
-    Assign { tab: Pick, key: u64, to: Option<&'static str> },
-    Burst { tab: Pick, value: &'static str },
+    Insert {
+        tab: Pick,
+        key: u64,
+    },
+    Patch {
+        tab: Pick,
+        key: u64,
+        field: &'static str,
+        value: &'static str,
+    },
+    Delete {
+        tab: Pick,
+        key: u64,
+    },
+    Assign {
+        tab: Pick,
+        key: u64,
+        to: Option<&'static str>,
+    },
+    Burst {
+        tab: Pick,
+        value: &'static str,
+    },
     /// Adds to a count, or to a list.
-    Add { tab: Pick, key: u64, field: &'static str, value: u64 },
+    Add {
+        tab: Pick,
+        key: u64,
+        field: &'static str,
+        value: u64,
+    },
     /// A patch that depends on an operation that is pending.
-    Depend { tab: Pick, key: u64, value: &'static str, nth: u64 },
-    Undo { tab: Pick, nth: u64 },
-    Resolve { tab: Pick, nth: u64, choice: u64 },
-    Cancel { tab: Pick, nth: u64 },
-    Retry { tab: Pick },
-    Reconnect { tab: Pick },
-    Purge { tab: Pick },
-    Nonsense { tab: Pick },
-    Open { browser: usize, user: usize },
+    Depend {
+        tab: Pick,
+        key: u64,
+        value: &'static str,
+        nth: u64,
+    },
+    Undo {
+        tab: Pick,
+        nth: u64,
+    },
+    Be {
+        tab: Pick,
+        typing: bool,
+    },
+    Rights {
+        tab: Pick,
+    },
+    Logout {
+        tab: Pick,
+        how: u64,
+    },
+    Resolve {
+        tab: Pick,
+        nth: u64,
+        choice: u64,
+    },
+    Cancel {
+        tab: Pick,
+        nth: u64,
+    },
+    Retry {
+        tab: Pick,
+    },
+    Reconnect {
+        tab: Pick,
+    },
+    Purge {
+        tab: Pick,
+    },
+    Nonsense {
+        tab: Pick,
+    },
+    Open {
+        browser: usize,
+        user: usize,
+    },
     // Other people, in the database.
-    SqlSet { key: u64, field: &'static str, value: &'static str },
-    SqlAdd { key: u64, field: &'static str, value: u64 },
-    SqlDelete { key: u64 },
-    SqlOpen { key: u64, value: &'static str, ms: u64 },
-    Withdraw { key: u64, user: usize, hidden: bool, touch: bool },
-    Refuse { key: u64, on: bool },
+    SqlSet {
+        key: u64,
+        field: &'static str,
+        value: &'static str,
+    },
+    SqlAdd {
+        key: u64,
+        field: &'static str,
+        value: u64,
+    },
+    SqlDelete {
+        key: u64,
+    },
+    SqlOpen {
+        key: u64,
+        value: &'static str,
+        ms: u64,
+    },
+    Withdraw {
+        key: u64,
+        user: usize,
+        hidden: bool,
+        touch: bool,
+    },
+    Refuse {
+        key: u64,
+        on: bool,
+    },
     // What goes wrong.
-    Set { rate: Rate, percent: u8 },
-    Cut { ms: u64 },
-    ServerDown { ms: u64 },
-    BreakLink { tab: Pick },
-    HalfOpen { tab: Pick },
+    Set {
+        rate: Rate,
+        percent: u8,
+    },
+    Cut {
+        ms: u64,
+    },
+    ServerDown {
+        ms: u64,
+    },
+    BreakLink {
+        tab: Pick,
+    },
+    HalfOpen {
+        tab: Pick,
+    },
     NewIncarnation,
-    ExpireToken { user: usize, without_fresh_ms: u64 },
-    Crash { tab: Pick },
-    CrashAt { tab: Pick, outputs: u32 },
-    Close { tab: Pick },
-    Freeze { tab: Pick, ms: u64 },
-    Steal { tab: Pick },
-    Depose { tab: Pick, ms: u64, notice_ms: u64 },
-    Usurp { browser: usize, user: usize },
-    LeaveOrphan { tab: Pick },
+    ExpireToken {
+        user: usize,
+        without_fresh_ms: u64,
+    },
+    Crash {
+        tab: Pick,
+    },
+    CrashAt {
+        tab: Pick,
+        outputs: u32,
+    },
+    Close {
+        tab: Pick,
+    },
+    Freeze {
+        tab: Pick,
+        ms: u64,
+    },
+    Steal {
+        tab: Pick,
+    },
+    Depose {
+        tab: Pick,
+        ms: u64,
+        notice_ms: u64,
+    },
+    Usurp {
+        browser: usize,
+        user: usize,
+    },
+    LeaveOrphan {
+        tab: Pick,
+    },
     FillOutbox,
     EndMany,
-    Jump { browser: usize, ms: i64 },
-    Sleep { browser: usize, ms: u64 },
-    LocalFull { browser: usize, on: bool },
-    DatabaseFull { browser: usize, on: bool },
-    Wipe { browser: usize },
-    KillBrowser { browser: usize },
-    SpoilEntry { tab: Pick, how: u64 },
-    SpoilMessage { tab: Pick, how: u64 },
-    SpoilEvent { tab: Pick, how: u64 },
-    Hint { tab: Pick, online: bool },
-    Woke { tab: Pick },
-    Look { tab: Pick, active: bool, visible: bool },
+    Jump {
+        browser: usize,
+        ms: i64,
+    },
+    Sleep {
+        browser: usize,
+        ms: u64,
+    },
+    LocalFull {
+        browser: usize,
+        on: bool,
+    },
+    DatabaseFull {
+        browser: usize,
+        on: bool,
+    },
+    Wipe {
+        browser: usize,
+    },
+    KillBrowser {
+        browser: usize,
+    },
+    SpoilEntry {
+        tab: Pick,
+        how: u64,
+    },
+    SpoilMessage {
+        tab: Pick,
+        how: u64,
+    },
+    SpoilEvent {
+        tab: Pick,
+        how: u64,
+    },
+    Hint {
+        tab: Pick,
+        online: bool,
+    },
+    Woke {
+        tab: Pick,
+    },
+    Look {
+        tab: Pick,
+        active: bool,
+        visible: bool,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -150,6 +301,8 @@ pub struct Plan {
     pub attempts_max: Option<u32>,
     /// One bit a user whose application can't be asked for tokens.
     pub without_token_giver: u32,
+    /// The server's rows do not say which operation wrote them.
+    pub is_anonymous: bool,
     /// The end also breaks every link, and changes records while they are joined again.
     pub breaks_at_end: bool,
 }
@@ -250,6 +403,7 @@ impl Plan {
             attempts_max: draw.of(&[None, None, None, Some(2)]),
             without_token_giver: draw.of(&[0, 0, 0, 1, 2]),
             breaks_at_end: draw.percent(30),
+            is_anonymous: draw.percent(20),
         }
     }
 }
@@ -265,10 +419,11 @@ fn city(draw: &mut Draw) -> &'static str {
 
 fn work(draw: &mut Draw) -> Action {
     let tab = draw.below(64);
-    match draw.below(130) {
-        100..=108 => {
-            Action::Add { tab, key: key(draw), field: draw.of(&["visits", "tags"]), value: 1 + draw.below(4) }
-        }
+    match draw.below(135) {
+        130..=131 => Action::Be { tab, typing: draw.percent(50) },
+        132..=133 => Action::Rights { tab },
+        134 => Action::Logout { tab, how: draw.below(6) },
+        100..=108 => Action::Add { tab, key: key(draw), field: draw.of(&["visits", "tags"]), value: 1 + draw.below(4) },
         109..=113 => Action::Depend { tab, key: key(draw), value: city(draw), nth: draw.below(8) },
         114..=119 => Action::Undo { tab, nth: draw.below(8) },
         120..=124 => Action::Resolve { tab, nth: draw.below(4), choice: draw.below(3) },
@@ -323,7 +478,7 @@ fn trouble(draw: &mut Draw) -> Action {
         51 => Action::Usurp { browser, user },
         52..=53 => Action::KillBrowser { browser },
         54..=56 => Action::SpoilEntry { tab, how: draw.below(3) },
-        57..=58 => Action::SpoilMessage { tab, how: draw.below(3) },
+        57..=58 => Action::SpoilMessage { tab, how: draw.below(4) },
         59..=60 => Action::SpoilEvent { tab, how: draw.below(3) },
         61..=63 => Action::Withdraw { key: key(draw), user, hidden: draw.percent(60), touch: draw.percent(70) },
         64..=65 => Action::Refuse { key: key(draw), on: draw.percent(60) },

@@ -97,6 +97,10 @@ impl World {
             agenda: BTreeMap::new(),
             count: 0,
         };
+        world.server.is_anonymous = plan.is_anonymous;
+        if plan.is_anonymous {
+            world.faults.add(Fault::RowsAnonymous);
+        }
         for make in &plan.browsers {
             world.browsers.push(Browser::new(make, USERS.len()));
         }
@@ -581,7 +585,13 @@ impl World {
                 } else {
                     record
                 };
-                let row = Row { table, key: name, version: version(stand.version), op: stand.op, record: Some(record) };
+                let row = Row {
+                    table,
+                    key: name,
+                    version: version(stand.version),
+                    op: stand.op.filter(|_| !self.server.is_anonymous),
+                    record: Some(record),
+                };
                 ServerEvent::Changed { row, partial }
             }
         };
@@ -810,7 +820,8 @@ impl World {
                 let made = &oracle.made[&id];
                 made.is_rejected || made.may_be_lost || made.is_cancel_asked
             }) || oracle.is_doomed(&self.server, *id)
-                || oracle.is_late_decision(*id);
+                || oracle.is_late_decision(*id)
+                || oracle.logouts.contains(&(made.browser, made.user));
             if !is_decided && !is_excused {
                 broken!("5", "{id} of {} is lost", tab.name);
             }

@@ -213,6 +213,7 @@ impl<R: Record> Engine<R> {
         op.after = after;
         let joined = records.first().and_then(|record| self.coalescible(&op.name, *record, &op.after));
         if let Some(older) = joined.filter(|_| may_join).map(|pending| &pending.op) {
+            mark!(PatchJoined);
             (op.set, op.base) = merged(older, op.set, op.base);
             (op.base_version, op.replaces) = (older.base_version.clone(), flattened(older));
         }
@@ -249,6 +250,7 @@ impl<R: Record> Engine<R> {
 
     /// Gives up what can be fetched again, or can't be read, for the sake of an operation.
     fn make_room(&mut self, op: &Operation) {
+        mark!(QuotaShed);
         self.made_room_for = Some(op.id);
         self.emit(Output::ForgetRecords);
         self.emit(Output::ForgetQuarantined { prefix: self.session.quarantine_prefix() });

@@ -10,6 +10,7 @@ use super::replacing::flattened;
 use crate::engine::audit::AuditEntry;
 use crate::engine::error::Error;
 use crate::engine::input::Choice;
+use crate::engine::mark::mark;
 use crate::engine::merge::{Decided, Decision, FieldConflict, conflicts, differing, merged};
 use crate::engine::operation::{
     Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Version, name,
@@ -56,6 +57,7 @@ impl<R: Record> Engine<R> {
             return Met::End(answer, None);
         };
         if ruling.set.is_empty() {
+            mark!(RuleKeptTheirs);
             let decision = Decision { decided: Decided::Server, ..ruling.decision };
             self.note_decision(answer.id, None, (&answer.table, &answer.key), decision.clone());
             let (outcome, code, message, fields) = (Outcome::Confirmed, None, None, vec![]);
@@ -74,6 +76,7 @@ impl<R: Record> Engine<R> {
             self.take_resolved(&op, &answer, false);
             return Met::Later;
         }
+        mark!(RuleDecided);
         // Nothing is taken in before the decision is stored: what is seen goes from the one straight to the other.
         let (key, entry) = (self.session.operation_key(op.hlc, id), StoredOperation::new(op.clone()));
         self.emit(Output::Persist { id, key, entry });
@@ -136,6 +139,7 @@ impl<R: Record> Engine<R> {
         let id = answer.id;
         let at_ms = self.now.wall_ms;
         let Some(pending) = self.outbox.get_mut(id).filter(|it| it.state != OperationState::Conflicted) else { return };
+        mark!(ConflictParked);
         pending.trouble = answer.code.clone().zip(answer.message.clone());
         let (fields, version) = (answer.fields.clone(), answer.version.clone());
         pending.conflict = Some(Box::new(Parked { fields, version, at_ms }));
@@ -324,6 +328,7 @@ impl<R: Record> Engine<R> {
 
     /// Refuses a decision that came too late, for all tabs.
     pub(super) fn refuse_late_decision(&mut self, op: &Operation) {
+        mark!(LateDecisionRefused);
         let why = "somebody else decided about this conflict before; look at the record, and change it if need be";
         let settlement = Settlement {
             code: Some(ALREADY_RESOLVED.to_owned()),

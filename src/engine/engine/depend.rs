@@ -3,8 +3,10 @@
 use super::Engine;
 use crate::engine::alias::inserts_named;
 use crate::engine::error::Error;
+use crate::engine::mark::mark;
 use crate::engine::operation::{Operation, OperationId, OperationState, Settlement};
 use crate::engine::record::Record;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::tabs::Role;
 
 /// How many operations a command may name in `after`.
@@ -39,6 +41,9 @@ impl<R: Record> Engine<R> {
     pub(super) fn end_dependants(&mut self, settlement: &Settlement) {
         // Whether the record is there nobody knows; what names it by its temporary key can never be sent.
         let is_nameless = settlement.outcome == OperationState::Unknown;
+        if sabotaged!(SkipCascade) {
+            return;
+        }
         let Some(outcome) = of_dependant(settlement.outcome).or(is_nameless.then_some(OperationState::Refused)) else {
             return;
         };
@@ -54,6 +59,7 @@ impl<R: Record> Engine<R> {
     }
 
     fn end_dependant(&mut self, id: OperationId, outcome: OperationState, needed: OperationId) {
+        mark!(DependantEnded);
         let (code, what) = match outcome {
             OperationState::Cancelled => ("dependency-cancelled", "was taken back"),
             _ => ("dependency-refused", "was not done"),

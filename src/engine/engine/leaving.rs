@@ -4,9 +4,11 @@ use super::Engine;
 use crate::engine::error::{Error, Problem};
 use crate::engine::input::Unsent;
 use crate::engine::link::{LinkState, LinkStatus};
+use crate::engine::mark::mark;
 use crate::engine::operation::{OperationId, OperationState, Settlement};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::tabs::{Kind, Role};
 use crate::engine::time::CLOCK_AHEAD_MS_MAX;
 
@@ -41,7 +43,9 @@ impl<R: Record> Engine<R> {
         self.forget_everything(Some(mark));
         let mut message = self.tabs.message(Kind::SignedOut);
         message.at_ms = Some(at_ms);
-        self.emit(Output::Broadcast(message));
+        if !sabotaged!(PurgeUntold) {
+            self.emit(Output::Broadcast(message));
+        }
         self.leave();
     }
 
@@ -50,6 +54,7 @@ impl<R: Record> Engine<R> {
         if at_ms > self.now.wall_ms.saturating_add(CLOCK_AHEAD_MS_MAX) {
             self.problem(Problem::new("malformed-message", "signedOut", "nobody can have logged out so late"));
         } else if at_ms > self.born_wall_ms {
+            mark!(SignOutHeard);
             self.forget_everything(None);
             self.leave();
         }
@@ -63,6 +68,7 @@ impl<R: Record> Engine<R> {
         // One from the future was left before the clock was set back.
         let is_news = |at_ms: u64| at_ms > self.born_wall_ms && at_ms <= self.now.wall_ms;
         if let Some((at_ms, _)) = marks.iter().find(|(at_ms, _)| is_news(*at_ms)) {
+            mark!(SignOutMarkFound);
             self.on_signed_out(*at_ms);
             return true;
         }
@@ -108,7 +114,9 @@ impl<R: Record> Engine<R> {
         self.closed = true;
         self.report();
         let (prefix, keep) = (self.session.prefix(), self.session.marks_prefix());
-        self.emit(Output::PurgeSession { prefix, keep, mark });
+        if !sabotaged!(PurgeNothing) {
+            self.emit(Output::PurgeSession { prefix, keep, mark });
+        }
         if sends {
             self.emit(Output::Disconnect);
         }
@@ -130,6 +138,7 @@ impl<R: Record> Engine<R> {
 
     /// What was known may no longer be seen, or differently; only a whole pull tells.
     pub(super) fn look_anew(&mut self) {
+        mark!(RightsLookedAt);
         self.tables.doubt();
         if !self.tabs.sends() {
             self.puller.cursor = None;

@@ -7,10 +7,12 @@ use super::command::after;
 use crate::engine::alias::inserting;
 use crate::engine::error::Problem;
 use crate::engine::link::LinkState;
+use crate::engine::mark::mark;
 use crate::engine::operation::{Answer, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Step, name};
 use crate::engine::outbox::{Lookup, Pending, Why};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::table::RecordId;
 use crate::engine::tabs::Role;
 use crate::engine::value::Fields;
@@ -19,6 +21,11 @@ use crate::engine::version::Version;
 impl<R: Record> Engine<R> {
     /// The server has done it, and did not say how the record is now. It stays as seen as it is until its row arrives.
     pub(super) fn acknowledge(&mut self, answer: &Answer<R>) {
+        mark!(Acknowledged);
+        if sabotaged!(EndAtAcknowledgement) {
+            self.settle(&super::sync::settlement(answer.id, OperationState::Confirmed));
+            return;
+        }
         self.claim_all(answer);
         let Some(pending) = self.outbox.get(answer.id) else { return };
         let (id, records, state) = (answer.id, pending.records(), pending.state);
@@ -102,7 +109,10 @@ impl<R: Record> Engine<R> {
         let (is_done, is_untouched) = (self.reads_as_done(pending), self.reads_as_untouched(pending));
         let records = pending.records();
         match lookup.why {
-            Why::Acknowledged(_) => self.end_looked_up(id, OperationState::Confirmed, None),
+            Why::Acknowledged(_) => {
+                mark!(RetiredByPull);
+                self.end_looked_up(id, OperationState::Confirmed, None);
+            }
             Why::Unanswered | Why::Doubted if is_done => self.end_looked_up(id, OperationState::Confirmed, None),
             Why::Doubted if is_untouched => {
                 // Nor can any later one of this record have been sent: they keep their order.
@@ -205,6 +215,7 @@ impl<R: Record> Engine<R> {
         for id in self.outbox.acknowledged(record) {
             let lookup = self.outbox.get(id).and_then(|pending| pending.lookup.clone());
             if matches!(lookup, Some(Lookup { why: Why::Acknowledged(Some(version)), .. }) if version <= known) {
+                mark!(RetiredByVersion);
                 self.end_looked_up(id, OperationState::Confirmed, None);
             }
         }
@@ -220,6 +231,7 @@ impl<R: Record> Engine<R> {
             // A transaction is proved by its own rows, all of them.
             let is_alone = self.outbox.get(earlier).is_some_and(|pending| pending.op.parts.is_empty());
             if is_alone && earlier != id && self.outbox.is_before(earlier, id) {
+                mark!(RetiredByLater);
                 self.end_looked_up(earlier, OperationState::Confirmed, None);
             }
         }

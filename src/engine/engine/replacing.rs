@@ -2,10 +2,12 @@
 //! another stands for lets go of it. Only what was never sent, or is in conflict, is replaced: nothing is lost, and nothing happens twice.
 
 use super::Engine;
+use crate::engine::mark::mark;
 use crate::engine::operation::{Operation, OperationId, OperationState, Settlement, name};
 use crate::engine::outbox::{Pending, Replaced};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::table::RecordId;
 use crate::engine::tabs::Role;
 use crate::engine::value::Fields;
@@ -53,6 +55,7 @@ impl<R: Record> Engine<R> {
                 continue;
             }
             if let Some(pending) = self.outbox.remove(*older) {
+                mark!(ReplacedLetGo);
                 records.extend(pending.records());
                 self.hand_over(pending, op.id);
             }
@@ -83,6 +86,7 @@ impl<R: Record> Engine<R> {
     /// Takes note of a replaced operation that was found in storage only now.
     pub(super) fn keep_for_newer(&mut self, op: &Operation) {
         let Some(newer) = self.outbox.replacing(op.id).filter(|_| !self.outbox.contains(op.id)) else { return };
+        mark!(ReplacedFound);
         let key = Some(self.session.operation_key(op.hlc, op.id));
         let Some(newer) = self.outbox.get_mut(newer) else { return };
         match newer.replaced.iter_mut().find(|replaced| replaced.id == op.id) {
@@ -106,7 +110,7 @@ impl<R: Record> Engine<R> {
             if let Some(key) = replaced.key.clone() {
                 self.emit(Output::Unpersist { key });
             }
-            if replaced.is_owed {
+            if replaced.is_owed && !sabotaged!(ForgetReplaced) {
                 self.emit(Output::Settled(Settlement { id: replaced.id, ..settlement.clone() }));
             }
         }

@@ -339,7 +339,10 @@ impl<R: Record> Engine<R> {
 
     /// Gives an operation up. It is no longer seen, stays stored, and blocks nothing but what depends on it.
     pub(super) fn bury(&mut self, id: OperationId, trouble: (String, String)) {
-        if self.outbox.get(id).is_none_or(|pending| pending.state == OperationState::Dead) {
+        // What the server has decided is not given up by a word that comes late.
+        let is_decided =
+            |state| matches!(state, OperationState::Dead | OperationState::Conflicted | OperationState::Acknowledged);
+        if self.outbox.get(id).is_none_or(|pending| is_decided(pending.state)) {
             return;
         }
         mark!(Buried);
