@@ -388,7 +388,7 @@ impl Plan {
         // What meets the large bounds takes long, so few worlds have it.
         match seed % 250 {
             7 => steps.push((Action::FillOutbox, 300)),
-            13 => steps.push((Action::EndMany, 300)),
+            13 | 63 | 113 | 163 | 213 => steps.push((Action::EndMany, 300)),
             n if n % 50 == 33 => steps.push((Action::LeaveOrphan { tab: draw.below(64) }, 1_500)),
             _ => {}
         }
