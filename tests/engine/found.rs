@@ -87,8 +87,7 @@ fn an_operation_in_conflict_is_not_given_up_by_a_word_that_comes_late() {
     assert_eq!(world.outcome(1, id), [OperationState::Conflicted]);
     let told = world.tabs[0].told.last().unwrap();
     let mut message: rota_engine::TabMessage<_> = serde_json::from_str(told).unwrap();
-    (message.kind, message.id, message.outcome) =
-        (rota_engine::Kind::Settled, Some(id), Some(OperationState::Dead));
+    (message.kind, message.id, message.outcome) = (rota_engine::Kind::Settled, Some(id), Some(OperationState::Dead));
     (message.v, message.seq, message.answer, message.to) = (1, message.seq + 1, None, None);
     world.tell(1, Input::TabMessageReceived(Box::new(message)));
     assert_eq!(world.outcome(1, id), [OperationState::Conflicted]);

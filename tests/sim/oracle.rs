@@ -69,6 +69,8 @@ pub struct Mirror {
     pub pushed: Vec<OperationId>,
     /// Operations that ended as confirmed in this step.
     confirmed: Vec<OperationId>,
+    /// Operations that ended in this step without having happened.
+    ended_in_vain: Vec<OperationId>,
     /// The cursor that was asked from in this step.
     pub asked_from: Option<String>,
     /// A refused token was heard of, and no fresh one since.
@@ -266,9 +268,7 @@ impl Oracle {
                 if is_parked && !self.is_decided(server, view.id, Outcome::Conflicted) {
                     broken!("5", "{} says that {} is in conflict, the server does not", who.name, view.id);
                 }
-                if view.state == OperationState::Acknowledged
-                    && !self.is_decided(server, view.id, Outcome::Confirmed)
-                {
+                if view.state == OperationState::Acknowledged && !self.is_decided(server, view.id, Outcome::Confirmed) {
                     broken!("5", "{} says that {} is done, the server does not", who.name, view.id);
                 }
                 if view.state == OperationState::Dead && view.code.as_deref() == Some("network") {
@@ -298,6 +298,8 @@ impl Oracle {
     fn on_left(&self, server: &Server, who: &Who, mirror: &mut Mirror, view: &OperationView, place: Option<usize>) {
         if view.state == OperationState::Confirmed {
             mirror.confirmed.push(view.id);
+        } else if view.state != OperationState::Unknown {
+            mirror.ended_in_vain.push(view.id);
         }
         let was_dead = place.is_some_and(|place| mirror.shown[place].state == OperationState::Dead);
         if let Some(place) = place {
@@ -321,12 +323,15 @@ impl Oracle {
             (OperationState::Cancelled | OperationState::Unknown, Some("signed-out")) => {
                 self.logouts.contains(&(who.browser, who.user))
             }
-            (OperationState::Refused | OperationState::Cancelled, Some("dependency-refused" | "dependency-cancelled"))
-                if decision != Some(Outcome::Confirmed) =>
-            {
+            (
+                OperationState::Refused | OperationState::Cancelled,
+                Some("dependency-refused" | "dependency-cancelled"),
+            ) if decision != Some(Outcome::Confirmed) => {
                 self.is_doomed(server, id) || self.logouts.contains(&(who.browser, who.user))
             }
-            (OperationState::Cancelled, Some("already-resolved")) => self.standing_for(id).any(|id| self.is_late_decision(id)),
+            (OperationState::Cancelled, Some("already-resolved")) => {
+                self.standing_for(id).any(|id| self.is_late_decision(id))
+            }
             (OperationState::Confirmed, _) => {
                 self.is_decided(server, id, Outcome::Confirmed) || self.is_agreed(server, id)
             }
@@ -374,7 +379,9 @@ impl Oracle {
         };
         let is_replaced = self.newer.contains_key(&id);
         let is_over = self.logouts.contains(&(who.browser, who.user))
-            || server.ledger.contains_key(&id) || made.is_cancel_asked || self.is_doomed(server, id);
+            || server.ledger.contains_key(&id)
+            || made.is_cancel_asked
+            || self.is_doomed(server, id);
         if !is_over && !is_replaced && !self.is_late_decision(id) {
             broken!("5", "{} deletes the entry of {id}, of which the server has not decided", who.name);
         }
@@ -416,6 +423,19 @@ impl Oracle {
         }
     }
 
+    /// What depends on something that never happens ends with it, unless the server may have it.
+    fn check_cascade(&self, who: &Who, mirror: &mut Mirror) {
+        for id in std::mem::take(&mut mirror.ended_in_vain) {
+            let is_left = |shown: &&Shown| {
+                let is_waiting = shown.state == OperationState::Queued && self.made(shown.id).sent_by.is_empty();
+                is_waiting && shown.op.after.contains(&id)
+            };
+            if let Some(left) = mirror.shown.iter().find(is_left) {
+                broken!("6", "{} keeps {}, which depends on {id}, which has ended in vain", who.name, left.id);
+            }
+        }
+    }
+
     /// What an operation did is seen from the moment on when it is no longer pending.
     fn check_confirmed(&self, server: &Server, who: &Who, mirror: &mut Mirror, tab: &dyn Tab) {
         for id in std::mem::take(&mut mirror.confirmed) {
@@ -424,11 +444,7 @@ impl Oracle {
             }
             let key = self.made(id).key;
             let known = &server.known[key];
-            let done = server
-                .ledger
-                .get(&id)
-                .and_then(|decision| decision.answer.version.as_ref())
-                .map_or(0, number);
+            let done = server.ledger.get(&id).and_then(|decision| decision.answer.version.as_ref()).map_or(0, number);
             let version = tab.version(known.table, &known.key).unwrap_or(0);
             let is_hidden = known.ever_hidden & (1 << who.user) != 0;
             if version < done && !is_hidden && tab.visible(known.table, &known.key) != fold(None, mirror, key).0 {
@@ -448,6 +464,7 @@ impl Oracle {
         self.check_pushes(who, mirror, mono_ms);
         check_cursor(server, who, mirror, tab);
         self.check_confirmed(server, who, mirror, tab);
+        self.check_cascade(who, mirror);
         let mut touched = std::mem::take(&mut mirror.touched);
         let (mut least, mut most) = (0, 0);
         if full {

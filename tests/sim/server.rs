@@ -145,7 +145,12 @@ impl Server {
         let mut fields =
             Fields::from([("id".to_owned(), known.key.as_str().into()), ("name".to_owned(), "Harbour".into())]);
         if known.table == 0 {
-            fields.extend([(LARGE.to_owned(), "Bremen".into()), (OWNER.to_owned(), Value::Null), ("visits".to_owned(), Value::Number(0.0)), ("tags".to_owned(), Value::List(vec![]))]);
+            fields.extend([
+                (LARGE.to_owned(), "Bremen".into()),
+                (OWNER.to_owned(), Value::Null),
+                ("visits".to_owned(), Value::Number(0.0)),
+                ("tags".to_owned(), Value::List(vec![])),
+            ]);
         }
         fields
     }

@@ -579,7 +579,11 @@ impl World {
 
     /// The database answers soon, or, when the machine is busy, after the network did.
     fn database_delay(&mut self) -> u64 {
-        if self.draw.percent(10) { self.draw.of(&[400, 400, 4_000]) * self.draw.below(100) / 100 } else { 2 + self.draw.below(3) }
+        if self.draw.percent(10) {
+            self.draw.of(&[400, 400, 4_000]) * self.draw.below(100) / 100
+        } else {
+            2 + self.draw.below(3)
+        }
     }
 
     fn flush_later(&mut self, browser: usize) {
@@ -649,7 +653,11 @@ fn found(entries: &crate::browser::Entries, prefixes: &[String; 3]) -> Vec<Found
         let prefix = prefix.clone();
         entries.range(prefix.clone()..).take_while(move |(key, _)| key.starts_with(&prefix))
     };
-    prefixes.iter().flat_map(of).map(|(key, content)| FoundEntry { key: key.clone(), content: content.clone() }).collect()
+    prefixes
+        .iter()
+        .flat_map(of)
+        .map(|(key, content)| FoundEntry { key: key.clone(), content: content.clone() })
+        .collect()
 }
 
 /// The version that a tab must know after an input, whatever is pending.

@@ -64,61 +64,204 @@ pub type Pick = u64;
 #[derive(Clone, Debug)]
 pub enum Action {
     // People at their tabs.
-    Insert { tab: Pick, key: u64 },
-    Patch { tab: Pick, key: u64, field: &'static str, value: &'static str },
-    Delete { tab: Pick, key: u64 },
-    Assign { tab: Pick, key: u64, to: Option<&'static str> },
-    Burst { tab: Pick, value: &'static str },
+    Insert {
+        tab: Pick,
+        key: u64,
+    },
+    Patch {
+        tab: Pick,
+        key: u64,
+        field: &'static str,
+        value: &'static str,
+    },
+    Delete {
+        tab: Pick,
+        key: u64,
+    },
+    Assign {
+        tab: Pick,
+        key: u64,
+        to: Option<&'static str>,
+    },
+    Burst {
+        tab: Pick,
+        value: &'static str,
+    },
     /// Adds to a count, or to a list.
-    Add { tab: Pick, key: u64, field: &'static str, value: u64 },
+    Add {
+        tab: Pick,
+        key: u64,
+        field: &'static str,
+        value: u64,
+    },
     /// A patch that depends on an operation that is pending.
-    Depend { tab: Pick, key: u64, value: &'static str, nth: u64 },
-    Undo { tab: Pick, nth: u64 },
-    Be { tab: Pick, typing: bool },
-    Rights { tab: Pick },
-    Logout { tab: Pick, how: u64 },
-    Resolve { tab: Pick, nth: u64, choice: u64 },
-    Cancel { tab: Pick, nth: u64 },
-    Retry { tab: Pick },
-    Reconnect { tab: Pick },
-    Purge { tab: Pick },
-    Nonsense { tab: Pick },
-    Open { browser: usize, user: usize },
+    Depend {
+        tab: Pick,
+        key: u64,
+        value: &'static str,
+        nth: u64,
+    },
+    Undo {
+        tab: Pick,
+        nth: u64,
+    },
+    Be {
+        tab: Pick,
+        typing: bool,
+    },
+    Rights {
+        tab: Pick,
+    },
+    Logout {
+        tab: Pick,
+        how: u64,
+    },
+    Resolve {
+        tab: Pick,
+        nth: u64,
+        choice: u64,
+    },
+    Cancel {
+        tab: Pick,
+        nth: u64,
+    },
+    Retry {
+        tab: Pick,
+    },
+    Reconnect {
+        tab: Pick,
+    },
+    Purge {
+        tab: Pick,
+    },
+    Nonsense {
+        tab: Pick,
+    },
+    Open {
+        browser: usize,
+        user: usize,
+    },
     // Other people, in the database.
-    SqlSet { key: u64, field: &'static str, value: &'static str },
-    SqlAdd { key: u64, field: &'static str, value: u64 },
-    SqlDelete { key: u64 },
-    SqlOpen { key: u64, value: &'static str, ms: u64 },
-    Withdraw { key: u64, user: usize, hidden: bool, touch: bool },
-    Refuse { key: u64, on: bool },
+    SqlSet {
+        key: u64,
+        field: &'static str,
+        value: &'static str,
+    },
+    SqlAdd {
+        key: u64,
+        field: &'static str,
+        value: u64,
+    },
+    SqlDelete {
+        key: u64,
+    },
+    SqlOpen {
+        key: u64,
+        value: &'static str,
+        ms: u64,
+    },
+    Withdraw {
+        key: u64,
+        user: usize,
+        hidden: bool,
+        touch: bool,
+    },
+    Refuse {
+        key: u64,
+        on: bool,
+    },
     // What goes wrong.
-    Set { rate: Rate, percent: u8 },
-    Cut { ms: u64 },
-    ServerDown { ms: u64 },
-    BreakLink { tab: Pick },
-    HalfOpen { tab: Pick },
+    Set {
+        rate: Rate,
+        percent: u8,
+    },
+    Cut {
+        ms: u64,
+    },
+    ServerDown {
+        ms: u64,
+    },
+    BreakLink {
+        tab: Pick,
+    },
+    HalfOpen {
+        tab: Pick,
+    },
     NewIncarnation,
-    ExpireToken { user: usize, without_fresh_ms: u64 },
-    Crash { tab: Pick },
-    CrashAt { tab: Pick, outputs: u32 },
-    Close { tab: Pick },
-    Freeze { tab: Pick, ms: u64 },
-    Steal { tab: Pick },
-    Depose { tab: Pick, ms: u64, notice_ms: u64 },
+    ExpireToken {
+        user: usize,
+        without_fresh_ms: u64,
+    },
+    Crash {
+        tab: Pick,
+    },
+    CrashAt {
+        tab: Pick,
+        outputs: u32,
+    },
+    Close {
+        tab: Pick,
+    },
+    Freeze {
+        tab: Pick,
+        ms: u64,
+    },
+    Steal {
+        tab: Pick,
+    },
+    Depose {
+        tab: Pick,
+        ms: u64,
+        notice_ms: u64,
+    },
     FillOutbox,
     EndMany,
-    Jump { browser: usize, ms: i64 },
-    Sleep { browser: usize, ms: u64 },
-    LocalFull { browser: usize, on: bool },
-    DatabaseFull { browser: usize, on: bool },
-    Wipe { browser: usize },
-    KillBrowser { browser: usize },
-    SpoilEntry { tab: Pick, how: u64 },
-    SpoilMessage { tab: Pick, how: u64 },
-    SpoilEvent { tab: Pick, how: u64 },
-    Hint { tab: Pick, online: bool },
-    Woke { tab: Pick },
-    Look { tab: Pick, active: bool, visible: bool },
+    Jump {
+        browser: usize,
+        ms: i64,
+    },
+    Sleep {
+        browser: usize,
+        ms: u64,
+    },
+    LocalFull {
+        browser: usize,
+        on: bool,
+    },
+    DatabaseFull {
+        browser: usize,
+        on: bool,
+    },
+    Wipe {
+        browser: usize,
+    },
+    KillBrowser {
+        browser: usize,
+    },
+    SpoilEntry {
+        tab: Pick,
+        how: u64,
+    },
+    SpoilMessage {
+        tab: Pick,
+        how: u64,
+    },
+    SpoilEvent {
+        tab: Pick,
+        how: u64,
+    },
+    Hint {
+        tab: Pick,
+        online: bool,
+    },
+    Woke {
+        tab: Pick,
+    },
+    Look {
+        tab: Pick,
+        active: bool,
+        visible: bool,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -272,9 +415,7 @@ fn work(draw: &mut Draw) -> Action {
         130..=131 => Action::Be { tab, typing: draw.percent(50) },
         132..=133 => Action::Rights { tab },
         134 => Action::Logout { tab, how: draw.below(6) },
-        100..=108 => {
-            Action::Add { tab, key: key(draw), field: draw.of(&["visits", "tags"]), value: 1 + draw.below(4) }
-        }
+        100..=108 => Action::Add { tab, key: key(draw), field: draw.of(&["visits", "tags"]), value: 1 + draw.below(4) },
         109..=113 => Action::Depend { tab, key: key(draw), value: city(draw), nth: draw.below(8) },
         114..=119 => Action::Undo { tab, nth: draw.below(8) },
         120..=124 => Action::Resolve { tab, nth: draw.below(4), choice: draw.below(3) },

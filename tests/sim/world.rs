@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use rota_engine::{
-    Answer, Choice, Config, Failure, Input, JsonRecord, Now, Operation, OperationId, OperationState, PullCall, Role, Row,
-    ServerEvent, TabMessage,
+    Answer, Choice, Config, Failure, Input, JsonRecord, Now, Operation, OperationId, OperationState, PullCall, Role,
+    Row, ServerEvent, TabMessage,
 };
 
 use crate::browser::Browser;
@@ -585,7 +585,13 @@ impl World {
                 } else {
                     record
                 };
-                let row = Row { table, key: name, version: version(stand.version), op: stand.op.filter(|_| !self.server.is_anonymous), record: Some(record) };
+                let row = Row {
+                    table,
+                    key: name,
+                    version: version(stand.version),
+                    op: stand.op.filter(|_| !self.server.is_anonymous),
+                    record: Some(record),
+                };
                 ServerEvent::Changed { row, partial }
             }
         };
@@ -753,7 +759,12 @@ impl World {
     fn check_agreement(&mut self, when: &str) {
         for tab in self.open_tabs() {
             self.check(tab, true);
-            let Tab { mirror, name, user, .. } = &self.tabs[tab];
+            let Tab { mirror, name, user, browser, born_ms, is_old, .. } = &self.tabs[tab];
+            let place = &self.browsers[*browser];
+            let was_there = place.signed_out_ms[*user].is_some_and(|at_ms| *born_ms < at_ms);
+            if was_there && place.has_locks && !place.was_set_back && !is_old {
+                broken!("13", "{when}, {name} is still open, though the person has logged out");
+            }
             for (key, known) in self.server.known.iter().enumerate() {
                 let truth = known.record().filter(|_| known.is_seen_by(*user));
                 if mirror.record(key) != truth {

@@ -7,10 +7,10 @@ use rand_pcg::Pcg64Mcg;
 use super::Engine;
 use super::command::pending;
 use super::replacing::flattened;
-use crate::engine::mark::mark;
 use crate::engine::audit::AuditEntry;
 use crate::engine::error::Error;
 use crate::engine::input::Choice;
+use crate::engine::mark::mark;
 use crate::engine::merge::{Decided, Decision, FieldConflict, conflicts, differing, merged};
 use crate::engine::operation::{
     Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Version, name,

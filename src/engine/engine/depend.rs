@@ -1,12 +1,12 @@
 //! Operations that depend on others: they wait for these, and end with them when these will never happen.
 
 use super::Engine;
-use crate::engine::mark::mark;
-use crate::engine::sabotage::sabotaged;
 use crate::engine::alias::inserts_named;
 use crate::engine::error::Error;
+use crate::engine::mark::mark;
 use crate::engine::operation::{Operation, OperationId, OperationState, Settlement};
 use crate::engine::record::Record;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::tabs::Role;
 
 /// How many operations a command may name in `after`.

@@ -1,14 +1,14 @@
 //! Logging out, and what follows when a person may see other things than before.
 
 use super::Engine;
-use crate::engine::mark::mark;
-use crate::engine::sabotage::sabotaged;
 use crate::engine::error::{Error, Problem};
 use crate::engine::input::Unsent;
 use crate::engine::link::{LinkState, LinkStatus};
+use crate::engine::mark::mark;
 use crate::engine::operation::{OperationId, OperationState, Settlement};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::tabs::{Kind, Role};
 use crate::engine::time::CLOCK_AHEAD_MS_MAX;
 

@@ -4,14 +4,14 @@
 
 use super::Engine;
 use super::command::after;
-use crate::engine::mark::mark;
-use crate::engine::sabotage::sabotaged;
 use crate::engine::error::Problem;
 use crate::engine::link::LinkState;
+use crate::engine::mark::mark;
 use crate::engine::operation::{Answer, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Step, name};
 use crate::engine::outbox::{Lookup, Pending, Why};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::table::RecordId;
 use crate::engine::tabs::Role;
 use crate::engine::value::Fields;
@@ -108,10 +108,7 @@ impl<R: Record> Engine<R> {
         let (is_done, is_untouched) = (self.reads_as_done(pending), self.reads_as_untouched(pending));
         let records = pending.records();
         match lookup.why {
-            Why::Acknowledged(_) => {
-                mark!(RetiredByPull);
-                self.end_looked_up(id, OperationState::Confirmed, None);
-            }
+            Why::Acknowledged(_) => self.end_looked_up(id, OperationState::Confirmed, None),
             Why::Unanswered | Why::Doubted if is_done => self.end_looked_up(id, OperationState::Confirmed, None),
             Why::Doubted if is_untouched => {
                 // Nor can any later one of this record have been sent: they keep their order.

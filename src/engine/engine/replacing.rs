@@ -3,11 +3,11 @@
 
 use super::Engine;
 use crate::engine::mark::mark;
-use crate::engine::sabotage::sabotaged;
 use crate::engine::operation::{Operation, OperationId, OperationState, Settlement, name};
 use crate::engine::outbox::{Pending, Replaced};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::table::RecordId;
 use crate::engine::tabs::Role;
 use crate::engine::value::Fields;
