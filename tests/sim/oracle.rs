@@ -427,7 +427,13 @@ impl Oracle {
     fn check_cascade(&self, who: &Who, mirror: &mut Mirror) {
         for id in std::mem::take(&mut mirror.ended_in_vain) {
             let is_left = |shown: &&Shown| {
-                let is_waiting = shown.state == OperationState::Queued && self.made(shown.id).sent_by.is_empty();
+                let sent = self.made(shown.id).sent_by.len();
+                // What goes out in this very step was not on its way before.
+                let is_waiting = match shown.state {
+                    OperationState::Queued => sent == 0,
+                    OperationState::Sent => sent == mirror.pushed.iter().filter(|id| **id == shown.id).count(),
+                    _ => false,
+                };
                 is_waiting && shown.op.after.contains(&id)
             };
             if let Some(left) = mirror.shown.iter().find(is_left) {
