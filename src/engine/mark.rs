@@ -167,8 +167,6 @@ mod counted {
         RetiredByVersion,
         /// What was acknowledged ended because a later one's row was here.
         RetiredByLater,
-        /// What was acknowledged ended by a pull.
-        RetiredByPull,
         /// What depends on something that will never happen ended with it.
         DependantEnded,
         /// A conflict waits for a person.

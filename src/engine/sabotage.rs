@@ -107,7 +107,7 @@ mod planted {
         ForgetReplaced = "forget-the-promise-of-a-replaced-operation",
         /// What waits for a person is still seen.
         ShowConflicted = "go-on-showing-what-is-in-conflict",
-        /// The other tabs do not hear of a logout.
+        /// The other tabs neither hear of a logout nor find its mark.
         PurgeUntold = "do-not-tell-other-tabs-of-a-logout",
         /// A logout leaves what is stored.
         PurgeNothing = "leave-entries-at-a-logout",

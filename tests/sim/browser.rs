@@ -56,6 +56,8 @@ pub struct Browser {
     pub locks: Vec<Lock>,
     pub cached: Vec<BTreeMap<Key, Row<JsonRecord>>>,
     pub skew_ms: i64,
+    /// Its clock was set back at some time.
+    pub was_set_back: bool,
     /// When somebody first logged out.
     pub signed_out_ms: Vec<Option<u64>>,
 }

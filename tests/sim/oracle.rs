@@ -71,6 +71,8 @@ pub struct Mirror {
     pub pushed: Vec<OperationId>,
     /// Operations that ended as confirmed in this step.
     confirmed: Vec<OperationId>,
+    /// Operations that ended in this step without having happened.
+    ended_in_vain: Vec<OperationId>,
     /// The cursor that was asked from in this step.
     pub asked_from: Option<String>,
     /// A refused token was heard of, and no fresh one since.
@@ -306,6 +308,8 @@ impl Oracle {
     fn on_left(&mut self, server: &Server, who: &Who, mirror: &mut Mirror, view: &OperationView, place: Option<usize>) {
         if view.state == OperationState::Confirmed {
             mirror.confirmed.push(view.id);
+        } else if view.state != OperationState::Unknown {
+            mirror.ended_in_vain.push(view.id);
         }
         let was_dead = place.is_some_and(|place| mirror.shown[place].state == OperationState::Dead);
         if let Some(place) = place {
@@ -434,6 +438,25 @@ impl Oracle {
         }
     }
 
+    /// What depends on something that never happens ends with it, unless the server may have it.
+    fn check_cascade(&self, who: &Who, mirror: &mut Mirror) {
+        for id in std::mem::take(&mut mirror.ended_in_vain) {
+            let is_left = |shown: &&Shown| {
+                let sent = self.made(shown.id).sent_by.len();
+                // What goes out in this very step was not on its way before.
+                let is_waiting = match shown.state {
+                    OperationState::Queued => sent == 0,
+                    OperationState::Sent => sent == mirror.pushed.iter().filter(|id| **id == shown.id).count(),
+                    _ => false,
+                };
+                is_waiting && shown.op.after.contains(&id)
+            };
+            if let Some(left) = mirror.shown.iter().find(is_left) {
+                broken!("6", "{} keeps {}, which depends on {id}, which has ended in vain", who.name, left.id);
+            }
+        }
+    }
+
     /// What an operation did is seen from the moment on when it is no longer pending.
     fn check_confirmed(&self, server: &Server, who: &Who, mirror: &mut Mirror, tab: &dyn Tab) {
         for id in std::mem::take(&mut mirror.confirmed) {
@@ -462,6 +485,7 @@ impl Oracle {
         self.check_pushes(who, mirror, mono_ms);
         check_cursor(server, who, mirror, tab);
         self.check_confirmed(server, who, mirror, tab);
+        self.check_cascade(who, mirror);
         let mut touched = std::mem::take(&mut mirror.touched);
         let (mut least, mut most) = (0, 0);
         if full {

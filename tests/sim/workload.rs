@@ -389,6 +389,16 @@ impl Plan {
         match seed % 250 {
             7 => steps.push((Action::FillOutbox, 300)),
             13 | 63 | 113 | 163 | 213 => steps.push((Action::EndMany, 300)),
+            // A record comes anew, nobody hears of it, and the next event of it lacks columns.
+            n if n % 25 == 21 => {
+                steps.push((Action::Set { rate: Rate::Partial, percent: 100 }, 0));
+                steps.push((Action::Set { rate: Rate::EventLoss, percent: 50 }, 0));
+                for _ in 0..6 {
+                    steps.push((Action::SqlDelete { key: 1 }, 30));
+                    steps.push((Action::SqlSet { key: 1, field: "name", value: city(&mut draw) }, 30));
+                    steps.push((Action::SqlSet { key: 1, field: "city", value: city(&mut draw) }, 30));
+                }
+            }
             n if n % 50 == 33 => steps.push((Action::LeaveOrphan { tab: draw.below(64) }, 1_500)),
             _ => {}
         }

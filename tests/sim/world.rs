@@ -759,7 +759,12 @@ impl World {
     fn check_agreement(&mut self, when: &str) {
         for tab in self.open_tabs() {
             self.check(tab, true);
-            let Tab { mirror, name, user, .. } = &self.tabs[tab];
+            let Tab { mirror, name, user, browser, born_ms, is_old, .. } = &self.tabs[tab];
+            let place = &self.browsers[*browser];
+            let was_there = place.signed_out_ms[*user].is_some_and(|at_ms| *born_ms < at_ms);
+            if was_there && place.has_locks && !place.was_set_back && !is_old {
+                broken!("13", "{when}, {name} is still open, though the person has logged out");
+            }
             for (key, known) in self.server.known.iter().enumerate() {
                 let truth = known.record().filter(|_| known.is_seen_by(*user));
                 if mirror.record(key) != truth {

@@ -40,7 +40,7 @@ impl<R: Record> Engine<R> {
     fn sign_out(&mut self) {
         let at_ms = self.now.wall_ms;
         let mark = self.session.mark_key(at_ms, &self.tabs.id);
-        self.forget_everything(Some(mark));
+        self.forget_everything(Some(mark).filter(|_| !sabotaged!(PurgeUntold)));
         let mut message = self.tabs.message(Kind::SignedOut);
         message.at_ms = Some(at_ms);
         if !sabotaged!(PurgeUntold) {

@@ -109,10 +109,7 @@ impl<R: Record> Engine<R> {
         let (is_done, is_untouched) = (self.reads_as_done(pending), self.reads_as_untouched(pending));
         let records = pending.records();
         match lookup.why {
-            Why::Acknowledged(_) => {
-                mark!(RetiredByPull);
-                self.end_looked_up(id, OperationState::Confirmed, None);
-            }
+            Why::Acknowledged(_) => self.end_looked_up(id, OperationState::Confirmed, None),
             Why::Unanswered | Why::Doubted if is_done => self.end_looked_up(id, OperationState::Confirmed, None),
             Why::Doubted if is_untouched => {
                 // Nor can any later one of this record have been sent: they keep their order.
