@@ -762,7 +762,9 @@ impl World {
             let Tab { mirror, name, user, browser, born_ms, is_old, .. } = &self.tabs[tab];
             let place = &self.browsers[*browser];
             let was_there = place.signed_out_ms[*user].is_some_and(|at_ms| *born_ms < at_ms);
-            if was_there && place.has_locks && !place.was_set_back && !is_old {
+            // Where nothing can be stored there is no mark to be found, and the word may have been lost.
+            let can_know = place.has_locks && (place.has_local || place.has_database) && !place.was_set_back;
+            if was_there && can_know && !is_old {
                 broken!("13", "{when}, {name} is still open, though the person has logged out");
             }
             for (key, known) in self.server.known.iter().enumerate() {
