@@ -291,7 +291,7 @@ test('corrupt and foreign entries in localStorage are reported, moved away or le
     (start, other) => {
       localStorage.setItem(`${start}broken`, '{"v":1,"op":')
       localStorage.setItem(`${start}empty`, '{}')
-      localStorage.setItem(`${start}newer`, '{"v":2,"op":{}}')
+      localStorage.setItem(`${start}newer`, '{"v":3,"op":{}}')
       localStorage.setItem(other, 'not ours')
     },
     prefix,
