@@ -195,6 +195,7 @@ impl Oracle {
             self.is_decided(server, *needed, Outcome::Refused)
                 || self.is_decided(server, *needed, Outcome::Conflicted)
                 || self.standing_for(*needed).any(|id| self.made(id).is_cancel_asked)
+                || self.is_late_decision(*needed)
                 || self.is_doomed(server, *needed)
         };
         self.standing_for(id).any(|id| self.made(id).op.after.iter().any(will_not_be))
