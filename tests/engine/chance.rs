@@ -235,7 +235,8 @@ fn run(seed: u64, has_ledger: bool) {
             assert!(world.tabs[tab].settled.iter().any(|end| end.id == op.id), "nobody heard how {op:?} ended");
         }
     }
-    assert!(world.storage.iter().all(std::collections::BTreeMap::is_empty), "entries of settled operations are left");
+    let left: Vec<&String> = world.storage.iter().flat_map(std::collections::BTreeMap::keys).collect();
+    assert!(left.is_empty(), "entries of settled operations are left: {left:?}");
 }
 
 /// How many worlds are tried; `SEEDS=100000..100500` in the environment tries others.
