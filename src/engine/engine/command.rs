@@ -243,7 +243,7 @@ impl<R: Record> Engine<R> {
         inserts.into_iter().collect()
     }
 
-    fn persist(&mut self, op: &Operation) {
+    pub(super) fn persist(&mut self, op: &Operation) {
         let (key, entry) = (self.session.operation_key(op.hlc, op.id), StoredOperation::new(op.clone()));
         self.emit(Output::Persist { id: op.id, key, entry });
     }
@@ -432,6 +432,7 @@ impl<R: Record> Engine<R> {
         }
         self.clock.observe(op.hlc, self.now);
         let records: Vec<RecordId> = records.into_iter().map(|(table, key)| self.tables.intern(table, &key)).collect();
+        // An operation has at least one step, so there is a record.
         let record = records[0];
         let bound = if op.replaces.is_empty() && op.after.is_empty() { None } else { Some(op.clone()) };
         let mut pending = pending(op, records, false);
@@ -553,7 +554,7 @@ fn operation(id: OperationId, hlc: Hlc, tab: &str, parts: Vec<Part>) -> Operatio
     }
 }
 
-/// `records`: that of each of its parts.
+/// `records`: that of each of its parts; there is one at least.
 pub(super) fn pending(op: Operation, records: Vec<RecordId>, mine: bool) -> Pending {
     Pending {
         record: records[0],

@@ -18,7 +18,6 @@ use crate::engine::operation::{
 use crate::engine::outbox::{OUTBOX_LEN_MAX, Parked, Pending};
 use crate::engine::output::{Conflict, Output, Previews};
 use crate::engine::record::Record;
-use crate::engine::stored::StoredOperation;
 use crate::engine::table::RecordId;
 use crate::engine::tabs::{Kind, Role};
 use crate::engine::value::Fields;
@@ -78,8 +77,7 @@ impl<R: Record> Engine<R> {
         }
         mark!(RuleDecided);
         // Nothing is taken in before the decision is stored: what is seen goes from the one straight to the other.
-        let (key, entry) = (self.session.operation_key(op.hlc, id), StoredOperation::new(op.clone()));
-        self.emit(Output::Persist { id, key, entry });
+        self.persist(&op);
         self.outbox.insert(pending(op, vec![record], false));
         self.resolving.push((id, answer));
         Met::Later
@@ -272,8 +270,7 @@ impl<R: Record> Engine<R> {
             decision: Some(Box::new(decision)),
         };
         let id = op.id;
-        let (key, entry) = (self.session.operation_key(hlc, id), StoredOperation::new(op.clone()));
-        self.emit(Output::Persist { id, key, entry });
+        self.persist(&op);
         self.outbox.insert(pending(op, vec![record], true));
         Ok(Some(id))
     }
