@@ -166,6 +166,31 @@ fn a_tab_that_dies_between_the_inserts_end_and_the_dependants_leaves_the_mapping
 }
 
 #[test]
+fn a_mapping_outlives_no_operation_that_stands_for_the_one_that_named_it() {
+    let mut world = World::new();
+    world.concurrency = 1;
+    world.open_tab("maya");
+    world.run_for(1_000);
+    keep_from_sending(&mut world);
+    let (first, temporary) = order(&mut world, 0, "first");
+    world.tab(0).patch("c-2", "city", "Gera");
+    patch(&mut world, 0, &temporary, "title", "changed").unwrap();
+    world.heal_network();
+    for _ in 0..200_000 {
+        world.run_for(1);
+        if !world.outcome(0, first).is_empty() {
+            break;
+        }
+    }
+    let newer = patch(&mut world, 0, "1", "title", "changed again").unwrap();
+    assert_eq!(world.ops[&newer].replaces.len(), 1);
+    world.run_until_quiet();
+    assert_eq!(field(&world, 0, "1", "title"), "changed again".into());
+    world.assert_all_agree();
+    assert!(world.stored(0).is_empty(), "{:?}", world.stored(0));
+}
+
+#[test]
 fn a_mapping_that_storage_lost_is_asked_of_the_ledger_before_anything_is_sent() {
     let mut world = World::with_tabs(1);
     keep_from_sending(&mut world);
