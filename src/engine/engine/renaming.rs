@@ -149,6 +149,16 @@ impl<R: Record> Engine<R> {
         named.into_iter().filter_map(|from| self.aliases.get(from).cloned()).collect()
     }
 
+    pub(super) fn aliases_of(&self, pending: &Pending) -> Vec<Alias> {
+        pending.named.iter().filter_map(|from| self.aliases.get(from).cloned()).collect()
+    }
+
+    pub(super) fn learn_aliases(&mut self, aliases: Vec<Alias>) {
+        for alias in aliases {
+            self.learn_alias(alias);
+        }
+    }
+
     /// Asks the ledger for the real keys that an operation needs, where neither the insert is here nor its end is known.
     pub(super) fn ask_for_keys(&mut self, pending: &Pending) {
         for from in &pending.named {
