@@ -237,8 +237,10 @@ impl Server {
             (_, None) => Err(refused("not-found", "there is no such record")),
             ("delete", Some(_)) => Ok(None),
             ("patch" | "assign", Some(mut record)) => {
+                // A wish that has come true already is granted, whatever the base was.
                 let differs = |field: &&String| {
-                    record.get(field).cloned().unwrap_or_default() != step.base.get(field).cloned().unwrap_or_default()
+                    let [now, base, wish] = [&record, step.base, step.set].map(|of| of.get(*field).cloned());
+                    now.clone().unwrap_or_default() != base.unwrap_or_default() && now != wish
                 };
                 let fields: Vec<&String> = step.set.keys().filter(differs).collect();
                 if !fields.is_empty() {

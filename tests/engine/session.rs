@@ -149,14 +149,14 @@ fn a_tab_that_was_frozen_during_a_logout_empties_itself_when_it_wakes_and_brings
         world.cut_network();
         let left = world.tab(1).assign("c-1", "maya");
         world.run_for(100);
-        world.freeze_tab(1);
+        world.hang(1);
         log_out(&mut world, 0, Some(Unsent::Discard)).unwrap();
         world.run_for(60_000);
         world.heal_network();
         // The person comes back, in a new tab, before the frozen one wakes.
         let again = world.open_tab("maya");
         world.run_for(1_000);
-        world.thaw_tab(1, input);
+        world.wake_deaf(1, input);
         world.run_for(2);
         assert!(world.tabs[1].signed_out && world.tabs[1].mirror.is_empty());
         assert_eq!(world.outcome(1, left), [OperationState::Cancelled]);

@@ -402,12 +402,14 @@ impl World {
         index
     }
 
-    /// The tab hears nothing and does nothing, until it is thawed; what it would have heard is lost.
-    pub fn freeze_tab(&mut self, tab: usize) {
+    /// The tab hears nothing and does nothing, until it wakes; what it would have heard meanwhile is lost. Of one that is only
+    /// frozen, it waits.
+    pub fn hang(&mut self, tab: usize) {
         self.tabs[tab].alive = false;
     }
 
-    pub fn thaw_tab(&mut self, tab: usize, input: Input<JsonRecord>) {
+    /// A tab that hung goes on, with nothing of what happened meanwhile but what it is told now.
+    pub fn wake_deaf(&mut self, tab: usize, input: Input<JsonRecord>) {
         self.tabs[tab].alive = true;
         self.tell(tab, input);
     }
@@ -437,7 +439,7 @@ impl World {
         self.tabs[tab].link = None;
     }
 
-    /// The tab does not run any more, as one in the background of a telephone; it keeps its lock.
+    /// The tab does not run any more, as one in the background of a telephone; it keeps its lock, and what happens to it waits.
     pub fn freeze(&mut self, tab: usize) {
         self.tabs[tab].frozen = true;
     }

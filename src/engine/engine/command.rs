@@ -95,10 +95,16 @@ impl<R: Record> Engine<R> {
         Ok(self.accept(intents, after, false))
     }
 
+    /// Says whether something new may begin.
     pub(super) fn check_room(&self) -> Result<(), Error> {
         if self.logging_out {
             return Err(Error::SigningOut);
         }
+        self.check_bound()
+    }
+
+    /// Says whether the outbox holds one operation more.
+    pub(super) fn check_bound(&self) -> Result<(), Error> {
         if self.outbox.len() >= OUTBOX_LEN_MAX {
             mark!(OutboxFull);
             return Err(Error::OutboxFull { len_max: OUTBOX_LEN_MAX });

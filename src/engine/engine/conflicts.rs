@@ -15,7 +15,7 @@ use crate::engine::merge::{Decided, Decision, FieldConflict, conflicts, differin
 use crate::engine::operation::{
     Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Version, name,
 };
-use crate::engine::outbox::{OUTBOX_LEN_MAX, Parked, Pending};
+use crate::engine::outbox::{Parked, Pending};
 use crate::engine::output::{Conflict, Output, Previews};
 use crate::engine::record::Record;
 use crate::engine::table::RecordId;
@@ -200,6 +200,9 @@ impl<R: Record> Engine<R> {
     }
 
     /// Does what a person decided. Returns the operation that carries it out, where there is anything to do.
+    ///
+    /// A logout that waits lets it through: it begins nothing new, but ends what the logout waits for. The bound of the outbox holds
+    /// for it as for everything else that people do; leaving it to the server needs no room, and is always possible.
     pub(super) fn resolve(&mut self, id: OperationId, choice: Choice) -> Result<Option<OperationId>, Error> {
         let unknown = || Error::UnknownConflict { id: id.to_string() };
         let older = self.outbox.get(id).ok_or_else(unknown)?;
@@ -245,9 +248,7 @@ impl<R: Record> Engine<R> {
         if conflict.is_gone {
             return Err(Error::UnknownRecord { table: conflict.table, key: conflict.key });
         }
-        if self.outbox.len() >= OUTBOX_LEN_MAX {
-            return Err(Error::OutboxFull { len_max: OUTBOX_LEN_MAX });
-        }
+        self.check_bound()?;
         let (record, base_version, replaces) = (older.record, cell.version.clone(), flattened(&older.op));
         let mut random = [0; 10];
         self.random.fill_bytes(&mut random);
