@@ -102,6 +102,7 @@ fn is_optional(name: &str, member: &str) -> bool {
             "to",
             "cursor",
             "records",
+            "tables",
             "operations",
             "aliases",
             "op",

@@ -45,6 +45,9 @@ pub const MESSAGE_RECORDS_MAX: usize = 1 << 20;
 /// How many operations one message may hold, or name.
 pub const MESSAGE_OPERATIONS_MAX: usize = 1 << 16;
 
+/// How many tables one message may name.
+pub const MESSAGE_TABLES_MAX: usize = 1 << 12;
+
 /// After how many beats a leader looks into storage: a tab may have died between storing an operation and telling of it.
 pub(crate) const LOOK_BEATS: u64 = 30;
 
@@ -102,6 +105,9 @@ pub struct TabMessage<R> {
     /// `snapshot`, `changes`: confirmed rows.
     #[serde(default = "absent", skip_serializing_if = "Option::is_none")]
     pub records: Option<Vec<Row<R>>>,
+    /// `snapshot`: the tables that the leader declares. Of others its cursor and its silence say nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<Vec<String>>,
     /// `snapshot`: what is not settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operations: Option<Vec<Operation>>,
@@ -213,6 +219,8 @@ pub(crate) enum Body<R> {
         to: String,
         cursor: Option<String>,
         records: Vec<Row<R>>,
+        /// Nothing from a tab that doesn't say.
+        tables: Option<Vec<String>>,
         operations: Vec<Operation>,
         /// Those that follow; nothing from a tab that doesn't say.
         following: Option<Vec<OperationId>>,
@@ -276,6 +284,7 @@ impl<R> TabMessage<R> {
                 to: self.to.take()?,
                 cursor: self.cursor.take()?,
                 records: self.records.take()?,
+                tables: self.tables.take(),
                 operations: self.operations.take()?,
                 following: self.pending.take(),
                 aliases: self.aliases.take().unwrap_or_default(),
@@ -333,6 +342,7 @@ impl<R> TabMessage<R> {
             || self.operations.as_ref().map_or(0, Vec::len) > MESSAGE_OPERATIONS_MAX
             || self.aliases.as_ref().map_or(0, Vec::len) > MESSAGE_OPERATIONS_MAX
             || self.records.as_ref().map_or(0, Vec::len) > MESSAGE_RECORDS_MAX
+            || self.tables.as_ref().map_or(0, Vec::len) > MESSAGE_TABLES_MAX
     }
 }
 
@@ -385,6 +395,8 @@ pub(crate) struct Tabs {
     /// Follower: true when the last snapshot came from a leader that could not reach the server, so that nothing was concluded from what
     /// is missing in it.
     pub(crate) asks_again: bool,
+    /// Follower: true while the leader, of another release of the application, does not know all tables of this one.
+    pub(crate) knows_more: bool,
     /// Follower: when a leader that this tab had heard of was last asked for a snapshot.
     greeted_at_mono_ms: Option<u64>,
     /// Follower: when own operations that nobody has answered are told again, and the wait after that.
@@ -395,7 +407,7 @@ pub(crate) struct Tabs {
     pub(crate) beats: u64,
     /// Follower: how long the leader has been silent.
     pub(crate) watch: Watch,
-    /// Follower: true while it pulls for itself, as nobody has told it anything yet.
+    /// Follower: true while it pulls for itself, as nobody has told it anything yet, or not of all its tables.
     pub(crate) pulls: bool,
     /// When this tab last noticed that it had not run.
     pub(crate) woke_at_mono_ms: Option<u64>,
@@ -419,6 +431,7 @@ impl Tabs {
             leader: None,
             caught_up: false,
             asks_again: false,
+            knows_more: false,
             greeted_at_mono_ms: None,
             retell: (0, 0),
             owed: Vec::new(),
@@ -504,6 +517,7 @@ impl Tabs {
             to: None,
             cursor: None,
             records: None,
+            tables: None,
             operations: None,
             aliases: None,
             op: None,
@@ -783,6 +797,11 @@ mod tests {
             let mut message: Message = one.message(Kind::Hello);
             message.pending = Some(vec![id; count]);
             assert_eq!(matches!(two.receive(message), Received::Malformed(_)), too_long, "{count} ids");
+        }
+        for (count, too_long) in [(MESSAGE_TABLES_MAX, false), (MESSAGE_TABLES_MAX + 1, true)] {
+            let mut message: Message = one.message(Kind::Bye);
+            message.tables = Some(vec![String::new(); count]);
+            assert_eq!(matches!(two.receive(message), Received::Malformed(_)), too_long, "{count} tables");
         }
         let row = Row::<()> {
             table: String::new(),

@@ -554,6 +554,7 @@ pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         to: reader.text_or_none("to"),
         cursor: has_cursor.then(|| reader.text_or_none("cursor")),
         records: reader.list_or_none("records", row),
+        tables: reader.list_or_none("tables", text_item),
         operations: reader.list_or_none("operations", operation),
         aliases: reader.list_or_none("aliases", alias),
         op: reader.optional("op", operation),

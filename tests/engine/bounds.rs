@@ -1,6 +1,6 @@
 //! Laws 10, 11 and 14: bounds with names, no input that stops the engine, and the same outputs from the same inputs.
 
-use rota_engine::{Failure, Input, OUTBOX_LEN_MAX, Row, ServerEvent, TOMBSTONES_MAX, TabMessage, Version};
+use rota_engine::{Choice, Failure, Input, OUTBOX_LEN_MAX, Row, ServerEvent, TOMBSTONES_MAX, TabMessage, Version};
 use serde_json::{Value as Json, json};
 
 use crate::world::World;
@@ -34,15 +34,8 @@ fn a_command_that_makes_no_sense_is_refused_by_name_and_changes_nothing() {
     }
 }
 
-#[test]
-fn the_outbox_has_a_bound_with_a_name_and_what_is_in_it_is_safe() {
-    let mut world = World::new();
-    world.open_tab("maya");
-    world.run_for(500);
-    world.cut_network();
-    world.checks = false;
-    world.tab(0).patch("c-1", "city", "Kiel");
-    // An earlier tab left as many as fit beside it.
+/// An earlier tab left as many operations as fit beside the one that is stored.
+fn fill_storage(world: &mut World) {
     let key = world.stored(0)[0].clone();
     let (prefix, id) = (&key[..key.len() - 36], &key[key.len() - 36..]);
     let text = world.storage[0][&key].clone();
@@ -51,6 +44,38 @@ fn the_outbox_has_a_bound_with_a_name_and_what_is_in_it_is_safe() {
         let entry = text.replace(id, &other).replace("c-1", &format!("x-{n}"));
         world.storage[0].insert(format!("{prefix}{other}"), entry);
     }
+}
+
+#[test]
+fn a_decision_at_the_bound_is_refused_by_name_and_leaving_it_to_the_server_is_not() {
+    let mut world = World::with_tabs(1);
+    world.checks = false;
+    world.cut_network();
+    let id = world.tab(0).patch("c-1", "city", "Kiel");
+    world.server.sql_set("c-1", &[("city", "Ulm".into())]);
+    world.heal_network();
+    world.run_until_quiet();
+    world.cut_network();
+    fill_storage(&mut world);
+    world.tell(0, Input::Woke);
+    world.run_for(10);
+    assert_eq!(world.tabs[0].engine.stats().operations, OUTBOX_LEN_MAX);
+    assert_eq!(world.tab(0).resolve(id, Choice::Local).unwrap_err().code(), "outbox-full");
+    assert!(world.tabs[0].conflicts.contains_key(&id), "it waits");
+    assert_eq!(world.stored(0).len(), OUTBOX_LEN_MAX);
+    assert_eq!(world.tab(0).resolve(id, Choice::Server).unwrap(), None);
+    assert!(world.tabs[0].conflicts.is_empty());
+}
+
+#[test]
+fn the_outbox_has_a_bound_with_a_name_and_what_is_in_it_is_safe() {
+    let mut world = World::new();
+    world.open_tab("maya");
+    world.run_for(500);
+    world.cut_network();
+    world.checks = false;
+    world.tab(0).patch("c-1", "city", "Kiel");
+    fill_storage(&mut world);
     world.reload_tab(0);
     world.run_for(10);
     let command = json!({"name": "delete", "table": "companies", "key": "c-1"});

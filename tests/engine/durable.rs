@@ -96,6 +96,49 @@ fn without_any_storage_operations_live_in_memory_and_say_so() {
 }
 
 #[test]
+fn a_database_that_dies_under_a_page_costs_no_operation_and_is_asked_once_for_each() {
+    let mut world = World::with_tabs(2);
+    world.cut_network();
+    (world.faults.database_dead, world.tracing) = (true, true);
+    let ids = ["c-1", "c-2", "c-3"].map(|key| world.tab(0).assign(key, "maya"));
+    // For hours, while nobody does anything.
+    world.run_for(3 * 3_600_000);
+    let asked = world.tabs[0].trace.iter().filter(|output| output.starts_with("{\"persist\"")).count();
+    assert_eq!(asked, 3, "nothing is written again and again");
+    assert_eq!(world.tabs[0].durable, ids.map(|id| (id, Durability::Tab)), "each is told once how safe it is");
+    assert_eq!(world.tabs[0].status.as_ref().unwrap().durability, Durability::Tab);
+    assert!(world.tabs[0].problems.is_empty(), "{:?}", world.tabs[0].problems);
+    // The copy that was written at once is enough for the next visit.
+    world.faults.database_dead = false;
+    for tab in 0..2 {
+        world.kill_tab(tab);
+    }
+    world.heal_network();
+    world.open_tab("maya");
+    world.run_until_quiet();
+    assert!(ids.iter().all(|id| world.server.effects[id] == 1));
+    world.assert_all_agree();
+}
+
+#[test]
+fn a_pull_that_comes_before_storage_was_read_loses_nothing_that_was_stored() {
+    let mut world = World::with_tabs(1);
+    world.cut_network();
+    let ids = [world.tab(0).patch("c-1", "city", "Kiel"), world.tab(0).insert("c-9")];
+    world.kill_tab(0);
+    world.heal_network();
+    world.faults.storage_mute = true;
+    let tab = world.open_tab("maya");
+    world.run_for(3_000);
+    let status = world.tabs[tab].status.as_ref().unwrap();
+    assert!(status.ready && status.unsent == 0, "everything was pulled, and nothing read");
+    world.faults.storage_mute = false;
+    world.run_for(65_000);
+    assert!(ids.iter().all(|id| world.server.effects[id] == 1));
+    world.assert_all_agree();
+}
+
+#[test]
 fn a_corrupt_entry_is_moved_away_and_reported_and_the_others_are_taken() {
     let mut world = World::with_tabs(1);
     world.cut_network();

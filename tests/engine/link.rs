@@ -2,7 +2,7 @@
 
 use rota_engine::{Failure, Input, LinkState};
 
-use crate::world::World;
+use crate::world::{Echo, World};
 
 fn state(world: &World, tab: usize) -> LinkState {
     world.tabs[tab].status.as_ref().unwrap().link.state
@@ -59,6 +59,32 @@ fn what_happened_during_an_outage_is_there_after_it_by_cursor() {
     world.run_for(60_000);
     world.assert_all_agree();
     assert!(world.server.pulls[pulls..].iter().all(|pull| pull.cursor.is_some() || pull.keys.is_some()));
+}
+
+#[test]
+fn the_cursor_never_passes_what_was_not_taken() {
+    // A push is on its way while its own row and others' rows arrive; then stream and answer are lost, at every moment of that.
+    for echo in [Echo::BeforeAnswer, Echo::AfterAnswer, Echo::Never] {
+        for at in 0..40 {
+            let mut world = World::with_tabs(2);
+            (world.faults.echo, world.faults.lost_push_replies) = (echo, 1);
+            let id = world.tab(1).patch("c-1", "city", "Kiel");
+            world.run_for(at);
+            world.sql_update("c-1", "owner_id", "jonas");
+            world.sql_delete("c-2");
+            // A pull goes out that sees all this, and its answer is lost, too.
+            world.tell(0, Input::Reconnect);
+            world.run_for(at % 7);
+            world.cut_network();
+            world.sql_update("c-3", "owner_id", "lena");
+            world.run_for(5_000);
+            world.heal_network();
+            world.tell(0, Input::Reconnect);
+            world.run_until_quiet();
+            world.assert_all_agree();
+            assert_eq!((world.server.effects[&id], world.owner(1, "c-1")), (1, "jonas".into()), "{echo:?}, {at} ms");
+        }
+    }
 }
 
 #[test]

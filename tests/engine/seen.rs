@@ -74,6 +74,29 @@ fn a_refetch_never_overwrites_a_pending_change() {
 }
 
 #[test]
+fn a_change_made_while_a_pull_is_on_its_way_is_seen_over_what_the_pull_brings() {
+    // A pull takes 10 ms, and a push twice as long; made at each moment of it.
+    for at in 0..12 {
+        let mut world = World::with_tabs(2);
+        world.server.sql_set("c-1", &[("owner_id", "jonas".into()), ("city", "Kiel".into())]);
+        world.server.news.clear();
+        world.tell(0, Input::Reconnect);
+        world.run_for(at);
+        let owner = world.owner(0, "c-1");
+        world.tab(1).patch("c-1", "name", "Dock");
+        world.run_until_quiet();
+        for tab in 0..2 {
+            assert_eq!(
+                world.tabs[tab].seen("c-1", "name"),
+                ["Harbour".into(), "Dock".into()],
+                "{at} ms, after {owner:?}"
+            );
+        }
+        world.assert_all_agree();
+    }
+}
+
+#[test]
 fn an_inserted_record_stays_seen_when_its_answer_is_found_again_in_the_ledger() {
     let mut world = World::with_tabs(2);
     (world.faults.echo, world.faults.lost_push_replies) = (Echo::Never, 1);
@@ -115,6 +138,72 @@ fn who_loses_a_race_sees_who_won_and_which_field_decided() {
     assert_eq!((end.outcome, end.code.as_deref()), (OperationState::Conflicted, Some("taken")));
     assert_eq!(end.fields, ["owner_id"]);
     assert_eq!(world.tabs[0].seen("c-1", "owner_id"), [NOBODY, "maya".into(), "jonas".into()]);
+}
+
+#[test]
+fn an_assignment_made_twice_is_one_owner_and_no_conflict() {
+    let mut world = World::with_tabs(2);
+    world.use_browser(1);
+    let elsewhere = world.open_tab("maya");
+    world.run_for(500);
+    // Three tabs, of two browsers, that have not heard of each other: as an automatic assignment that runs in each of them.
+    let ids = [0, 1, elsewhere].map(|tab| (tab, world.tab(tab).assign("c-1", "maya")));
+    for _ in 0..30 {
+        world.run_for(1);
+        assert!(world.tabs.iter().flat_map(|tab| tab.operations.values()).all(|view| !view.doubtful));
+    }
+    world.run_until_quiet();
+    for (tab, id) in ids {
+        assert_eq!(world.outcome(tab, id), [OperationState::Confirmed]);
+        assert_eq!(world.tabs[tab].seen("c-1", "owner_id"), [NOBODY, "maya".into()]);
+    }
+    world.assert_all_agree();
+}
+
+#[test]
+fn an_assignment_never_overwrites_an_owner_that_its_person_had_not_seen() {
+    for offline in [false, true] {
+        let mut world = World::with_tabs(2);
+        world.faults.echo = Echo::Never;
+        if offline {
+            world.cut_network();
+        }
+        let late = world.tab(1).assign("c-1", "maya");
+        world.server.sql_set("c-1", &[("owner_id", "jonas".into())]);
+        world.server.news.clear();
+        world.heal_network();
+        world.run_until_quiet();
+        assert_eq!(world.server.company("c-1").unwrap()["owner_id"], "jonas".into());
+        assert_eq!(world.outcome(1, late), [OperationState::Conflicted]);
+        // Whoever has seen it may take it over.
+        let seen = world.tab(1).assign("c-1", "maya");
+        world.run_until_quiet();
+        assert_eq!(world.outcome(1, seen), [OperationState::Confirmed]);
+        world.assert_all_agree();
+    }
+}
+
+#[test]
+fn somebody_elses_assignment_takes_no_pending_change_of_another_field_away() {
+    for echo in [Echo::BeforeAnswer, Echo::AfterAnswer, Echo::Never] {
+        let mut world = World::with_tabs(2);
+        world.faults.echo = echo;
+        world.faults.silent = true;
+        let written = world.tab(1).patch("c-1", "name", "Half a sentence");
+        world.run_for(50);
+        world.sql_update("c-1", "owner_id", "jonas");
+        world.sql_update("c-1", "owner_id", "lena");
+        world.run_for(50);
+        for tab in 0..2 {
+            assert_eq!(world.owner(tab, "c-1"), "lena".into());
+            assert_eq!(world.tabs[tab].seen("c-1", "name"), ["Harbour".into(), "Half a sentence".into()]);
+        }
+        world.faults.silent = false;
+        world.run_until_quiet();
+        assert_eq!(world.outcome(1, written), [OperationState::Confirmed]);
+        assert_eq!(world.tabs[1].seen("c-1", "name"), ["Harbour".into(), "Half a sentence".into()]);
+        world.assert_all_agree();
+    }
 }
 
 #[test]

@@ -95,6 +95,11 @@ impl Server {
         self.write(("companies".into(), key.into()), Some(record), None);
     }
 
+    pub fn sql_lead(&mut self, key: &str, name: &str) {
+        let record = Fields::from([("id".to_owned(), Value::from(key)), ("name".to_owned(), name.into())]);
+        self.write(("leads".into(), key.into()), Some(record), None);
+    }
+
     pub fn sql_delete(&mut self, key: &str) {
         self.write(("companies".into(), key.into()), None, None);
     }
@@ -237,11 +242,12 @@ impl Server {
             (_, None) => Err(refused("not-found", "there is no such record")),
             ("delete", Some(_)) => Ok(None),
             ("patch" | "assign", Some(mut record)) => {
-                // A wish that has come true already is granted, whatever the base was.
                 let differs = |field: &&String| {
-                    let [now, base, wish] = [&record, step.base, step.set].map(|of| of.get(*field).cloned());
-                    now.clone().unwrap_or_default() != base.unwrap_or_default() && now != wish
+                    record.get(field).cloned().unwrap_or_default() != step.base.get(field).cloned().unwrap_or_default()
                 };
+                if step.name == "assign" && record.get("owner_id") == step.args.get("to") {
+                    return Ok(Some(record));
+                }
                 let fields: Vec<&String> = step.set.keys().filter(differs).collect();
                 if !fields.is_empty() {
                     let code = if step.name == "assign" { "taken" } else { "changed" };
@@ -266,6 +272,7 @@ impl Server {
         let whole = since.is_none() && request.keys.is_none();
         let wanted = |(table, key): &Key, stand: &Stand| {
             !self.hidden.contains(key)
+                && request.tables.contains(table)
                 && match &request.keys {
                     Some(keys) => keys.get(table).is_some_and(|keys| keys.contains(key)),
                     // The cursor is the lowest transaction still running, so the last change may come twice.

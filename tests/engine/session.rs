@@ -1,6 +1,6 @@
 //! Law 13: one user's data is theirs alone, and a logout leaves none of it. Law 8 around a change of rights.
 
-use rota_engine::{Failure, Input, JsonRecord, OperationState, Pulled, Role, ServerEvent, TabMessage, Unsent};
+use rota_engine::{Choice, Failure, Input, JsonRecord, OperationState, Pulled, Role, ServerEvent, TabMessage, Unsent};
 use serde_json::json;
 
 use crate::world::{World, row};
@@ -105,6 +105,30 @@ fn a_logout_that_waits_for_what_was_given_up_ends_when_somebody_decides() {
     world.tab(0).cancel(dead).unwrap();
     world.run_for(10);
     assert_gone(&world, &[0]);
+}
+
+#[test]
+fn a_logout_that_waits_lets_a_person_decide_about_a_conflict_and_ends_with_the_decision() {
+    for by in 0..2 {
+        let mut world = World::with_tabs(2);
+        world.cut_network();
+        let id = world.tab(1).patch("c-1", "city", "Kiel");
+        world.run_for(50);
+        world.server.sql_set("c-1", &[("city", "Ulm".into())]);
+        world.heal_network();
+        world.run_until_quiet();
+        assert!(world.tabs[by].conflicts.contains_key(&id));
+        log_out(&mut world, by, Some(Unsent::Wait)).unwrap();
+        world.run_for(60_000);
+        assert!(!world.tabs[by].signed_out, "it waits for the decision");
+        let command = json!({"name": "patch", "table": "companies", "key": "c-3", "set": {"city": "Kiel"}});
+        assert_eq!(world.tab(by).try_do(command).unwrap_err().code(), "signing-out");
+        let decision = world.tab(by).resolve(id, Choice::Local).unwrap().unwrap();
+        world.run_for(1_000);
+        assert_eq!(world.server.effects[&decision], 1);
+        assert_eq!(world.server.company("c-1").unwrap()["city"], "Kiel".into());
+        assert_gone(&world, &[0, 1]);
+    }
 }
 
 #[test]

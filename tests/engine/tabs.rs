@@ -191,6 +191,123 @@ fn a_closed_tab_changes_nothing_in_the_others() {
     assert_eq!((world.tabs[1].mirror == before, role(&world, 1)), (true, Role::Leader));
 }
 
+/// What every tab but this one shows, and how often it changed.
+fn others(world: &World, tab: usize) -> Vec<String> {
+    let others = world.living().into_iter().filter(|other| *other != tab).map(|other| &world.tabs[other]);
+    others.map(|other| format!("{:?} {:?}", other.mirror, other.seen)).collect()
+}
+
+#[test]
+fn a_tab_that_knows_less_takes_nothing_from_the_others() {
+    // It knows nothing at all, or what was true before; it follows, or leads without a server; and its messages get through.
+    for (kept, leads, offline) in [
+        (false, false, false),
+        (true, false, false),
+        (false, true, true),
+        (true, true, true),
+        (false, true, false),
+        (true, true, false),
+    ] {
+        let mut world = World::with_tabs(3);
+        let old = world.cached.clone();
+        world.sql_update("c-1", "city", "Kiel");
+        world.sql_delete("c-2");
+        world.run_for(500);
+        world.cached = if kept { old } else { std::collections::BTreeMap::new() };
+        if offline {
+            world.cut_network();
+            world.run_for(500);
+        }
+        let before = others(&world, 3);
+        let late = world.open_tab("maya");
+        if leads {
+            world.steal_lock(late);
+        }
+        world.run_for(60_000);
+        assert_eq!(others(&world, late), before, "kept: {kept}, leads: {leads}, off-line: {offline}");
+        world.heal_network();
+        world.tell(late, Input::Reconnect);
+        world.run_until_quiet();
+        assert_eq!(others(&world, late), before, "kept: {kept}, leads: {leads}, off-line: {offline}");
+        world.assert_all_agree();
+    }
+}
+
+#[test]
+fn what_one_tab_gives_up_stays_in_the_others() {
+    let view = serde_json::from_value(serde_json::json!({"table": "companies", "limit": 3})).unwrap();
+    for giver in 0..3 {
+        let mut world = World::with_tabs(3);
+        for tab in 0..3 {
+            world.open_view(tab, 1, &view);
+        }
+        world.cut_network();
+        world.tab(1).assign("c-1", "maya");
+        world.run_for(100);
+        let before = others(&world, giver);
+        world.tell(giver, Input::CloseView { id: 1 });
+        world.tell(giver, Input::Purge);
+        world.run_for(10_000);
+        assert_eq!(others(&world, giver), before);
+        world.tell(giver, Input::Close);
+        world.tabs[giver].alive = false;
+        world.run_for(60_000);
+        assert_eq!(others(&world, giver), before);
+        for tab in world.living() {
+            assert_eq!(world.tabs[tab].engine.shown(1).unwrap().len(), 3);
+            assert_eq!(world.tabs[tab].status.as_ref().unwrap().unsent, 1);
+        }
+        world.heal_network();
+        world.run_until_quiet();
+        world.assert_all_agree();
+    }
+}
+
+#[test]
+fn what_concerns_one_tab_alone_is_told_to_no_other() {
+    let mut world = World::with_tabs(3);
+    world.server.refused.insert("c-2".into());
+    let done = world.tab(1).patch("c-1", "city", "Kiel");
+    world.tab(1).patch("c-2", "city", "Kiel");
+    world.faults.storage_full = true;
+    world.tab(1).patch("c-3", "city", "Kiel");
+    world.faults.storage_full = false;
+    let unreadable = Input::Unreadable { code: "malformed-message".into(), place: "x".into(), message: "x".into() };
+    world.tell(1, unreadable);
+    world.run_until_quiet();
+    let told = |tab: &crate::world::Tab| (tab.settled.len(), tab.durable.len(), tab.rejected.len(), tab.problems.len());
+    assert_eq!(
+        (told(&world.tabs[1]), told(&world.tabs[0]), told(&world.tabs[2])),
+        ((2, 2, 1, 1), (0, 0, 0, 0), (0, 0, 0, 0))
+    );
+    // Nor can another tab undo it; its author can.
+    assert_eq!(world.tab(0).undo(done).unwrap_err().code(), "nothing-to-undo");
+    assert_eq!(world.tab(2).undo(done).unwrap_err().code(), "nothing-to-undo");
+    world.tab(1).undo(done).unwrap();
+    world.run_until_quiet();
+    assert_eq!(world.tabs[2].field("c-1", "city"), "Bremen".into());
+    world.assert_all_agree();
+}
+
+#[test]
+fn what_a_tab_tells_is_in_its_message_and_need_not_be_found_in_storage() {
+    let mut world = World::with_tabs(3);
+    // What one tab writes, no other one finds for now.
+    world.faults.storage_mute = true;
+    let order = serde_json::json!({"name": "insert", "table": "orders", "set": {"title": "First"}});
+    let insert = world.tab(2).try_do(order).unwrap();
+    let key = world.ops[&insert].key.clone();
+    let names = serde_json::json!({"name": "patch", "table": "orders", "key": key, "set": {"title": "Second"}});
+    let second = world.tab(2).try_do(names).unwrap();
+    let id = world.tab(2).assign("c-1", "maya");
+    world.run_for(2);
+    assert_eq!((world.owner(0, "c-1"), world.owner(1, "c-1")), ("maya".into(), "maya".into()));
+    world.kill_tab(2);
+    world.run_for(2_000);
+    assert!([insert, second, id].iter().all(|id| world.server.effects[id] == 1));
+    world.assert_all_agree();
+}
+
 #[test]
 fn a_leader_whose_lock_was_taken_follows_and_leaves_sending_to_the_new_one() {
     let mut world = World::with_tabs(2);
@@ -315,5 +432,97 @@ fn a_new_leader_refuses_by_name_to_take_back_what_was_made_before_it_led() {
     world.heal_network();
     world.run_until_quiet();
     assert_eq!(world.outcome(1, early), [OperationState::Confirmed]);
+    world.assert_all_agree();
+}
+
+/// A tab of a release that does not know leads leads, and one of the next release opens beside it.
+fn two_releases() -> (World, usize) {
+    let mut world = World::new();
+    world.undeclared.insert("leads".into());
+    world.open_tab("maya");
+    world.run_for(1_000);
+    world.sql_lead("l-1", "Early");
+    world.sql_update("c-1", "city", "Kiel");
+    // The leader's cursor passes the lead, of which it never hears.
+    world.tell(0, Input::Reconnect);
+    world.run_for(1_000);
+    world.undeclared.clear();
+    let newer = world.open_tab("maya");
+    (world, newer)
+}
+
+fn lead(world: &World, tab: usize, key: &str) -> Value {
+    let record = world.tabs[tab].mirror.get(&("leads".to_owned(), key.to_owned()));
+    record.map(|record| record["name"].clone()).unwrap_or_default()
+}
+
+#[test]
+fn a_tab_of_a_newer_release_misses_nothing_of_a_table_that_the_leader_does_not_know() {
+    let (mut world, newer) = two_releases();
+    world.run_for(5_000);
+    assert!(world.tabs[newer].status.as_ref().unwrap().ready);
+    assert_eq!((lead(&world, newer, "l-1"), role(&world, newer)), ("Early".into(), Role::Follower));
+    world.sql_lead("l-1", "Late");
+    world.sql_update("c-2", "city", "Kiel");
+    world.run_for(100);
+    assert_eq!(world.tabs[newer].field("c-2", "city"), "Kiel".into());
+    world.run_for(120_000);
+    assert_eq!(lead(&world, newer, "l-1"), "Late".into(), "it asks now and then, as nobody tells it");
+    world.sql_lead("l-2", "Last");
+    // The leader's cursor passes that one, too, and is told.
+    world.sql_update("c-3", "city", "Kiel");
+    world.tell(0, Input::Reconnect);
+    world.run_for(100);
+    world.sql_update("c-4", "city", "Kiel");
+    world.run_for(100);
+    world.kill_tab(0);
+    world.run_until_quiet();
+    world.assert_all_agree();
+}
+
+#[test]
+fn a_cursor_counts_only_for_the_tables_that_its_owner_declares() {
+    let (mut world, newer) = two_releases();
+    world.cut_network();
+    world.run_for(5_000);
+    assert!(lead(&world, newer, "l-1").is_null());
+    assert!(!world.tabs[newer].status.as_ref().unwrap().ready, "it has not seen all of its tables");
+    world.kill_tab(0);
+    world.heal_network();
+    world.run_until_quiet();
+    assert_eq!(lead(&world, newer, "l-1"), "Early".into());
+    world.assert_all_agree();
+}
+
+#[test]
+fn what_the_leader_does_not_declare_is_not_gone_because_its_snapshot_lacks_it() {
+    let mut world = World::with_tabs(1);
+    world.sql_lead("l-1", "Early");
+    world.run_for(100);
+    let newer = world.open_tab("maya");
+    world.undeclared.insert("leads".into());
+    let older = world.open_tab("maya");
+    world.run_for(100);
+    assert_eq!(lead(&world, newer, "l-1"), "Early".into());
+    world.steal_lock(older);
+    world.run_for(120_000);
+    assert_eq!((role(&world, older), world.tabs[newer].seen[&("leads".into(), "l-1".into())].len()), (Role::Leader, 1));
+    assert!(!world.tabs[older].has_problem("malformed-event"), "another release is nobody's fault");
+}
+
+#[test]
+fn an_operation_of_a_table_that_the_leader_does_not_know_waits_for_a_leader_that_does() {
+    let (mut world, newer) = two_releases();
+    world.run_for(5_000);
+    let patch = serde_json::json!({"name": "patch", "table": "leads", "key": "l-1", "set": {"name": "Mine"}});
+    let waits = world.tab(newer).try_do(patch).unwrap();
+    let goes = world.tab(newer).assign("c-2", "maya");
+    world.run_for(200_000);
+    assert_eq!((world.sent(waits), world.outcome(newer, goes)), (0, vec![OperationState::Confirmed]));
+    assert_eq!(lead(&world, newer, "l-1"), "Mine".into());
+    assert!(world.tabs[0].has_problem("unknown-table"));
+    world.close_tab(0);
+    world.run_until_quiet();
+    assert_eq!((world.server.effects[&waits], world.outcome(newer, waits)), (1, vec![OperationState::Confirmed]));
     world.assert_all_agree();
 }

@@ -11,7 +11,7 @@ use rota_engine::{
     AuditEntry, Changes, Choice, Command, Config, Conflict, Content, Domains, Durability, Engine, Error, Failure,
     Fields, FoundEntry, Gone, Input, JsonRecord, Now, Operation, OperationId, OperationState, OperationView, Output,
     Peer, Problem, PullCall, Pulled, RecordId, Role, Row, ServerEvent, Settlement, Status, Stored, StoredOperation,
-    TabMessage, Value, ViewSpec,
+    TabMessage, TableConfig, Value, ViewSpec,
 };
 use serde_json::{Value as Json, json};
 
@@ -85,6 +85,8 @@ pub struct Faults {
     pub pull_failure: Option<Failure>,
     /// Storage takes, and gives nothing back.
     pub storage_mute: bool,
+    /// The browser's database has gone away under the page: nothing is kept in it, and nothing found.
+    pub database_dead: bool,
     /// The tab that next asks for this dies before it gets it.
     pub crash_before: Option<&'static str>,
     /// So many things are still performed, by whichever tab; who asks for the next one dies.
@@ -114,6 +116,7 @@ impl Default for Faults {
             anonymous: false,
             pull_failure: None,
             storage_mute: false,
+            database_dead: false,
             crash_before: None,
             crash_after: None,
         }
@@ -179,6 +182,8 @@ pub struct Tab {
     /// Who watches which view, and every window that they were shown.
     pub watchers: BTreeMap<u32, Watcher>,
     pub windows: BTreeMap<u32, Vec<Vec<String>>>,
+    /// The tables that it declares, in the order of their numbers.
+    declared: Vec<String>,
     names: BTreeMap<RecordId, Key>,
     link: Option<u32>,
     subscribed: bool,
@@ -215,6 +220,8 @@ pub struct World {
     pub retry: Json,
     /// What the tables declare beside the usual, by name.
     pub tables: Json,
+    /// Tables that tabs opened from now on do not declare, as those of another release of the application.
+    pub undeclared: BTreeSet<String>,
     /// The link's configuration of tabs that are opened from now on.
     pub link: Json,
     /// Their protocol of tab messages.
@@ -280,6 +287,7 @@ impl World {
             streams_partial: false,
             retry: json!({}),
             tables: json!({}),
+            undeclared: BTreeSet::new(),
             link: json!({}),
             tab_protocol: Json::Null,
             slow_timers: None,
@@ -330,7 +338,8 @@ impl World {
     }
 
     fn config(&self, user: &str) -> Config {
-        let mut declared = json!(tables());
+        let known = |table: &TableConfig| !self.undeclared.contains(&table.name);
+        let mut declared = json!(tables().into_iter().filter(known).collect::<Vec<_>>());
         for table in declared.as_array_mut().unwrap() {
             let more = self.tables[table["name"].as_str().unwrap()].as_object().cloned().unwrap_or_default();
             table.as_object_mut().unwrap().extend(more);
@@ -350,6 +359,7 @@ impl World {
 
     pub fn open_tab(&mut self, user: &str) -> usize {
         let config = self.config(user);
+        let declared = config.tables.iter().map(|table| table.name.clone()).collect();
         let mut seed = [0; 16];
         self.random.fill_bytes(&mut seed);
         let engine = Engine::new(config, Box::new(Domains), seed, self.now).unwrap();
@@ -388,6 +398,7 @@ impl World {
             inputs: Vec::new(),
             watchers: BTreeMap::new(),
             windows: BTreeMap::new(),
+            declared,
             names: BTreeMap::new(),
             link: None,
             subscribed: false,
@@ -533,6 +544,12 @@ impl World {
 
     pub fn sql_set(&mut self, key: &str, field: &str, value: Value) {
         self.server.sql_set(key, &[(field, value)]);
+        self.spread();
+    }
+
+    /// Somebody makes or changes a lead.
+    pub fn sql_lead(&mut self, key: &str, name: &str) {
+        self.server.sql_lead(key, name);
         self.spread();
     }
 
@@ -699,7 +716,8 @@ impl World {
                 }
             }
             Happening::Stream { tab, attempt, key, stand, partial, bare } => {
-                if self.tabs[tab].link == Some(attempt) && self.network && !self.faults.half_open {
+                let is_asked_for = self.tabs[tab].declared.contains(&key.0);
+                if self.tabs[tab].link == Some(attempt) && self.network && !self.faults.half_open && is_asked_for {
                     self.on_stream(tab, key, &stand, partial, bare);
                 }
             }
@@ -817,6 +835,9 @@ impl World {
     }
 
     fn cache(&mut self, tab: usize, rows: Vec<Row<JsonRecord>>) {
+        if self.faults.database_dead {
+            return;
+        }
         let cached = self.cached.entry(self.lock_name(tab)).or_default();
         for row in rows {
             let key = (row.table.clone(), row.key.clone());
@@ -1033,7 +1054,8 @@ impl World {
             if self.faults.stored_later {
                 Stored::Later
             } else {
-                self.later(3, Happening::Tell { tab, input: Input::OperationDurable { id, durable: true } });
+                let durable = !self.faults.database_dead;
+                self.later(3, Happening::Tell { tab, input: Input::OperationDurable { id, durable } });
                 Stored::Now
             }
         };
@@ -1178,7 +1200,7 @@ impl Tab {
         self.notified += 1;
         assert_eq!(self.notified, 1, "subscribers were told twice of one input");
         for change in changes.records {
-            let table = tables()[change.table].name.clone();
+            let table = self.declared[change.table].clone();
             let key = (table, change.key.to_string());
             self.names.insert(change.id, key.clone());
             let record = change.record.as_ref().map(plain);

@@ -16,9 +16,9 @@ use crate::engine::record::Record;
 use crate::engine::retry::DELAY_MS_MAX;
 use crate::engine::sabotage::sabotaged;
 use crate::engine::sorted::SortedSet;
-use crate::engine::table::{Row, Scope, Source};
+use crate::engine::table::{Cover, Row, Scope, Source};
 use crate::engine::tabs::{
-    BEAT_MS, Body, Kind, LOOK_BEATS, MESSAGE_OPERATIONS_MAX, MESSAGE_RECORDS_MAX, Received, Role, TabMessage,
+    BEAT_MS, BOOT_MS, Body, Kind, LOOK_BEATS, MESSAGE_OPERATIONS_MAX, MESSAGE_RECORDS_MAX, Received, Role, TabMessage,
 };
 use crate::engine::time::Timer;
 
@@ -100,10 +100,11 @@ impl<R: Record> Engine<R> {
         match body {
             Body::Hello { pending } => self.on_hello(from, &pending),
             Body::Beat { link } => self.on_beat(link),
-            Body::Snapshot { to, cursor, records, operations, following, aliases, link } => {
+            Body::Snapshot { to, cursor, records, tables, operations, following, aliases, link } => {
                 if to == self.tabs.id && self.tabs.role == Role::Follower {
                     self.learn_aliases(aliases);
-                    self.on_snapshot(cursor, records, (operations, following), link);
+                    let scope = self.told_of(tables);
+                    self.on_snapshot((cursor, records, scope), (operations, following), link);
                 }
             }
             Body::Operation { op, aliases } => {
@@ -314,6 +315,7 @@ impl<R: Record> Engine<R> {
         records.truncate(MESSAGE_RECORDS_MAX);
         message.cursor = Some(if is_whole { self.puller.cursor.clone() } else { None });
         message.records = Some(records);
+        message.tables = Some(self.tables.names());
         let accepted = self.outbox.iter().filter(|pending| pending.accepted).take(MESSAGE_OPERATIONS_MAX);
         let (operations, with_parts): (Vec<_>, Vec<_>) =
             accepted.map(|pending| pending.op.clone()).partition(|op| op.parts.is_empty());
@@ -336,22 +338,19 @@ impl<R: Record> Engine<R> {
 
     fn on_snapshot(
         &mut self,
-        cursor: Option<String>,
-        records: Vec<Row<R>>,
+        (cursor, records, scope): (Option<String>, Vec<Row<R>>, Scope),
         (operations, following): (Vec<Operation>, Option<Vec<OperationId>>),
         link: LinkStatus,
     ) {
         let before = self.tables.arrivals();
-        for row in records {
-            self.learn(row, Source::Leader, &mut Vec::new());
-        }
+        self.learn_told(records);
         // A tab that was told before may know more than a leader that can't reach the server, and asks again once that one can.
         let is_sure = cursor.is_some() && (is_reached(&link) || !self.ready);
         self.tabs.asks_again = cursor.is_some() && !is_sure;
         // What was kept may be newer than the snapshot, which was on its way: then the news of it are, too, or are in the next one.
         let is_outrun = is_sure && self.tables.spare_kept();
         if is_sure {
-            self.forget_unseen(&Scope::Everything, before, &mut Vec::new());
+            self.forget_unseen(&scope, before, &mut Vec::new());
         }
         // Transactions follow on their own. A leader that does not say which may hold them all.
         let tells_of_all = following.is_some();
@@ -368,21 +367,44 @@ impl<R: Record> Engine<R> {
         };
         let is_behind = self.outbox.iter().any(is_missing);
         self.tabs.caught_up = !is_outrun && !is_behind;
-        self.ready |= cursor.is_some();
-        self.puller.cursor = cursor.filter(|_| !is_outrun);
+        if self.tabs.knows_more {
+            self.pull_beside_leader(BOOT_MS);
+        } else {
+            self.ready |= cursor.is_some();
+            self.puller.cursor = cursor.filter(|_| !is_outrun);
+        }
         self.follow_link(link);
         if is_outrun {
             self.say_hello();
         }
     }
 
-    fn on_changes(&mut self, records: Vec<Row<R>>, cursor: Option<String>) {
-        for row in records {
-            self.learn(row, Source::Leader, &mut Vec::new());
+    /// Notes which of our tables a snapshot is of, and returns that part: of the others it says nothing.
+    fn told_of(&mut self, tables: Option<Vec<String>>) -> Scope {
+        let ours = self.tables.names();
+        let is_told = |name: &String| tables.as_ref().is_none_or(|tables| tables.contains(name));
+        self.tabs.knows_more = !ours.iter().all(is_told);
+        if !self.tabs.knows_more {
+            return Scope::Everything;
         }
+        let told = ours.into_iter().filter(is_told);
+        self.tables.scope(told.map(|table| Cover { table, keys: None, values: None }).collect()).0
+    }
+
+    /// Takes in what the leader tells. It may be of a release that knows tables which this one does not.
+    fn learn_told(&mut self, records: Vec<Row<R>>) {
+        for row in records {
+            if self.tables.table_id(&row.table).is_some() {
+                self.learn(row, Source::Leader, &mut Vec::new());
+            }
+        }
+    }
+
+    fn on_changes(&mut self, records: Vec<Row<R>>, cursor: Option<String>) {
+        self.learn_told(records);
         if self.tabs.role == Role::Follower {
             // Where the leader stands is where we stand only if we have heard everything.
-            if self.tabs.caught_up {
+            if self.tabs.caught_up && !self.tabs.knows_more {
                 self.ready |= cursor.is_some();
                 self.puller.cursor = cursor;
             }

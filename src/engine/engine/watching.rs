@@ -129,12 +129,21 @@ impl<R: Record> Engine<R> {
         }
     }
 
-    /// A new tab that nobody has told anything does not wait for others: it asks the server itself.
+    /// A new tab that nobody has told anything does not wait for others: it asks the server itself. So does one that knows tables of
+    /// which its leader knows nothing.
     pub(super) fn pull_alone(&mut self) {
-        if self.tabs.role == Role::Follower && !self.ready && !self.tabs.caught_up {
+        let is_untold = !self.ready && !self.tabs.caught_up;
+        if self.tabs.role == Role::Follower && (is_untold || self.tabs.knows_more) {
             mark!(PulledAlone);
             self.tabs.pulls = true;
             self.puller.want();
+        }
+    }
+
+    /// Beside a leader that does not know all of this tab's tables, what is in them is asked for now and then.
+    pub(super) fn pull_beside_leader(&mut self, delay_ms: u64) {
+        if self.tabs.role == Role::Follower && self.tabs.knows_more && !self.timers.is_set(Timer::Boot) {
+            self.timers.set(Timer::Boot, after(self.now, delay_ms));
         }
     }
 }
