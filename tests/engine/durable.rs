@@ -125,6 +125,7 @@ fn a_pull_that_comes_before_storage_was_read_loses_nothing_that_was_stored() {
     let mut world = World::with_tabs(1);
     world.cut_network();
     let ids = [world.tab(0).patch("c-1", "city", "Kiel"), world.tab(0).insert("c-9")];
+    world.run_for(100);
     world.kill_tab(0);
     world.heal_network();
     world.faults.storage_mute = true;

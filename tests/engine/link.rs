@@ -88,6 +88,25 @@ fn the_cursor_never_passes_what_was_not_taken() {
 }
 
 #[test]
+fn what_a_pull_brings_while_an_operation_of_its_record_waits_is_taken_at_once() {
+    let mut world = World::with_tabs(2);
+    world.faults.push_failures.push_back((Failure::RateLimit, Some(5_000)));
+    world.tab(1).patch("c-1", "city", "Kiel");
+    world.run_for(100);
+    world.server.sql_set("c-1", &[("owner_id", "jonas".into())]);
+    world.server.news.clear();
+    // The cursor of this pull is past it.
+    world.tell(0, Input::Reconnect);
+    world.run_for(200);
+    for tab in 0..2 {
+        assert_eq!(world.owner(tab, "c-1"), "jonas".into());
+        assert_eq!(world.tabs[tab].field("c-1", "city"), "Kiel".into());
+    }
+    world.run_until_quiet();
+    world.assert_all_agree();
+}
+
+#[test]
 fn the_stream_does_not_wait_for_a_mutation_nor_a_mutation_for_the_stream() {
     let mut world = World::with_tabs(1);
     world.live_delay_ms = 10_000;

@@ -162,16 +162,19 @@ fn an_assignment_made_twice_is_one_owner_and_no_conflict() {
 
 #[test]
 fn an_assignment_never_overwrites_an_owner_that_its_person_had_not_seen() {
-    for offline in [false, true] {
+    for told in [false, true] {
         let mut world = World::with_tabs(2);
-        world.faults.echo = Echo::Never;
-        if offline {
-            world.cut_network();
-        }
+        world.faults.push_failures.push_back((rota_engine::Failure::RateLimit, Some(2_000)));
         let late = world.tab(1).assign("c-1", "maya");
+        world.run_for(100);
+        // Whether or not the sender hears of it before it sends: the person did not decide under it.
         world.server.sql_set("c-1", &[("owner_id", "jonas".into())]);
         world.server.news.clear();
-        world.heal_network();
+        if told {
+            world.tell(0, Input::Reconnect);
+        }
+        world.run_for(1_000);
+        assert_eq!((world.sent(late), world.owner(1, "c-1")), (0, if told { "jonas" } else { "maya" }.into()));
         world.run_until_quiet();
         assert_eq!(world.server.company("c-1").unwrap()["owner_id"], "jonas".into());
         assert_eq!(world.outcome(1, late), [OperationState::Conflicted]);
