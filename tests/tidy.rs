@@ -150,6 +150,14 @@ fn wasm_bindgen_is_pinned_and_the_tool_has_the_same() {
     assert_eq!(engine, tool, "glue and crate must be of one version");
 }
 
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let index = read("docs/promises.md");
+    assert!(rows(&index).count() > 40, "the tables of docs/promises.md are not read any more");
+    let offences = promises(&index, |path| fs::read_to_string(root().join(path)).ok());
+    assert!(offences.is_empty(), "\n{}\n", offences.join("\n"));
+}
+
 // ------------------------------------------------------------------------------------------------------------- rules
 
 /// A file of the project: its path from the root with `/`, and its text.
@@ -241,6 +249,52 @@ fn stops(source: &Source) -> Vec<String> {
     let unwraps = tokens.windows(3).filter(|window| window[..] == [".", "unwrap", "("]).map(|_| "unwrap()".to_string());
     let stopping = macros(source).into_iter().filter(|name| STOPPING.contains(&name.as_str()));
     unwraps.chain(stopping).map(|what| format!("{} can stop the engine: {what}", source.path)).collect()
+}
+
+/// The rows of the tables, without their heads.
+fn rows(index: &str) -> impl Iterator<Item = &str> {
+    let lines: Vec<&str> = index.lines().collect();
+    let is_head = |at: usize| lines.get(at).is_some_and(|line| line.starts_with("|---"));
+    let rows = (0..lines.len()).filter(|at| lines[*at].starts_with('|') && !is_head(*at) && !is_head(*at + 1));
+    rows.map(|at| lines[at]).collect::<Vec<_>>().into_iter()
+}
+
+/// In the index of promises, each row's last cell names tests, as `` `file`: `name`, `name`; `file`: … ``.
+fn promises(index: &str, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut offences = Vec::new();
+    for row in rows(index) {
+        let held_by = row.trim_end().trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+        let (mut file, mut count): (Option<(&str, String)>, usize) = (None, 0);
+        for named in held_by.split('`').skip(1).step_by(2) {
+            let is_file = [".rs", ".ts", ".tsx"].iter().any(|ending| named.ends_with(ending));
+            if is_file {
+                let text = read(named);
+                if text.is_none() {
+                    offences.push(format!("there is no {named}"));
+                }
+                file = text.map(|text| (named, text));
+                continue;
+            }
+            count += 1;
+            match &file {
+                Some((path, text)) if has_test(path, text, named) => {}
+                Some((path, _)) => offences.push(format!("{path} has no test {named}")),
+                None => offences.push(format!("no file is named for {named}")),
+            }
+        }
+        if count == 0 {
+            offences.push(format!("no test holds this: {row}"));
+        }
+    }
+    offences
+}
+
+fn has_test(path: &str, text: &str, name: &str) -> bool {
+    if Path::new(path).extension().is_some_and(|ending| ending == "rs") {
+        let start = format!("fn {name}()");
+        return text.split("#[test]").skip(1).any(|test| test.trim_start().starts_with(&start));
+    }
+    ['\'', '"', '`'].iter().any(|mark| text.contains(&format!("({mark}{name}{mark},")))
 }
 
 const SCRIPTS: &[&str] = &["ts", "tsx", "vue", "js", "mjs"];
@@ -642,6 +696,44 @@ mod rules {
         holds(rule, "www/src/main.ts", "import { init } from \"rota-engine\"; import './style.css';");
         holds(rule, "www/src/main.ts", "// import '../../pkg/src/x.js'\nconst s = \"import '../../../x'\";");
         holds(rule, "www/src/App.vue", "<p>It's here</p>\n<script setup>import x from './x.ts'</script>");
+    }
+
+    #[test]
+    fn a_promise_without_a_test_that_exists_is_found() {
+        let read = |path: &str| match path {
+            "tests/a.rs" => Some("#[test]\nfn it_holds() {}\n\nfn helper() {}\n".to_owned()),
+            "tests/b.test.ts" => Some("test('it holds, too', () => {})\ntest.each([1])(\"%s holds\", f)".to_owned()),
+            _ => None,
+        };
+        let offences = |cell: &str| {
+            let index = format!("Text.\n\n| promise | held by |\n|---|---|\n| `x`: y | {cell} |\n\nMore.\n");
+            assert_eq!(rows(&index).count(), 1);
+            promises(&index, read).len()
+        };
+        for held in [
+            "`tests/a.rs`: `it_holds`",
+            "`tests/b.test.ts`: `it holds, too`, `%s holds`",
+            "`tests/a.rs`: `it_holds`; `tests/b.test.ts`: `it holds, too`",
+        ] {
+            assert_eq!(offences(held), 0, "{held}");
+        }
+        for (count, broken) in [
+            (1, ""),
+            (1, "`tests/a.rs`"),
+            (1, "`it_holds`"),
+            (1, "`tests/a.rs`: `it_hold`"),
+            (1, "`tests/a.rs`: `helper`"),
+            (1, "`tests/a.rs`: `it_holds`, `it holds, too`"),
+            (1, "`tests/b.test.ts`: `it holds`"),
+            (2, "`tests/c.rs`: `it_holds`"),
+            (2, "`tests/a.rs`: `it_holds`; `tests/c.rs`: `it_holds`"),
+        ] {
+            assert_eq!(offences(broken), count, "{broken}");
+        }
+        assert_eq!(
+            rows("| a | b |\n|---|---|\n| c | d |\n| e | f |\n").collect::<Vec<_>>(),
+            ["| c | d |", "| e | f |"]
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod leaving;
 mod linking;
 mod lookup;
 mod peopling;
+mod releases;
 mod renaming;
 mod replacing;
 mod replaying;

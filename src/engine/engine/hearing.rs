@@ -16,7 +16,7 @@ use crate::engine::record::Record;
 use crate::engine::retry::DELAY_MS_MAX;
 use crate::engine::sabotage::sabotaged;
 use crate::engine::sorted::SortedSet;
-use crate::engine::table::{Cover, Row, Scope, Source};
+use crate::engine::table::{Row, Scope};
 use crate::engine::tabs::{
     BEAT_MS, BOOT_MS, Body, Kind, LOOK_BEATS, MESSAGE_OPERATIONS_MAX, MESSAGE_RECORDS_MAX, Received, Role, TabMessage,
 };
@@ -103,7 +103,7 @@ impl<R: Record> Engine<R> {
             Body::Snapshot { to, cursor, records, tables, operations, following, aliases, link } => {
                 if to == self.tabs.id && self.tabs.role == Role::Follower {
                     self.learn_aliases(aliases);
-                    let scope = self.told_of(tables);
+                    let scope = self.told_of(tables.as_deref());
                     self.on_snapshot((cursor, records, scope), (operations, following), link);
                 }
             }
@@ -376,27 +376,6 @@ impl<R: Record> Engine<R> {
         self.follow_link(link);
         if is_outrun {
             self.say_hello();
-        }
-    }
-
-    /// Notes which of our tables a snapshot is of, and returns that part: of the others it says nothing.
-    fn told_of(&mut self, tables: Option<Vec<String>>) -> Scope {
-        let ours = self.tables.names();
-        let is_told = |name: &String| tables.as_ref().is_none_or(|tables| tables.contains(name));
-        self.tabs.knows_more = !ours.iter().all(is_told);
-        if !self.tabs.knows_more {
-            return Scope::Everything;
-        }
-        let told = ours.into_iter().filter(is_told);
-        self.tables.scope(told.map(|table| Cover { table, keys: None, values: None }).collect()).0
-    }
-
-    /// Takes in what the leader tells. It may be of a release that knows tables which this one does not.
-    fn learn_told(&mut self, records: Vec<Row<R>>) {
-        for row in records {
-            if self.tables.table_id(&row.table).is_some() {
-                self.learn(row, Source::Leader, &mut Vec::new());
-            }
         }
     }
 

@@ -139,11 +139,4 @@ impl<R: Record> Engine<R> {
             self.puller.want();
         }
     }
-
-    /// Beside a leader that does not know all of this tab's tables, what is in them is asked for now and then.
-    pub(super) fn pull_beside_leader(&mut self, delay_ms: u64) {
-        if self.tabs.role == Role::Follower && self.tabs.knows_more && !self.timers.is_set(Timer::Boot) {
-            self.timers.set(Timer::Boot, after(self.now, delay_ms));
-        }
-    }
 }
