@@ -2,7 +2,7 @@
 //! inserts it>` until the server has said which one it is; what was meant for the temporary key is then meant for the real one.
 
 use super::operation::{Alias, Operation, OperationId};
-use super::sorted::Named;
+use super::sorted::{Named, sort};
 use super::value::{Fields, Value};
 
 /// How many temporary keys are remembered after they were replaced; the oldest are forgotten first. No pending operation
@@ -146,7 +146,7 @@ pub(crate) fn inserts_named(op: &Operation) -> Vec<OperationId> {
         }
     }
     named.retain(|id| *id != op.id);
-    named.sort_unstable();
+    sort(&mut named);
     named.dedup();
     named
 }

@@ -15,7 +15,7 @@ use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::DELAY_MS_MAX;
 use crate::engine::sabotage::sabotaged;
-use crate::engine::sorted::SortedSet;
+use crate::engine::sorted::{SortedSet, sort};
 use crate::engine::table::{Row, Scope};
 use crate::engine::tabs::{
     BEAT_MS, BOOT_MS, Body, Kind, LOOK_BEATS, MESSAGE_OPERATIONS_MAX, MESSAGE_RECORDS_MAX, Received, Role, TabMessage,
@@ -356,7 +356,7 @@ impl<R: Record> Engine<R> {
         let tells_of_all = following.is_some();
         let mut listed: Vec<OperationId> = operations.iter().map(|op| op.id).collect();
         listed.extend(following.unwrap_or_default());
-        listed.sort_unstable();
+        sort(&mut listed);
         for op in operations {
             self.adopt(op);
         }
