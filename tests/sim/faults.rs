@@ -64,6 +64,7 @@ declare! {
     LockTakenByNewTab = "lock taken by a tab that has heard nobody",
     OrphanLeft = "operation that only a bystander knows",
     OutboxFilled = "more operations than the outbox holds",
+    CrowdWatched = "more groups watched than are kept",
     ManyEnded = "more ends of records than are remembered",
     LockTakenByTab = "lock taken by a tab that misses its leader",
     NoLocks = "no locks",

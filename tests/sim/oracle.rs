@@ -1,6 +1,8 @@
 //! What must always hold, decided without a look into the engine: from the inputs a tab was given, the outputs it made, the
 //! server's own books, and the description in `PROTOCOL.md`. A broken law is a panic whose message begins with its number.
 
+mod views;
+
 use std::rc::Rc;
 
 use rota_engine::{
@@ -11,6 +13,7 @@ use rota_engine::{
 use crate::server::{Decision, Key, LARGE, OWNER, Server, TABLES, number};
 use crate::shell::is_of_rules;
 use crate::{FastMap, FastSet};
+use views::Watchers;
 
 /// Stops the run: a law is broken.
 macro_rules! broken {
@@ -87,6 +90,8 @@ pub struct Mirror {
     /// Storage was read within the step under way, and may have shown something by itself.
     pub has_looked: bool,
     pub handled: u32,
+    /// The live lists that are open.
+    pub lists: Watchers,
 }
 
 impl Mirror {
@@ -218,8 +223,11 @@ impl Oracle {
         if mirror.notified > mirror.handled {
             broken!("12", "{} told its subscribers twice of one input", who.name);
         }
+        let mut released = Vec::new();
         for change in changes.records {
             let key = server.key(TABLES[change.table], &change.key);
+            mirror.lists.on_record(key, &change);
+            released.extend(change.released.then_some(change.id));
             if change.released && change.record.is_some() {
                 broken!("12", "{} gave the number of a record back that is seen", who.name);
             }
@@ -227,6 +235,8 @@ impl Oracle {
             mirror.records[key] = change.record;
             mirror.touched.push(key);
         }
+        mirror.lists.hear(who, &changes.views, &mirror.records);
+        released.into_iter().for_each(|id| mirror.lists.on_released(id));
         for view in changes.operations {
             self.on_view(server, who, mirror, &view);
         }
@@ -518,6 +528,7 @@ impl Oracle {
                 );
             }
         }
+        mirror.lists.check(server, who, &mirror.records, full);
         touched.clear();
         mirror.touched = touched;
         mirror.pushed.clear();

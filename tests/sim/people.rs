@@ -2,13 +2,14 @@
 
 use rota_engine::{
     Command, Content, Doing, Failure, Fields, Input, Kind, OUTBOX_LEN_MAX, Operation, OperationId, OperationState,
-    Presence, ServerEvent, StoredOperation, TOMBSTONES_MAX, TabMessage, Unsent, Value,
+    Presence, ServerEvent, StoredOperation, TabMessage, Unsent, Value,
 };
 
 use crate::browser::Change;
 use crate::faults::Fault;
 use crate::server::{Key, TABLES};
 use crate::shell::Tab;
+use crate::watching::{weighing, weight};
 use crate::workload::{Action, COMPANIES, Pick};
 use crate::world::{Event, World};
 
@@ -20,7 +21,7 @@ impl World {
     }
 
     /// A tab that listens: not a frozen one.
-    fn awake(&self, pick: Pick) -> Option<usize> {
+    pub fn awake(&self, pick: Pick) -> Option<usize> {
         self.pick(pick).filter(|tab| self.tabs[*tab].backlog.is_none())
     }
 
@@ -102,6 +103,21 @@ impl World {
             Action::Reconnect { tab } => self.say(tab, Input::Reconnect),
             Action::Purge { tab } => self.say(tab, Input::Purge),
             Action::Nonsense { tab } => self.talk_nonsense(tab),
+            Action::Watch { tab, number } => self.watch(tab, number),
+            Action::LookAway { tab, nth } => self.look_away(tab, nth),
+            Action::Weigh { tab, key, nth } => {
+                let key = self.key_of(key);
+                if self.server.known[key].table == 0 {
+                    self.command(tab, key, "patch", Fields::new(), weighing(nth));
+                }
+            }
+            Action::SqlWeigh { key, nth } => {
+                let key = self.key_of(key);
+                if self.server.known[key].table == 0 {
+                    self.server.sql_set(key, "weight", weight(nth));
+                    self.spread();
+                }
+            }
             Action::Open { browser, user } => {
                 if self.living().len() < 9 {
                     self.open_tab(browser, user);
@@ -231,13 +247,7 @@ impl World {
             Action::FillOutbox => self.fill_outbox(),
             Action::Usurp { browser, user } => self.usurp(browser, user),
             Action::LeaveOrphan { tab } => self.leave_orphan(tab),
-            Action::EndMany => {
-                self.faults.add(Fault::ManyEnded);
-                self.server.end_many(TOMBSTONES_MAX + 50);
-                for tab in self.open_tabs() {
-                    self.tell(tab, Input::Reconnect);
-                }
-            }
+            Action::EndMany => self.end_many(),
             Action::Jump { browser, ms } => {
                 self.browsers[browser].was_set_back |= ms < 0;
                 self.faults.add(if ms > 0 { Fault::ClockJumpedAhead } else { Fault::ClockJumpedBack });

@@ -183,7 +183,6 @@ impl Server {
             self.sql_delete(key);
         }
         self.news.clear();
-        self.ended += count;
     }
 
     /// Changes a record in a transaction that stays open. Returns its number.

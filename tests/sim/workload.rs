@@ -141,6 +141,24 @@ pub enum Action {
         browser: usize,
         user: usize,
     },
+    /// Keeps a live list open; the number says which.
+    Watch {
+        tab: Pick,
+        number: u64,
+    },
+    LookAway {
+        tab: Pick,
+        nth: u64,
+    },
+    Weigh {
+        tab: Pick,
+        key: u64,
+        nth: u64,
+    },
+    SqlWeigh {
+        key: u64,
+        nth: u64,
+    },
     // Other people, in the database.
     SqlSet {
         key: u64,
@@ -429,7 +447,11 @@ fn city(draw: &mut Draw) -> &'static str {
 
 fn work(draw: &mut Draw) -> Action {
     let tab = draw.below(64);
-    match draw.below(135) {
+    match draw.below(157) {
+        135..=144 => Action::Watch { tab, number: draw.below(1 << 32) },
+        145..=146 => Action::LookAway { tab, nth: draw.below(8) },
+        147..=151 => Action::Weigh { tab, key: key(draw), nth: draw.below(9) },
+        152..=156 => Action::SqlWeigh { key: key(draw), nth: draw.below(9) },
         130..=131 => Action::Be { tab, typing: draw.percent(50) },
         132..=133 => Action::Rights { tab },
         134 => Action::Logout { tab, how: draw.below(6) },

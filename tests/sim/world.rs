@@ -71,9 +71,9 @@ impl World {
     pub fn new(plan: &Plan, is_verbose: bool) -> Self {
         let mut config: Config = serde_json::from_str(
             r#"{"app": "crm", "user": "", "tables": [
-                {"name": "companies", "key": ["id"], "fields": ["id", "name", "city", "owner_id", "visits", "tags"], "owner": "owner_id",
-                 "merge": {"visits": "sum", "tags": "union"}},
-                {"name": "leads", "key": ["id"], "fields": ["id", "name"]}]}"#,
+                {"name": "companies", "key": ["id"], "fields": ["id", "name", "city", "owner_id", "visits", "tags", "weight"], "owner": "owner_id",
+                 "merge": {"visits": "sum", "tags": "union"}, "indexed": ["name", "city", "owner_id", "visits", "tags", "weight"]},
+                {"name": "leads", "key": ["id"], "fields": ["id", "name"], "indexed": ["name"]}]}"#,
         )
         .expect("the configuration can be read");
         config.link.max_attempts = plan.attempts_max;
