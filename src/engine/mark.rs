@@ -187,6 +187,20 @@ mod counted {
         RightsLookedAt,
         /// The store was closed with operations of its own unsettled.
         ClosedUnsettled,
+        /// So much changed that a view was sorted anew.
+        ViewSortedAnew,
+        /// A view was told as a whole, because the steps would have been more.
+        ViewToldWhole,
+        /// A record left its place in a view, and entered the same one again.
+        ViewPlaceKept,
+        /// A record that still matches left a window.
+        WindowPushedOut,
+        /// A record that matched already came into a window.
+        WindowFilledUp,
+        /// A view has more groups than are kept.
+        GroupNotKept,
+        /// There was room for groups again.
+        GroupKeptAgain,
     }
 
     thread_local! {

@@ -113,6 +113,16 @@ mod planted {
         PurgeNothing = "leave-entries-at-a-logout",
         /// A change is kept from subscribers.
         HideAChange = "keep-a-change-from-subscribers",
+        /// Views do not follow what is pending.
+        ViewMissesOverlay = "do-not-tell-views-of-what-is-pending",
+        /// A record stays in a view whose filter it no longer passes.
+        ViewKeepsWhatLeft = "keep-in-a-view-what-left-its-filter",
+        /// A view is told though nothing changed for it.
+        ViewTellsNothing = "tell-a-view-of-nothing",
+        /// More groups are kept than the bound allows.
+        GroupsUnbounded = "forget-the-bound-on-groups",
+        /// A sum rounds each time that something is added.
+        FigureDrift = "let-figures-drift",
     }
 
     thread_local! {

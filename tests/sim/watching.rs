@@ -1,7 +1,7 @@
 //! People who watch: which live lists they open, and a crowd of records that no list can keep all groups of.
 
 use rota_engine::{
-    FieldName, FigureKind, FigureSpec, Fields, Filter, GROUPS_MAX, Input, JsonRecord, Range, Record, Row, ServerEvent,
+    FieldName, Fields, FigureKind, FigureSpec, Filter, GROUPS_MAX, Input, JsonRecord, Range, Record, Row, ServerEvent,
     SortKey, TOMBSTONES_MAX, Term, Terms, Value, ViewSpec,
 };
 
@@ -137,8 +137,8 @@ impl World {
         let figures = vec![FigureSpec { name: "n".into(), kind: FigureKind::Count, field: None }];
         let by = |field: &str| vec![SortKey { field: field.to_owned(), descending: true }];
         let all = ViewSpec { table: TABLES[1].to_owned(), figures, ..ViewSpec::default() };
-        let grouped =
-            self.open_list(tab, ViewSpec { limit: Some(3), group_by: vec!["name".to_owned()], sort: by("name"), ..all });
+        let grouped = self
+            .open_list(tab, ViewSpec { limit: Some(3), group_by: vec!["name".to_owned()], sort: by("name"), ..all });
         let plain = ViewSpec { table: TABLES[1].to_owned(), limit: Some(4), offset: 9_000, ..ViewSpec::default() };
         self.open_list(tab, ViewSpec { sort: by("id"), ..plain });
         let keys: Vec<Key> = (0..count).map(|n| self.server.key(TABLES[1], &format!("e-{n}"))).collect();

@@ -493,7 +493,10 @@ impl<R: Record> Engine<R> {
             return true;
         }
         let Some((id, fact)) = self.place(&row) else { return false };
-        if self.tables.apply(id, fact, Source::Stream) {
+        // A leader that no longer finds a record knows no version of its end: it tells of it under the last one there was.
+        let is_leaders = fact.record.is_none() && self.tabs.role == Role::Follower;
+        let source = if is_leaders { Source::Leader } else { Source::Stream };
+        if self.tables.apply(id, fact, source) {
             self.recompute(id);
             news.push(row);
         }

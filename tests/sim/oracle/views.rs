@@ -226,7 +226,8 @@ impl Watcher {
         });
         let limit = self.spec.limit.map_or(usize::MAX, |limit| limit as usize);
         let expected = matching.iter().skip(self.spec.offset as usize).take(limit);
-        if !expected.clone().map(|(key, _, record)| (*key, *record)).eq(self.window.iter().map(|(key, it)| (*key, it))) {
+        if !expected.clone().map(|(key, _, record)| (*key, *record)).eq(self.window.iter().map(|(key, it)| (*key, it)))
+        {
             let expected: Vec<_> = expected.collect();
             broken!("2", "{}: {:?} shows {:?} instead of {expected:?}", who.name, self.spec, self.window);
         }
@@ -256,8 +257,11 @@ impl Watcher {
                 broken!("2", "{}: {:?} has {told:?} for group {name}, not {figures:?}", who.name, self.spec);
             }
         }
-        let rest: Vec<&Fields> =
-            groups.iter().filter(|(name, _)| !self.groups.contains_key(*name)).flat_map(|(_, all)| all.clone()).collect();
+        let rest: Vec<&Fields> = groups
+            .iter()
+            .filter(|(name, _)| !self.groups.contains_key(*name))
+            .flat_map(|(_, all)| all.clone())
+            .collect();
         let expected = (!rest.is_empty()).then(|| self.figures_of(&rest));
         if self.rest != expected {
             broken!("2", "{}: {:?} has {:?} for all other groups, not {expected:?}", who.name, self.spec, self.rest);
@@ -292,7 +296,11 @@ fn size(count: usize) -> f64 {
 }
 
 /// The exact sum, rounded once: the numbers of a world are whole multiples of 2⁻⁶⁰, and whole numbers do not round.
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "the one is exact, the other is the rounding")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "the one is exact, the other is the rounding"
+)]
 fn sum(numbers: &[f64]) -> f64 {
     let scale = 2.0_f64.powi(60);
     let whole = |number: &f64| {
