@@ -187,6 +187,20 @@ mod counted {
         RightsLookedAt,
         /// The store was closed with operations of its own unsettled.
         ClosedUnsettled,
+        /// Another page of a pull was asked for.
+        PageAsked,
+        /// A page did not come, and is asked for again.
+        PageFailed,
+        /// A pull in pages starts over.
+        PagesStartOver,
+        /// A pull had more pages, or longer names for them, than any may have.
+        PagesTooMany,
+        /// Records were looked up between two pages.
+        KeysBetweenPages,
+        /// A pull ended what was missing in the parts that it covers.
+        PartConcluded,
+        /// A pull covers what is not declared.
+        CoverRejected,
         /// So much changed that a view was sorted anew.
         ViewSortedAnew,
         /// A view was told as a whole, because the steps would have been more.

@@ -113,6 +113,14 @@ mod planted {
         PurgeNothing = "leave-entries-at-a-logout",
         /// A change is kept from subscribers.
         HideAChange = "keep-a-change-from-subscribers",
+        /// What a pull of a part does not cover ends with it.
+        PartEndsRest = "end-what-a-part-does-not-cover",
+        /// The rows of a later page are lost, and nobody notices.
+        LosePage = "lose-a-page",
+        /// The cursor is that of the last page, past what changed between the pages.
+        CursorOfLastPage = "take-the-cursor-of-the-last-page",
+        /// What a part does not bring stays.
+        KeepUnseenInPart = "keep-what-a-part-does-not-bring",
         /// Views do not follow what is pending.
         ViewMissesOverlay = "do-not-tell-views-of-what-is-pending",
         /// A record stays in a view whose filter it no longer passes.

@@ -13,6 +13,7 @@
 mod browser;
 mod faults;
 mod oracle;
+mod pages;
 mod people;
 mod run;
 mod server;

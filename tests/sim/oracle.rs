@@ -1,6 +1,7 @@
 //! What must always hold, decided without a look into the engine: from the inputs a tab was given, the outputs it made, the
 //! server's own books, and the description in `PROTOCOL.md`. A broken law is a panic whose message begins with its number.
 
+mod pulls;
 mod views;
 
 use std::rc::Rc;
@@ -13,6 +14,8 @@ use rota_engine::{
 use crate::server::{Decision, Key, LARGE, OWNER, Server, TABLES, number};
 use crate::shell::is_of_rules;
 use crate::{FastMap, FastSet};
+use pulls::Parts;
+pub use pulls::{Before, check_ends, is_in};
 use views::Watchers;
 
 /// Stops the run: a law is broken.
@@ -92,6 +95,8 @@ pub struct Mirror {
     pub handled: u32,
     /// The live lists that are open.
     pub lists: Watchers,
+    /// What its pulls cover.
+    pub parts: Parts,
 }
 
 impl Mirror {

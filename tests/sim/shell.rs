@@ -9,7 +9,7 @@ use rota_engine::{
 
 use crate::browser::{Change, Write};
 use crate::faults::Fault;
-use crate::oracle::{Made, Mirror, Tab as Asked, Who, broken};
+use crate::oracle::{Before, Made, Mirror, Tab as Asked, Who, broken, check_ends};
 use crate::server::{TABLES, number};
 use crate::workload::USERS;
 use crate::world::{Event, World};
@@ -166,12 +166,18 @@ impl World {
         }
         let stale = self.stale_word(tab, &input);
         self.note_input(tab, &input);
+        let part = self.before_part(tab, &input);
         let expected = expected_version(&input).filter(|_| self.tabs[tab].mirror.role() != Role::Follower);
         let result = self.handle(tab, input);
         if !self.drain(tab) {
             return result;
         }
         let since = |tab: &Tab| tab.mirror.status.as_ref().map(|status| status.link.since_ms);
+        if let Some(before) = &part {
+            let Tab { mirror, browser, user, name, .. } = &self.tabs[tab];
+            let who = Who { tab, browser: *browser, user: *user, name };
+            check_ends(&self.server, &who, mirror, before);
+        }
         if stale.is_some() && since(&self.tabs[tab]) == stale {
             broken!("4", "{} takes the word of a leader whose epoch is over", self.tabs[tab].name);
         }
@@ -182,6 +188,12 @@ impl World {
         }
         self.check(tab, false);
         result
+    }
+
+    fn before_part(&mut self, tab: usize, input: &Input<JsonRecord>) -> Option<Before> {
+        let Input::Pulled(pulled) = input else { return None };
+        let Mirror { parts, records, .. } = &mut self.tabs[tab].mirror;
+        parts.before(records, pulled)
     }
 
     /// The same without the laws, where there are so many inputs that they would take too long.
@@ -355,6 +367,7 @@ impl World {
             Output::Pull(call) => {
                 self.must_not_be_paused(tab, "pulls");
                 self.tabs[tab].mirror.asked_from.clone_from(&call.request.cursor);
+                self.tabs[tab].mirror.parts.on_pull(&call);
                 self.later(HOP_MS, Event::Pull { tab, call });
             }
             Output::Push { operation } => {

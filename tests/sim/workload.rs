@@ -32,10 +32,12 @@ pub enum Rate {
     Forbid,
     LinkHang,
     Bare,
+    PageGone,
+    PageName,
 }
 
 impl Rate {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::MessageLoss,
         Self::MessageRepeat,
         Self::MessageDelay,
@@ -55,6 +57,8 @@ impl Rate {
         Self::Forbid,
         Self::LinkHang,
         Self::Bare,
+        Self::PageGone,
+        Self::PageName,
     ];
 }
 
@@ -321,6 +325,10 @@ pub struct Plan {
     pub without_token_giver: u32,
     /// The server's rows do not say which operation wrote them.
     pub is_anonymous: bool,
+    /// How many rows a page of a pull has; none: all.
+    pub page_rows: Option<usize>,
+    /// How many pulls, in percent, name parts of tables that they cover.
+    pub parts_percent: u8,
     /// The end also breaks every link, and changes records while they are joined again.
     pub breaks_at_end: bool,
 }
@@ -420,6 +428,8 @@ impl Plan {
             n if n % 50 == 33 => steps.push((Action::LeaveOrphan { tab: draw.below(64) }, 1_500)),
             _ => {}
         }
+        // Ten thousand pages of one row each are no more than one of them all, and take longer.
+        let is_crowded = steps.iter().any(|(action, _)| matches!(action, Action::EndMany));
         let steps =
             steps.into_iter().zip(1..).map(|((action, pause_ms), salt)| Step { salt, action, pause_ms }).collect();
         Self {
@@ -432,6 +442,8 @@ impl Plan {
             without_token_giver: draw.of(&[0, 0, 0, 1, 2]),
             breaks_at_end: draw.percent(30),
             is_anonymous: draw.percent(20),
+            page_rows: if is_crowded { None } else { draw.of(&[None, None, Some(1), Some(2), Some(4)]) },
+            parts_percent: draw.of(&[0, 0, 30, 80]),
         }
     }
 }

@@ -62,6 +62,8 @@ pub struct World {
     pub down_until_ms: u64,
     pub config: Config,
     pub old_tabs_percent: u8,
+    /// How many pulls, in percent, name parts that they cover.
+    pub parts_percent: u8,
     without_token_giver: u32,
     agenda: BTreeMap<(u64, u64), Event>,
     count: u64,
@@ -93,11 +95,13 @@ impl World {
             down_until_ms: 0,
             config,
             old_tabs_percent: plan.old_tabs_percent,
+            parts_percent: plan.parts_percent,
             without_token_giver: plan.without_token_giver,
             agenda: BTreeMap::new(),
             count: 0,
         };
         world.server.is_anonymous = plan.is_anonymous;
+        world.server.page_rows = plan.page_rows;
         if plan.is_anonymous {
             world.faults.add(Fault::RowsAnonymous);
         }
@@ -435,17 +439,28 @@ impl World {
             let failed = Input::PullFailed { id: call.id, failure: Failure::Invalid, message: "no such table".into() };
             return self.later(HOP_MS, Event::Tell { tab, input: failed });
         }
-        let pulled = self.server.pull(call, self.tabs[tab].user);
+        let pulled = self.answer_pull(tab, call);
         if failure.is_ok() && self.happens(Rate::ReplyLoss, Fault::ReplyLost) {
             failure = Err(Some(Failure::Network));
         }
-        let delay_ms = self.reply_delay();
-        let input = match failure {
-            Ok(()) => Input::Pulled(pulled),
+        self.note_page(call, failure.is_err());
+        let is_repeated = self.happens(Rate::ReplyRepeat, Fault::ReplyRepeated);
+        if is_repeated && call.request.page.is_some() {
+            self.faults.add(Fault::PageRepeated);
+        }
+        let answer = match failure {
+            Ok(()) => pulled.map_err(Some),
+            Err(failure) => Err(failure),
+        };
+        let input = match answer {
+            Ok(pulled) => Input::Pulled(pulled),
             Err(None) => return,
             Err(Some(failure)) => Input::PullFailed { id: call.id, failure, message: "the call failed".into() },
         };
-        self.later(delay_ms, Event::Tell { tab, input });
+        for _ in 0..1 + u32::from(is_repeated) {
+            let delay_ms = self.reply_delay();
+            self.later(delay_ms, Event::Tell { tab, input: input.clone() });
+        }
     }
 
     fn on_join(&mut self, tab: usize, attempt: u32) {
