@@ -201,6 +201,18 @@ mod counted {
         PartConcluded,
         /// A pull covers what is not declared.
         CoverRejected,
+        /// Somebody was not heard of for so long that they are gone.
+        PeerExpired,
+        /// Somebody has stopped typing by doing nothing.
+        TypingExpired,
+        /// What the server repeats of a tab that speaks for itself was not taken.
+        PeerSpeaksForItself,
+        /// More people are here than are kept track of.
+        TooManyPeers,
+        /// Nobody can be called that, or be there.
+        PeerMalformed,
+        /// A new tab was told who else is here.
+        PeersIntroduced,
         /// So much changed that a view was sorted anew.
         ViewSortedAnew,
         /// A view was told as a whole, because the steps would have been more.

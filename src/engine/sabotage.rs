@@ -121,6 +121,16 @@ mod planted {
         CursorOfLastPage = "take-the-cursor-of-the-last-page",
         /// What a part does not bring stays.
         KeepUnseenInPart = "keep-what-a-part-does-not-bring",
+        /// Nobody who was ever here is gone.
+        PresenceForEver = "never-let-presence-run-out",
+        /// Whoever began to type types on.
+        TypingForEver = "let-typing-go-on",
+        /// A tab is shown to itself as somebody else.
+        ShowSelf = "show-a-tab-to-itself",
+        /// What the leader tells of others is taken for the own person's.
+        MixUpPeople = "take-others-for-oneself",
+        /// More people are kept track of than the bound allows.
+        PeopleUnbounded = "forget-the-bound-on-people",
         /// Views do not follow what is pending.
         ViewMissesOverlay = "do-not-tell-views-of-what-is-pending",
         /// A record stays in a view whose filter it no longer passes.

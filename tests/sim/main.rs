@@ -15,6 +15,7 @@ mod faults;
 mod oracle;
 mod pages;
 mod people;
+mod presence;
 mod run;
 mod server;
 mod shell;

@@ -1,6 +1,7 @@
 //! What must always hold, decided without a look into the engine: from the inputs a tab was given, the outputs it made, the
 //! server's own books, and the description in `PROTOCOL.md`. A broken law is a panic whose message begins with its number.
 
+mod presence;
 mod pulls;
 mod views;
 
@@ -14,6 +15,7 @@ use rota_engine::{
 use crate::server::{Decision, Key, LARGE, OWNER, Server, TABLES, number};
 use crate::shell::is_of_rules;
 use crate::{FastMap, FastSet};
+use presence::{Heard, Truth};
 use pulls::Parts;
 pub use pulls::{Before, check_ends, is_in};
 use views::Watchers;
@@ -97,6 +99,8 @@ pub struct Mirror {
     pub lists: Watchers,
     /// What its pulls cover.
     pub parts: Parts,
+    /// Who is where, as it was told and as it shows it.
+    pub heard: Heard,
 }
 
 impl Mirror {
@@ -138,6 +142,8 @@ pub struct Oracle {
     pub newer: FastMap<OperationId, Vec<OperationId>>,
     /// Versions whose large column was filled in from an earlier one, by some tab of a browser and user.
     pub filled: FastSet<(usize, usize, Key, u64)>,
+    /// Who is really where.
+    pub truth: Truth,
 }
 
 /// A tab, as far as the oracle needs to know it.
@@ -244,6 +250,12 @@ impl Oracle {
         released.into_iter().for_each(|id| mirror.lists.on_released(id));
         for view in changes.operations {
             self.on_view(server, who, mirror, &view);
+        }
+        if let Some(peers) = changes.presence {
+            if mirror.heard.shown == peers {
+                broken!("12", "{} tells of people of whom nothing has changed", who.name);
+            }
+            mirror.heard.shown = peers;
         }
         if changes.status.is_some() {
             mirror.status = changes.status;

@@ -1,8 +1,8 @@
 //! Does the steps of a plan.
 
 use rota_engine::{
-    Command, Content, Doing, Failure, Fields, Input, Kind, OUTBOX_LEN_MAX, Operation, OperationId, OperationState,
-    Presence, ServerEvent, StoredOperation, TabMessage, Unsent, Value,
+    Command, Content, Failure, Fields, Input, Kind, OUTBOX_LEN_MAX, Operation, OperationId, OperationState,
+    ServerEvent, StoredOperation, TabMessage, Unsent, Value,
 };
 
 use crate::browser::Change;
@@ -14,7 +14,7 @@ use crate::workload::{Action, COMPANIES, Pick};
 use crate::world::{Event, World};
 
 impl World {
-    fn pick(&self, pick: Pick) -> Option<usize> {
+    pub fn pick(&self, pick: Pick) -> Option<usize> {
         let open = self.open_tabs();
         let at = pick.checked_rem(open.len() as u64)?;
         open.get(usize::try_from(at).ok()?).copied()
@@ -68,11 +68,8 @@ impl World {
                     self.command(tab, key, "patch", Fields::new(), set(field, more));
                 }
             }
-            Action::Be { tab, typing } => {
-                let doing = if typing { Doing::Typing } else { Doing::Idle };
-                let presence = Presence { place: "companies".into(), doing, record: None };
-                self.say(tab, Input::SetPresence { presence: Some(presence) });
-            }
+            Action::Be { tab, doing } => self.be(tab, doing),
+            Action::Strangers { tab, is_crowd } => self.tell_of_strangers(tab, is_crowd),
             Action::Rights { tab } => {
                 self.faults.add(Fault::RolesChanged);
                 self.say(tab, Input::RightsChanged);

@@ -91,6 +91,7 @@ impl World {
             mirror: Mirror::of_new_tab(),
             checks: 0,
         });
+        self.oracle.truth.on_open(self.tabs[index].engine.tab(), browser, user);
         self.trace.note(self.mono_ms, || format!("tab {index} opens in browser {browser} for {}", USERS[user]));
         let place = &self.browsers[browser];
         let durability = match (place.has_local, place.has_database) {
@@ -173,7 +174,7 @@ impl World {
             return result;
         }
         let since = |tab: &Tab| tab.mirror.status.as_ref().map(|status| status.link.since_ms);
-        if let Some(before) = &part {
+        if let Some(before) = part.as_ref().filter(|_| !self.tabs[tab].is_closed) {
             let Tab { mirror, browser, user, name, .. } = &self.tabs[tab];
             let who = Who { tab, browser: *browser, user: *user, name };
             check_ends(&self.server, &who, mirror, before);
@@ -222,6 +223,14 @@ impl World {
                 let key = self.server.key(&row.table, &row.key);
                 self.tabs[tab].mirror.cached.insert((key, number(&row.version)));
             }
+        }
+        let peers = match input {
+            Input::PresenceHeard { peers } => Some(peers),
+            Input::TabMessageReceived(message) => message.peers.as_ref(),
+            _ => None,
+        };
+        if let Some(peers) = peers {
+            self.tabs[tab].mirror.heard.on_words(peers, mono_ms);
         }
         if let Input::TabMessageReceived(message) = input {
             self.note_snapshot(tab, message);
@@ -356,6 +365,11 @@ impl World {
             Output::Broadcast(message) => {
                 let epoch = &mut self.tabs[tab].mirror.epoch;
                 *epoch = message.epoch.max(*epoch);
+                if let Some(peers) = &message.peers {
+                    let Tab { mirror, name, engine, .. } = &self.tabs[tab];
+                    let who = Who { tab, browser, user, name };
+                    self.oracle.truth.check_told(&who, engine.tab(), &mirror.heard, peers, self.mono_ms);
+                }
                 self.broadcast(tab, &message);
             }
             Output::Connect { attempt } => {
@@ -403,14 +417,7 @@ impl World {
                 self.browsers[browser].cached[user].clear();
             }
             Output::SignedOut => self.sign_out(tab),
-            Output::AnnouncePresence { peers } => {
-                let mut others = self.living();
-                others.retain(|other| self.tabs[*other].is_subscribed);
-                for other in others {
-                    let peers = peers.clone();
-                    self.later(HOP_MS, Event::Tell { tab: other, input: Input::PresenceHeard { peers } });
-                }
-            }
+            Output::AnnouncePresence { peers } => self.announce(tab, &peers),
             Output::Rejected { id, .. } => {
                 if let Some(made) = self.oracle.made.get_mut(&id) {
                     made.is_rejected = true;

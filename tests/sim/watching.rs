@@ -155,14 +155,14 @@ impl World {
             self.server.sql_set(keys[n], "name", name.into());
             self.tell_of(tab, &keys[n..=n]);
         }
-        for key in &keys[20..] {
+        for key in &keys[10..] {
             self.server.sql_delete(*key);
         }
-        self.tell_of(tab, &keys[20..]);
+        self.tell_of(tab, &keys[10..]);
         // There is room again.
         self.server.sql_set(keys[5], "name", "newer".into());
         self.tell_of(tab, &keys[5..6]);
-        for key in &keys[..20] {
+        for key in &keys[..10] {
             self.server.sql_delete(*key);
         }
         self.server.news.clear();

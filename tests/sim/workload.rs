@@ -111,7 +111,12 @@ pub enum Action {
     },
     Be {
         tab: Pick,
-        typing: bool,
+        doing: u64,
+    },
+    /// The backend tells of people whom nobody plays.
+    Strangers {
+        tab: Pick,
+        is_crowd: bool,
     },
     Rights {
         tab: Pick,
@@ -425,6 +430,7 @@ impl Plan {
                     steps.push((Action::SqlSet { key: 1, field: "city", value: city(&mut draw) }, 30));
                 }
             }
+            n if n % 50 == 41 => steps.push((Action::Strangers { tab: draw.below(64), is_crowd: true }, 3_000)),
             n if n % 50 == 33 => steps.push((Action::LeaveOrphan { tab: draw.below(64) }, 1_500)),
             _ => {}
         }
@@ -459,12 +465,13 @@ fn city(draw: &mut Draw) -> &'static str {
 
 fn work(draw: &mut Draw) -> Action {
     let tab = draw.below(64);
-    match draw.below(157) {
+    match draw.below(165) {
         135..=144 => Action::Watch { tab, number: draw.below(1 << 32) },
         145..=146 => Action::LookAway { tab, nth: draw.below(8) },
         147..=151 => Action::Weigh { tab, key: key(draw), nth: draw.below(9) },
         152..=156 => Action::SqlWeigh { key: key(draw), nth: draw.below(9) },
-        130..=131 => Action::Be { tab, typing: draw.percent(50) },
+        130..=131 | 157..=163 => Action::Be { tab, doing: draw.below(8) },
+        164 => Action::Strangers { tab, is_crowd: false },
         132..=133 => Action::Rights { tab },
         134 => Action::Logout { tab, how: draw.below(6) },
         100..=108 => Action::Add { tab, key: key(draw), field: draw.of(&["visits", "tags"]), value: 1 + draw.below(4) },

@@ -126,6 +126,7 @@ impl World {
             self.trace.note(self.mono_ms, || format!("step {}: {:?}", step.salt, step.action));
             self.act(&step.action);
             self.run_for(step.pause_ms);
+            self.check_people();
         }
         self.draw = Draw(generator(plan.seed, 0xffff));
         self.trace.note(self.mono_ms, || "from here on nothing goes wrong any more".to_owned());
@@ -139,7 +140,7 @@ impl World {
         percent > 0 && self.draw.percent(u64::from(percent))
     }
 
-    fn happens(&mut self, rate: Rate, fault: Fault) -> bool {
+    pub fn happens(&mut self, rate: Rate, fault: Fault) -> bool {
         let wrong = self.goes_wrong(rate);
         if wrong {
             self.faults.add(fault);
@@ -148,7 +149,7 @@ impl World {
     }
 
     /// Sometimes a little late, sometimes very.
-    fn lateness(&mut self) -> u64 {
+    pub fn lateness(&mut self) -> u64 {
         let bound = self.draw.of(&[30, 300, 300, 4_000, 20_000]);
         self.draw.below(bound)
     }
@@ -625,6 +626,7 @@ impl World {
         self.run_until_quiet();
         self.decide_conflicts();
         self.check_agreement("after one pull");
+        self.check_everyone_is_seen();
         if plan.breaks_at_end {
             self.break_and_join(plan.seed.is_multiple_of(2));
             self.decide_conflicts();
