@@ -283,6 +283,9 @@ impl Everyone {
             note(self.backend.due_mono_ms(&self.current(Audience::Backend, own)));
         }
         for known in &self.others {
+            if sabotaged!(PresenceForEver) || (sabotaged!(TypingForEver) && known.peer.is_typing()) {
+                continue;
+            }
             let lasts_ms = if known.peer.is_typing() { TYPING_MS } else { PEER_MS };
             note(Some(known.heard_at_mono_ms.saturating_add(lasts_ms)));
         }

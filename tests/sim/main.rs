@@ -20,6 +20,7 @@ mod run;
 mod server;
 mod shell;
 mod shrink;
+mod stories;
 mod trace;
 mod watching;
 mod workload;

@@ -193,8 +193,8 @@ impl World {
 
     fn before_part(&mut self, tab: usize, input: &Input<JsonRecord>) -> Option<Before> {
         let Input::Pulled(pulled) = input else { return None };
-        let Mirror { parts, records, .. } = &mut self.tabs[tab].mirror;
-        parts.before(records, pulled)
+        let Mirror { parts, records, shown, .. } = &mut self.tabs[tab].mirror;
+        parts.before(records, shown, pulled)
     }
 
     /// The same without the laws, where there are so many inputs that they would take too long.

@@ -4,6 +4,8 @@
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
+use crate::stories;
+
 /// The people. One's name begins like another's, and one has to be escaped.
 pub const USERS: [&str; 3] = ["anna", "anna2", "jo:n%"];
 pub const COMPANIES: u64 = 12;
@@ -407,6 +409,7 @@ impl Plan {
                 steps.push((Action::Set { rate, percent }, 0));
             }
         }
+        steps.splice(0..0, stories::beginning(seed, &mut draw, &mut browsers));
         let count = 25 + draw.below(40);
         for _ in 0..count {
             let action = if draw.percent([8, 22, 40][usize::try_from(weather).expect("a small number")]) {
@@ -416,6 +419,7 @@ impl Plan {
             };
             steps.push((action, draw.of(&[0, 0, 1, 3, 8, 20, 60, 300, 1_500, 5_000])));
         }
+        steps.append(&mut stories::end(seed, &mut draw));
         // What meets the large bounds takes long, so few worlds have it.
         match seed % 250 {
             7 => steps.push((Action::FillOutbox, 300)),

@@ -766,7 +766,7 @@ impl World {
                 break;
             }
             // Not told to those whose link is not up yet.
-            self.server.sql_set(key, "name", USERS[n % 3].into());
+            self.server.sql_set(key, "name", USERS[n / 3 % 3].into());
             self.spread();
         }
         self.run_for(75_000);

@@ -2,7 +2,7 @@
 
 use rota_engine::{Cover, JsonRecord, PullCall, Pulled, Record, Value};
 
-use super::{Mirror, Who, broken};
+use super::{Mirror, Shown, Who, broken};
 use crate::server::{Key, Server, TABLES};
 
 /// The parts that a pull has named so far, page by page.
@@ -23,13 +23,20 @@ impl Parts {
         }
     }
 
-    /// What a tab shows before it hears an answer that is not whole, if it waits for that, and what the answer covers.
-    pub fn before(&mut self, records: &[Option<JsonRecord>], pulled: &Pulled<JsonRecord>) -> Option<Before> {
+    /// What a tab shows before it hears an answer that is not whole, if it waits for that, and what the answer covers. What is pending
+    /// may end with the answer, so its records are left out.
+    pub fn before(
+        &mut self,
+        records: &[Option<JsonRecord>],
+        shown: &[Shown],
+        pulled: &Pulled<JsonRecord>,
+    ) -> Option<Before> {
         if pulled.whole || pulled.id != self.asked {
             return None;
         }
         self.covers.extend(pulled.covers.iter().cloned());
-        let seen = records.iter().enumerate().filter_map(|(key, record)| Some((key, record.clone()?))).collect();
+        let seen = records.iter().enumerate().filter_map(|(key, record)| Some((key, record.clone()?)));
+        let seen = seen.filter(|(key, _)| !shown.iter().any(|shown| shown.key == *key)).collect();
         Some(Before { seen, covers: self.covers.clone(), pulled: Pulled { records: Vec::new(), ..pulled.clone() } })
     }
 }
@@ -50,8 +57,8 @@ pub fn is_in(cover: &Cover, table: &str, key: &str, record: &JsonRecord) -> bool
         && cover.values.as_ref().is_none_or(|values| values.iter().all(has))
 }
 
-/// What was shown before an answer of a part, and is not after it, is in one of the parts, or named as gone, or what the tab
-/// itself wanted to end.
+/// What was shown before an answer of a part, and is not after it, is in one of the parts, or named as gone, or what somebody here
+/// wanted to end.
 pub fn check_ends(server: &Server, who: &Who, mirror: &Mirror, before: &Before) {
     let pulled = &before.pulled;
     for (key, record) in before.seen.iter().filter(|(key, _)| mirror.record(*key).is_none()) {
