@@ -33,6 +33,8 @@ pub struct Made {
     pub browser: usize,
     pub user: usize,
     pub tab: usize,
+    /// When its tab was opened.
+    pub born_ms: u64,
     pub storage_key: String,
     /// Storage refused it, or its tab died before the person was told that it was taken.
     pub is_rejected: bool,
@@ -95,18 +97,22 @@ pub struct Mirror {
     /// Storage was read within the step under way, and may have shown something by itself.
     pub has_looked: bool,
     pub handled: u32,
+    /// When the tab was opened.
+    pub born_ms: u64,
     /// The live lists that are open.
     pub lists: Watchers,
     /// What its pulls cover.
     pub parts: Parts,
+    /// Its person has logged out here, and dropped nothing.
+    pub waits_to_leave: bool,
     /// Who is where, as it was told and as it shows it.
     pub heard: Heard,
 }
 
 impl Mirror {
     /// Making an engine counts as its first input.
-    pub fn of_new_tab() -> Self {
-        Self { handled: 1, ..Self::default() }
+    pub fn of_new_tab(born_ms: u64) -> Self {
+        Self { handled: 1, born_ms, ..Self::default() }
     }
 
     pub fn role(&self) -> Role {
@@ -136,8 +142,12 @@ pub struct Oracle {
     pub order: Vec<OperationId>,
     /// Operations of which a tab of the release before hears that they are done without what they did: it knows no acknowledgements.
     pub unread: FastSet<OperationId>,
-    /// Browser and user of those who have logged out, or are about to: what they made may be dropped.
-    pub logouts: FastSet<(usize, usize)>,
+    /// When somebody last logged out, or was about to, by browser and user: what their tabs of before made may be dropped.
+    pub logouts: FastMap<(usize, usize), u64>,
+    /// When somebody was last logged out by a tab of theirs, in the same way.
+    pub left: FastMap<(usize, usize), u64>,
+    /// Browsers whose clock was set back: there a tab may take an earlier logout for a later one.
+    pub set_back: FastSet<usize>,
     /// Who stands for an operation: what joined it, or decided on its conflict.
     pub newer: FastMap<OperationId, Vec<OperationId>>,
     /// Versions whose large column was filled in from an earlier one, by some tab of a browser and user.
@@ -212,9 +222,17 @@ impl Oracle {
                 || self.is_decided(server, *needed, Outcome::Conflicted)
                 || self.standing_for(*needed).any(|id| self.made(id).is_cancel_asked)
                 || self.is_late_decision(*needed)
+                || self.is_dropped(*needed)
                 || self.is_doomed(server, *needed)
         };
         self.standing_for(id).any(|id| self.made(id).op.after.iter().any(will_not_be))
+    }
+
+    /// True for what may be dropped because its author has logged out since the tab was opened. Who comes back loses nothing more.
+    pub fn is_dropped(&self, id: OperationId) -> bool {
+        let made = self.made(id);
+        let is_before = |at_ms: &u64| made.born_ms <= *at_ms || self.set_back.contains(&made.browser);
+        self.logouts.get(&(made.browser, made.user)).is_some_and(is_before)
     }
 
     /// True for a decision of a person's when there is another one on the same conflict.
@@ -324,6 +342,14 @@ impl Oracle {
         }
     }
 
+    /// Who logs out and drops nothing loses nothing, unless another tab of theirs does.
+    fn must_not_drop(&self, who: &Who, mirror: &Mirror, id: OperationId, code: Option<&str>) {
+        let is_own = self.left.get(&(who.browser, who.user)).is_none_or(|at_ms| *at_ms < mirror.born_ms);
+        if code == Some("signed-out") && mirror.waits_to_leave && is_own {
+            broken!("13", "{} drops {id} at a logout that was to drop nothing", who.name);
+        }
+    }
+
     fn note_end(&mut self, who: &Who, id: OperationId, end: OperationState) {
         if end == OperationState::Cancelled
             && let Some(made) = self.made.get_mut(&id)
@@ -339,6 +365,7 @@ impl Oracle {
         } else if view.state != OperationState::Unknown {
             mirror.ended_in_vain.push(view.id);
         }
+        self.must_not_drop(who, mirror, view.id, view.code.as_deref());
         let was_dead = place.is_some_and(|place| mirror.shown[place].state == OperationState::Dead);
         if let Some(place) = place {
             mirror.shown.remove(place);
@@ -359,18 +386,14 @@ impl Oracle {
         let decision = server.ledger.get(&id).map(|decision| decision.answer.outcome);
         let made = self.made(id);
         let is_true = match (end, code) {
-            (OperationState::Cancelled | OperationState::Unknown, Some("signed-out")) => {
-                self.logouts.contains(&(who.browser, who.user))
-            }
+            (OperationState::Cancelled | OperationState::Unknown, Some("signed-out")) => self.is_dropped(id),
             (OperationState::Cancelled, Some("already-resolved")) => {
                 self.standing_for(id).any(|id| self.is_late_decision(id))
             }
             (
                 OperationState::Refused | OperationState::Cancelled,
                 Some("dependency-refused" | "dependency-cancelled"),
-            ) if decision != Some(Outcome::Confirmed) => {
-                self.is_doomed(server, id) || self.logouts.contains(&(who.browser, who.user))
-            }
+            ) if decision != Some(Outcome::Confirmed) => self.is_doomed(server, id),
             (OperationState::Confirmed, _) => {
                 self.is_decided(server, id, Outcome::Confirmed) || self.is_agreed(server, id)
             }
@@ -403,6 +426,7 @@ impl Oracle {
             broken!("5", "{} was told twice how {id} ended", who.name);
         }
         let was_dead = before == Some(OperationState::Dead);
+        self.must_not_drop(who, mirror, id, settlement.code.as_deref());
         self.note_end(who, id, settlement.outcome);
         self.on_end(server, who, id, (settlement.outcome, settlement.code.as_deref()), was_dead);
     }
@@ -421,7 +445,7 @@ impl Oracle {
             broken!("10", "{} deletes the entry {key}, which no operation of today's form wrote", who.name)
         };
         let is_replaced = self.newer.contains_key(&id);
-        let is_over = self.logouts.contains(&(who.browser, who.user))
+        let is_over = self.is_dropped(id)
             || server.ledger.contains_key(&id)
             || made.is_cancel_asked
             || self.is_doomed(server, id);

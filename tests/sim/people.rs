@@ -247,6 +247,9 @@ impl World {
             Action::EndMany => self.end_many(),
             Action::Jump { browser, ms } => {
                 self.browsers[browser].was_set_back |= ms < 0;
+                if ms < 0 {
+                    self.oracle.set_back.insert(browser);
+                }
                 self.faults.add(if ms > 0 { Fault::ClockJumpedAhead } else { Fault::ClockJumpedBack });
                 self.browsers[browser].skew_ms += ms;
             }
@@ -341,11 +344,15 @@ impl World {
             _ => Some(Unsent::Discard),
         };
         // Before the command: what it ends is told within it.
-        let is_first = self.oracle.logouts.insert(who);
+        let before = self.oracle.logouts.insert(who, self.mono_ms);
+        let waits = unsent != Some(Unsent::Discard);
+        let waited = std::mem::replace(&mut self.tabs[tab].mirror.waits_to_leave, waits);
         if self.feed(tab, Input::Logout { unsent }).is_err() {
-            if is_first {
-                self.oracle.logouts.remove(&who);
+            match before {
+                Some(at_ms) => drop(self.oracle.logouts.insert(who, at_ms)),
+                None => drop(self.oracle.logouts.remove(&who)),
             }
+            self.tabs[tab].mirror.waits_to_leave = waited;
         } else {
             self.faults.add(Fault::LoggedOut);
         }

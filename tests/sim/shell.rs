@@ -88,7 +88,7 @@ impl World {
             is_half_open: false,
             is_old: tab_protocol.is_some(),
             born_ms,
-            mirror: Mirror::of_new_tab(),
+            mirror: Mirror::of_new_tab(born_ms),
             checks: 0,
         });
         self.oracle.truth.on_open(self.tabs[index].engine.tab(), browser, user);
@@ -408,6 +408,10 @@ impl World {
                 self.remove(tab, |key| key.starts_with(&prefix));
             }
             Output::PurgeSession { prefix, keep, mark } => {
+                if mark.is_some() {
+                    self.oracle.logouts.insert((browser, user), self.mono_ms);
+                    self.oracle.left.insert((browser, user), self.mono_ms);
+                }
                 // The mark has no content that anybody reads.
                 let mark = mark.map(|key| (key, Content::Corrupt("a mark".into())));
                 if let Some((key, content)) = mark {
@@ -486,6 +490,7 @@ impl World {
             browser: self.tabs[tab].browser,
             user: self.tabs[tab].user,
             tab,
+            born_ms: self.tabs[tab].born_ms,
             storage_key,
             is_rejected: false,
             may_be_lost: matches!(stored, Stored::Memory | Stored::Failed(_)),

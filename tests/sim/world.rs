@@ -845,7 +845,7 @@ impl World {
                 made.is_rejected || made.may_be_lost || made.is_cancel_asked
             }) || oracle.is_doomed(&self.server, *id)
                 || oracle.is_late_decision(*id)
-                || oracle.logouts.contains(&(made.browser, made.user));
+                || oracle.standing_for(*id).any(|id| oracle.is_dropped(id));
             if !is_decided && !is_excused {
                 broken!("5", "{id} of {} is lost", tab.name);
             }
