@@ -47,6 +47,8 @@ pub struct Made {
     pub cancelled_by: Option<usize>,
     /// Somebody chose what the server has, in a conflict about it.
     pub is_left: bool,
+    /// It was given up at some time: its last try may have been done all the same.
+    pub was_dead: bool,
     /// The tabs that sent it.
     pub sent_by: Vec<usize>,
 }
@@ -103,6 +105,8 @@ pub struct Mirror {
     pub lists: Watchers,
     /// What its pulls cover.
     pub parts: Parts,
+    /// How operations have ended, as this tab told it.
+    ended: FastMap<OperationId, OperationState>,
     /// Its person has logged out here, and dropped nothing.
     pub waits_to_leave: bool,
     /// Who is where, as it was told and as it shows it.
@@ -319,6 +323,12 @@ impl Oracle {
                 if view.state == OperationState::Acknowledged && !self.is_decided(server, view.id, Outcome::Confirmed) {
                     broken!("5", "{} says that {} is done, the server does not", who.name, view.id);
                 }
+                if view.state == OperationState::Dead
+                    && let Some(made) = self.made.get_mut(&view.id)
+                {
+                    made.was_dead = true;
+                }
+                let made = self.made(view.id);
                 if view.state == OperationState::Dead && view.code.as_deref() == Some("network") {
                     broken!("5", "{} gave {} up because of the network", who.name, view.id);
                 }
@@ -358,6 +368,21 @@ impl Oracle {
         }
     }
 
+    /// What a tab has sent itself it does not call cancelled when the server has done it, whichever came first; and who made an operation
+    /// and has stayed is told how it ended, unless nothing was left of it.
+    pub fn check_told(&self, server: &Server, id: OperationId, name: &str, told: OperationState) {
+        let made = self.made(id);
+        let is_done = server.ledger.get(&id).is_some_and(|decision| decision.answer.outcome == Outcome::Confirmed);
+        let by_sender = made.cancelled_by.is_some_and(|tab| made.sent_by.contains(&tab));
+        let is_excused = made.was_dead || made.is_resurrected;
+        if told == OperationState::Cancelled && is_done && by_sender && !is_excused && !self.is_dropped(id) {
+            broken!("5", "{name} was told that {id} is cancelled, and the server has done it");
+        }
+        if told == OperationState::Unknown && !self.is_dropped(id) && !made.may_be_lost {
+            broken!("5", "{name} was never told how {id} ended, which was stored");
+        }
+    }
+
     /// An operation has left the list.
     fn on_left(&mut self, server: &Server, who: &Who, mirror: &mut Mirror, view: &OperationView, place: Option<usize>) {
         if view.state == OperationState::Confirmed {
@@ -370,6 +395,7 @@ impl Oracle {
         if let Some(place) = place {
             mirror.shown.remove(place);
         }
+        mirror.ended.insert(view.id, view.state);
         self.note_end(who, view.id, view.state);
         self.on_end(server, who, view.id, (view.state, view.code.as_deref()), was_dead);
     }
@@ -470,6 +496,10 @@ impl Oracle {
             }
             if made.is_rejected {
                 broken!("5", "{} sends {id}, which was not stored", who.name);
+            }
+            // What a fault brings back to storage may be done after all.
+            if let Some(end) = mirror.ended.get(id).filter(|_| !made.is_resurrected) {
+                broken!("5", "{} sends {id}, which it has told as {}", who.name, end.name());
             }
             if mirror.not_before.get(id).is_some_and(|not_before| mono_ms < *not_before) {
                 broken!("5", "{} sends {id} before the time that the server asked for", who.name);

@@ -498,6 +498,7 @@ impl World {
             is_cancel_asked: false,
             cancelled_by: None,
             is_left: false,
+            was_dead: false,
             sent_by: Vec::new(),
             op: Rc::clone(op),
         };
@@ -509,7 +510,7 @@ impl World {
         let key = self.server.key(&op.table, &op.key);
         let Tab { engine, mirror, name, .. } = &self.tabs[tab];
         // What the rules decide follows from what came with the answer, and is stored in the same step.
-        if !mirror.has_looked && !is_of_rules(op) && engine.visible(&op.table, &op.key).as_ref() != mirror.record(key) {
+        if !mirror.has_looked && engine.visible(&op.table, &op.key).as_ref() != mirror.record(key) {
             broken!("5", "{name} shows {} before it is stored", op.id);
         }
     }

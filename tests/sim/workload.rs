@@ -434,7 +434,7 @@ impl Plan {
                     steps.push((Action::SqlSet { key: 1, field: "city", value: city(&mut draw) }, 30));
                 }
             }
-            n if n % 50 == 41 => steps.push((Action::Strangers { tab: draw.below(64), is_crowd: true }, 3_000)),
+            n if n % 25 == 16 => steps.push((Action::Strangers { tab: draw.below(64), is_crowd: true }, 3_000)),
             n if n % 50 == 33 => steps.push((Action::LeaveOrphan { tab: draw.below(64) }, 1_500)),
             _ => {}
         }

@@ -834,6 +834,9 @@ impl World {
             let tab = &self.tabs[made.tab];
             let told = tab.mirror.settled.get(id);
             let is_open = tab.is_alive && !tab.is_closed;
+            if let Some(told) = told.filter(|_| is_open) {
+                self.oracle.check_told(&self.server, *id, &tab.name, *told);
+            }
             if is_open && !made.is_rejected && told.is_none() && !crate::shell::is_of_rules(&made.op) {
                 broken!("5", "{} was never told how {id} ended", tab.name);
             }
