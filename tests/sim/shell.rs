@@ -277,9 +277,10 @@ impl World {
     /// What a leader's snapshot does not bring is gone, even where this tab, as the leader before, had heard of it and the new one
     /// has not yet: it comes back as soon as that one hears of it.
     fn note_snapshot(&mut self, tab: usize, message: &TabMessage<JsonRecord>) {
-        let Tab { engine, mirror, .. } = &mut self.tabs[tab];
+        let Tab { engine, mirror, is_old: is_of_before, .. } = &mut self.tabs[tab];
         let is_old = message.epoch < mirror.epoch;
-        if message.epoch <= EPOCHS_MAX {
+        // The release before does not read what it doesn't speak.
+        if message.epoch <= EPOCHS_MAX && (message.v == 1 || !*is_of_before) {
             mirror.epoch = mirror.epoch.max(message.epoch);
         }
         if is_old {
