@@ -432,7 +432,9 @@ impl Oracle {
                     && made.sent_by.contains(&who.tab)
                     && !was_dead
                     && !made.is_resurrected;
-                self.standing_for(id).any(|id| self.made(id).is_cancel_asked)
+                // So may what depends on it.
+                let is_asked = self.standing_for(id).any(|id| self.made(id).is_cancel_asked);
+                (is_asked || (code == Some("dependency-cancelled") && self.is_doomed(server, id)))
                     && (decision != Some(Outcome::Confirmed) || !could_know)
             }
             _ => true,

@@ -154,6 +154,7 @@ impl Server {
                 (OWNER.to_owned(), Value::Null),
                 ("visits".to_owned(), Value::Number(0.0)),
                 ("tags".to_owned(), Value::List(vec![])),
+                ("weight".to_owned(), Value::Null),
             ]);
         }
         fields
