@@ -43,7 +43,7 @@ use super::record::Record;
 use super::retry::RetryPolicy;
 use super::sabotage::sabotaged;
 use super::session::Session;
-use super::sorted::SortedSet;
+use super::sorted::{SortedSet, sort};
 use super::table::{RecordId, Tables};
 use super::tabs::{AWAKE_LATE_MS, Kind, Role, TAB_PROTOCOL, Tabs};
 use super::time::{Hlc, HybridClock, Now, Timers};
@@ -95,6 +95,8 @@ pub struct Engine<R> {
     /// A new leader sends nothing before it has seen what is stored, or this moment of the monotonic clock has passed: an earlier
     /// leader's last operation may stand for one that this tab has heard of.
     looks_until_mono_ms: Option<u64>,
+    /// A leader that did not run for a while sends nothing before this moment: it may have been replaced, and not have been told yet.
+    trusts_lock_at_mono_ms: Option<u64>,
     /// What a new leader has only heard of, until it is found in storage, or told again: another operation may stand for it, and be over.
     unsure: SortedSet<OperationId>,
     /// True while a logout waits for what is not sent.
@@ -215,7 +217,7 @@ impl Records {
     /// Takes them all out.
     fn take(&mut self) -> Vec<RecordId> {
         let mut records = Vec::new();
-        self.used.sort_unstable();
+        sort(&mut self.used);
         let Self { words, used } = self;
         for word in used.drain(..) {
             let mut bits = std::mem::take(&mut words[word as usize]);
@@ -285,6 +287,7 @@ impl<R: Record> Engine<R> {
             closed: false,
             sends_since: None,
             looks_until_mono_ms: None,
+            trusts_lock_at_mono_ms: None,
             unsure: SortedSet::new(),
             logging_out: false,
             born_wall_ms: now.wall_ms,

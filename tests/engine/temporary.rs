@@ -166,6 +166,31 @@ fn a_tab_that_dies_between_the_inserts_end_and_the_dependants_leaves_the_mapping
 }
 
 #[test]
+fn a_mapping_outlives_no_operation_that_stands_for_the_one_that_named_it() {
+    let mut world = World::new();
+    world.concurrency = 1;
+    world.open_tab("maya");
+    world.run_for(1_000);
+    keep_from_sending(&mut world);
+    let (first, temporary) = order(&mut world, 0, "first");
+    world.tab(0).patch("c-2", "city", "Gera");
+    patch(&mut world, 0, &temporary, "title", "changed").unwrap();
+    world.heal_network();
+    for _ in 0..200_000 {
+        world.run_for(1);
+        if !world.outcome(0, first).is_empty() {
+            break;
+        }
+    }
+    let newer = patch(&mut world, 0, "1", "title", "changed again").unwrap();
+    assert_eq!(world.ops[&newer].replaces.len(), 1);
+    world.run_until_quiet();
+    assert_eq!(field(&world, 0, "1", "title"), "changed again".into());
+    world.assert_all_agree();
+    assert!(world.stored(0).is_empty(), "{:?}", world.stored(0));
+}
+
+#[test]
 fn a_mapping_that_storage_lost_is_asked_of_the_ledger_before_anything_is_sent() {
     let mut world = World::with_tabs(1);
     keep_from_sending(&mut world);
@@ -235,6 +260,32 @@ fn a_tab_that_joins_late_and_one_that_missed_everything_know_the_real_key() {
         assert_eq!(orders(&world, tab), ["1"]);
     }
     assert_eq!(world.tabs[1].renamed.get(&temporary), Some(&"1".to_owned()));
+    world.assert_all_agree();
+}
+
+#[test]
+fn who_hears_only_that_an_inserted_record_is_gone_still_refers_to_it_in_the_type_of_its_key() {
+    let mut world = World::with_tabs(2);
+    keep_from_sending(&mut world);
+    let (_, temporary) = order(&mut world, 0, "first");
+    world.run_for(20);
+    world.freeze(1);
+    world.heal_network();
+    world.run_for(2_000);
+    world.tab(0).try_do(json!({"name": "delete", "table": "orders", "key": "1"})).unwrap();
+    world.run_for(2_000);
+    world.tabs[1].waiting.clear();
+    world.thaw(1, false);
+    world.cut_network();
+    let command = json!({"name": "insert", "table": "orders", "set": {"title": "second", "parent": temporary}});
+    world.faults.lost_messages_percent = 100;
+    let second = world.tab(1).try_do(command).unwrap();
+    world.faults.lost_messages_percent = 0;
+    world.run_for(5_000);
+    assert_eq!(field(&world, 1, &format!("~{second}"), "parent"), number(1));
+    world.heal_network();
+    world.run_until_quiet();
+    assert_eq!(field(&world, 1, "2", "parent"), number(1));
     world.assert_all_agree();
 }
 

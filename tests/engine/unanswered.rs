@@ -200,6 +200,36 @@ fn a_leader_that_loses_its_lock_leaves_its_unanswered_calls_to_the_next() {
 }
 
 #[test]
+fn a_leader_that_was_replaced_in_its_sleep_sends_nothing_that_it_finds_when_it_wakes() {
+    for timers_first in [false, true] {
+        let mut world = forgetful(2);
+        world.freeze(0);
+        let id = world.tab(1).patch("c-1", "city", "Kiel");
+        world.run_until_quiet();
+        world.run_for(30_000);
+        assert_eq!(world.outcome(1, id), [OperationState::Confirmed]);
+        world.thaw(0, timers_first);
+        world.run_for(30_000);
+        assert_eq!((world.sent(id), world.server.effects[&id]), (1, 1));
+        world.assert_all_agree();
+    }
+}
+
+#[test]
+fn a_leader_that_runs_once_a_minute_sends_all_the_same() {
+    let mut world = forgetful(1);
+    world.freeze(0);
+    world.run_for(60_000);
+    world.thaw(0, true);
+    let id = world.tab(0).patch("c-1", "city", "Kiel");
+    world.freeze(0);
+    world.run_for(60_000);
+    world.thaw(0, true);
+    world.run_for(50);
+    assert_eq!((world.sent(id), world.outcome(0, id)), (1, vec![OperationState::Confirmed]));
+}
+
+#[test]
 fn a_record_that_was_changed_and_changed_back_does_not_read_as_if_nothing_had_arrived() {
     let mut world = forgetful(1);
     world.faults.lost_push_replies = 1;

@@ -269,7 +269,9 @@ impl Oracle {
             mirror.touched.push(key);
         }
         mirror.lists.hear(who, &changes.views, &mirror.records);
-        released.into_iter().for_each(|id| mirror.lists.on_released(id));
+        for id in released {
+            mirror.lists.on_released(id);
+        }
         for view in changes.operations {
             self.on_view(server, who, mirror, &view);
         }

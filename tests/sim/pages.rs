@@ -138,7 +138,7 @@ impl World {
     fn some_parts(&mut self) -> Vec<Cover> {
         self.faults.add(Fault::PullOfParts);
         let mut covers = Vec::new();
-        for _ in 0..1 + self.draw.below(2) {
+        for _ in 0..=self.draw.below(2) {
             covers.push(some_part(&mut self.draw));
         }
         if self.goes_wrong(Rate::EventBad) {

@@ -312,7 +312,7 @@ impl Server {
             covers: Vec::new(),
             next: None,
         };
-        for (table, keys) in request.keys.iter().flat_map(|keys| keys.iter()) {
+        for (table, keys) in request.keys.iter().flat_map(rota_engine::Named::iter) {
             for key in keys {
                 let key = self.key(table, key);
                 self.tell(key, user, &mut pulled);

@@ -80,7 +80,7 @@ fn filter(draw: &mut Draw, fields: &[&str], depth: u32) -> Filter {
         8 => Filter::Contains(Term { field, value: value(draw) }),
         9 => Filter::Between(Range { field, from: value(draw), to: value(draw) }),
         10 => Filter::And((0..draw.below(3)).map(|_| filter(draw, fields, depth - 1)).collect()),
-        11 => Filter::Or((0..1 + draw.below(3)).map(|_| filter(draw, fields, depth - 1)).collect()),
+        11 => Filter::Or((0..=draw.below(3)).map(|_| filter(draw, fields, depth - 1)).collect()),
         _ => Filter::Not(Box::new(filter(draw, fields, depth - 1))),
     }
 }
@@ -91,11 +91,11 @@ impl World {
         let Some(tab) = self.awake(tab).filter(|tab| self.tabs[*tab].mirror.lists.ids().len() < LISTS_MAX) else {
             return;
         };
-        self.open_list(tab, spec_of(number));
+        self.open_list(tab, &spec_of(number));
     }
 
-    fn open_list(&mut self, tab: usize, spec: ViewSpec) -> u32 {
-        let id = self.tabs[tab].mirror.lists.open(&spec);
+    fn open_list(&mut self, tab: usize, spec: &ViewSpec) -> u32 {
+        let id = self.tabs[tab].mirror.lists.open(spec);
         if let Err(error) = self.feed(tab, Input::OpenView { id, spec: spec.clone() }) {
             broken!("12", "{} does not open {spec:?}: {error}", self.tabs[tab].name);
         }
@@ -138,9 +138,9 @@ impl World {
         let by = |field: &str| vec![SortKey { field: field.to_owned(), descending: true }];
         let all = ViewSpec { table: TABLES[1].to_owned(), figures, ..ViewSpec::default() };
         let grouped = self
-            .open_list(tab, ViewSpec { limit: Some(3), group_by: vec!["name".to_owned()], sort: by("name"), ..all });
+            .open_list(tab, &ViewSpec { limit: Some(3), group_by: vec!["name".to_owned()], sort: by("name"), ..all });
         let plain = ViewSpec { table: TABLES[1].to_owned(), limit: Some(4), offset: 9_000, ..ViewSpec::default() };
-        self.open_list(tab, ViewSpec { sort: by("id"), ..plain });
+        self.open_list(tab, &ViewSpec { sort: by("id"), ..plain });
         let keys: Vec<Key> = (0..count).map(|n| self.server.key(TABLES[1], &format!("e-{n}"))).collect();
         for (n, key) in keys.iter().enumerate() {
             self.server.sql_set(*key, "name", format!("g{n}").as_str().into());

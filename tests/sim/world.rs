@@ -458,7 +458,7 @@ impl World {
             Err(None) => return,
             Err(Some(failure)) => Input::PullFailed { id: call.id, failure, message: "the call failed".into() },
         };
-        for _ in 0..1 + u32::from(is_repeated) {
+        for _ in 0..=u32::from(is_repeated) {
             let delay_ms = self.reply_delay();
             self.later(delay_ms, Event::Tell { tab, input: input.clone() });
         }

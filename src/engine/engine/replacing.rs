@@ -34,9 +34,9 @@ impl<R: Record> Engine<R> {
             && last.accepted
             && self.was_never_sent(last)
             && !self.outbox.has_dependents(last.op.id)
-            // Neither may end with what only the other depends on.
-            && last.op.after.len() == after.len()
-            && last.op.after.iter().all(|id| after.contains(id))
+            // Neither may end with what only the other depends on; what has ended decided about neither.
+            && last.op.after.iter().all(|id| after.contains(id) || !self.outbox.contains(*id))
+            && after.iter().all(|id| last.op.after.contains(id))
             && last.op.replaces.len() < REPLACES_MAX;
         fits.then_some(last)
     }
@@ -66,7 +66,7 @@ impl<R: Record> Engine<R> {
         }
     }
 
-    /// What was owed to a replaced operation — its end told, its entry deleted — is owed by the one that stands for it.
+    /// What was owed to a replaced operation — its end told, its entry and those of the keys that it named deleted — is owed by the one that stands for it.
     fn hand_over(&mut self, older: Pending, id: OperationId) {
         self.dirty_operations.remove(&older.op.id);
         self.undoable.forget(older.op.id);
@@ -80,6 +80,7 @@ impl<R: Record> Engine<R> {
         let is_owed = older.mine && !older.is_parked();
         let Some(newer) = self.outbox.get_mut(id) else { return };
         newer.replaced.extend(older.replaced);
+        newer.named.extend(older.named);
         newer.replaced.push(Replaced { id: older.op.id, key, is_owed });
     }
 

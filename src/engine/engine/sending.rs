@@ -63,7 +63,7 @@ impl<R: Record> Engine<R> {
     /// Gives up everything that only a sender has.
     pub(super) fn step_down(&mut self) {
         self.tabs.role = Role::Follower;
-        (self.sends_since, self.looks_until_mono_ms) = (None, None);
+        (self.sends_since, self.looks_until_mono_ms, self.trusts_lock_at_mono_ms) = (None, None, None);
         for timer in [
             Timer::Reconnect,
             Timer::JoinTimeout,
@@ -120,6 +120,15 @@ impl<R: Record> Engine<R> {
         self.looks_until_mono_ms = Some(after(self.now, LOOK_MS));
     }
 
+    /// A leader that did not run for a while may have been replaced, and be told so only after what else has waited for it. The ledger
+    /// tells two leaders' calls apart; without one, nothing is sent before that news has had its time. One that wakes from timer to
+    /// timer only has heard it meanwhile, and need not wait again.
+    pub(super) fn distrust_the_lock(&mut self) {
+        if self.tabs.role == Role::Leader && !self.backend.idempotent && self.trusts_lock_at_mono_ms.is_none() {
+            self.trusts_lock_at_mono_ms = Some(after(self.now, LOOK_MS));
+        }
+    }
+
     /// Starts whatever may start now.
     pub(super) fn pump(&mut self) {
         if self.closed {
@@ -136,7 +145,9 @@ impl<R: Record> Engine<R> {
             // Storage says nothing, so nothing can be concluded from it.
             self.unsure.clear();
         }
-        if self.gate == Gate::Open && self.looks_until_mono_ms.is_none() && self.may_be_reached() {
+        self.trusts_lock_at_mono_ms.take_if(|at_mono_ms| *at_mono_ms <= self.now.mono_ms);
+        let holds = self.looks_until_mono_ms.or(self.trusts_lock_at_mono_ms).is_some();
+        if self.gate == Gate::Open && !holds && self.may_be_reached() {
             for id in self.outbox.sendable(self.now.mono_ms, self.backend.concurrency) {
                 if self.unsure.contains(&id) {
                     continue;
@@ -161,7 +172,8 @@ impl<R: Record> Engine<R> {
     fn set_outbox_timer(&mut self) {
         let probe = if let Gate::Network { until_mono_ms } = self.gate { Some(until_mono_ms) } else { None };
         let waiting = self.outbox.deadline(self.now.mono_ms, self.retry.timeout);
-        match probe.into_iter().chain(waiting).chain(self.looks_until_mono_ms).chain(self.next_question()).min() {
+        let held = self.looks_until_mono_ms.into_iter().chain(self.trusts_lock_at_mono_ms);
+        match probe.into_iter().chain(waiting).chain(held).chain(self.next_question()).min() {
             Some(due_mono_ms) => self.timers.set(Timer::Outbox, due_mono_ms),
             None => self.timers.stop(Timer::Outbox),
         }

@@ -38,6 +38,7 @@ impl<R: Record> Engine<R> {
     /// This tab did not run for a while, and so can't say who else did.
     pub(super) fn wake_up(&mut self) {
         self.tabs.woke_at_mono_ms = Some(self.now.mono_ms);
+        self.distrust_the_lock();
         self.watch();
     }
 
