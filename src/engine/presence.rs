@@ -283,7 +283,8 @@ impl Everyone {
             note(self.backend.due_mono_ms(&self.current(Audience::Backend, own)));
         }
         for known in &self.others {
-            if sabotaged!(PresenceForEver) || (sabotaged!(TypingForEver) && known.peer.is_typing()) {
+            let types_on = sabotaged!(TypingForEver) && known.peer.is_typing();
+            if types_on || sabotaged!(PresenceForEver) {
                 continue;
             }
             let lasts_ms = if known.peer.is_typing() { TYPING_MS } else { PEER_MS };

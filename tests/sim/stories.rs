@@ -1,5 +1,6 @@
 //! What chance alone brings about too rarely: short stories that some of the worlds begin or end with.
 
+use crate::watching::SCALES;
 use crate::workload::{Action, COMPANIES, Draw, Make, Rate};
 
 type Steps = Vec<(Action, u64)>;
@@ -11,6 +12,7 @@ const KINDS: u64 = 25;
 pub fn beginning(seed: u64, draw: &mut Draw, browsers: &mut [Make]) -> Steps {
     match seed % KINDS {
         9 => without_room(draw, browsers),
+        7 => on_the_scales(),
         15 => behind_slow_answers(),
         _ => Vec::new(),
     }
@@ -33,6 +35,15 @@ fn without_room(draw: &mut Draw, browsers: &mut [Make]) -> Steps {
         steps.push((Action::Patch { tab: draw.below(64), key: n % 3, field: "name", value: "Jena" }, 20));
     }
     steps.push((Action::LocalFull { browser: 0, on: false }, 5));
+    steps
+}
+
+/// What is large hides what is small, until it is taken away again.
+fn on_the_scales() -> Steps {
+    let mut steps = vec![(Action::Watch { tab: 0, number: SCALES }, 20)];
+    for (key, nth) in [(0, 5), (1, 0), (2, 1), (0, 7), (3, 4), (1, 6), (1, 2), (3, 8)] {
+        steps.push((Action::SqlWeigh { key, nth }, 60));
+    }
     steps
 }
 
