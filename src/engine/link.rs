@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::mark::mark;
 use super::operation::OperationId;
 use super::retry::{Failure, RetryPolicy};
+use super::sabotage::sabotaged;
 use super::sorted::{Named, SortedSet};
 use super::table::{COVERS_MAX, Cover};
 
@@ -395,6 +396,8 @@ pub(crate) struct Page {
     pub(crate) next: Option<String>,
     /// The counts of arrivals when it was asked for and when it came: what arrived between was told by others.
     pub(crate) heard: (u64, u64),
+    /// The count once its rows were taken in.
+    pub(crate) taken: u64,
 }
 
 /// What a pull brought with all its pages.
@@ -406,7 +409,7 @@ pub(crate) struct Brought {
     pub(crate) covers: Vec<Cover>,
     /// The count of arrivals when the first page was asked for.
     pub(crate) arrivals: u64,
-    /// From when to when, in that count, each page was waited for.
+    /// From when to when, in that count, the pull waited for a page: everything but the rows of its pages.
     pub(crate) heard: Vec<(u64, u64)>,
 }
 
@@ -427,6 +430,8 @@ struct Paging {
     next: String,
     pages: u32,
     failures: u32,
+    /// The count of arrivals once the last page's rows were taken in.
+    taken: u64,
     brought: Brought,
 }
 
@@ -487,11 +492,17 @@ impl Puller {
         self.keys_were_last = by_keys;
         self.under_way = Some(PullUnderWay { id, by_keys, arrivals, is_page: page.is_some() });
         if !by_keys {
+            if page.is_some() {
+                mark!(PageAsked);
+            }
             self.wanted &= page.is_some();
             if page.is_none() && std::mem::take(&mut self.wanted_whole) {
                 self.cursor = None;
             }
             return Some(Asking { id, keys: None, page });
+        }
+        if self.paging.is_some() {
+            mark!(KeysBetweenPages);
         }
         let mut keys: Named<Vec<String>> = Named::new();
         // By table, and then by key.
@@ -515,22 +526,27 @@ impl Puller {
 
     /// Puts a page to those before it. A pull by keys has one.
     pub(crate) fn turn(&mut self, asked: &PullUnderWay, page: Page) -> Turn {
-        let Page { whole, cursor, mut covers, next, heard } = page;
+        let Page { whole, cursor, mut covers, next, heard, taken } = page;
         let before = if asked.is_page { self.paging.take() } else { None };
         let pages = before.as_ref().map_or(1, |paging| paging.pages.saturating_add(1));
         let brought = match before {
-            Some(Paging { brought, .. }) => {
+            Some(Paging { brought, taken: before, .. }) => {
                 let mut all = brought.covers;
                 covers.retain(|cover| !all.contains(cover));
                 all.append(&mut covers);
                 let mut waits = brought.heard;
-                waits.push(heard);
+                // Whatever came since the page before: its answers, what was told while it was asked for in vain.
+                waits.push((before, heard.1));
                 // One page that can't be relied on, and the whole can't.
                 Brought {
                     whole: brought.whole && whole,
                     covers: all,
                     heard: waits,
-                    cursor: brought.cursor.filter(|_| cursor.is_some()),
+                    cursor: if sabotaged!(CursorOfLastPage) {
+                        cursor
+                    } else {
+                        brought.cursor.filter(|_| cursor.is_some())
+                    },
                     ..brought
                 }
             }
@@ -543,10 +559,11 @@ impl Puller {
         match next.filter(|_| !asked.by_keys) {
             None => Turn::Last(brought),
             Some(next) if pages < PAGES_MAX && next.len() <= PAGE_BYTES_MAX => {
-                self.paging = Some(Paging { next, pages, failures: 0, brought });
+                self.paging = Some(Paging { next, pages, failures: 0, taken, brought });
                 Turn::Next
             }
             Some(_) => {
+                mark!(PagesTooMany);
                 self.wanted = true;
                 Turn::TooMany
             }
@@ -576,6 +593,7 @@ impl Puller {
     /// A page is asked for again, unless the server no longer knows it: then the whole pull starts over.
     fn fail_page(&mut self, failure: Failure) {
         let Some(paging) = &mut self.paging else { return };
+        mark!(PageFailed);
         paging.failures += u32::from(!matches!(failure, Failure::Network | Failure::Auth));
         if matches!(failure, Failure::Gone | Failure::Invalid) || paging.failures >= PAGE_FAILURES_MAX {
             self.start_over();
@@ -591,6 +609,9 @@ impl Puller {
 
     /// Forgets where the server's answers stood: everything is wanted again, and what is under way counts no more.
     pub(crate) fn start_over(&mut self) {
+        if self.paging.is_some() {
+            mark!(PagesStartOver);
+        }
         (self.paging, self.wanted) = (None, true);
     }
 
@@ -771,7 +792,7 @@ mod tests {
 
     fn page(cursor: Option<&str>, next: Option<&str>) -> Page {
         let (cursor, next) = (cursor.map(str::to_owned), next.map(str::to_owned));
-        Page { whole: true, cursor, covers: vec![], next, heard: (0, 0) }
+        Page { whole: true, cursor, covers: vec![], next, heard: (0, 0), taken: 0 }
     }
 
     /// Asks once, and gets a page.

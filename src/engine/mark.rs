@@ -187,6 +187,46 @@ mod counted {
         RightsLookedAt,
         /// The store was closed with operations of its own unsettled.
         ClosedUnsettled,
+        /// Another page of a pull was asked for.
+        PageAsked,
+        /// A page did not come, and is asked for again.
+        PageFailed,
+        /// A pull in pages starts over.
+        PagesStartOver,
+        /// A pull had more pages, or longer names for them, than any may have.
+        PagesTooMany,
+        /// Records were looked up between two pages.
+        KeysBetweenPages,
+        /// A pull ended what was missing in the parts that it covers.
+        PartConcluded,
+        /// A pull covers what is not declared.
+        CoverRejected,
+        /// Somebody was not heard of for so long that they are gone.
+        PeerExpired,
+        /// Somebody has stopped typing by doing nothing.
+        TypingExpired,
+        /// What the server repeats of a tab that speaks for itself was not taken.
+        PeerSpeaksForItself,
+        /// More people are here than are kept track of.
+        TooManyPeers,
+        /// Nobody can be called that, or be there.
+        PeerMalformed,
+        /// A new tab was told who else is here.
+        PeersIntroduced,
+        /// So much changed that a view was sorted anew.
+        ViewSortedAnew,
+        /// A view was told as a whole, because the steps would have been more.
+        ViewToldWhole,
+        /// A record left its place in a view, and entered the same one again.
+        ViewPlaceKept,
+        /// A record that still matches left a window.
+        WindowPushedOut,
+        /// A record that matched already came into a window.
+        WindowFilledUp,
+        /// A view has more groups than are kept.
+        GroupNotKept,
+        /// There was room for groups again.
+        GroupKeptAgain,
     }
 
     thread_local! {

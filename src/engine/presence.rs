@@ -4,6 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::mark::mark;
+use super::sabotage::sabotaged;
+
 /// How long somebody counts as typing after the last stroke.
 pub const TYPING_MS: u64 = 5_000;
 
@@ -160,10 +163,13 @@ impl Everyone {
         let mut refused = Refused::default();
         for peer in peers {
             if !peer.is_short() {
+                mark!(PeerMalformed);
                 refused.malformed += 1;
                 continue;
             }
-            if (&*peer.user, &*peer.tab) == own {
+            let peer =
+                if sabotaged!(MixUpPeople) && from.is_some() { Peer { user: own.0.into(), ..peer } } else { peer };
+            if (&*peer.user, &*peer.tab) == own && !sabotaged!(ShowSelf) {
                 continue;
             }
             let is_local = peer.user == own.0 && from == Some(&*peer.tab);
@@ -172,14 +178,19 @@ impl Everyone {
             self.is_dirty = true;
             match (found, &peer.presence) {
                 // A tab of this browser speaks for itself; what comes back from the server is older.
-                (Ok(at), _) if self.others[at].is_local && !is_local => {}
+                (Ok(at), _) if self.others[at].is_local && !is_local => {
+                    mark!(PeerSpeaksForItself);
+                }
                 (Ok(at), None) => drop(self.others.remove(at)),
                 (Ok(at), Some(_)) => self.others[at] = Known { peer, heard_at_mono_ms: mono_ms, is_local },
                 (Err(_), None) => {}
-                (Err(at), Some(_)) if self.others.len() < PEERS_MAX => {
+                (Err(at), Some(_)) if self.others.len() < PEERS_MAX || sabotaged!(PeopleUnbounded) => {
                     self.others.insert(at, Known { peer, heard_at_mono_ms: mono_ms, is_local });
                 }
-                (Err(_), Some(_)) => refused.is_full |= !std::mem::replace(&mut self.was_full, true),
+                (Err(_), Some(_)) => {
+                    mark!(TooManyPeers);
+                    refused.is_full |= !std::mem::replace(&mut self.was_full, true);
+                }
             }
         }
         refused
@@ -201,13 +212,19 @@ impl Everyone {
             own.doing = Doing::Idle;
         }
         let before = self.others.len();
-        self.others.retain(|known| known.heard_at_mono_ms.saturating_add(PEER_MS) > mono_ms);
-        self.is_dirty |= before != self.others.len();
+        let lasts_ms = if sabotaged!(PresenceForEver) { u64::MAX } else { PEER_MS };
+        self.others.retain(|known| known.heard_at_mono_ms.saturating_add(lasts_ms) > mono_ms);
+        if before != self.others.len() {
+            mark!(PeerExpired);
+            self.is_dirty = true;
+        }
         for known in &mut self.others {
             if let Some(presence) = &mut known.peer.presence
                 && presence.doing == Doing::Typing
                 && known.heard_at_mono_ms.saturating_add(TYPING_MS) <= mono_ms
+                && !sabotaged!(TypingForEver)
             {
+                mark!(TypingExpired);
                 presence.doing = Doing::Idle;
                 self.is_dirty = true;
             }
@@ -266,6 +283,10 @@ impl Everyone {
             note(self.backend.due_mono_ms(&self.current(Audience::Backend, own)));
         }
         for known in &self.others {
+            let types_on = sabotaged!(TypingForEver) && known.peer.is_typing();
+            if types_on || sabotaged!(PresenceForEver) {
+                continue;
+            }
             let lasts_ms = if known.peer.is_typing() { TYPING_MS } else { PEER_MS };
             note(Some(known.heard_at_mono_ms.saturating_add(lasts_ms)));
         }

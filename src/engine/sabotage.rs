@@ -113,6 +113,34 @@ mod planted {
         PurgeNothing = "leave-entries-at-a-logout",
         /// A change is kept from subscribers.
         HideAChange = "keep-a-change-from-subscribers",
+        /// What a pull of a part does not cover ends with it.
+        PartEndsRest = "end-what-a-part-does-not-cover",
+        /// The rows of a later page are lost, and nobody notices.
+        LosePage = "lose-a-page",
+        /// The cursor is that of the last page, past what changed between the pages.
+        CursorOfLastPage = "take-the-cursor-of-the-last-page",
+        /// What a part does not bring stays.
+        KeepUnseenInPart = "keep-what-a-part-does-not-bring",
+        /// Nobody who was ever here is gone.
+        PresenceForEver = "never-let-presence-run-out",
+        /// Whoever began to type types on.
+        TypingForEver = "let-typing-go-on",
+        /// A tab is shown to itself as somebody else.
+        ShowSelf = "show-a-tab-to-itself",
+        /// What the leader tells of others is taken for the own person's.
+        MixUpPeople = "take-others-for-oneself",
+        /// More people are kept track of than the bound allows.
+        PeopleUnbounded = "forget-the-bound-on-people",
+        /// Views do not follow what is pending.
+        ViewMissesOverlay = "do-not-tell-views-of-what-is-pending",
+        /// A record stays in a view whose filter it no longer passes.
+        ViewKeepsWhatLeft = "keep-in-a-view-what-left-its-filter",
+        /// A view is told though nothing changed for it.
+        ViewTellsNothing = "tell-a-view-of-nothing",
+        /// More groups are kept than the bound allows.
+        GroupsUnbounded = "forget-the-bound-on-groups",
+        /// A sum rounds each time that something is added.
+        FigureDrift = "let-figures-drift",
     }
 
     thread_local! {

@@ -118,3 +118,22 @@ fn an_operation_that_was_found_after_its_end_ends_also_where_the_stream_was_give
     world.run_for(60_000);
     assert_eq!(world.tabs[late].status.as_ref().unwrap().unsent, 0);
 }
+
+#[test]
+fn an_end_that_a_leader_knows_no_version_of_is_taken_with_the_end_of_its_operation() {
+    let mut world = World::with_tabs(2);
+    (world.faults.silent, world.checks) = (true, false);
+    let id = world.tab(1).delete("c-1");
+    let version = world.tabs[1].engine.version("companies", "c-1").unwrap();
+    let answer = serde_json::json!({
+        "protocol": 1, "id": id, "table": "companies", "key": "c-1", "replayed": true, "outcome": "confirmed",
+        "version": version, "record": null,
+    });
+    let told = world.tabs[0].told.last().unwrap();
+    let mut message: rota_engine::TabMessage<_> = serde_json::from_str(told).unwrap();
+    (message.kind, message.answer) = (rota_engine::Kind::Settled, Some(serde_json::from_value(answer).unwrap()));
+    (message.v, message.seq, message.to) = (1, message.seq + 1, None);
+    world.tell(1, Input::TabMessageReceived(Box::new(message)));
+    assert_eq!(world.outcome(1, id), [OperationState::Confirmed]);
+    assert!(world.tabs[1].field("c-1", "id").is_null());
+}

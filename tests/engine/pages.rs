@@ -170,3 +170,34 @@ fn a_pending_change_of_what_is_gone_from_a_part_is_not_lost() {
     assert!(!is_there(&world, "c-2") && world.tabs[0].operations[&id].doubtful);
     assert_eq!(world.stored(0).len(), 1);
 }
+
+#[test]
+fn what_is_told_between_two_pages_in_answers_or_in_vain_is_looked_up_when_no_page_brings_it() {
+    let looked_up = |world: &mut World| {
+        if asked(world).request.keys.is_none() {
+            world.tell(0, Input::Pulled(pulled(asked(world).id, "1:60", false, &[], None)));
+        }
+        asked(world).request.keys.map(|keys| serde_json::to_value(keys).unwrap())
+    };
+    let mut world = by_hand();
+    let version = world.tabs[0].engine.version("companies", "c-2").unwrap();
+    let answer = json!({
+        "protocol": 1, "id": "019aa5e3-f1c0-7a3b-9c1d-2e4f60718293", "table": "companies", "key": "c-2", "replayed": true,
+        "outcome": "confirmed", "version": version, "record": row("c-2", 1, "nobody").record,
+    });
+    let first = pulled(asked(&world).id, "1:50", true, &["c-1"], Some("p2"));
+    world.tell(0, Input::Pulled(Pulled { settled: vec![serde_json::from_value(answer).unwrap()], ..first }));
+    world.tell(0, Input::Pulled(pulled(asked(&world).id, "1:60", true, &[], None)));
+    assert_eq!(looked_up(&mut world), Some(json!({"companies": ["c-2"]})));
+
+    let mut world = by_hand();
+    world.tell(0, Input::Pulled(pulled(asked(&world).id, "1:50", true, &["c-1"], Some("p2"))));
+    let id = asked(&world).id;
+    let event = ServerEvent::Changed { row: row("c-2", 90, "jonas"), partial: false };
+    world.tell(0, Input::ServerChanged { events: vec![event] });
+    world.tell(0, Input::PullFailed { id, failure: Failure::Network, message: "lost".into() });
+    world.run_for(5_000);
+    assert_ne!(asked(&world).id, id);
+    world.tell(0, Input::Pulled(pulled(asked(&world).id, "1:60", true, &[], None)));
+    assert_eq!(looked_up(&mut world), Some(json!({"companies": ["c-2"]})));
+}

@@ -131,3 +131,15 @@ fn a_crowd_and_long_words_are_reported_and_harm_nothing() {
     let presence = Some(Presence { place: "x".repeat(10_000), doing: Doing::Idle, record: None });
     assert_eq!(world.try_tell(0, Input::SetPresence { presence }).unwrap_err().code(), "invalid-operation");
 }
+
+#[test]
+fn who_logs_out_is_gone_at_once_with_all_tabs() {
+    let mut world = two_people();
+    be(&mut world, 0, "board", Doing::Idle);
+    be(&mut world, 1, "chat", Doing::Idle);
+    world.run_for(2_000);
+    assert_eq!(sees(&world, 3).len(), 2);
+    world.tell(0, Input::Logout { unsent: Some(Unsent::Discard) });
+    world.run_for(100);
+    assert!(sees(&world, 3).is_empty());
+}

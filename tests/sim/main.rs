@@ -13,12 +13,16 @@
 mod browser;
 mod faults;
 mod oracle;
+mod pages;
 mod people;
+mod presence;
 mod run;
 mod server;
 mod shell;
 mod shrink;
+mod stories;
 mod trace;
+mod watching;
 mod workload;
 mod world;
 

@@ -1,6 +1,10 @@
 //! What must always hold, decided without a look into the engine: from the inputs a tab was given, the outputs it made, the
 //! server's own books, and the description in `PROTOCOL.md`. A broken law is a panic whose message begins with its number.
 
+mod presence;
+mod pulls;
+mod views;
+
 use std::rc::Rc;
 
 use rota_engine::{
@@ -11,6 +15,10 @@ use rota_engine::{
 use crate::server::{Decision, Key, LARGE, OWNER, Server, TABLES, number};
 use crate::shell::is_of_rules;
 use crate::{FastMap, FastSet};
+use presence::{Heard, Truth};
+use pulls::Parts;
+pub use pulls::{Before, check_ends, is_in};
+use views::Watchers;
 
 /// Stops the run: a law is broken.
 macro_rules! broken {
@@ -25,6 +33,8 @@ pub struct Made {
     pub browser: usize,
     pub user: usize,
     pub tab: usize,
+    /// When its tab was opened.
+    pub born_ms: u64,
     pub storage_key: String,
     /// Storage refused it, or its tab died before the person was told that it was taken.
     pub is_rejected: bool,
@@ -37,6 +47,8 @@ pub struct Made {
     pub cancelled_by: Option<usize>,
     /// Somebody chose what the server has, in a conflict about it.
     pub is_left: bool,
+    /// It was given up at some time: its last try may have been done all the same.
+    pub was_dead: bool,
     /// The tabs that sent it.
     pub sent_by: Vec<usize>,
 }
@@ -87,12 +99,24 @@ pub struct Mirror {
     /// Storage was read within the step under way, and may have shown something by itself.
     pub has_looked: bool,
     pub handled: u32,
+    /// When the tab was opened.
+    pub born_ms: u64,
+    /// The live lists that are open.
+    pub lists: Watchers,
+    /// What its pulls cover.
+    pub parts: Parts,
+    /// How operations have ended, as this tab told it.
+    ended: FastMap<OperationId, OperationState>,
+    /// Its person has logged out here, and dropped nothing.
+    pub waits_to_leave: bool,
+    /// Who is where, as it was told and as it shows it.
+    pub heard: Heard,
 }
 
 impl Mirror {
     /// Making an engine counts as its first input.
-    pub fn of_new_tab() -> Self {
-        Self { handled: 1, ..Self::default() }
+    pub fn of_new_tab(born_ms: u64) -> Self {
+        Self { handled: 1, born_ms, ..Self::default() }
     }
 
     pub fn role(&self) -> Role {
@@ -122,12 +146,18 @@ pub struct Oracle {
     pub order: Vec<OperationId>,
     /// Operations of which a tab of the release before hears that they are done without what they did: it knows no acknowledgements.
     pub unread: FastSet<OperationId>,
-    /// Browser and user of those who have logged out, or are about to: what they made may be dropped.
-    pub logouts: FastSet<(usize, usize)>,
+    /// When somebody last logged out, or was about to, by browser and user: what their tabs of before made may be dropped.
+    pub logouts: FastMap<(usize, usize), u64>,
+    /// When somebody was last logged out by a tab of theirs, in the same way.
+    pub left: FastMap<(usize, usize), u64>,
+    /// Browsers whose clock was set back: there a tab may take an earlier logout for a later one.
+    pub set_back: FastSet<usize>,
     /// Who stands for an operation: what joined it, or decided on its conflict.
     pub newer: FastMap<OperationId, Vec<OperationId>>,
     /// Versions whose large column was filled in from an earlier one, by some tab of a browser and user.
     pub filled: FastSet<(usize, usize, Key, u64)>,
+    /// Who is really where.
+    pub truth: Truth,
 }
 
 /// A tab, as far as the oracle needs to know it.
@@ -196,9 +226,17 @@ impl Oracle {
                 || self.is_decided(server, *needed, Outcome::Conflicted)
                 || self.standing_for(*needed).any(|id| self.made(id).is_cancel_asked)
                 || self.is_late_decision(*needed)
+                || self.is_dropped(*needed)
                 || self.is_doomed(server, *needed)
         };
         self.standing_for(id).any(|id| self.made(id).op.after.iter().any(will_not_be))
+    }
+
+    /// True for what may be dropped because its author has logged out since the tab was opened. Who comes back loses nothing more.
+    pub fn is_dropped(&self, id: OperationId) -> bool {
+        let made = self.made(id);
+        let is_before = |at_ms: &u64| made.born_ms <= *at_ms || self.set_back.contains(&made.browser);
+        self.logouts.get(&(made.browser, made.user)).is_some_and(is_before)
     }
 
     /// True for a decision of a person's when there is another one on the same conflict.
@@ -218,8 +256,11 @@ impl Oracle {
         if mirror.notified > mirror.handled {
             broken!("12", "{} told its subscribers twice of one input", who.name);
         }
+        let mut released = Vec::new();
         for change in changes.records {
             let key = server.key(TABLES[change.table], &change.key);
+            mirror.lists.on_record(key, &change);
+            released.extend(change.released.then_some(change.id));
             if change.released && change.record.is_some() {
                 broken!("12", "{} gave the number of a record back that is seen", who.name);
             }
@@ -227,8 +268,18 @@ impl Oracle {
             mirror.records[key] = change.record;
             mirror.touched.push(key);
         }
+        mirror.lists.hear(who, &changes.views, &mirror.records);
+        for id in released {
+            mirror.lists.on_released(id);
+        }
         for view in changes.operations {
             self.on_view(server, who, mirror, &view);
+        }
+        if let Some(peers) = changes.presence {
+            if mirror.heard.shown == peers {
+                broken!("12", "{} tells of people of whom nothing has changed", who.name);
+            }
+            mirror.heard.shown = peers;
         }
         if changes.status.is_some() {
             mirror.status = changes.status;
@@ -274,6 +325,12 @@ impl Oracle {
                 if view.state == OperationState::Acknowledged && !self.is_decided(server, view.id, Outcome::Confirmed) {
                     broken!("5", "{} says that {} is done, the server does not", who.name, view.id);
                 }
+                if view.state == OperationState::Dead
+                    && let Some(made) = self.made.get_mut(&view.id)
+                {
+                    made.was_dead = true;
+                }
+                let made = self.made(view.id);
                 if view.state == OperationState::Dead && view.code.as_deref() == Some("network") {
                     broken!("5", "{} gave {} up because of the network", who.name, view.id);
                 }
@@ -297,11 +354,34 @@ impl Oracle {
         }
     }
 
+    /// Who logs out and drops nothing loses nothing, unless another tab of theirs does.
+    fn must_not_drop(&self, who: &Who, mirror: &Mirror, id: OperationId, code: Option<&str>) {
+        let is_own = self.left.get(&(who.browser, who.user)).is_none_or(|at_ms| *at_ms < mirror.born_ms);
+        if code == Some("signed-out") && mirror.waits_to_leave && is_own {
+            broken!("13", "{} drops {id} at a logout that was to drop nothing", who.name);
+        }
+    }
+
     fn note_end(&mut self, who: &Who, id: OperationId, end: OperationState) {
         if end == OperationState::Cancelled
             && let Some(made) = self.made.get_mut(&id)
         {
             made.cancelled_by.get_or_insert(who.tab);
+        }
+    }
+
+    /// What a tab has sent itself it does not call cancelled when the server has done it, whichever came first; and who made an operation
+    /// and has stayed is told how it ended, unless nothing was left of it.
+    pub fn check_told(&self, server: &Server, id: OperationId, name: &str, told: OperationState) {
+        let made = self.made(id);
+        let is_done = server.ledger.get(&id).is_some_and(|decision| decision.answer.outcome == Outcome::Confirmed);
+        let by_sender = made.cancelled_by.is_some_and(|tab| made.sent_by.contains(&tab));
+        let is_excused = made.was_dead || made.is_resurrected;
+        if told == OperationState::Cancelled && is_done && by_sender && !is_excused && !self.is_dropped(id) {
+            broken!("5", "{name} was told that {id} is cancelled, and the server has done it");
+        }
+        if told == OperationState::Unknown && !self.is_dropped(id) && !made.may_be_lost {
+            broken!("5", "{name} was never told how {id} ended, which was stored");
         }
     }
 
@@ -312,10 +392,12 @@ impl Oracle {
         } else if view.state != OperationState::Unknown {
             mirror.ended_in_vain.push(view.id);
         }
+        self.must_not_drop(who, mirror, view.id, view.code.as_deref());
         let was_dead = place.is_some_and(|place| mirror.shown[place].state == OperationState::Dead);
         if let Some(place) = place {
             mirror.shown.remove(place);
         }
+        mirror.ended.insert(view.id, view.state);
         self.note_end(who, view.id, view.state);
         self.on_end(server, who, view.id, (view.state, view.code.as_deref()), was_dead);
     }
@@ -332,18 +414,14 @@ impl Oracle {
         let decision = server.ledger.get(&id).map(|decision| decision.answer.outcome);
         let made = self.made(id);
         let is_true = match (end, code) {
-            (OperationState::Cancelled | OperationState::Unknown, Some("signed-out")) => {
-                self.logouts.contains(&(who.browser, who.user))
-            }
+            (OperationState::Cancelled | OperationState::Unknown, Some("signed-out")) => self.is_dropped(id),
             (OperationState::Cancelled, Some("already-resolved")) => {
                 self.standing_for(id).any(|id| self.is_late_decision(id))
             }
             (
                 OperationState::Refused | OperationState::Cancelled,
                 Some("dependency-refused" | "dependency-cancelled"),
-            ) if decision != Some(Outcome::Confirmed) => {
-                self.is_doomed(server, id) || self.logouts.contains(&(who.browser, who.user))
-            }
+            ) if decision != Some(Outcome::Confirmed) => self.is_doomed(server, id),
             (OperationState::Confirmed, _) => {
                 self.is_decided(server, id, Outcome::Confirmed) || self.is_agreed(server, id)
             }
@@ -356,7 +434,9 @@ impl Oracle {
                     && made.sent_by.contains(&who.tab)
                     && !was_dead
                     && !made.is_resurrected;
-                self.standing_for(id).any(|id| self.made(id).is_cancel_asked)
+                // So may what depends on it.
+                let is_asked = self.standing_for(id).any(|id| self.made(id).is_cancel_asked);
+                (is_asked || (code == Some("dependency-cancelled") && self.is_doomed(server, id)))
                     && (decision != Some(Outcome::Confirmed) || !could_know)
             }
             _ => true,
@@ -376,6 +456,7 @@ impl Oracle {
             broken!("5", "{} was told twice how {id} ended", who.name);
         }
         let was_dead = before == Some(OperationState::Dead);
+        self.must_not_drop(who, mirror, id, settlement.code.as_deref());
         self.note_end(who, id, settlement.outcome);
         self.on_end(server, who, id, (settlement.outcome, settlement.code.as_deref()), was_dead);
     }
@@ -394,7 +475,7 @@ impl Oracle {
             broken!("10", "{} deletes the entry {key}, which no operation of today's form wrote", who.name)
         };
         let is_replaced = self.newer.contains_key(&id);
-        let is_over = self.logouts.contains(&(who.browser, who.user))
+        let is_over = self.is_dropped(id)
             || server.ledger.contains_key(&id)
             || made.is_cancel_asked
             || self.is_doomed(server, id);
@@ -419,6 +500,10 @@ impl Oracle {
             }
             if made.is_rejected {
                 broken!("5", "{} sends {id}, which was not stored", who.name);
+            }
+            // What a fault brings back to storage may be done after all.
+            if let Some(end) = mirror.ended.get(id).filter(|_| !made.is_resurrected) {
+                broken!("5", "{} sends {id}, which it has told as {}", who.name, end.name());
             }
             if mirror.not_before.get(id).is_some_and(|not_before| mono_ms < *not_before) {
                 broken!("5", "{} sends {id} before the time that the server asked for", who.name);
@@ -518,6 +603,7 @@ impl Oracle {
                 );
             }
         }
+        mirror.lists.check(server, who, &mirror.records, full);
         touched.clear();
         mirror.touched = touched;
         mirror.pushed.clear();

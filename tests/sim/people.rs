@@ -1,26 +1,27 @@
 //! Does the steps of a plan.
 
 use rota_engine::{
-    Command, Content, Doing, Failure, Fields, Input, Kind, OUTBOX_LEN_MAX, Operation, OperationId, OperationState,
-    Presence, ServerEvent, StoredOperation, TOMBSTONES_MAX, TabMessage, Unsent, Value,
+    Command, Content, Failure, Fields, Input, Kind, OUTBOX_LEN_MAX, Operation, OperationId, OperationState,
+    ServerEvent, StoredOperation, TabMessage, Unsent, Value,
 };
 
 use crate::browser::Change;
 use crate::faults::Fault;
 use crate::server::{Key, TABLES};
 use crate::shell::Tab;
+use crate::watching::{weighing, weight};
 use crate::workload::{Action, COMPANIES, Pick};
 use crate::world::{Event, World};
 
 impl World {
-    fn pick(&self, pick: Pick) -> Option<usize> {
+    pub fn pick(&self, pick: Pick) -> Option<usize> {
         let open = self.open_tabs();
         let at = pick.checked_rem(open.len() as u64)?;
         open.get(usize::try_from(at).ok()?).copied()
     }
 
     /// A tab that listens: not a frozen one.
-    fn awake(&self, pick: Pick) -> Option<usize> {
+    pub fn awake(&self, pick: Pick) -> Option<usize> {
         self.pick(pick).filter(|tab| self.tabs[*tab].backlog.is_none())
     }
 
@@ -67,11 +68,8 @@ impl World {
                     self.command(tab, key, "patch", Fields::new(), set(field, more));
                 }
             }
-            Action::Be { tab, typing } => {
-                let doing = if typing { Doing::Typing } else { Doing::Idle };
-                let presence = Presence { place: "companies".into(), doing, record: None };
-                self.say(tab, Input::SetPresence { presence: Some(presence) });
-            }
+            Action::Be { tab, doing } => self.be(tab, doing),
+            Action::Strangers { tab, is_crowd } => self.tell_of_strangers(tab, is_crowd),
             Action::Rights { tab } => {
                 self.faults.add(Fault::RolesChanged);
                 self.say(tab, Input::RightsChanged);
@@ -102,6 +100,21 @@ impl World {
             Action::Reconnect { tab } => self.say(tab, Input::Reconnect),
             Action::Purge { tab } => self.say(tab, Input::Purge),
             Action::Nonsense { tab } => self.talk_nonsense(tab),
+            Action::Watch { tab, number } => self.watch(tab, number),
+            Action::LookAway { tab, nth } => self.look_away(tab, nth),
+            Action::Weigh { tab, key, nth } => {
+                let key = self.key_of(key);
+                if self.server.known[key].table == 0 {
+                    self.command(tab, key, "patch", Fields::new(), weighing(nth));
+                }
+            }
+            Action::SqlWeigh { key, nth } => {
+                let key = self.key_of(key);
+                if self.server.known[key].table == 0 {
+                    self.server.sql_set(key, "weight", weight(nth));
+                    self.spread();
+                }
+            }
             Action::Open { browser, user } => {
                 if self.living().len() < 9 {
                     self.open_tab(browser, user);
@@ -231,15 +244,12 @@ impl World {
             Action::FillOutbox => self.fill_outbox(),
             Action::Usurp { browser, user } => self.usurp(browser, user),
             Action::LeaveOrphan { tab } => self.leave_orphan(tab),
-            Action::EndMany => {
-                self.faults.add(Fault::ManyEnded);
-                self.server.end_many(TOMBSTONES_MAX + 50);
-                for tab in self.open_tabs() {
-                    self.tell(tab, Input::Reconnect);
-                }
-            }
+            Action::EndMany => self.end_many(),
             Action::Jump { browser, ms } => {
                 self.browsers[browser].was_set_back |= ms < 0;
+                if ms < 0 {
+                    self.oracle.set_back.insert(browser);
+                }
                 self.faults.add(if ms > 0 { Fault::ClockJumpedAhead } else { Fault::ClockJumpedBack });
                 self.browsers[browser].skew_ms += ms;
             }
@@ -334,11 +344,15 @@ impl World {
             _ => Some(Unsent::Discard),
         };
         // Before the command: what it ends is told within it.
-        let is_first = self.oracle.logouts.insert(who);
+        let before = self.oracle.logouts.insert(who, self.mono_ms);
+        let waits = unsent != Some(Unsent::Discard);
+        let waited = std::mem::replace(&mut self.tabs[tab].mirror.waits_to_leave, waits);
         if self.feed(tab, Input::Logout { unsent }).is_err() {
-            if is_first {
-                self.oracle.logouts.remove(&who);
+            match before {
+                Some(at_ms) => drop(self.oracle.logouts.insert(who, at_ms)),
+                None => drop(self.oracle.logouts.remove(&who)),
             }
+            self.tabs[tab].mirror.waits_to_leave = waited;
         } else {
             self.faults.add(Fault::LoggedOut);
         }

@@ -7,6 +7,7 @@ use rota_engine::{
 };
 
 use crate::FastMap;
+use crate::pages::Paging;
 
 pub const TABLES: [&str; 2] = ["companies", "leads"];
 pub const OWNER: &str = "owner_id";
@@ -88,6 +89,9 @@ pub struct Server {
     pub news: Vec<Key>,
     /// How many records ended in one go.
     pub ended: usize,
+    /// How many rows a page of a pull has; without it, all come in one.
+    pub page_rows: Option<usize>,
+    pub pagings: Vec<Paging>,
     open: Vec<Transaction>,
     version: u64,
     xid: u64,
@@ -150,6 +154,7 @@ impl Server {
                 (OWNER.to_owned(), Value::Null),
                 ("visits".to_owned(), Value::Number(0.0)),
                 ("tags".to_owned(), Value::List(vec![])),
+                ("weight".to_owned(), Value::Null),
             ]);
         }
         fields
@@ -183,7 +188,6 @@ impl Server {
             self.sql_delete(key);
         }
         self.news.clear();
-        self.ended += count;
     }
 
     /// Changes a record in a transaction that stays open. Returns its number.
@@ -295,39 +299,38 @@ impl Server {
 
     // ---- pulls
 
+    /// Answers a pull that names keys.
     pub fn pull(&mut self, call: &PullCall, user: usize) -> Pulled<JsonRecord> {
         let request = &call.request;
-        let since = request.cursor.as_deref().and_then(|cursor| self.position(cursor));
         let mut pulled = Pulled {
             id: call.id,
             cursor: None,
-            whole: since.is_none() && request.keys.is_none(),
+            whole: false,
             records: Vec::new(),
             gone: Vec::new(),
             settled: Vec::new(),
             covers: Vec::new(),
             next: None,
         };
-        if let Some(keys) = &request.keys {
-            for (table, keys) in keys.iter() {
-                for key in keys {
-                    let key = self.key(table, key);
-                    self.tell(key, user, &mut pulled);
-                }
+        for (table, keys) in request.keys.iter().flat_map(rota_engine::Named::iter) {
+            for key in keys {
+                let key = self.key(table, key);
+                self.tell(key, user, &mut pulled);
             }
-        } else {
-            for key in 0..self.known.len() {
-                // The cursor is the lowest transaction still running, so the last change may come twice.
-                let is_new = self.known[key].stand().is_some_and(|stand| stand.xid >= since.unwrap_or(0));
-                if is_new {
-                    self.tell(key, user, &mut pulled);
-                }
-            }
-            pulled.cursor = Some(format!("{}:{}", self.incarnation, self.watermark()));
         }
+        self.tell_settled(call, user, &mut pulled);
+        pulled
+    }
+
+    /// Tells what became of the operations that a pull asks about.
+    pub fn tell_settled(&self, call: &PullCall, user: usize, pulled: &mut Pulled<JsonRecord>) {
+        let request = &call.request;
         let decided = request.pending.iter().filter_map(|id| self.ledger.get(id)).filter(|known| known.actor == user);
         pulled.settled = decided.map(|known| Answer { replayed: true, ..known.answer.clone() }).collect();
-        pulled
+    }
+
+    pub const fn last_version(&self) -> u64 {
+        self.version
     }
 
     /// Reads a cursor of this incarnation.
@@ -336,11 +339,11 @@ impl Server {
         if incarnation.parse() == Ok(self.incarnation) { xid.parse().ok() } else { None }
     }
 
-    fn watermark(&self) -> u64 {
+    pub fn watermark(&self) -> u64 {
         self.open.iter().map(|open| open.xid).min().unwrap_or(self.xid + 1)
     }
 
-    fn tell(&self, key: Key, user: usize, pulled: &mut Pulled<JsonRecord>) {
+    pub fn tell(&self, key: Key, user: usize, pulled: &mut Pulled<JsonRecord>) {
         let known = &self.known[key];
         let (table, name) = (TABLES[known.table].to_owned(), known.key.clone());
         let Some(stand) = known.stand() else {

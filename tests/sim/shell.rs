@@ -9,7 +9,7 @@ use rota_engine::{
 
 use crate::browser::{Change, Write};
 use crate::faults::Fault;
-use crate::oracle::{Made, Mirror, Tab as Asked, Who, broken};
+use crate::oracle::{Before, Made, Mirror, Tab as Asked, Who, broken, check_ends};
 use crate::server::{TABLES, number};
 use crate::workload::USERS;
 use crate::world::{Event, World};
@@ -88,9 +88,10 @@ impl World {
             is_half_open: false,
             is_old: tab_protocol.is_some(),
             born_ms,
-            mirror: Mirror::of_new_tab(),
+            mirror: Mirror::of_new_tab(born_ms),
             checks: 0,
         });
+        self.oracle.truth.on_open(self.tabs[index].engine.tab(), browser, user);
         self.trace.note(self.mono_ms, || format!("tab {index} opens in browser {browser} for {}", USERS[user]));
         let place = &self.browsers[browser];
         let durability = match (place.has_local, place.has_database) {
@@ -166,12 +167,18 @@ impl World {
         }
         let stale = self.stale_word(tab, &input);
         self.note_input(tab, &input);
+        let part = self.before_part(tab, &input);
         let expected = expected_version(&input).filter(|_| self.tabs[tab].mirror.role() != Role::Follower);
         let result = self.handle(tab, input);
         if !self.drain(tab) {
             return result;
         }
         let since = |tab: &Tab| tab.mirror.status.as_ref().map(|status| status.link.since_ms);
+        if let Some(before) = part.as_ref().filter(|_| !self.tabs[tab].is_closed) {
+            let Tab { mirror, browser, user, name, .. } = &self.tabs[tab];
+            let who = Who { tab, browser: *browser, user: *user, name };
+            check_ends(&self.server, &who, mirror, before);
+        }
         if stale.is_some() && since(&self.tabs[tab]) == stale {
             broken!("4", "{} takes the word of a leader whose epoch is over", self.tabs[tab].name);
         }
@@ -182,6 +189,12 @@ impl World {
         }
         self.check(tab, false);
         result
+    }
+
+    fn before_part(&mut self, tab: usize, input: &Input<JsonRecord>) -> Option<Before> {
+        let Input::Pulled(pulled) = input else { return None };
+        let Mirror { parts, records, shown, .. } = &mut self.tabs[tab].mirror;
+        parts.before(records, shown, pulled)
     }
 
     /// The same without the laws, where there are so many inputs that they would take too long.
@@ -210,6 +223,14 @@ impl World {
                 let key = self.server.key(&row.table, &row.key);
                 self.tabs[tab].mirror.cached.insert((key, number(&row.version)));
             }
+        }
+        let peers = match input {
+            Input::PresenceHeard { peers } => Some(peers),
+            Input::TabMessageReceived(message) => message.peers.as_ref(),
+            _ => None,
+        };
+        if let Some(peers) = peers {
+            self.tabs[tab].mirror.heard.on_words(peers, mono_ms);
         }
         if let Input::TabMessageReceived(message) = input {
             self.note_snapshot(tab, message);
@@ -256,9 +277,10 @@ impl World {
     /// What a leader's snapshot does not bring is gone, even where this tab, as the leader before, had heard of it and the new one
     /// has not yet: it comes back as soon as that one hears of it.
     fn note_snapshot(&mut self, tab: usize, message: &TabMessage<JsonRecord>) {
-        let Tab { engine, mirror, .. } = &mut self.tabs[tab];
+        let Tab { engine, mirror, is_old: is_of_before, .. } = &mut self.tabs[tab];
         let is_old = message.epoch < mirror.epoch;
-        if message.epoch <= EPOCHS_MAX {
+        // The release before does not read what it doesn't speak.
+        if message.epoch <= EPOCHS_MAX && (message.v == 1 || !*is_of_before) {
             mirror.epoch = mirror.epoch.max(message.epoch);
         }
         if is_old {
@@ -344,6 +366,11 @@ impl World {
             Output::Broadcast(message) => {
                 let epoch = &mut self.tabs[tab].mirror.epoch;
                 *epoch = message.epoch.max(*epoch);
+                if let Some(peers) = &message.peers {
+                    let Tab { mirror, name, engine, .. } = &self.tabs[tab];
+                    let who = Who { tab, browser, user, name };
+                    self.oracle.truth.check_told(&who, engine.tab(), &mirror.heard, peers, self.mono_ms);
+                }
                 self.broadcast(tab, &message);
             }
             Output::Connect { attempt } => {
@@ -355,6 +382,7 @@ impl World {
             Output::Pull(call) => {
                 self.must_not_be_paused(tab, "pulls");
                 self.tabs[tab].mirror.asked_from.clone_from(&call.request.cursor);
+                self.tabs[tab].mirror.parts.on_pull(&call);
                 self.later(HOP_MS, Event::Pull { tab, call });
             }
             Output::Push { operation } => {
@@ -381,6 +409,10 @@ impl World {
                 self.remove(tab, |key| key.starts_with(&prefix));
             }
             Output::PurgeSession { prefix, keep, mark } => {
+                if mark.is_some() {
+                    self.oracle.logouts.insert((browser, user), self.mono_ms);
+                    self.oracle.left.insert((browser, user), self.mono_ms);
+                }
                 // The mark has no content that anybody reads.
                 let mark = mark.map(|key| (key, Content::Corrupt("a mark".into())));
                 if let Some((key, content)) = mark {
@@ -390,14 +422,7 @@ impl World {
                 self.browsers[browser].cached[user].clear();
             }
             Output::SignedOut => self.sign_out(tab),
-            Output::AnnouncePresence { peers } => {
-                let mut others = self.living();
-                others.retain(|other| self.tabs[*other].is_subscribed);
-                for other in others {
-                    let peers = peers.clone();
-                    self.later(HOP_MS, Event::Tell { tab: other, input: Input::PresenceHeard { peers } });
-                }
-            }
+            Output::AnnouncePresence { peers } => self.announce(tab, &peers),
             Output::Rejected { id, .. } => {
                 if let Some(made) = self.oracle.made.get_mut(&id) {
                     made.is_rejected = true;
@@ -466,6 +491,7 @@ impl World {
             browser: self.tabs[tab].browser,
             user: self.tabs[tab].user,
             tab,
+            born_ms: self.tabs[tab].born_ms,
             storage_key,
             is_rejected: false,
             may_be_lost: matches!(stored, Stored::Memory | Stored::Failed(_)),
@@ -473,6 +499,7 @@ impl World {
             is_cancel_asked: false,
             cancelled_by: None,
             is_left: false,
+            was_dead: false,
             sent_by: Vec::new(),
             op: Rc::clone(op),
         };
@@ -484,7 +511,7 @@ impl World {
         let key = self.server.key(&op.table, &op.key);
         let Tab { engine, mirror, name, .. } = &self.tabs[tab];
         // What the rules decide follows from what came with the answer, and is stored in the same step.
-        if !mirror.has_looked && !is_of_rules(op) && engine.visible(&op.table, &op.key).as_ref() != mirror.record(key) {
+        if !mirror.has_looked && engine.visible(&op.table, &op.key).as_ref() != mirror.record(key) {
             broken!("5", "{name} shows {} before it is stored", op.id);
         }
     }

@@ -4,6 +4,8 @@
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
+use crate::stories;
+
 /// The people. One's name begins like another's, and one has to be escaped.
 pub const USERS: [&str; 3] = ["anna", "anna2", "jo:n%"];
 pub const COMPANIES: u64 = 12;
@@ -32,10 +34,12 @@ pub enum Rate {
     Forbid,
     LinkHang,
     Bare,
+    PageGone,
+    PageName,
 }
 
 impl Rate {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::MessageLoss,
         Self::MessageRepeat,
         Self::MessageDelay,
@@ -55,6 +59,8 @@ impl Rate {
         Self::Forbid,
         Self::LinkHang,
         Self::Bare,
+        Self::PageGone,
+        Self::PageName,
     ];
 }
 
@@ -107,7 +113,12 @@ pub enum Action {
     },
     Be {
         tab: Pick,
-        typing: bool,
+        doing: u64,
+    },
+    /// The backend tells of people whom nobody plays.
+    Strangers {
+        tab: Pick,
+        is_crowd: bool,
     },
     Rights {
         tab: Pick,
@@ -140,6 +151,24 @@ pub enum Action {
     Open {
         browser: usize,
         user: usize,
+    },
+    /// Keeps a live list open; the number says which.
+    Watch {
+        tab: Pick,
+        number: u64,
+    },
+    LookAway {
+        tab: Pick,
+        nth: u64,
+    },
+    Weigh {
+        tab: Pick,
+        key: u64,
+        nth: u64,
+    },
+    SqlWeigh {
+        key: u64,
+        nth: u64,
     },
     // Other people, in the database.
     SqlSet {
@@ -303,6 +332,10 @@ pub struct Plan {
     pub without_token_giver: u32,
     /// The server's rows do not say which operation wrote them.
     pub is_anonymous: bool,
+    /// How many rows a page of a pull has; none: all.
+    pub page_rows: Option<usize>,
+    /// How many pulls, in percent, name parts of tables that they cover.
+    pub parts_percent: u8,
     /// The end also breaks every link, and changes records while they are joined again.
     pub breaks_at_end: bool,
 }
@@ -376,6 +409,7 @@ impl Plan {
                 steps.push((Action::Set { rate, percent }, 0));
             }
         }
+        steps.splice(0..0, stories::beginning(seed, &mut draw, &mut browsers));
         let count = 25 + draw.below(40);
         for _ in 0..count {
             let action = if draw.percent([8, 22, 40][usize::try_from(weather).expect("a small number")]) {
@@ -385,6 +419,7 @@ impl Plan {
             };
             steps.push((action, draw.of(&[0, 0, 1, 3, 8, 20, 60, 300, 1_500, 5_000])));
         }
+        steps.append(&mut stories::end(seed, &mut draw));
         // What meets the large bounds takes long, so few worlds have it.
         match seed % 250 {
             7 => steps.push((Action::FillOutbox, 300)),
@@ -399,9 +434,12 @@ impl Plan {
                     steps.push((Action::SqlSet { key: 1, field: "city", value: city(&mut draw) }, 30));
                 }
             }
+            n if n % 25 == 16 => steps.push((Action::Strangers { tab: draw.below(64), is_crowd: true }, 3_000)),
             n if n % 50 == 33 => steps.push((Action::LeaveOrphan { tab: draw.below(64) }, 1_500)),
             _ => {}
         }
+        // Ten thousand pages of one row each are no more than one of them all, and take longer.
+        let is_crowded = steps.iter().any(|(action, _)| matches!(action, Action::EndMany));
         let steps =
             steps.into_iter().zip(1..).map(|((action, pause_ms), salt)| Step { salt, action, pause_ms }).collect();
         Self {
@@ -414,6 +452,8 @@ impl Plan {
             without_token_giver: draw.of(&[0, 0, 0, 1, 2]),
             breaks_at_end: draw.percent(30),
             is_anonymous: draw.percent(20),
+            page_rows: if is_crowded { None } else { draw.of(&[None, None, Some(1), Some(2), Some(4)]) },
+            parts_percent: draw.of(&[0, 0, 30, 80]),
         }
     }
 }
@@ -429,8 +469,13 @@ fn city(draw: &mut Draw) -> &'static str {
 
 fn work(draw: &mut Draw) -> Action {
     let tab = draw.below(64);
-    match draw.below(135) {
-        130..=131 => Action::Be { tab, typing: draw.percent(50) },
+    match draw.below(165) {
+        135..=144 => Action::Watch { tab, number: draw.below(1 << 32) },
+        145..=146 => Action::LookAway { tab, nth: draw.below(8) },
+        147..=151 => Action::Weigh { tab, key: key(draw), nth: draw.below(9) },
+        152..=156 => Action::SqlWeigh { key: key(draw), nth: draw.below(9) },
+        130..=131 | 157..=163 => Action::Be { tab, doing: draw.below(8) },
+        164 => Action::Strangers { tab, is_crowd: false },
         132..=133 => Action::Rights { tab },
         134 => Action::Logout { tab, how: draw.below(6) },
         100..=108 => Action::Add { tab, key: key(draw), field: draw.of(&["visits", "tags"]), value: 1 + draw.below(4) },

@@ -62,6 +62,8 @@ pub struct World {
     pub down_until_ms: u64,
     pub config: Config,
     pub old_tabs_percent: u8,
+    /// How many pulls, in percent, name parts that they cover.
+    pub parts_percent: u8,
     without_token_giver: u32,
     agenda: BTreeMap<(u64, u64), Event>,
     count: u64,
@@ -71,9 +73,9 @@ impl World {
     pub fn new(plan: &Plan, is_verbose: bool) -> Self {
         let mut config: Config = serde_json::from_str(
             r#"{"app": "crm", "user": "", "tables": [
-                {"name": "companies", "key": ["id"], "fields": ["id", "name", "city", "owner_id", "visits", "tags"], "owner": "owner_id",
-                 "merge": {"visits": "sum", "tags": "union"}},
-                {"name": "leads", "key": ["id"], "fields": ["id", "name"]}]}"#,
+                {"name": "companies", "key": ["id"], "fields": ["id", "name", "city", "owner_id", "visits", "tags", "weight"], "owner": "owner_id",
+                 "merge": {"visits": "sum", "tags": "union"}, "indexed": ["name", "city", "owner_id", "visits", "tags", "weight"]},
+                {"name": "leads", "key": ["id"], "fields": ["id", "name"], "indexed": ["name"]}]}"#,
         )
         .expect("the configuration can be read");
         config.link.max_attempts = plan.attempts_max;
@@ -93,11 +95,13 @@ impl World {
             down_until_ms: 0,
             config,
             old_tabs_percent: plan.old_tabs_percent,
+            parts_percent: plan.parts_percent,
             without_token_giver: plan.without_token_giver,
             agenda: BTreeMap::new(),
             count: 0,
         };
         world.server.is_anonymous = plan.is_anonymous;
+        world.server.page_rows = plan.page_rows;
         if plan.is_anonymous {
             world.faults.add(Fault::RowsAnonymous);
         }
@@ -122,6 +126,7 @@ impl World {
             self.trace.note(self.mono_ms, || format!("step {}: {:?}", step.salt, step.action));
             self.act(&step.action);
             self.run_for(step.pause_ms);
+            self.check_people();
         }
         self.draw = Draw(generator(plan.seed, 0xffff));
         self.trace.note(self.mono_ms, || "from here on nothing goes wrong any more".to_owned());
@@ -135,7 +140,7 @@ impl World {
         percent > 0 && self.draw.percent(u64::from(percent))
     }
 
-    fn happens(&mut self, rate: Rate, fault: Fault) -> bool {
+    pub fn happens(&mut self, rate: Rate, fault: Fault) -> bool {
         let wrong = self.goes_wrong(rate);
         if wrong {
             self.faults.add(fault);
@@ -144,7 +149,7 @@ impl World {
     }
 
     /// Sometimes a little late, sometimes very.
-    fn lateness(&mut self) -> u64 {
+    pub fn lateness(&mut self) -> u64 {
         let bound = self.draw.of(&[30, 300, 300, 4_000, 20_000]);
         self.draw.below(bound)
     }
@@ -435,17 +440,28 @@ impl World {
             let failed = Input::PullFailed { id: call.id, failure: Failure::Invalid, message: "no such table".into() };
             return self.later(HOP_MS, Event::Tell { tab, input: failed });
         }
-        let pulled = self.server.pull(call, self.tabs[tab].user);
+        let pulled = self.answer_pull(tab, call);
         if failure.is_ok() && self.happens(Rate::ReplyLoss, Fault::ReplyLost) {
             failure = Err(Some(Failure::Network));
         }
-        let delay_ms = self.reply_delay();
-        let input = match failure {
-            Ok(()) => Input::Pulled(pulled),
+        self.note_page(call, failure.is_err());
+        let is_repeated = self.happens(Rate::ReplyRepeat, Fault::ReplyRepeated);
+        if is_repeated && call.request.page.is_some() {
+            self.faults.add(Fault::PageRepeated);
+        }
+        let answer = match failure {
+            Ok(()) => pulled.map_err(Some),
+            Err(failure) => Err(failure),
+        };
+        let input = match answer {
+            Ok(pulled) => Input::Pulled(pulled),
             Err(None) => return,
             Err(Some(failure)) => Input::PullFailed { id: call.id, failure, message: "the call failed".into() },
         };
-        self.later(delay_ms, Event::Tell { tab, input });
+        for _ in 0..=u32::from(is_repeated) {
+            let delay_ms = self.reply_delay();
+            self.later(delay_ms, Event::Tell { tab, input: input.clone() });
+        }
     }
 
     fn on_join(&mut self, tab: usize, attempt: u32) {
@@ -610,6 +626,7 @@ impl World {
         self.run_until_quiet();
         self.decide_conflicts();
         self.check_agreement("after one pull");
+        self.check_everyone_is_seen();
         if plan.breaks_at_end {
             self.break_and_join(plan.seed.is_multiple_of(2));
             self.decide_conflicts();
@@ -749,7 +766,7 @@ impl World {
                 break;
             }
             // Not told to those whose link is not up yet.
-            self.server.sql_set(key, "name", USERS[n % 3].into());
+            self.server.sql_set(key, "name", USERS[n / 3 % 3].into());
             self.spread();
         }
         self.run_for(75_000);
@@ -817,6 +834,9 @@ impl World {
             let tab = &self.tabs[made.tab];
             let told = tab.mirror.settled.get(id);
             let is_open = tab.is_alive && !tab.is_closed;
+            if let Some(told) = told.filter(|_| is_open) {
+                self.oracle.check_told(&self.server, *id, &tab.name, *told);
+            }
             if is_open && !made.is_rejected && told.is_none() && !crate::shell::is_of_rules(&made.op) {
                 broken!("5", "{} was never told how {id} ended", tab.name);
             }
@@ -828,7 +848,7 @@ impl World {
                 made.is_rejected || made.may_be_lost || made.is_cancel_asked
             }) || oracle.is_doomed(&self.server, *id)
                 || oracle.is_late_decision(*id)
-                || oracle.logouts.contains(&(made.browser, made.user));
+                || oracle.standing_for(*id).any(|id| oracle.is_dropped(id));
             if !is_decided && !is_excused {
                 broken!("5", "{id} of {} is lost", tab.name);
             }

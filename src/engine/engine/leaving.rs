@@ -91,8 +91,9 @@ impl<R: Record> Engine<R> {
             let (code, message) = ("signed-out".to_owned(), "the person logged out before it was done".to_owned());
             self.settle(&Settlement { id, outcome, code: Some(code), message: Some(message), fields: vec![] });
         }
-        self.take_leave();
+        // The other tabs of this browser leave with this one, and a leader says so of them, too.
         self.everyone.clear();
+        self.take_leave();
         for id in self.tables.clear() {
             self.dirty_records.insert(id);
         }

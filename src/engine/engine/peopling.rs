@@ -2,6 +2,7 @@
 
 use super::Engine;
 use crate::engine::error::{Error, Problem};
+use crate::engine::mark::mark;
 use crate::engine::output::Output;
 use crate::engine::presence::{Audience, Peer, Presence};
 use crate::engine::record::Record;
@@ -44,6 +45,7 @@ impl<R: Record> Engine<R> {
         self.everyone.say_again(Audience::Tabs);
         let strangers = self.everyone.strangers();
         if self.tabs.role == Role::Leader && !strangers.is_empty() {
+            mark!(PeersIntroduced);
             self.tell_peers(strangers);
         }
     }

@@ -175,6 +175,7 @@ impl<R: Record> Engine<R> {
         let (mut news, mut is_sound) = (Vec::new(), true);
         let heard = (asked.arrivals, self.tables.arrivals());
         let skipped = usize::from(sabotaged!(CursorPastEvent));
+        let skipped = if asked.is_page && sabotaged!(LosePage) { usize::MAX } else { skipped };
         for row in pulled.records.into_iter().skip(skipped) {
             is_sound &= self.learn(row, Source::Pull, &mut news);
         }
@@ -189,6 +190,7 @@ impl<R: Record> Engine<R> {
             covers: if is_sound { pulled.covers } else { Vec::new() },
             next: pulled.next,
             heard,
+            taken: self.tables.arrivals(),
         };
         let brought = self.puller.turn(&asked, page);
         let is_over = !matches!(brought, Turn::Next);
@@ -240,15 +242,17 @@ impl<R: Record> Engine<R> {
     fn conclude(&mut self, brought: &Brought, by_keys: bool, news: &mut Vec<Row<R>>) {
         let mut scope = Scope::Everything;
         if !brought.whole || by_keys {
-            if brought.covers.is_empty() {
+            if brought.covers.is_empty() || sabotaged!(KeepUnseenInPart) {
                 return;
             }
             let (parts, wrong) = self.tables.scope(brought.covers.clone());
+            mark!(PartConcluded);
             if let Some(table) = wrong {
+                mark!(CoverRejected);
                 let why = "the pull covers a table or a field that is not declared";
                 self.problem(Problem::new("malformed-pull", table, why));
             }
-            scope = parts;
+            scope = if sabotaged!(PartEndsRest) { Scope::Everything } else { parts };
         }
         self.forget_unseen(&scope, brought.arrivals, news);
         self.look_up_told(&scope, &brought.heard);
@@ -498,7 +502,10 @@ impl<R: Record> Engine<R> {
             return true;
         }
         let Some((id, fact)) = self.place(&row) else { return false };
-        if self.tables.apply(id, fact, Source::Stream) {
+        // A leader that no longer finds a record knows no version of its end: it tells of it under the last one there was.
+        let is_leaders = fact.record.is_none() && self.tabs.role == Role::Follower;
+        let source = if is_leaders { Source::Leader } else { Source::Stream };
+        if self.tables.apply(id, fact, source) {
             self.recompute(id);
             news.push(row);
         }

@@ -4,6 +4,7 @@ use super::Engine;
 use crate::engine::error::{Error, Problem};
 use crate::engine::output::ViewChange;
 use crate::engine::record::Record;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::table::RecordId;
 use crate::engine::view::{Fresh, GROUPS_MAX, Indexed, ViewSpec};
 
@@ -19,6 +20,9 @@ impl<R: Record> Engine<R> {
     pub(super) fn take_views(&mut self, dirty: &[RecordId]) -> Vec<ViewChange> {
         let mut fresh = Vec::new();
         for id in dirty {
+            if sabotaged!(ViewMissesOverlay) && self.outbox.concerns(*id) {
+                continue;
+            }
             if let Some(cell) = self.tables.cell(*id).filter(|cell| self.views.follows(cell.table)) {
                 let (table, fields) = (cell.table, self.views.fields(cell.table));
                 let row = cell.visible.as_ref().map(|record| Indexed::of(table, &cell.key, fields, record));

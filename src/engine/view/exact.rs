@@ -4,6 +4,8 @@
 //! After J. R. Shewchuk, "Adaptive Precision Floating-Point Arithmetic and Fast Robust Geometric Predicates" (1997): the
 //! sum is kept as floats that do not overlap, from the smallest to the largest; rounded once, as in Python's `math.fsum`.
 
+use crate::engine::sabotage::sabotaged;
+
 /// An exact sum. Values are at most 2⁵³ in size (`Value::number`), so nothing here overflows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sum(Vec<f64>);
@@ -24,6 +26,9 @@ impl Sum {
         self.0.truncate(kept);
         if carried != 0.0 {
             self.0.push(carried);
+        }
+        if sabotaged!(FigureDrift) {
+            self.0 = vec![self.rounded()];
         }
     }
 

@@ -10,7 +10,9 @@ use super::exact::Sum;
 use super::order::compare;
 use super::rows::Indexed;
 use super::spec::FigureKind;
+use crate::engine::mark::mark;
 use crate::engine::output::GroupChange;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::value::Value;
 
 /// How many groups of one view are kept.
@@ -88,12 +90,16 @@ impl Figures {
         }
         match self.find(row) {
             Ok(at) => self.touch(at).add_to(row),
-            Err(at) if self.groups.len() < GROUPS_MAX && self.rest.rows == 0 => {
+            Err(at) if (self.groups.len() < GROUPS_MAX && self.rest.rows == 0) || sabotaged!(GroupsUnbounded) => {
+                if self.is_full {
+                    mark!(GroupKeptAgain);
+                }
                 let values = self.group_by.iter().map(|slot| row.value(*slot).clone()).collect();
                 self.groups.insert(at, Group { values, tally: Tally::default(), touched: false });
                 self.touch(at).add_to(row);
             }
             Err(_) => {
+                mark!(GroupNotKept);
                 self.is_full = true;
                 self.rest.add(&self.figures, row);
             }

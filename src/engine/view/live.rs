@@ -13,7 +13,9 @@ use super::rows::{Fresh, Indexed, Rows};
 use super::spec::ViewSpec;
 use super::window::{Placed, Window, edits, take_unmoved};
 use crate::engine::error::Error;
+use crate::engine::mark::mark;
 use crate::engine::output::{Edit, ViewChange, WindowChange};
+use crate::engine::sabotage::sabotaged;
 use crate::engine::sorted::sort;
 use crate::engine::table::{RecordId, TableId};
 
@@ -170,6 +172,9 @@ impl View {
                 return;
             }
         } else if was.is_some() {
+            if sabotaged!(ViewKeepsWhatLeft) && self.list.len() > 1 {
+                return;
+            }
             self.batch.left.push(id);
         } else if is.is_some() {
             self.batch.entered.push(id);
@@ -195,7 +200,8 @@ impl View {
         let (figures, groups) = (self.figures.tell(), self.figures.tell_groups());
         let total = self.list.len();
         let is_quiet = matches!(&window, WindowChange::Edits(edits) if edits.is_empty());
-        if is_quiet && total == self.total_told && figures.is_none() && groups.is_empty() {
+        let is_same = total == self.total_told && figures.is_none() && groups.is_empty();
+        if is_quiet && is_same && !sabotaged!(ViewTellsNothing) {
             return None;
         }
         self.total_told = total;
@@ -238,6 +244,7 @@ impl View {
         members.retain(|id| batch.left.binary_search(id).is_err());
         members.append(&mut batch.entered.clone());
         self.sort(&members, rows);
+        mark!(ViewSortedAnew);
         let shown = self.shown();
         if batch.shown.as_ref() != Some(&shown) {
             return WindowChange::Reset(shown);
@@ -257,6 +264,7 @@ impl View {
         places.retain(|place| put_in.binary_search(place).is_err());
         edits.extend(places.into_iter().map(|at| Edit::Update { at }));
         if edits.len() > self.window.len_over(self.list.len()) as usize {
+            mark!(ViewToldWhole);
             return WindowChange::Reset(self.shown());
         }
         WindowChange::Edits(edits)

@@ -5,6 +5,7 @@
 //! and what is missing is put in, from the front to the back.
 
 use super::ranked::Ranked;
+use crate::engine::mark::mark;
 use crate::engine::output::Edit;
 use crate::engine::sorted::sort;
 use crate::engine::table::RecordId;
@@ -52,6 +53,7 @@ pub(super) fn take_unmoved(left: &mut Vec<Placed>, entered: &mut Vec<Placed>) ->
     while old < left.len() && new < entered.len() {
         let (old_gap, new_gap) = (gap((old, &left[old])), gap((new, &entered[new])));
         if old_gap == new_gap && left[old].1 == entered[new].1 {
+            mark!(ViewPlaceKept);
             still.push(left[old].1);
             (is_still_left[old], is_still_entered[new]) = (true, true);
             (old, new) = (old + 1, new + 1);
@@ -87,6 +89,7 @@ pub(super) fn edits(window: Window, old_len: u32, left: &[Placed], entered: &[Pl
         }
     }
     for core in (new_core_to.max(old_core)..old_core_to).rev() {
+        mark!(WindowPushedOut);
         edits.push(Edit::Remove { at: core - old_core });
     }
     for _ in old_core..new_core.min(old_core_to).min(new_core_to.max(old_core)) {
@@ -117,5 +120,6 @@ fn core_places(walked: impl Iterator<Item = u32>, count: u32, is_entered: impl F
     if count == 0 {
         return Vec::new();
     }
+    mark!(WindowFilledUp);
     walked.filter(|rank| !is_entered(*rank)).take(count as usize).collect()
 }

@@ -1,0 +1,83 @@
+//! What chance alone brings about too rarely: short stories that some of the worlds begin or end with.
+
+use crate::watching::SCALES;
+use crate::workload::{Action, COMPANIES, Draw, Make, Rate};
+
+type Steps = Vec<(Action, u64)>;
+
+/// How many kinds of worlds there are, most of them without a story.
+const KINDS: u64 = 25;
+
+/// What a world begins with, before anything goes wrong by chance.
+pub fn beginning(seed: u64, draw: &mut Draw, browsers: &mut [Make]) -> Steps {
+    match seed % KINDS {
+        9 => without_room(draw, browsers),
+        7 => on_the_scales(),
+        15 => behind_slow_answers(),
+        _ => Vec::new(),
+    }
+}
+
+/// What a world ends with.
+pub fn end(seed: u64, draw: &mut Draw) -> Steps {
+    match seed % KINDS {
+        3 => answers_that_cannot_be_read(draw),
+        17 => a_logout_and_what_comes_after(draw),
+        _ => Vec::new(),
+    }
+}
+
+/// There is no room in the only storage there is: what people do is refused, and not seen.
+fn without_room(draw: &mut Draw, browsers: &mut [Make]) -> Steps {
+    (browsers[0].local, browsers[0].database) = (true, false);
+    let mut steps = vec![(Action::LocalFull { browser: 0, on: true }, 5)];
+    for n in 0..6 {
+        steps.push((Action::Patch { tab: draw.below(64), key: n % 3, field: "name", value: "Jena" }, 20));
+    }
+    steps.push((Action::LocalFull { browser: 0, on: false }, 5));
+    steps
+}
+
+/// What is large hides what is small, until it is taken away again.
+fn on_the_scales() -> Steps {
+    let mut steps = vec![(Action::Watch { tab: 0, number: SCALES }, 20)];
+    for (key, nth) in [(0, 5), (1, 0), (2, 1), (0, 7), (3, 4), (1, 6), (1, 2), (3, 8)] {
+        steps.push((Action::SqlWeigh { key, nth }, 60));
+    }
+    steps
+}
+
+/// More is done than may be on its way at once, and nothing of it comes to an end for a while.
+fn behind_slow_answers() -> Steps {
+    let mut steps = vec![(Action::Set { rate: Rate::ReplyDelay, percent: 100 }, 0)];
+    steps.extend((6..COMPANIES).map(|key| (Action::Insert { tab: 0, key }, 0)));
+    steps.extend([(Action::Burst { tab: 0, value: "Ulm" }, 60), (Action::Burst { tab: 1, value: "Hof" }, 300)]);
+    steps.push((Action::Set { rate: Rate::ReplyDelay, percent: 5 }, 0));
+    steps
+}
+
+/// Somebody else was first, and the answer that says so comes without a record that could be read.
+fn answers_that_cannot_be_read(draw: &mut Draw) -> Steps {
+    let mut steps: Steps =
+        [(Rate::EventBad, 60), (Rate::EventLoss, 80)].map(|(rate, percent)| (Action::Set { rate, percent }, 0)).into();
+    for key in [0, 1, 2, 3] {
+        steps.push((Action::SqlSet { key, field: "owner_id", value: "lena" }, 0));
+        steps.push((Action::Assign { tab: draw.below(64), key, to: Some("anna") }, 300));
+        steps.push((Action::SqlSet { key, field: "owner_id", value: "bo" }, 0));
+    }
+    steps
+}
+
+/// Somebody logs out, comes back and goes on, while a tab of before still sleeps.
+fn a_logout_and_what_comes_after(draw: &mut Draw) -> Steps {
+    let tab = || 0;
+    vec![
+        (Action::Freeze { tab: 1, ms: draw.of(&[400, 3_000]) }, 20),
+        (Action::Patch { tab: tab(), key: 0, field: "name", value: "Kiel" }, 20),
+        (Action::Logout { tab: tab(), how: 4 + draw.below(2) }, draw.of(&[5, 300, 1_500])),
+        (Action::Open { browser: 0, user: 0 }, draw.of(&[0, 5, 300])),
+        (Action::Patch { tab: draw.below(64), key: 1, field: "name", value: "Kiel" }, 5),
+        (Action::Patch { tab: draw.below(64), key: 2, field: "name", value: "Ulm" }, draw.of(&[5, 1_500])),
+        (Action::Crash { tab: draw.below(64) }, draw.of(&[5, 1_500])),
+    ]
+}
