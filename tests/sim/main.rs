@@ -19,6 +19,7 @@ mod server;
 mod shell;
 mod shrink;
 mod trace;
+mod transactions;
 mod workload;
 mod world;
 

@@ -20,11 +20,11 @@ impl World {
     }
 
     /// A tab that listens: not a frozen one.
-    fn awake(&self, pick: Pick) -> Option<usize> {
+    pub fn awake(&self, pick: Pick) -> Option<usize> {
         self.pick(pick).filter(|tab| self.tabs[*tab].backlog.is_none())
     }
 
-    fn key_of(&mut self, number: u64) -> Key {
+    pub fn key_of(&mut self, number: u64) -> Key {
         if number < COMPANIES {
             self.server.key(TABLES[0], &format!("c-{number}"))
         } else {
@@ -34,6 +34,7 @@ impl World {
 
     pub fn act(&mut self, action: &Action) {
         match *action {
+            Action::Together(deed) => self.do_together(deed),
             Action::Insert { tab, key } => {
                 let key = self.key_of(key);
                 let set = self.server.blank(key);
@@ -530,7 +531,8 @@ impl World {
             (0, _) => (plain, Content::Corrupt("it is not JSON".into()), Fault::EntryCorrupted),
             (2, Some(made)) => {
                 let id = OperationId::parse(&some_id).expect("an id");
-                let op = Operation { id, table: "ghosts".into(), ..(*made.op).clone() };
+                let mut op = Operation { id, table: "ghosts".into(), ..(*made.op).clone() };
+                op.parts.iter_mut().for_each(|part| part.table = "ghosts".into());
                 let key = format!("{prefix}{}-{id}", op.hlc);
                 (key, Content::Operation(StoredOperation { v: 1, op }), Fault::EntryOfUnknownTable)
             }

@@ -4,6 +4,8 @@
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
+use crate::transactions::Deed;
+
 /// The people. One's name begins like another's, and one has to be escaped.
 pub const USERS: [&str; 3] = ["anna", "anna2", "jo:n%"];
 pub const COMPANIES: u64 = 12;
@@ -63,6 +65,8 @@ pub type Pick = u64;
 
 #[derive(Clone, Debug)]
 pub enum Action {
+    /// Transactions, and records whose keys the server gives.
+    Together(Deed),
     // People at their tabs.
     Insert {
         tab: Pick,
@@ -303,6 +307,8 @@ pub struct Plan {
     pub without_token_giver: u32,
     /// The server's rows do not say which operation wrote them.
     pub is_anonymous: bool,
+    /// The server does not remember what it did.
+    pub has_no_ledger: bool,
     /// The end also breaks every link, and changes records while they are joined again.
     pub breaks_at_end: bool,
 }
@@ -402,6 +408,7 @@ impl Plan {
             n if n % 50 == 33 => steps.push((Action::LeaveOrphan { tab: draw.below(64) }, 1_500)),
             _ => {}
         }
+        let has_no_ledger = draw.percent(15);
         let steps =
             steps.into_iter().zip(1..).map(|((action, pause_ms), salt)| Step { salt, action, pause_ms }).collect();
         Self {
@@ -413,22 +420,26 @@ impl Plan {
             attempts_max: draw.of(&[None, None, None, Some(2)]),
             without_token_giver: draw.of(&[0, 0, 0, 1, 2]),
             breaks_at_end: draw.percent(30),
-            is_anonymous: draw.percent(20),
+            is_anonymous: draw.percent(if has_no_ledger { 60 } else { 20 }),
+            has_no_ledger,
         }
     }
 }
 
-fn key(draw: &mut Draw) -> u64 {
+pub fn key(draw: &mut Draw) -> u64 {
     // Some records are where everybody is.
     if draw.percent(60) { draw.below(3) } else { draw.below(COMPANIES + LEADS) }
 }
 
-fn city(draw: &mut Draw) -> &'static str {
+pub fn city(draw: &mut Draw) -> &'static str {
     draw.of(&CITIES)
 }
 
 fn work(draw: &mut Draw) -> Action {
     let tab = draw.below(64);
+    if draw.percent(20) {
+        return Action::Together(Deed::of(draw, tab));
+    }
     match draw.below(135) {
         130..=131 => Action::Be { tab, typing: draw.percent(50) },
         132..=133 => Action::Rights { tab },

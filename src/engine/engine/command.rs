@@ -366,6 +366,7 @@ impl<R: Record> Engine<R> {
                 Reading::TakeAlias(alias) => {
                     let is_of_ours = self.tables.table_id(&alias.table).is_some();
                     let from = alias.from.clone();
+                    mark!(KeyFromStorage);
                     if !self.learn_alias(alias) {
                         self.quarantine(key);
                     } else if is_of_ours {
@@ -418,6 +419,9 @@ impl<R: Record> Engine<R> {
         }
         let mut named = Vec::new();
         self.aliases.rewrite(&mut op, &mut named);
+        if sabotaged!(LeavePartOut) && op.parts.len() > 2 {
+            op.parts.pop();
+        }
         let mut records = Vec::with_capacity(op.steps_len());
         for step in op.steps() {
             let Some(table) = self.tables.table_id(step.table) else {
@@ -437,6 +441,9 @@ impl<R: Record> Engine<R> {
         let bound = if op.replaces.is_empty() && op.after.is_empty() { None } else { Some(op.clone()) };
         let mut pending = pending(op, records, false);
         (pending.landed, pending.named) = (self.landed(&pending), named);
+        if !pending.landed.is_empty() {
+            mark!(LandedBefore);
+        }
         self.ask_for_keys(&pending);
         self.outbox.insert(pending);
         entry_accepted(self, id);

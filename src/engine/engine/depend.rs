@@ -53,6 +53,9 @@ impl<R: Record> Engine<R> {
                 || self.outbox.get(*id).is_some_and(|pending| inserts_named(&pending.op).contains(&settlement.id))
         };
         let doomed: Vec<OperationId> = self.outbox.doomed(&pending.op).into_iter().filter(names_it).collect();
+        if is_nameless && !doomed.is_empty() {
+            mark!(NamelessEnded);
+        }
         for id in doomed.into_iter().rev() {
             self.end_dependant(id, outcome, settlement.id);
         }

@@ -101,6 +101,7 @@ impl<R: Record> Engine<R> {
             Body::Snapshot { to, cursor, records, operations, following, aliases, link } => {
                 if to == self.tabs.id && self.tabs.role == Role::Follower {
                     for alias in aliases {
+                        mark!(KeyFromSnapshot);
                         self.learn_alias(alias);
                     }
                     self.on_snapshot(cursor, records, (operations, following), link);

@@ -109,9 +109,16 @@ impl<R: Record> Engine<R> {
         let (is_done, is_untouched) = (self.reads_as_done(pending), self.reads_as_untouched(pending));
         let records = pending.records();
         match lookup.why {
-            Why::Acknowledged(_) => self.end_looked_up(id, OperationState::Confirmed, None),
-            Why::Unanswered | Why::Doubted if is_done => self.end_looked_up(id, OperationState::Confirmed, None),
+            Why::Acknowledged(_) => {
+                mark!(RetiredByPull);
+                self.end_looked_up(id, OperationState::Confirmed, None);
+            }
+            Why::Unanswered | Why::Doubted if is_done || sabotaged!(TakeForDone) => {
+                mark!(UnansweredDone);
+                self.end_looked_up(id, OperationState::Confirmed, None);
+            }
             Why::Doubted if is_untouched => {
+                mark!(DoubtLifted);
                 // Nor can any later one of this record have been sent: they keep their order.
                 for id in records.iter().flat_map(|record| self.outbox.ids_of(*record)).collect::<Vec<_>>() {
                     if let Some(pending) = self.outbox.get_mut(id) {
@@ -122,6 +129,7 @@ impl<R: Record> Engine<R> {
                 self.outbox.look_up(id, None);
             }
             Why::Unanswered | Why::Doubted => {
+                mark!(UnansweredUnknown);
                 let why =
                     "the server did not answer, keeps no ledger, and the record does not tell whether it was done";
                 self.problem(Problem::new("unknown-outcome", id.to_string(), why));
@@ -237,11 +245,12 @@ impl<R: Record> Engine<R> {
     /// True for what an earlier leader may have sent to a server that keeps no ledger.
     pub(super) fn is_doubtful_whether_sent(&self, id: OperationId) -> bool {
         let (Some(pending), Some((since, _))) = (self.outbox.get(id), self.sends_since) else { return false };
-        !self.backend.idempotent && pending.op.hlc <= since && pending.unarrived_since != Some(since)
+        !self.backend.idempotent && !sabotaged!(NoDoubt) && pending.op.hlc <= since && pending.unarrived_since != Some(since)
     }
 
     /// Looks at the record first; not before what an earlier leader sent last has arrived or never will.
     pub(super) fn doubt(&mut self, id: OperationId) {
+        mark!(Doubted);
         let since_mono_ms = self.sends_since.map_or(0, |(_, mono_ms)| mono_ms);
         self.look_up(id, Why::Doubted, since_mono_ms.saturating_add(self.retry.timeout));
     }

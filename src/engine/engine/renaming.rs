@@ -4,13 +4,16 @@ use super::Engine;
 use crate::engine::alias::{inserting, inserts_named, temporary_key};
 use crate::engine::error::Problem;
 use crate::engine::link::PULL_KEYS_MAX;
+use crate::engine::mark::mark;
 use crate::engine::operation::{Alias, Answer, OperationId, Step, name};
 use crate::engine::outbox::Pending;
 use crate::engine::output::{Output, Renamed};
 use crate::engine::record::Record;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::sorted::SortedSet;
 use crate::engine::stored::StoredAlias;
 use crate::engine::table::{RecordId, TableId};
+use crate::engine::tabs::Role;
 use crate::engine::value::{Value, key_part};
 
 impl<R: Record> Engine<R> {
@@ -25,6 +28,7 @@ impl<R: Record> Engine<R> {
         let from =
             pending.op.steps().find(|step| step.table == table && is_unnamed(step)).map(|step| step.key.to_owned());
         let Some(from) = from else { return };
+        mark!(KeyFromRow);
         let to = self.key_value(table_id, key, record);
         self.learn_alias(Alias { table: table.to_owned(), from, to });
     }
@@ -35,6 +39,7 @@ impl<R: Record> Engine<R> {
             if let Some(from) = told.from.clone().filter(|from| inserting(from) == Some(answer.id))
                 && let Some(table) = self.tables.table_id(&told.table)
             {
+                mark!(KeyFromAnswer);
                 let to = self.key_value(table, &told.key, told.record.as_ref());
                 self.learn_alias(Alias { table: told.table.clone(), from, to });
             }
@@ -75,6 +80,9 @@ impl<R: Record> Engine<R> {
             return false;
         };
         // A table that is not declared here is another release's.
+        if sabotaged!(KeyUntold) && self.tabs.role == Role::Follower {
+            return true;
+        }
         let Some(table) = table.filter(|_| self.aliases.insert(alias.clone())) else { return true };
         let old = self.tables.find(table, &alias.from);
         let new = self.tables.intern(table, &to);
@@ -99,7 +107,8 @@ impl<R: Record> Engine<R> {
 
     /// Stores what a temporary key turned out to be, for as long as stored operations name it.
     pub(super) fn keep_alias(&mut self, from: &str) {
-        if let Some(alias) = self.aliases.get(from).filter(|_| self.tabs.sends()) {
+        if let Some(alias) = self.aliases.get(from).filter(|_| self.tabs.sends() && !sabotaged!(LoseKey)) {
+            mark!(KeyKept);
             let entry = StoredAlias::new(alias.clone());
             self.emit(Output::PersistAlias { key: self.session.alias_key(from), entry });
         }
@@ -109,10 +118,15 @@ impl<R: Record> Engine<R> {
     fn rename_in(&mut self, id: OperationId, old: Option<RecordId>, new: RecordId) -> Vec<RecordId> {
         let Some(pending) = self.outbox.get(id) else { return vec![] };
         let (mut op, mut named) = (pending.op.clone(), pending.named.clone());
-        self.aliases.rewrite(&mut op, &mut named);
+        if !sabotaged!(LeaveTemporaryKey) {
+            self.aliases.rewrite(&mut op, &mut named);
+        }
         let is_of_old = old.is_some_and(|old| pending.records().contains(&old));
         if named.len() == pending.named.len() && !is_of_old {
             return vec![];
+        }
+        if named.len() > pending.named.len() {
+            mark!(KeyPutIn);
         }
         let rename = |record: &mut RecordId| {
             if Some(*record) == old {
@@ -135,7 +149,9 @@ impl<R: Record> Engine<R> {
     /// Forgets what is stored of the temporary keys that nothing pending names any more.
     pub(super) fn drop_aliases(&mut self, named: &[String]) {
         for from in named {
-            if self.tabs.sends() && !self.is_named(from) {
+            let is_over = !self.is_named(from) || sabotaged!(DropKeyEarly);
+            if self.tabs.sends() && is_over && !sabotaged!(KeepKey) {
+                mark!(KeyDropped);
                 self.emit(Output::Unpersist { key: self.session.alias_key(from) });
             }
         }
@@ -156,6 +172,7 @@ impl<R: Record> Engine<R> {
         }
         for id in inserts_named(&pending.op) {
             if !self.outbox.contains(id) && !self.settled.contains(id) && self.asked.len() < PULL_KEYS_MAX {
+                mark!(KeyAsked);
                 self.asked.insert(id);
                 self.puller.want();
             }
@@ -164,6 +181,10 @@ impl<R: Record> Engine<R> {
 
     /// True while it may turn out what a temporary key stands for that an operation names.
     pub(super) fn waits_for_key(&self, pending: &Pending) -> bool {
-        !self.asked.is_empty() && inserts_named(&pending.op).iter().any(|id| self.asked.contains(id))
+        let waits = !self.asked.is_empty() && inserts_named(&pending.op).iter().any(|id| self.asked.contains(id));
+        if waits {
+            mark!(KeyAwaited);
+        }
+        waits
     }
 }

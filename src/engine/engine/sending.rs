@@ -125,6 +125,7 @@ impl<R: Record> Engine<R> {
     /// timer only has heard it meanwhile, and need not wait again.
     pub(super) fn distrust_the_lock(&mut self) {
         if self.tabs.role == Role::Leader && !self.backend.idempotent && self.trusts_lock_at_mono_ms.is_none() {
+            mark!(LockDistrusted);
             self.trusts_lock_at_mono_ms = Some(after(self.now, LOOK_MS));
         }
     }
@@ -166,7 +167,11 @@ impl<R: Record> Engine<R> {
     /// With a ledger it costs nothing to try. Without one, a call that is not answered may be the end of an operation, so none is
     /// made into the blue.
     fn may_be_reached(&self) -> bool {
-        self.backend.idempotent || self.link.is(LinkState::Live) || self.puller.works
+        let may = self.backend.idempotent || self.link.is(LinkState::Live) || self.puller.works;
+        if !may {
+            mark!(NotCalledBlindly);
+        }
+        may
     }
 
     fn set_outbox_timer(&mut self) {
@@ -269,7 +274,8 @@ impl<R: Record> Engine<R> {
         let after_ms = after_ms.filter(|_| !sabotaged!(IgnoreRetryAfter)).map(|asked_ms| asked_ms.min(AFTER_MS_MAX));
         let trouble = (failure.code().to_owned(), message.to_owned());
         let is_unanswered = matches!(failure, Failure::Network | Failure::Timeout | Failure::Server | Failure::Unknown);
-        if is_unanswered && !self.backend.idempotent {
+        let is_idempotent = self.backend.idempotent || sabotaged!(SendAgain);
+        if is_unanswered && !is_idempotent {
             self.dirty_operations.insert(id);
             if let Some(pending) = self.outbox.get_mut(id) {
                 pending.trouble = Some(trouble.clone());
@@ -284,10 +290,10 @@ impl<R: Record> Engine<R> {
                     self.bury(id, trouble);
                 }
             }
-            Failure::Timeout | Failure::Server | Failure::Unknown if !self.backend.idempotent => {}
+            Failure::Timeout | Failure::Server | Failure::Unknown if !is_idempotent => {}
             Failure::Network => {
                 self.puller.works = false;
-                if self.backend.idempotent {
+                if is_idempotent {
                     self.wait(id, 0, tries, trouble);
                 }
                 if self.gate == Gate::Open {

@@ -96,7 +96,9 @@ impl<R: Record> Engine<R> {
             self.problem(Problem::new("invalid-version", [&*row.table, " ", &*row.key].concat(), order.wants()));
             return None;
         };
-        if let (Some(op), Some(record)) = (row.op, &row.record) {
+        if let (Some(op), Some(record)) = (row.op, &row.record)
+            && !sabotaged!(IgnoreWriter)
+        {
             self.claim(op, &row.table, &row.key, Some(record));
         }
         let id = self.tables.intern(table, &row.key);
@@ -431,7 +433,8 @@ impl<R: Record> Engine<R> {
         let (table, key) = (answer.table.clone(), answer.key.clone());
         let first = answer.version.clone().zip(answer.record.clone());
         let first = first.map(|(version, record)| Row { table, key, version, op, record });
-        let told = answer.records.iter().cloned();
+        let told_len = if sabotaged!(TakeFirstRecord) { 0 } else { answer.records.len() };
+        let told = answer.records.iter().take(told_len).cloned();
         let told = told.map(|Told { table, key, version, record, .. }| Row { table, key, version, op, record });
         let mut rows: Vec<Row<R>> = first.into_iter().chain(told).collect();
         // So is one that comes after its operation's end.
@@ -474,6 +477,11 @@ impl<R: Record> Engine<R> {
         }
         let records = pending.records();
         if pending.landed.len() == records.len() {
+            mark!(LandedWholly);
+            return Landing::Wholly { is_transaction: true };
+        }
+        mark!(LandedPartly);
+        if sabotaged!(EndAtFirstRow) {
             return Landing::Wholly { is_transaction: true };
         }
         // An answer under way, or the next try's, brings the rest. Until then its other records go on showing it.
