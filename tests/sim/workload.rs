@@ -405,6 +405,7 @@ impl Plan {
                     steps.push((Action::SqlSet { key: 1, field: "city", value: city(&mut draw) }, 30));
                 }
             }
+            n if n % 25 == 4 => steps.extend(crate::transactions::strand(&mut draw, n % 2 == 0)),
             n if n % 50 == 33 => steps.push((Action::LeaveOrphan { tab: draw.below(64) }, 1_500)),
             _ => {}
         }

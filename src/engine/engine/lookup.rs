@@ -41,7 +41,9 @@ impl<R: Record> Engine<R> {
             // Where it has a version, the stream is about to bring it.
             let is_expected = answer.version.is_some() && self.link.is(LinkState::Live);
             let delay_ms = if is_expected { self.retry.timeout } else { 0 };
-            self.look_up(id, Why::Acknowledged(answer.version.clone()), after(self.now, delay_ms));
+            // That of a transaction's first record says nothing of its others, though theirs may be higher.
+            let version = answer.version.clone().filter(|_| records.len() == 1);
+            self.look_up(id, Why::Acknowledged(version), after(self.now, delay_ms));
             if state == OperationState::Dead {
                 self.recompute_all(&records);
             }

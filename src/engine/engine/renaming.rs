@@ -5,7 +5,7 @@ use crate::engine::alias::{inserting, inserts_named, temporary_key};
 use crate::engine::error::Problem;
 use crate::engine::link::PULL_KEYS_MAX;
 use crate::engine::mark::mark;
-use crate::engine::operation::{Alias, Answer, OperationId, Step, name};
+use crate::engine::operation::{Alias, Answer, OperationId, OperationState, Step, name};
 use crate::engine::outbox::Pending;
 use crate::engine::output::{Output, Renamed};
 use crate::engine::record::Record;
@@ -50,6 +50,8 @@ impl<R: Record> Engine<R> {
         let from = temporary_key(answer.id, None);
         if self.asked.contains(&answer.id)
             && answer.key != from
+            && self.outbox.iter().any(|pending| inserts_named(&pending.op).contains(&answer.id))
+            && answer.records.is_empty()
             && let Some(table) =
                 self.tables.table_id(&answer.table).filter(|table| self.tables.config(*table).temporary_keys)
         {
@@ -171,7 +173,10 @@ impl<R: Record> Engine<R> {
             self.keep_alias(from);
         }
         for id in inserts_named(&pending.op) {
-            if !self.outbox.contains(id) && !self.settled.contains(id) && self.asked.len() < PULL_KEYS_MAX {
+            // Its end may have been heard of when nothing here named its key yet.
+            let ended = self.settled.get(id).map(|ended| ended.settlement.outcome);
+            let may_be_known = ended.is_none_or(|outcome| outcome == OperationState::Confirmed);
+            if may_be_known && !self.outbox.contains(id) && self.asked.len() < PULL_KEYS_MAX {
                 mark!(KeyAsked);
                 self.asked.insert(id);
                 self.puller.want();

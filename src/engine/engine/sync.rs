@@ -305,6 +305,7 @@ impl<R: Record> Engine<R> {
         if self.is_over(answer.id) {
             // A late repetition: what it stood for has gone on, and the others hear where to.
             let news = self.learn_answer(&answer);
+            self.asked.remove(&answer.id);
             self.relay(news);
             if self.tabs.role == Role::Leader {
                 self.tell_end(answer.id);
