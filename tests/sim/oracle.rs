@@ -109,6 +109,8 @@ pub struct Mirror {
     pub dropped_inserts: Vec<OperationId>,
     /// The inserts that ended as confirmed in this step.
     pub confirmed_inserts: Vec<OperationId>,
+    /// Without a ledger: operations whose entries were deleted in this step though the server has not decided.
+    pub ended_by_record: Vec<OperationId>,
 }
 
 impl Mirror {
@@ -343,9 +345,6 @@ impl Oracle {
         }
         self.note_end(who, view.id, view.state);
         self.on_end(server, who, view.id, (view.state, view.code.as_deref()), was_dead);
-        if server.keeps_no_ledger {
-            self.looked_up.insert(view.id);
-        }
     }
 
     /// An end must be true.
@@ -413,7 +412,7 @@ impl Oracle {
 
     // ---- storage
 
-    pub fn on_unpersist(&self, server: &Server, who: &Who, key: &str, prefix: &str) {
+    pub fn on_unpersist(&mut self, server: &Server, who: &Who, mirror: &mut Mirror, key: &str, prefix: &str) {
         if !key.starts_with(prefix) {
             broken!("13", "{} deletes {key}, which is not its own", who.name);
         }
@@ -425,12 +424,16 @@ impl Oracle {
             broken!("10", "{} deletes the entry {key}, which no operation of today's form wrote", who.name)
         };
         let is_replaced = self.newer.contains_key(&id);
-        // Without a ledger the record decides, and whatever it says is the end: see `check`.
         let is_over = self.logouts.contains(&(who.browser, who.user))
-            || server.keeps_no_ledger
             || server.ledger.contains_key(&id)
             || made.is_cancel_asked
             || self.is_doomed(server, id);
+        if server.keeps_no_ledger && !is_over {
+            // The record decides, and whatever it says is the end: see `check_looked_up`.
+            self.looked_up.insert(id);
+            mirror.ended_by_record.push(id);
+            return;
+        }
         if !is_over && !is_replaced && !self.is_late_decision(id) {
             broken!("5", "{} deletes the entry of {id}, of which the server has not decided", who.name);
         }
@@ -527,6 +530,7 @@ impl Oracle {
         check_cursor(server, who, mirror, tab);
         self.check_confirmed(server, who, mirror, tab);
         self.check_cascade(who, mirror);
+        unanswered::check_looked_up(who, mirror);
         let mut touched = std::mem::take(&mut mirror.touched);
         let (mut least, mut most) = (0, 0);
         if full {
@@ -675,14 +679,17 @@ pub trait Tab {
 }
 
 /// Nothing has an effect twice, and the ledger has the operation that was made.
-pub fn check_decision(server: &Server, made: &Made, decision: &Decision) {
+pub fn check_decision(oracle: &Oracle, server: &Server, made: &Made, decision: &Decision) {
     if decision.effects > 1 {
         broken!("5", "{} had its effect {} times", made.op.id, decision.effects);
     }
     // What was decided on a conflict is no concern of the server's.
     let sent = Operation { decision: None, ..keys::as_sent(server, &made.op) };
-    // Without a ledger a key that was given may stay unknown: what names it finds no such record.
-    let is_nameless = server.keeps_no_ledger && !keys::named(&decision.op).is_empty();
+    // Without a ledger a key that was given may stay unknown, and an insert that was never stored may have been known to nobody but
+    // its author: what names it finds no such record.
+    let may_be_unheard = |from: &String| keys::maker(from).is_some_and(|id| oracle.made(id).may_be_lost);
+    let unknown = keys::named(&decision.op);
+    let is_nameless = !unknown.is_empty() && (server.keeps_no_ledger || unknown.iter().all(may_be_unheard));
     if sent != decision.op && !is_nameless {
         broken!("5", "{} reached the server as {:?}, and was made as {:?}", made.op.id, decision.op, made.op);
     }

@@ -391,6 +391,8 @@ impl World {
             self.tabs[victim].backlog = Some(Vec::new());
             self.later(ms, Event::Thaw { tab: victim });
         }
+        // Without a ledger nothing but the lock keeps the old leader from sending again: it waits a second for such news.
+        let notice_ms = if self.server.keeps_no_ledger { notice_ms.min(ms + 500) } else { notice_ms };
         self.take_lock(thief, notice_ms);
     }
 

@@ -550,9 +550,9 @@ impl World {
         let prefix = self.prefix(tab);
         self.note_unpersist(tab, &key);
         let Self { tabs, server, oracle, browsers, .. } = self;
-        let Tab { name, browser, user, .. } = &tabs[tab];
+        let Tab { name, browser, user, mirror, .. } = &mut tabs[tab];
         let browser = *browser;
-        oracle.on_unpersist(server, &Who { tab, browser, user: *user, name }, &key, &prefix);
+        oracle.on_unpersist(server, &Who { tab, browser, user: *user, name }, mirror, &key, &prefix);
         let place = &mut browsers[browser];
         if place.has_local {
             place.set_local(Change { key: key.clone(), content: None });

@@ -1,10 +1,11 @@
 //! What people do to several records at once, and to orders, whose keys the server gives.
 
-use rota_engine::{Answer, Command, Fields, Input, JsonRecord, Operation, Outcome, Value};
+use rota_engine::{Answer, Command, Fields, Input, JsonRecord, Operation, Outcome, Role, Value};
 
 use crate::faults::Fault;
-use crate::oracle::keys;
+use crate::oracle::{Made, keys};
 use crate::server::{Key, ORDERS, TABLES};
+use crate::shell::Tab;
 use crate::workload::{Action, Draw, Pick, Rate, city, key};
 use crate::world::World;
 
@@ -167,6 +168,24 @@ impl World {
             Outcome::Conflicted if !op.parts.is_empty() => self.faults.add(Fault::TransactionConflicted),
             Outcome::Confirmed if self.server.news.len() > 1 => self.faults.add(Fault::RowsApart),
             _ => {}
+        }
+    }
+
+    /// A leader of the release before does not hear of transactions. Where storage has not got one either, that leader has to go.
+    pub fn replace_deaf_leaders(&mut self) {
+        for deaf in self.open_tabs() {
+            let Tab { browser, user, is_old, .. } = self.tabs[deaf];
+            let waits = |tab: &usize| {
+                let Tab { browser: its, user: of, mirror, .. } = &self.tabs[*tab];
+                let is_unheard = |made: &Made| !made.op.parts.is_empty() && !self.browsers[browser].holds(&made.storage_key);
+                (*its, *of) == (browser, user) && mirror.shown.iter().any(|shown| is_unheard(&self.oracle.made[&shown.id]))
+            };
+            let is_leader = self.tabs[deaf].mirror.role() == Role::Leader;
+            if is_old && is_leader && self.open_tabs().iter().any(waits) {
+                let _ = self.feed(deaf, Input::Close);
+                self.tabs[deaf].is_alive = false;
+                self.run_for(70);
+            }
         }
     }
 

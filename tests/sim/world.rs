@@ -435,7 +435,7 @@ impl World {
             self.faults.add(Fault::OperationRefused);
         }
         if let Some(decision) = self.server.ledger.get(&op.id) {
-            crate::oracle::check_decision(&self.server, made, decision);
+            crate::oracle::check_decision(&self.oracle, &self.server, made, decision);
         }
         answer
     }
@@ -661,6 +661,7 @@ impl World {
             }
         }
         self.run_for(70);
+        self.replace_deaf_leaders();
         for tab in self.open_tabs() {
             let dead: Vec<OperationId> = self.dead_of(tab);
             for id in dead {
@@ -825,7 +826,7 @@ impl World {
         for id in &self.oracle.order {
             let made = &self.oracle.made[id];
             if let Some(decision) = self.server.ledger.get(id) {
-                crate::oracle::check_decision(&self.server, made, decision);
+                crate::oracle::check_decision(&self.oracle, &self.server, made, decision);
             }
             let tab = &self.tabs[made.tab];
             let told = tab.mirror.settled.get(id);

@@ -247,13 +247,19 @@ impl<R: Record> Engine<R> {
     /// True for what an earlier leader may have sent to a server that keeps no ledger.
     pub(super) fn is_doubtful_whether_sent(&self, id: OperationId) -> bool {
         let (Some(pending), Some((since, _))) = (self.outbox.get(id), self.sends_since) else { return false };
-        !self.backend.idempotent && !sabotaged!(NoDoubt) && pending.op.hlc <= since && pending.unarrived_since != Some(since)
+        // Without locks every tab sends its own, whenever they were made.
+        let may_be_sent = pending.op.hlc <= since || (self.tabs.role == Role::Alone && !pending.mine);
+        !self.backend.idempotent && !sabotaged!(NoDoubt) && may_be_sent && pending.unarrived_since != Some(since)
     }
 
-    /// Looks at the record first; not before what an earlier leader sent last has arrived or never will.
+    /// Looks at the record first; not before what an earlier leader sent last has arrived or never will. Where there are no locks, its
+    /// author may be sending it right now.
     pub(super) fn doubt(&mut self, id: OperationId) {
         mark!(Doubted);
-        let since_mono_ms = self.sends_since.map_or(0, |(_, mono_ms)| mono_ms);
+        let since_mono_ms = match self.sends_since {
+            Some((_, since_mono_ms)) if self.tabs.role != Role::Alone => since_mono_ms,
+            Some(_) | None => self.now.mono_ms,
+        };
         self.look_up(id, Why::Doubted, since_mono_ms.saturating_add(self.retry.timeout));
     }
 }

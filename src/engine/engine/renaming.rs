@@ -172,6 +172,7 @@ impl<R: Record> Engine<R> {
         for from in &pending.named {
             self.keep_alias(from);
         }
+        let mut is_asked = false;
         for id in inserts_named(&pending.op) {
             // Its end may have been heard of when nothing here named its key yet.
             let ended = self.settled.get(id).map(|ended| ended.settlement.outcome);
@@ -180,7 +181,13 @@ impl<R: Record> Engine<R> {
                 mark!(KeyAsked);
                 self.asked.insert(id);
                 self.puller.want();
+                is_asked = true;
             }
+        }
+        if is_asked && self.tabs.sends() {
+            // The insert may not have been heard of yet, and be in storage.
+            self.hold();
+            self.emit(Output::LoadOperations);
         }
     }
 

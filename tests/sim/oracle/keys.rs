@@ -12,7 +12,7 @@ use crate::shell::prefix_of;
 use crate::world::World;
 
 /// Returns the operation that makes the record of a temporary key.
-fn maker(key: &str) -> Option<OperationId> {
+pub fn maker(key: &str) -> Option<OperationId> {
     let rest = key.strip_prefix('~')?;
     OperationId::parse(rest.split_once('.').map_or(rest, |(id, _)| id))
 }
@@ -181,7 +181,8 @@ impl World {
             let name = &self.tabs[tab].name;
             let maker = maker(&from).expect("a temporary key");
             // Without a ledger nobody can be asked for a key that was never heard.
-            if self.server.given.contains_key(&from) && !self.server.keeps_no_ledger {
+            let was_stored = self.oracle.made.get(&maker).is_some_and(|made| !made.may_be_lost);
+            if self.server.given.contains_key(&from) && !self.server.keeps_no_ledger && was_stored {
                 broken!("5", "{name} sends {} with {from}, whose key was given", op.id);
             }
             let waits = self.oracle.made.get(&maker).is_some_and(|made| {

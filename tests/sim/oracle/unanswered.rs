@@ -2,7 +2,7 @@
 
 use rota_engine::{Operation, OperationId, Record};
 
-use super::{Oracle, broken, keys};
+use super::{Mirror, Oracle, Who, broken, keys};
 use crate::server::Server;
 
 impl Oracle {
@@ -31,6 +31,15 @@ impl Oracle {
     /// Nobody knows whether the record of a temporary key is there once its insert has ended as unknown: what names it can't be sent.
     pub fn may_stay_nameless(&self, server: &Server, needed: OperationId) -> bool {
         server.keeps_no_ledger && keys::own(&self.made(needed).op).next().is_some()
+    }
+}
+
+/// What has no entry any more has ended.
+pub fn check_looked_up(who: &Who, mirror: &mut Mirror) {
+    for id in std::mem::take(&mut mirror.ended_by_record) {
+        if let Some(state) = mirror.state_of(id) {
+            broken!("5", "{} deletes the entry of {id}, which is {}", who.name, state.name());
+        }
     }
 }
 
