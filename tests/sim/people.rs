@@ -391,8 +391,6 @@ impl World {
             self.tabs[victim].backlog = Some(Vec::new());
             self.later(ms, Event::Thaw { tab: victim });
         }
-        // Without a ledger nothing but the lock keeps the old leader from sending again: it waits a second for such news.
-        let notice_ms = if self.server.keeps_no_ledger { notice_ms.min(ms + 500) } else { notice_ms };
         self.take_lock(thief, notice_ms);
     }
 
@@ -409,8 +407,11 @@ impl World {
     fn leave_orphan(&mut self, tab: Pick) {
         let Some(author) = self.awake(tab) else { return };
         let (browser, user) = (self.tabs[author].browser, self.tabs[author].user);
-        let is_other =
-            |tab: &usize| *tab != author && (self.tabs[*tab].browser, self.tabs[*tab].user) == (browser, user);
+        // One of the release before would believe no leader that has not heard of its last one, and not miss it.
+        let is_other = |tab: &usize| {
+            let Tab { browser: its, user: of, is_old, .. } = self.tabs[*tab];
+            *tab != author && (its, of) == (browser, user) && !is_old
+        };
         let Some(bystander) = self.open_tabs().into_iter().find(is_other) else { return };
         self.faults.add(Fault::OrphanLeft);
         self.cut_until_ms = self.mono_ms + 200;
@@ -488,6 +489,8 @@ impl World {
         let victim = lock.holder.replace(thief);
         lock.queue.retain(|waiting| *waiting != thief);
         self.faults.add(Fault::LockStolen);
+        // Without a ledger nothing but the lock keeps the old leader from sending again: that it has lost it is the next that it hears.
+        let notice_ms = if self.server.keeps_no_ledger { 0 } else { notice_ms };
         if let Some(tab) = victim {
             self.later(notice_ms, Event::Tell { tab, input: Input::LockLost });
         }

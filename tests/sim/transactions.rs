@@ -66,6 +66,17 @@ pub fn strand(draw: &mut Draw, unheard: bool) -> Vec<(Action, u64)> {
     steps
 }
 
+/// Rows of a transaction come one by one, its answer later still, and tabs are opened meanwhile.
+pub fn join_halfway() -> Vec<(Action, u64)> {
+    let late = [Rate::ReplyDelay, Rate::EventDelay].map(|rate| (Action::Set { rate, percent: 60 }, 0));
+    let mut steps = late.to_vec();
+    for how in [0, 1, 2, 3] {
+        steps.push((Action::Together(Deed::Transact { tab: how, first: how, second: how + 4, how, value: "Ulm" }), 60));
+        steps.extend([(Action::Close { tab: 2 }, 20), (Action::Open { browser: 0, user: 0 }, 60)]);
+    }
+    steps
+}
+
 impl World {
     pub fn do_together(&mut self, deed: Deed) {
         match deed {

@@ -405,11 +405,16 @@ impl Plan {
                     steps.push((Action::SqlSet { key: 1, field: "city", value: city(&mut draw) }, 30));
                 }
             }
+            n if n % 25 == 9 => steps.extend(crate::transactions::join_halfway()),
             n if n % 25 == 4 => steps.extend(crate::transactions::strand(&mut draw, n % 2 == 0)),
             n if n % 50 == 33 => steps.push((Action::LeaveOrphan { tab: draw.below(64) }, 1_500)),
             _ => {}
         }
         let has_no_ledger = draw.percent(15);
+        if has_no_ledger {
+            // With neither ledger nor locks, two tabs that have found the same operation may both send it.
+            browsers.iter_mut().for_each(|make| make.locks = true);
+        }
         let steps =
             steps.into_iter().zip(1..).map(|((action, pause_ms), salt)| Step { salt, action, pause_ms }).collect();
         Self {

@@ -444,6 +444,7 @@ impl<R: Record> Engine<R> {
         if !pending.landed.is_empty() {
             mark!(LandedBefore);
         }
+        pending.keyed = self.keyed(&pending.op);
         self.ask_for_keys(&pending);
         self.outbox.insert(pending);
         entry_accepted(self, id);
@@ -569,6 +570,7 @@ pub(super) fn pending(op: Operation, records: Vec<RecordId>, mine: bool) -> Pend
         op,
         landed: vec![],
         named: vec![],
+        keyed: vec![],
         state: OperationState::Queued,
         mine,
         accepted: false,

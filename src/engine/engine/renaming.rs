@@ -5,7 +5,7 @@ use crate::engine::alias::{inserting, inserts_named, temporary_key};
 use crate::engine::error::Problem;
 use crate::engine::link::PULL_KEYS_MAX;
 use crate::engine::mark::mark;
-use crate::engine::operation::{Alias, Answer, OperationId, OperationState, Step, name};
+use crate::engine::operation::{Alias, Answer, Operation, OperationId, OperationState, Step, name};
 use crate::engine::outbox::Pending;
 use crate::engine::output::{Output, Renamed};
 use crate::engine::record::Record;
@@ -14,7 +14,7 @@ use crate::engine::sorted::SortedSet;
 use crate::engine::stored::StoredAlias;
 use crate::engine::table::{RecordId, TableId};
 use crate::engine::tabs::Role;
-use crate::engine::value::{Value, key_part};
+use crate::engine::value::{Fields, Value, key_part};
 
 impl<R: Record> Engine<R> {
     /// Sees whether a row that an operation wrote is the record that it was to insert under a temporary key.
@@ -135,13 +135,26 @@ impl<R: Record> Engine<R> {
                 *record = new;
             }
         };
+        let keyed = self.keyed(&op);
         self.outbox.rework(id, |pending| {
-            (pending.op, pending.named) = (op, named);
+            (pending.op, pending.named, pending.keyed) = (op, named, keyed);
             rename(&mut pending.record);
             pending.parts.iter_mut().for_each(rename);
         });
         self.dirty_operations.insert(id);
         self.outbox.get(id).map(Pending::records).unwrap_or_default()
+    }
+
+    /// Returns what an operation's own inserts set, with the keys that their records turned out to have.
+    pub(super) fn keyed(&self, op: &Operation) -> Vec<(usize, Fields)> {
+        let with_key = |(at, step): (usize, Step<'_>)| {
+            let alias = self.aliases.get(step.key).filter(|_| step.name == name::INSERT)?;
+            let field = self.tables.config(self.tables.table_id(step.table)?).key.first()?;
+            let mut set = step.set.clone();
+            set.insert(field.clone(), alias.to.clone());
+            Some((at, set))
+        };
+        op.steps().enumerate().filter_map(with_key).collect()
     }
 
     fn is_named(&self, from: &String) -> bool {
