@@ -414,6 +414,8 @@ impl Plan {
         if has_no_ledger {
             // With neither ledger nor locks, two tabs that have found the same operation may both send it.
             browsers.iter_mut().for_each(|make| make.locks = true);
+            // What makes the difference is an answer that is lost.
+            steps.insert(0, (Action::Set { rate: Rate::ReplyLoss, percent: 12 }, 0));
         }
         let steps =
             steps.into_iter().zip(1..).map(|((action, pause_ms), salt)| Step { salt, action, pause_ms }).collect();

@@ -357,6 +357,7 @@ impl<R: Record> Engine<R> {
                 Reading::Take(op) => {
                     if !self.outbox.contains(op.id) && !self.settled.contains(op.id) {
                         mark!(AdoptedFromStorage);
+                        self.note_found(&op);
                     }
                     self.keep_for_newer(&op);
                     self.unsure.remove(&op.id);

@@ -8,7 +8,7 @@ use crate::engine::alias::inserting;
 use crate::engine::error::Problem;
 use crate::engine::link::LinkState;
 use crate::engine::mark::mark;
-use crate::engine::operation::{Answer, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Step, name};
+use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Step, name};
 use crate::engine::outbox::{Lookup, Pending, Why};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
@@ -250,6 +250,13 @@ impl<R: Record> Engine<R> {
         // Without locks every tab sends its own, whenever they were made.
         let may_be_sent = pending.op.hlc <= since || (self.tabs.role == Role::Alone && !pending.mine);
         !self.backend.idempotent && !sabotaged!(NoDoubt) && may_be_sent && pending.unarrived_since != Some(since)
+    }
+
+    /// What nobody told of and storage has may have been sent before this tab led, whatever its time says: clocks are set back.
+    pub(super) fn note_found(&mut self, op: &Operation) {
+        if let Some((since, _)) = self.sends_since.as_mut().filter(|_| !self.backend.idempotent) {
+            *since = (*since).max(op.hlc);
+        }
     }
 
     /// Looks at the record first; not before what an earlier leader sent last has arrived or never will. Where there are no locks, its
