@@ -6,8 +6,8 @@
 
 use super::mark::mark;
 use super::operation::{Step, name};
-use super::sabotage::sabotaged;
 use super::record::Record;
+use super::sabotage::sabotaged;
 use super::table::{RecordId, TableConfig};
 use super::value::{Fields, Value};
 

@@ -502,7 +502,8 @@ impl Oracle {
                 continue;
             }
             let op = &self.made(id).op;
-            let answered = server.ledger.get(&id).and_then(|decision| decision.answer.version.as_ref()).map_or(0, number);
+            let answered =
+                server.ledger.get(&id).and_then(|decision| decision.answer.version.as_ref()).map_or(0, number);
             for key in keys::records_of(server, op) {
                 let known = &server.known[key];
                 let wrote = known.history.iter().find(|stand| stand.op == Some(id)).map_or(0, |stand| stand.version);

@@ -12,14 +12,37 @@ use crate::world::World;
 #[derive(Clone, Copy, Debug)]
 pub enum Deed {
     /// Several changes, or none.
-    Transact { tab: Pick, first: u64, second: u64, how: u64, value: &'static str },
+    Transact {
+        tab: Pick,
+        first: u64,
+        second: u64,
+        how: u64,
+        value: &'static str,
+    },
     /// A new order, which may refer to another one.
-    Order { tab: Pick, parent: Option<u64>, value: &'static str },
-    Amend { tab: Pick, nth: u64, parent: Option<u64>, value: &'static str },
-    Drop { tab: Pick, nth: u64 },
+    Order {
+        tab: Pick,
+        parent: Option<u64>,
+        value: &'static str,
+    },
+    Amend {
+        tab: Pick,
+        nth: u64,
+        parent: Option<u64>,
+        value: &'static str,
+    },
+    Drop {
+        tab: Pick,
+        nth: u64,
+    },
     /// Somebody else changes an order, or ends it.
-    SqlAmend { nth: u64, value: Option<&'static str> },
-    RefuseOrders { on: bool },
+    SqlAmend {
+        nth: u64,
+        value: Option<&'static str>,
+    },
+    RefuseOrders {
+        on: bool,
+    },
 }
 
 impl Deed {
@@ -123,8 +146,13 @@ impl World {
     fn order_of(&self, tab: usize, nth: u64) -> Option<Key> {
         let is_order = |key: &Key| self.server.name(*key).0 == ORDERS;
         let records = &self.tabs[tab].mirror.records;
-        let seen: Vec<Key> =
-            records.iter().enumerate().filter(|(_, record)| record.is_some()).map(|(key, _)| key).filter(is_order).collect();
+        let seen: Vec<Key> = records
+            .iter()
+            .enumerate()
+            .filter(|(_, record)| record.is_some())
+            .map(|(key, _)| key)
+            .filter(is_order)
+            .collect();
         nth_of(&seen, nth)
     }
 
@@ -188,8 +216,10 @@ impl World {
             let Tab { browser, user, is_old, .. } = self.tabs[deaf];
             let waits = |tab: &usize| {
                 let Tab { browser: its, user: of, mirror, .. } = &self.tabs[*tab];
-                let is_unheard = |made: &Made| !made.op.parts.is_empty() && !self.browsers[browser].holds(&made.storage_key);
-                (*its, *of) == (browser, user) && mirror.shown.iter().any(|shown| is_unheard(&self.oracle.made[&shown.id]))
+                let is_unheard =
+                    |made: &Made| !made.op.parts.is_empty() && !self.browsers[browser].holds(&made.storage_key);
+                (*its, *of) == (browser, user)
+                    && mirror.shown.iter().any(|shown| is_unheard(&self.oracle.made[&shown.id]))
             };
             let is_leader = self.tabs[deaf].mirror.role() == Role::Leader;
             if is_old && is_leader && self.open_tabs().iter().any(waits) {

@@ -8,7 +8,9 @@ use crate::engine::alias::inserting;
 use crate::engine::error::Problem;
 use crate::engine::link::LinkState;
 use crate::engine::mark::mark;
-use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Step, name};
+use crate::engine::operation::{
+    Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Step, name,
+};
 use crate::engine::outbox::{Lookup, Pending, Why};
 use crate::engine::output::Output;
 use crate::engine::record::Record;

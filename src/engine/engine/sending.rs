@@ -27,7 +27,7 @@ impl<R: Record> Engine<R> {
         self.tabs.lead();
         self.everyone.say_again(crate::engine::presence::Audience::Backend);
         self.pulled_here = false;
-        self.sends_since = Some((self.clock.mint(self.now), self.now.mono_ms));
+        self.begin_to_send();
         if sabotaged!(NoResendAfterLeaderChange) {
             let others: Vec<OperationId> =
                 self.outbox.iter().filter(|pending| !pending.mine).map(|pending| pending.op.id).collect();
@@ -48,8 +48,15 @@ impl<R: Record> Engine<R> {
     pub(super) fn go_alone(&mut self) {
         self.stop_watching();
         self.tabs.role = Role::Alone;
-        self.sends_since = Some((self.clock.mint(self.now), self.now.mono_ms));
+        self.begin_to_send();
         self.start_link();
+    }
+
+    /// Whatever is here was made before, though its author's clock may have been ahead of this tab's.
+    fn begin_to_send(&mut self) {
+        let made = self.outbox.iter().map(|pending| pending.op.hlc).max();
+        let since = self.clock.mint(self.now);
+        self.sends_since = Some((made.map_or(since, |made| made.max(since)), self.now.mono_ms));
     }
 
     /// Another tab has the link now.

@@ -199,11 +199,7 @@ impl<R: Record> Engine<R> {
         for answer in pulled.settled {
             self.on_answer(answer);
         }
-        if is_over && !asked.is_page {
-            for id in looked_up {
-                self.decide(id);
-            }
-        }
+        let is_decisive = is_over && !asked.is_page;
         match brought {
             Turn::Last(brought) if !asked.by_keys => {
                 self.puller.cursor = brought.cursor;
@@ -229,6 +225,10 @@ impl<R: Record> Engine<R> {
         self.tabs.pulls &= !is_over;
         self.open_gate();
         self.relay(news);
+        // Those who hear of an end have heard of its record.
+        for id in looked_up.into_iter().filter(|_| is_decisive) {
+            self.decide(id);
+        }
         if self.pulled_here {
             self.send_owed_snapshots();
         }

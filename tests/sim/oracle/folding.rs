@@ -25,7 +25,8 @@ pub fn sharing(mirror: &Mirror, key: Key) -> Vec<Key> {
     let mut looked_at = 0;
     while let Some(key) = sharing.get(looked_at).copied() {
         looked_at += 1;
-        for shown in mirror.shown.iter().filter(|shown| shown.keys.len() > 1 && shown.is_seen() && shown.concerns(key)) {
+        for shown in mirror.shown.iter().filter(|shown| shown.keys.len() > 1 && shown.is_seen() && shown.concerns(key))
+        {
             for other in &shown.keys {
                 if !sharing.contains(other) {
                     sharing.push(*other);
@@ -77,8 +78,7 @@ pub fn explain(server: &Server, mirror: &Mirror, parts: &[Part]) -> Option<(usiz
         let start = |part: &Part, choice: usize| Folded { visible: part.stands[choice].clone(), overlaid: false };
         let folded: Vec<Folded> = parts.iter().map(|part| start(part, take(part.stands.len()))).collect();
         let held = folded.iter().filter(|folded| folded.visible.is_some()).count();
-        let landed: Vec<(OperationId, Key)> =
-            may_have_landed.iter().copied().filter(|_| take(2) == 1).collect();
+        let landed: Vec<(OperationId, Key)> = may_have_landed.iter().copied().filter(|_| take(2) == 1).collect();
         let (folded, applied) = fold(folded, parts, &pending, &landed);
         let is_it = folded.iter().zip(parts).all(|(folded, part)| folded.visible == part.visible)
             && pending.iter().zip(applied).all(|(shown, applied)| shown.is_doubtful != applied);

@@ -136,13 +136,24 @@ impl Mirror {
 
 impl Oracle {
     /// After every step of a tab.
-    pub fn check_keys(&self, server: &Server, who: &Who, mirror: &mut Mirror, tab: &dyn super::Tab, keeps: &dyn Fn(&str) -> bool) {
+    pub fn check_keys(
+        &self,
+        server: &Server,
+        who: &Who,
+        mirror: &mut Mirror,
+        tab: &dyn super::Tab,
+        keeps: &dyn Fn(&str) -> bool,
+    ) {
         let names = |shown: &&Shown, from: &str| named(&self.made(shown.id).op).iter().any(|it| it == from);
         for id in std::mem::take(&mut mirror.confirmed_inserts) {
             for from in own(&self.made(id).op).filter(|from| !mirror.renamed.contains_key(*from)) {
                 if let Some(left) = mirror.shown.iter().find(|shown| names(shown, from)) {
                     let name = who.name;
-                    broken!("3", "{name} knows that {id} is done and not which key it gave, and shows {}, which names it", left.id);
+                    broken!(
+                        "3",
+                        "{name} knows that {id} is done and not which key it gave, and shows {}, which names it",
+                        left.id
+                    );
                 }
             }
         }
@@ -155,7 +166,12 @@ impl Oracle {
             for from in own(&self.made(id).op).filter(|from| server.given.contains_key(*from)) {
                 let is_kept = mirror.kept_keys.contains(from) || keeps(from);
                 if let Some(left) = mirror.shown.iter().find(|shown| names(shown, from)).filter(|_| !is_kept) {
-                    broken!("5", "{} deletes {id} and keeps nowhere which key it gave, which {} names", who.name, left.id);
+                    broken!(
+                        "5",
+                        "{} deletes {id} and keeps nowhere which key it gave, which {} names",
+                        who.name,
+                        left.id
+                    );
                 }
             }
         }
@@ -185,9 +201,10 @@ impl World {
             if self.server.given.contains_key(&from) && !self.server.keeps_no_ledger && was_stored {
                 broken!("5", "{name} sends {} with {from}, whose key was given", op.id);
             }
-            let waits = self.oracle.made.get(&maker).is_some_and(|made| {
-                !made.is_rejected && !made.may_be_lost && !made.is_cancel_asked && made.tab == tab
-            });
+            let waits =
+                self.oracle.made.get(&maker).is_some_and(|made| {
+                    !made.is_rejected && !made.may_be_lost && !made.is_cancel_asked && made.tab == tab
+                });
             if waits && self.tabs[tab].mirror.state_of(maker).is_some() {
                 broken!("6", "{name} sends {} before {maker}, whose record it names", op.id);
             }

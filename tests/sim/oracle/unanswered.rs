@@ -9,19 +9,25 @@ impl Oracle {
     /// True when some record of every step was as the operation makes it: without a ledger, that counts as its proof.
     pub fn reads_as_done(&self, server: &Server, id: OperationId) -> bool {
         self.standing_for(id).any(|id| {
-            let op = keys::as_sent(server, &self.made(id).op);
+            let made = self.made(id);
+            let op = keys::as_sent(server, &made.op);
             let steps: Vec<_> = op.steps().collect();
             server.keeps_no_ledger
                 && steps.iter().enumerate().all(|(at, step)| {
-                    let is_last = !steps[at + 1..].iter().any(|later| (later.table, later.key) == (step.table, step.key));
+                    let is_last =
+                        !steps[at + 1..].iter().any(|later| (later.table, later.key) == (step.table, step.key));
                     let Some(key) = server.find(step.table, step.key) else { return step.name == "delete" };
                     let history = &server.known[key].history;
+                    // Of what the person may not see nobody can tell that it is still there.
+                    let was_hidden = server.known[key].ever_hidden & (1 << made.user) != 0;
                     let is_it = |record: &rota_engine::JsonRecord| {
                         step.set.iter().all(|(field, value)| record.field(field).unwrap_or_default() == *value)
                     };
                     !is_last
                         || match step.name {
-                            "delete" => history.is_empty() || history.iter().any(|stand| stand.record.is_none()),
+                            "delete" => {
+                                was_hidden || history.is_empty() || history.iter().any(|stand| stand.record.is_none())
+                            }
                             _ => history.iter().filter_map(|stand| stand.record.as_ref()).any(is_it),
                         }
                 })

@@ -203,7 +203,8 @@ pub fn busy(op: &Operation, after_ms: u64) -> Answer<JsonRecord> {
 
 /// Somebody else changed one of the fields since the base.
 fn conflict(op: &Operation, step: &Step<'_>, record: &JsonRecord, code: &str) -> Option<Answer<JsonRecord>> {
-    let differs = |field: &&String| record.fields().get(field).cloned().unwrap_or_default() != step.base[field.as_str()];
+    let differs =
+        |field: &&String| record.fields().get(field).cloned().unwrap_or_default() != step.base[field.as_str()];
     let fields: Vec<String> = step.base.keys().filter(differs).cloned().collect();
     if fields.is_empty() {
         return None;
