@@ -19,7 +19,9 @@ const VOCABULARY: [&str; 2] = ["input", "output"];
 
 /// Who else knows whom: the one on the left may import from the one on the right. Types pass, work does not: only
 /// `engine.rs` makes two rooms act together. The list has no circle, and a test says so.
-const NEIGHBOURS: [(&str, &str); 18] = [
+const NEIGHBOURS: [(&str, &str); 20] = [
+    ("version", "instant"), // a version may be a time
+    ("merge", "instant"),   // and so may a value
     ("table", "merge"),     // how a field's conflicts are decided
     ("operation", "merge"), // the decision that an operation carries out
     ("audit", "merge"),     // what was decided

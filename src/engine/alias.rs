@@ -2,7 +2,7 @@
 //! inserts it>` until the server has said which one it is; what was meant for the temporary key is then meant for the real one.
 
 use super::operation::{Alias, Operation, OperationId};
-use super::sorted::Named;
+use super::sorted::{Named, sort};
 use super::value::{Fields, Value};
 
 /// How many temporary keys are remembered after they were replaced; the oldest are forgotten first. No pending operation
@@ -53,13 +53,15 @@ impl Aliases {
         true
     }
 
+    /// Returns those that an operation's inserts brought about.
+    pub(crate) fn given_by(&self, id: OperationId) -> Vec<Alias> {
+        self.0.values().filter(|alias| inserting(&alias.from) == Some(id)).cloned().collect()
+    }
+
     /// Returns the temporary key under which an operation inserted a record.
     pub(crate) fn temporary_of(&self, id: OperationId, table: &str, key: &str) -> Option<String> {
-        let of_operation = |alias: &&Alias| inserting(&alias.from) == Some(id);
-        let mut aliases = self.0.values().filter(of_operation);
-        aliases
-            .find(|alias| alias.table == table && alias.key().as_deref() == Some(key))
-            .map(|alias| alias.from.clone())
+        let mut aliases = self.given_by(id).into_iter();
+        aliases.find(|alias| alias.table == table && alias.key().as_deref() == Some(key)).map(|alias| alias.from)
     }
 
     /// Returns the key that is meant by a key.
@@ -144,7 +146,7 @@ pub(crate) fn inserts_named(op: &Operation) -> Vec<OperationId> {
         }
     }
     named.retain(|id| *id != op.id);
-    named.sort_unstable();
+    sort(&mut named);
     named.dedup();
     named
 }

@@ -43,7 +43,7 @@ use super::record::Record;
 use super::retry::RetryPolicy;
 use super::sabotage::sabotaged;
 use super::session::Session;
-use super::sorted::SortedSet;
+use super::sorted::{SortedSet, sort};
 use super::table::{RecordId, Tables};
 use super::tabs::{AWAKE_LATE_MS, Kind, Role, TAB_PROTOCOL, Tabs};
 use super::time::{Hlc, HybridClock, Now, Timers};
@@ -217,7 +217,7 @@ impl Records {
     /// Takes them all out.
     fn take(&mut self) -> Vec<RecordId> {
         let mut records = Vec::new();
-        self.used.sort_unstable();
+        sort(&mut self.used);
         let Self { words, used } = self;
         for word in used.drain(..) {
             let mut bits = std::mem::take(&mut words[word as usize]);

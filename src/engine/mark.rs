@@ -195,14 +195,14 @@ mod counted {
         LandedBefore,
         /// All rows of a transaction were here before its answer.
         LandedWholly,
-        /// A row said which key a record was given.
+        /// A row, or the answer of an operation of its own, said which key a record was given.
         KeyFromRow,
-        /// An answer said which key a record was given.
+        /// A transaction's answer said it.
         KeyFromAnswer,
         /// It was found in storage.
         KeyFromStorage,
-        /// The leader told it with its snapshot.
-        KeyFromSnapshot,
+        /// Another tab told it, with a snapshot, an operation or its end.
+        KeyTold,
         /// A pending operation named the temporary key, and has the real one now.
         KeyPutIn,
         /// It was stored for as long as operations name it.

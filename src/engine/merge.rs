@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::instant::Instant;
 use super::sorted::Named;
 use super::value::{Fields, INTEGER_MAX, Value};
 
@@ -280,81 +281,9 @@ fn integer(value: &Value) -> Option<i64> {
     }
 }
 
-/// A point in time: seconds since 1970, and the digits of the fraction, as many as there are but for the zeros at the end.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Instant<'a> {
-    seconds: i64,
-    fraction: &'a str,
-}
-
-/// Reads an RFC 3339 timestamp, or a date alone. Without a zone it is in UTC, as everywhere in the protocol.
-fn instant(value: &Value) -> Option<Instant<'_>> {
-    let text = value.as_str()?;
-    let (date, rest) = text.split_at_checked(10)?;
-    let day = day(date)?;
-    if rest.is_empty() {
-        return Some(Instant { seconds: day * 86_400, fraction: "" });
-    }
-    let (clock, rest) = rest.strip_prefix(['T', 't', ' '])?.split_at_checked(8)?;
-    let [hour, minute, second] = parts(clock, ':', [2, 2, 2])?;
-    if hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
-    let (fraction, zone) = match rest.strip_prefix('.') {
-        Some(rest) => {
-            let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-            let (fraction, zone) = rest.split_at(end);
-            if fraction.is_empty() {
-                return None;
-            }
-            (fraction.trim_end_matches('0'), zone)
-        }
-        None => ("", rest),
-    };
-    let seconds = day * 86_400 + hour * 3_600 + minute * 60 + second - offset(zone)?;
-    Some(Instant { seconds, fraction })
-}
-
-/// Counts the days since 1970 of a date in the Gregorian calendar.
-fn day(date: &str) -> Option<i64> {
-    let [year, month, day] = parts(date, '-', [4, 2, 2])?;
-    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days = match month {
-        2 => 28 + i64::from(is_leap),
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return None,
-    };
-    if !(1..=days).contains(&day) {
-        return None;
-    }
-    // Counted from March, so that the leap day is the last of its year.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    Some(year * 365 + leap_days + (month * 153 + 2) / 5 + day - 719_469)
-}
-
-fn offset(zone: &str) -> Option<i64> {
-    if matches!(zone, "" | "Z" | "z") {
-        return Some(0);
-    }
-    let sign = if zone.starts_with('-') { -1 } else { 1 };
-    let [hours, minutes] = parts(zone.strip_prefix(['+', '-'])?, ':', [2, 2])?;
-    (hours <= 23 && minutes <= 59).then_some(sign * (hours * 3_600 + minutes * 60))
-}
-
-/// Reads numbers of fixed length.
-fn parts<const N: usize>(text: &str, separator: char, lengths: [usize; N]) -> Option<[i64; N]> {
-    let mut numbers = [0; N];
-    let mut pieces = text.split(separator);
-    for (number, length) in numbers.iter_mut().zip(lengths) {
-        let piece = pieces.next()?;
-        if piece.len() != length || !piece.bytes().all(|b| b.is_ascii_digit()) {
-            return None;
-        }
-        *number = piece.bytes().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
-    }
-    if pieces.next().is_none() { Some(numbers) } else { None }
+/// Reads an RFC 3339 timestamp, or a date alone.
+fn instant(value: &Value) -> Option<Instant> {
+    Instant::parse_lax(value.as_str()?)
 }
 
 fn union(base: &Value, ours: &Value, theirs: &Value) -> Option<Value> {

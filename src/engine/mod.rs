@@ -8,6 +8,7 @@ pub(crate) mod audit;
 pub(crate) mod engine;
 pub(crate) mod error;
 pub(crate) mod input;
+pub(crate) mod instant;
 pub(crate) mod link;
 pub(crate) mod mark;
 pub(crate) mod merge;

@@ -8,7 +8,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::operation::{Operation, OperationId, OperationState, Step};
 use super::sabotage::sabotaged;
-use super::sorted::SortedSet;
+use super::sorted::{SortedSet, sort, sort_by};
 use super::table::RecordId;
 use super::time::Hlc;
 use super::value::Fields;
@@ -112,7 +112,7 @@ impl Pending {
     /// Returns the records that it concerns, each once.
     pub(crate) fn records(&self) -> Vec<RecordId> {
         let mut records = if self.parts.is_empty() { vec![self.record] } else { self.parts.clone() };
-        records.sort_unstable();
+        sort(&mut records);
         records.dedup();
         records
     }
@@ -396,14 +396,14 @@ impl Outbox {
                 }
             }
         }
-        sharing.sort_unstable();
+        sort(&mut sharing);
         sharing
     }
 
     /// Returns the operations of some records that are to be seen, each once, in order.
     pub(crate) fn shown_of(&self, records: &[RecordId]) -> Vec<&Pending> {
         let mut shown: Vec<&Pending> = records.iter().flat_map(|record| self.shown(*record)).collect();
-        shown.sort_unstable_by(|one, other| by_place(&one.op, &other.op));
+        sort_by(&mut shown, |one, other| by_place(&one.op, &other.op));
         shown.dedup_by_key(|pending| pending.op.id);
         shown
     }

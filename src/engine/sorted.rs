@@ -5,12 +5,43 @@
 //! map, and never walked.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Index;
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Sorts, with equal ones in any order. A heap sort: the standard library's sorts are about 3 kB for each type, this one less than 300
+/// bytes, and takes two to three times as long.
+pub(crate) fn sort_by<T>(things: &mut [T], compare: impl Fn(&T, &T) -> Ordering) {
+    let sink = |things: &mut [T], mut parent: usize| {
+        loop {
+            let mut child = 2 * parent + 1;
+            if child + 1 < things.len() && compare(&things[child], &things[child + 1]).is_lt() {
+                child += 1;
+            }
+            if child >= things.len() || compare(&things[parent], &things[child]).is_ge() {
+                return;
+            }
+            things.swap(parent, child);
+            parent = child;
+        }
+    };
+    for parent in (0..things.len() / 2).rev() {
+        sink(things, parent);
+    }
+    for end in (1..things.len()).rev() {
+        things.swap(0, end);
+        sink(&mut things[..end], 0);
+    }
+}
+
+/// Sorts by the things' own order.
+pub(crate) fn sort<T: Ord>(things: &mut [T]) {
+    sort_by(things, T::cmp);
+}
 
 /// Named things, in the order of their names (by code point).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -263,7 +294,22 @@ impl<T> IntoIterator for SortedSet<T> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_sorted_is_what_the_standard_library_sorts(mut things in proptest::collection::vec(0_u8..40, 0..60)) {
+            let mut expected = things.clone();
+            expected.sort_unstable();
+            sort(&mut things);
+            prop_assert_eq!(&things, &expected);
+            expected.reverse();
+            sort_by(&mut things, |one, other| other.cmp(one));
+            prop_assert_eq!(&things, &expected);
+        }
+    }
 
     #[test]
     fn names_are_walked_in_order_and_the_last_of_two_equal_ones_stays() {

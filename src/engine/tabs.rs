@@ -105,7 +105,7 @@ pub struct TabMessage<R> {
     /// `snapshot`: what is not settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operations: Option<Vec<Operation>>,
-    /// `snapshot`: the real keys that operations in storage need.
+    /// `snapshot`: the real keys that operations in storage need; `operation`: those that it named; `settled`: those that it gave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aliases: Option<Vec<Alias>>,
     /// `operation`: the one accepted.
@@ -221,6 +221,7 @@ pub(crate) enum Body<R> {
     },
     Operation {
         op: Operation,
+        aliases: Vec<Alias>,
     },
     Changes {
         records: Vec<Row<R>>,
@@ -230,6 +231,7 @@ pub(crate) enum Body<R> {
     Settled {
         answer: Answer<R>,
         decision: Option<Decision>,
+        aliases: Vec<Alias>,
         done: bool,
     },
     SettledLocally {
@@ -260,6 +262,11 @@ impl<R> TabMessage<R> {
         self.op = Some(op);
     }
 
+    /// Puts in what temporary keys turned out to be.
+    pub(crate) fn with_aliases(&mut self, aliases: Vec<Alias>) {
+        self.aliases = Some(aliases).filter(|aliases| !aliases.is_empty());
+    }
+
     /// Takes the meaning out; `None` when a member is missing.
     pub(crate) fn take_body(&mut self) -> Option<Body<R>> {
         Some(match self.kind {
@@ -274,7 +281,9 @@ impl<R> TabMessage<R> {
                 aliases: self.aliases.take().unwrap_or_default(),
                 link: self.take_link()?,
             },
-            Kind::Operation => Body::Operation { op: self.op.take()? },
+            Kind::Operation => {
+                Body::Operation { op: self.op.take()?, aliases: self.aliases.take().unwrap_or_default() }
+            }
             Kind::Changes => Body::Changes { records: self.records.take()?, cursor: self.cursor.take()? },
             Kind::Settled => match self.answer.take() {
                 // Before protocol 2 there were no acknowledgements.
@@ -282,6 +291,7 @@ impl<R> TabMessage<R> {
                     done: self.v < 2 || !answer.is_acknowledgement(),
                     answer,
                     decision: self.decision.take(),
+                    aliases: self.aliases.take().unwrap_or_default(),
                 },
                 None => Body::SettledLocally {
                     settlement: Settlement {
@@ -321,6 +331,7 @@ impl<R> TabMessage<R> {
         let count = |list: &Option<Vec<OperationId>>| list.as_ref().map_or(0, Vec::len);
         count(&self.pending) > MESSAGE_OPERATIONS_MAX
             || self.operations.as_ref().map_or(0, Vec::len) > MESSAGE_OPERATIONS_MAX
+            || self.aliases.as_ref().map_or(0, Vec::len) > MESSAGE_OPERATIONS_MAX
             || self.records.as_ref().map_or(0, Vec::len) > MESSAGE_RECORDS_MAX
     }
 }

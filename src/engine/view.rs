@@ -20,6 +20,7 @@ use rows::Rows;
 use super::error::Error;
 use super::output::ViewChange;
 use super::table::{RecordId, TableConfig, TableId};
+use crate::engine::sorted::sort;
 
 pub use figures::GROUPS_MAX;
 pub(crate) use rows::{Fresh, Indexed};
@@ -136,7 +137,7 @@ impl Views {
     /// Returns the tables of new views, and whether their records' values are here already.
     pub(crate) fn tables_to_fill(&self) -> Vec<(TableId, bool)> {
         let mut tables: Vec<TableId> = self.views.iter().filter(|view| view.is_new).map(|view| view.table).collect();
-        tables.sort_unstable();
+        sort(&mut tables);
         tables.dedup();
         tables.into_iter().map(|table| (table, self.tables[table].is_filled)).collect()
     }

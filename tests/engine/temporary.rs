@@ -264,6 +264,32 @@ fn a_tab_that_joins_late_and_one_that_missed_everything_know_the_real_key() {
 }
 
 #[test]
+fn who_hears_only_that_an_inserted_record_is_gone_still_refers_to_it_in_the_type_of_its_key() {
+    let mut world = World::with_tabs(2);
+    keep_from_sending(&mut world);
+    let (_, temporary) = order(&mut world, 0, "first");
+    world.run_for(20);
+    world.freeze(1);
+    world.heal_network();
+    world.run_for(2_000);
+    world.tab(0).try_do(json!({"name": "delete", "table": "orders", "key": "1"})).unwrap();
+    world.run_for(2_000);
+    world.tabs[1].waiting.clear();
+    world.thaw(1, false);
+    world.cut_network();
+    let command = json!({"name": "insert", "table": "orders", "set": {"title": "second", "parent": temporary}});
+    world.faults.lost_messages_percent = 100;
+    let second = world.tab(1).try_do(command).unwrap();
+    world.faults.lost_messages_percent = 0;
+    world.run_for(5_000);
+    assert_eq!(field(&world, 1, &format!("~{second}"), "parent"), number(1));
+    world.heal_network();
+    world.run_until_quiet();
+    assert_eq!(field(&world, 1, "2", "parent"), number(1));
+    world.assert_all_agree();
+}
+
+#[test]
 fn a_transaction_may_insert_a_record_without_a_key_beside_others() {
     for echo in [Echo::BeforeAnswer, Echo::AfterAnswer, Echo::Never] {
         let mut world = World::with_tabs(2);

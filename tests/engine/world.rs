@@ -143,7 +143,7 @@ pub struct Tab {
     pub alive: bool,
     /// It does not run. What happens to it meanwhile comes in a burst when it is thawed.
     pub frozen: bool,
-    waiting: Vec<Input<JsonRecord>>,
+    pub waiting: Vec<Input<JsonRecord>>,
     pub pings: u32,
     pub steals: u32,
     pub locks_granted: u32,

@@ -7,13 +7,15 @@ use crate::engine::error::Problem;
 use crate::engine::link::{LinkState, LinkStatus, PULL_KEYS_MAX};
 use crate::engine::mark::mark;
 use crate::engine::merge::Decision;
-use crate::engine::operation::{Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Told};
+use crate::engine::operation::{
+    Alias, Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Told,
+};
 use crate::engine::outbox::Pending;
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::DELAY_MS_MAX;
 use crate::engine::sabotage::sabotaged;
-use crate::engine::sorted::SortedSet;
+use crate::engine::sorted::{SortedSet, sort};
 use crate::engine::table::{Row, Scope, Source};
 use crate::engine::tabs::{
     BEAT_MS, Body, Kind, LOOK_BEATS, MESSAGE_OPERATIONS_MAX, MESSAGE_RECORDS_MAX, Received, Role, TabMessage,
@@ -100,17 +102,18 @@ impl<R: Record> Engine<R> {
             Body::Beat { link } => self.on_beat(link),
             Body::Snapshot { to, cursor, records, operations, following, aliases, link } => {
                 if to == self.tabs.id && self.tabs.role == Role::Follower {
-                    for alias in aliases {
-                        mark!(KeyFromSnapshot);
-                        self.learn_alias(alias);
-                    }
+                    self.learn_aliases(aliases);
                     self.on_snapshot(cursor, records, (operations, following), link);
                 }
             }
-            Body::Operation { op } => self.on_operation(op),
+            Body::Operation { op, aliases } => {
+                self.learn_aliases(aliases);
+                self.on_operation(op);
+            }
             Body::Changes { records, cursor } => self.on_changes(records, cursor),
             Body::Settled { answer, done: false, .. } if self.outbox.contains(answer.id) => self.acknowledge(&answer),
-            Body::Settled { answer, decision, .. } => {
+            Body::Settled { answer, decision, aliases, .. } => {
+                self.learn_aliases(aliases);
                 if let Some(decision) = decision {
                     self.note_decision(answer.id, None, (&answer.table, &answer.key), decision);
                 }
@@ -244,6 +247,8 @@ impl<R: Record> Engine<R> {
         };
         let mut message = self.tabs.message(Kind::Settled);
         message.answer = Some(answer);
+        // The record may be gone, and only its row says of which type its key is.
+        message.with_aliases(self.aliases.given_by(id));
         self.emit(Output::Broadcast(message));
     }
 
@@ -314,7 +319,7 @@ impl<R: Record> Engine<R> {
             accepted.map(|pending| pending.op.clone()).partition(|op| op.parts.is_empty());
         message.operations = Some(operations);
         message.pending = Some(with_parts.iter().map(|op| op.id).collect());
-        message.aliases = Some(self.needed_aliases()).filter(|aliases| !aliases.is_empty());
+        message.with_aliases(self.needed_aliases());
         message.set_link(self.link.status(), self.tabs.protocol());
         self.emit(Output::Broadcast(message));
         // On their own, so that a tab that can't read them can read the rest.
@@ -352,7 +357,7 @@ impl<R: Record> Engine<R> {
         let tells_of_all = following.is_some();
         let mut listed: Vec<OperationId> = operations.iter().map(|op| op.id).collect();
         listed.extend(following.unwrap_or_default());
-        listed.sort_unstable();
+        sort(&mut listed);
         for op in operations {
             self.adopt(op);
         }
@@ -407,17 +412,22 @@ impl<R: Record> Engine<R> {
         let told = |pending: &&Pending| pending.accepted && !pending.is_parked();
         let pending = || self.outbox.iter().filter(told);
         let others = pending().filter(|pending| !pending.mine).take(OTHERS_MAX);
-        let own: Vec<Operation> =
-            pending().filter(|pending| pending.mine).chain(others).map(|pending| pending.op.clone()).collect();
+        let own: Vec<(Operation, Vec<Alias>)> = pending()
+            .filter(|pending| pending.mine)
+            .chain(others)
+            .map(|pending| (pending.op.clone(), self.aliases_of(pending)))
+            .collect();
         let (due_mono_ms, wait_ms) = self.tabs.retell;
         if own.is_empty() {
             self.tabs.retell = (after(self.now, 2 * BEAT_MS), 2 * BEAT_MS);
         } else if due_mono_ms <= self.now.mono_ms {
             self.tabs.retell = (after(self.now, wait_ms), (wait_ms * 2).clamp(BEAT_MS, DELAY_MS_MAX));
-            for op in own {
+            for (op, aliases) in own {
                 mark!(OperationRetold);
                 let mut message = self.tabs.message(Kind::Operation);
                 message.with_operation(op);
+                // Where it once named a temporary key, it comes with the real one; what else comes late may still name the other.
+                message.with_aliases(aliases);
                 self.emit(Output::Broadcast(message));
             }
         }

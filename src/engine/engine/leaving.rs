@@ -9,6 +9,7 @@ use crate::engine::operation::{OperationId, OperationState, Settlement};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::sabotage::sabotaged;
+use crate::engine::sorted::sort;
 use crate::engine::tabs::{Kind, Role};
 use crate::engine::time::CLOCK_AHEAD_MS_MAX;
 
@@ -64,7 +65,7 @@ impl<R: Record> Engine<R> {
     pub(super) fn read_marks(&mut self, keys: Vec<String>) -> bool {
         let mut marks: Vec<(u64, String)> =
             keys.into_iter().filter_map(|key| Some((self.session.mark_at_ms(&key)?, key))).collect();
-        marks.sort();
+        sort(&mut marks);
         // One from the future was left before the clock was set back.
         let is_news = |at_ms: u64| at_ms > self.born_wall_ms && at_ms <= self.now.wall_ms;
         if let Some((at_ms, _)) = marks.iter().find(|(at_ms, _)| is_news(*at_ms)) {

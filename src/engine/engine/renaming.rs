@@ -10,7 +10,7 @@ use crate::engine::outbox::Pending;
 use crate::engine::output::{Output, Renamed};
 use crate::engine::record::Record;
 use crate::engine::sabotage::sabotaged;
-use crate::engine::sorted::SortedSet;
+use crate::engine::sorted::{SortedSet, sort};
 use crate::engine::stored::StoredAlias;
 use crate::engine::table::{RecordId, TableId};
 use crate::engine::tabs::Role;
@@ -175,9 +175,20 @@ impl<R: Record> Engine<R> {
     /// Returns those of the known aliases that pending operations need.
     pub(super) fn needed_aliases(&self) -> Vec<Alias> {
         let mut named: Vec<&String> = self.outbox.iter().flat_map(|pending| &pending.named).collect();
-        named.sort_unstable();
+        sort(&mut named);
         named.dedup();
         named.into_iter().filter_map(|from| self.aliases.get(from).cloned()).collect()
+    }
+
+    pub(super) fn aliases_of(&self, pending: &Pending) -> Vec<Alias> {
+        pending.named.iter().filter_map(|from| self.aliases.get(from).cloned()).collect()
+    }
+
+    pub(super) fn learn_aliases(&mut self, aliases: Vec<Alias>) {
+        for alias in aliases {
+            mark!(KeyTold);
+            self.learn_alias(alias);
+        }
     }
 
     /// Asks the ledger for the real keys that an operation needs, where neither the insert is here nor its end is known.

@@ -12,6 +12,7 @@ use crate::engine::outbox::Pending;
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::sabotage::sabotaged;
+use crate::engine::sorted::sort_by;
 use crate::engine::table::{Fact, RecordId, Row, Scope, Source};
 use crate::engine::tabs::{Kind, Role};
 use crate::engine::time::Timer;
@@ -459,7 +460,8 @@ impl<R: Record> Engine<R> {
     /// Returns table and key of each record that an operation concerns, the first one's first.
     pub(super) fn records_of(&self, pending: &Pending) -> Vec<(String, String)> {
         let mut ids = pending.records();
-        ids.sort_unstable_by_key(|id| (*id != pending.record, *id));
+        let place = |id: &RecordId| (*id != pending.record, *id);
+        sort_by(&mut ids, |one, other| place(one).cmp(&place(other)));
         let name = |id: RecordId| {
             let cell = self.tables.cell(id)?;
             Some((self.tables.config(cell.table).name.clone(), cell.key.to_string()))

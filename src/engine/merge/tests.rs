@@ -155,7 +155,13 @@ fn objects_are_merged_by_member_and_a_conflict_inside_is_for_a_person() {
 fn larger_and_smaller_are_of_numbers_and_instants_only() {
     assert_merges(
         Rule::Max,
-        &[[json!(9), json!(2), json!(3.5), json!(3.5)], [json!("a"), json!("b"), json!(3), json!(null)]],
+        &[
+            [json!(9), json!(2), json!(3.5), json!(3.5)],
+            [json!("a"), json!("b"), json!(3), json!(null)],
+            [json!(0), json!(2), json!("3"), json!("3")],
+            // A fraction is no integer that text could hold.
+            [json!(0), json!(1.5), json!("1"), json!(null)],
+        ],
     );
     assert_merges(
         Rule::Min,
@@ -247,6 +253,44 @@ fn a_merge_is_suggested_to_whoever_decides_by_the_kind_of_the_values() {
     ] {
         assert_eq!(suggest(&value(base), &value(ours), &value(theirs)), value(suggested));
     }
+}
+
+#[test]
+fn the_merge_holds_what_was_decided_and_of_the_rest_what_this_person_alone_changed() {
+    let (base, set) = (
+        json!({"agreed": 1, "mine": 1, "untouched": 1, "both": 1, "person": 1}),
+        json!({"agreed": 2, "mine": 2, "untouched": 1, "both": 2, "person": 2}),
+    );
+    let server = fields(json!({"agreed": 2, "mine": 1, "untouched": 3, "both": 3, "person": 3}));
+    let theirs = |field: &str| server.get(field).cloned().unwrap_or_default();
+    let (base, set) = (fields(base), fields(set));
+    let rules = Named::from([("both".to_owned(), Rule::Max)]);
+    let found = conflicts(&base, &set, &theirs, &[], &rules);
+    let suggested = merged((&base, &set), &theirs, &found, &FieldConflict::suggestion);
+    assert_eq!(suggested, fields(json!({"agreed": 2, "mine": 2, "untouched": 3, "both": 3, "person": 2})));
+}
+
+#[test]
+fn what_is_sent_after_a_merge_is_what_the_server_does_not_have_over_what_it_has() {
+    let server = fields(json!({"same": 1, "instant": "2026-11-01T10:00:00+00:00", "other": 1}));
+    let theirs = |field: &str| server.get(field).cloned().unwrap_or_default();
+    let wanted = fields(json!({"same": 1, "instant": "2026-11-01T10:00:00Z", "other": 2, "new": 3}));
+    let sent = (fields(json!({"other": 2, "new": 3})), fields(json!({"other": 1, "new": null})));
+    assert_eq!(differing(wanted, &theirs), sent);
+}
+
+#[test]
+fn a_merge_to_nothing_is_not_the_same_as_none() {
+    let conflict = |merged: serde_json::Value| -> FieldConflict {
+        let mut sides = json!({"field": "a", "base": 1, "ours": null, "theirs": 3, "rule": "ours"});
+        sides.as_object_mut().unwrap().extend(merged.as_object().unwrap().clone());
+        let read: FieldConflict = serde_json::from_value(sides.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), sides);
+        read
+    };
+    assert_eq!(conflict(json!({"merged": null})).suggestion(), Value::Null);
+    assert_eq!(conflict(json!({"merged": 7})).suggestion(), value(json!(7)));
+    assert_eq!(conflict(json!({})).suggestion(), value(json!(3)));
 }
 
 fn any_value() -> impl Strategy<Value = Value> {

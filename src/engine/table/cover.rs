@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Cell, RecordId, TableId, Tables};
 use crate::engine::record::Record;
+use crate::engine::sorted::sort;
 use crate::engine::value::{Fields, Value};
 
 /// How many parts one pull may name.
@@ -70,7 +71,7 @@ impl<R: Record> Tables<R> {
                 values.push((table, fields));
             }
         }
-        records.sort_unstable();
+        sort(&mut records);
         (Scope::Parts { records, values }, wrong)
     }
 

@@ -6,6 +6,7 @@ use super::order::{compare, compare_alike};
 use super::rows::Indexed;
 use super::spec::{Filter, Term};
 use crate::engine::error::Error;
+use crate::engine::sorted::sort_by;
 use crate::engine::value::Value;
 
 /// A filter, ready to be asked.
@@ -49,7 +50,7 @@ impl Condition {
             Filter::Gte(term) => beyond(&term.field, &term.value, true, true)?,
             Filter::In(terms) => {
                 let mut values = terms.values.clone();
-                values.sort_unstable_by(compare);
+                sort_by(&mut values, compare);
                 Self::OneOf(slots(&terms.field)?, values)
             }
             Filter::IsNull(named) => Self::Equals(slots(&named.field)?, Value::Null),

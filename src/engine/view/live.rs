@@ -14,6 +14,7 @@ use super::spec::ViewSpec;
 use super::window::{Placed, Window, edits, take_unmoved};
 use crate::engine::error::Error;
 use crate::engine::output::{Edit, ViewChange, WindowChange};
+use crate::engine::sorted::sort;
 use crate::engine::table::{RecordId, TableId};
 
 /// From so many moved records on, and when they are a quarter of the list or more, it is sorted anew instead.
@@ -213,8 +214,8 @@ impl View {
             entered = self.ranks(&batch.entered, rows);
         }
         let mut left = batch.places;
-        left.sort_unstable();
-        entered.sort_unstable();
+        sort(&mut left);
+        sort(&mut entered);
         let mut stayed = batch.stayed;
         stayed.append(&mut take_unmoved(&mut left, &mut entered));
         let edits = edits(self.window, batch.old_len, &left, &entered, &self.list);
@@ -233,7 +234,7 @@ impl View {
 
     fn sort_anew(&mut self, mut batch: Batch, rows: &Rows) -> WindowChange {
         let mut members = self.list.range(0, u32::MAX);
-        batch.left.sort_unstable();
+        sort(&mut batch.left);
         members.retain(|id| batch.left.binary_search(id).is_err());
         members.append(&mut batch.entered.clone());
         self.sort(&members, rows);
@@ -243,7 +244,7 @@ impl View {
         }
         let mut changed = batch.stayed;
         changed.append(&mut batch.entered);
-        changed.sort_unstable();
+        sort(&mut changed);
         let places = (0..).zip(&shown).filter(|(_, id)| changed.binary_search(id).is_ok()).map(|(place, _)| place);
         self.with_updates(Vec::new(), places.collect())
     }
@@ -251,8 +252,8 @@ impl View {
     /// Tells of the records that changed where they are, or of the whole window where that is shorter.
     fn with_updates(&self, mut edits: Vec<Edit>, mut places: Vec<u32>) -> WindowChange {
         let mut put_in: Vec<u32> = edits.iter().filter_map(Edit::inserted_at).collect();
-        put_in.sort_unstable();
-        places.sort_unstable();
+        sort(&mut put_in);
+        sort(&mut places);
         places.retain(|place| put_in.binary_search(place).is_err());
         edits.extend(places.into_iter().map(|at| Edit::Update { at }));
         if edits.len() > self.window.len_over(self.list.len()) as usize {

@@ -6,6 +6,7 @@
 
 use super::ranked::Ranked;
 use crate::engine::output::Edit;
+use crate::engine::sorted::sort;
 use crate::engine::table::RecordId;
 
 /// The part of a list that is shown.
@@ -98,7 +99,7 @@ pub(super) fn edits(window: Window, old_len: u32, left: &[Placed], entered: &[Pl
     let mut places: Vec<u32> = core_places(new_from..new_to, missing_in_front, is_entered);
     places.extend(entered.iter().map(|(rank, _)| *rank).filter(|rank| (new_from..new_to).contains(rank)));
     places.extend(core_places((new_from..new_to).rev(), missing_behind, is_entered));
-    places.sort_unstable();
+    sort(&mut places);
     for rank in places {
         if let Some(id) = list.at(rank) {
             edits.push(Edit::Insert { at: rank - new_from, id });
