@@ -413,7 +413,9 @@ impl Plan {
         let has_no_ledger = draw.percent(15);
         if has_no_ledger {
             // With neither ledger nor locks, two tabs that have found the same operation may both send it.
-            browsers.iter_mut().for_each(|make| make.locks = true);
+            for make in &mut browsers {
+                make.locks = true;
+            }
             // What makes the difference is an answer that is lost.
             steps.insert(0, (Action::Set { rate: Rate::ReplyLoss, percent: 12 }, 0));
         }

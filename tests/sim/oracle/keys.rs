@@ -28,7 +28,9 @@ fn replaced(op: &Operation, real: &mut dyn FnMut(&str) -> Option<Value>) -> Oper
         {
             *key = text_of(&real);
         }
-        fields.into_iter().for_each(|fields| replace_in(fields, &mut find));
+        for fields in fields {
+            replace_in(fields, &mut find);
+        }
     };
     put(&mut op.key, [&mut op.args, &mut op.set, &mut op.base]);
     for part in &mut op.parts {

@@ -1,5 +1,7 @@
 //! What the model server makes of an operation: each of its parts on what the earlier ones leave, in one transaction, all or none.
 
+#![allow(clippy::result_large_err, reason = "an answer is made once an operation, and this is a model")]
+
 use rota_engine::{Answer, Fields, JsonRecord, Operation, OperationId, Outcome, PROTOCOL, Record, Step, Told, Value};
 
 use super::{Decision, Key, ORDERS, OWNER, Server, TABLES, version};
