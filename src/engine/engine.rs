@@ -531,7 +531,7 @@ impl<R: Record> Engine<R> {
         let operations: Vec<OperationId> = self.outbox.shown(id).map(|pending| pending.op.id).collect();
         let folded = fold(
             cell.confirmed.as_ref(),
-            self.outbox.shown(id).flat_map(|pending| pending.op.steps()),
+            self.outbox.shown(id).flat_map(|pending| pending.changes().map(|(_, step)| step)),
             config,
             &*self.rules,
         );
@@ -564,7 +564,7 @@ impl<R: Record> Engine<R> {
         let Some(cell) = self.tables.cell(record) else { return };
         let config = self.tables.config(cell.table);
         let applied =
-            pending.op.steps().next().and_then(|step| apply(cell.visible.as_ref(), step, config, &*self.rules));
+            pending.changes().next().and_then(|(_, step)| apply(cell.visible.as_ref(), step, config, &*self.rules));
         match applied {
             Some(visible) => self.tables.set_visible(record, visible, true),
             None => {

@@ -227,6 +227,48 @@ mod counted {
         GroupNotKept,
         /// There was room for groups again.
         GroupKeptAgain,
+        /// A part of a transaction no longer applied, so that none of it is seen.
+        TransactionHidden,
+        /// One row of a transaction was here, and others were not.
+        LandedPartly,
+        /// A transaction whose rows were here in part was found, or told of.
+        LandedBefore,
+        /// All rows of a transaction were here before its answer.
+        LandedWholly,
+        /// A row, or the answer of an operation of its own, said which key a record was given.
+        KeyFromRow,
+        /// A transaction's answer said it.
+        KeyFromAnswer,
+        /// It was found in storage.
+        KeyFromStorage,
+        /// Another tab told it, with a snapshot, an operation or its end.
+        KeyTold,
+        /// A pending operation named the temporary key, and has the real one now.
+        KeyPutIn,
+        /// It was stored for as long as operations name it.
+        KeyKept,
+        /// No operation names it any more.
+        KeyDropped,
+        /// The ledger was asked which key a record was given.
+        KeyAsked,
+        /// An operation waited for the ledger's word on a key.
+        KeyAwaited,
+        /// What names a temporary key ended, for nobody knows whether there is such a record.
+        NamelessEnded,
+        /// What was acknowledged ended because a pull begun afterwards covers it.
+        RetiredByPull,
+        /// Without a ledger: a call was not answered, and the record says that it was done.
+        UnansweredDone,
+        /// The record does not say whether it was done.
+        UnansweredUnknown,
+        /// What an earlier leader may have sent was looked up before it was sent.
+        Doubted,
+        /// Its record is as it was: it can't have arrived.
+        DoubtLifted,
+        /// No call was made while nothing said that it would arrive.
+        NotCalledBlindly,
+        /// A leader that did not run for a while waited for news of its lock.
+        LockDistrusted,
     }
 
     thread_local! {

@@ -11,6 +11,7 @@ use super::sabotage::sabotaged;
 use super::sorted::{SortedSet, sort, sort_by};
 use super::table::RecordId;
 use super::time::Hlc;
+use super::value::Fields;
 use super::version::Version;
 
 /// How many operations may wait; the next one is refused with `outbox-full`.
@@ -34,6 +35,8 @@ pub(crate) struct Pending {
     pub(crate) landed: Vec<RecordId>,
     /// The temporary keys that it named, and that were replaced in it.
     pub(crate) named: Vec<String>,
+    /// What its own inserts set, with the keys that their records turned out to have, by the number of the step. It is sent without.
+    pub(crate) keyed: Vec<(usize, Fields)>,
     pub(crate) state: OperationState,
     /// True when this tab made it.
     pub(crate) mine: bool,
@@ -117,7 +120,11 @@ impl Pending {
     /// Walks over its changes, each with its record.
     pub(crate) fn changes(&self) -> impl Iterator<Item = (RecordId, Step<'_>)> {
         let alone = self.parts.is_empty().then_some(self.record);
-        alone.into_iter().chain(self.parts.iter().copied()).zip(self.op.steps())
+        let steps = self.op.steps().enumerate().map(|(at, step)| match self.keyed.iter().find(|(of, _)| *of == at) {
+            Some((_, set)) => Step { set, ..step },
+            None => step,
+        });
+        alone.into_iter().chain(self.parts.iter().copied()).zip(steps)
     }
 
     fn concerns(&self, record: RecordId) -> bool {
@@ -629,7 +636,6 @@ mod tests {
     use super::*;
     use crate::engine::operation::{PROTOCOL, name};
     use crate::engine::time::{Hlc, HybridClock, Now};
-    use crate::engine::value::Fields;
 
     fn pending(n: u8, record: u32) -> Pending {
         let op = Operation {
@@ -655,6 +661,7 @@ mod tests {
             parts: vec![],
             landed: vec![],
             named: vec![],
+            keyed: vec![],
             state: OperationState::Queued,
             mine: true,
             accepted: true,

@@ -4,8 +4,10 @@
 //! Nothing is kept here. The fold starts from the confirmed record every time, so a change of the server's re-bases the
 //! pending operations by itself, and what is seen is always what recomputing from scratch would give.
 
+use super::mark::mark;
 use super::operation::{Step, name};
 use super::record::Record;
+use super::sabotage::sabotaged;
 use super::table::{RecordId, TableConfig};
 use super::value::{Fields, Value};
 
@@ -132,7 +134,8 @@ pub(crate) fn apply_all<'a, R: Record>(
                 before.push((at, std::mem::replace(&mut folding.visible, next), folding.overlaid));
                 folding.overlaid = true;
             }
-            None if landed.is_empty() => {
+            None if landed.is_empty() && !sabotaged!(ShowHalf) => {
+                mark!(TransactionHidden);
                 for (at, visible, overlaid) in before.into_iter().rev() {
                     (records[at].visible, records[at].overlaid) = (visible, overlaid);
                 }

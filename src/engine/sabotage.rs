@@ -141,6 +141,32 @@ mod planted {
         GroupsUnbounded = "forget-the-bound-on-groups",
         /// A sum rounds each time that something is added.
         FigureDrift = "let-figures-drift",
+        /// A transaction is seen as far as its parts apply.
+        ShowHalf = "show-half-a-transaction",
+        /// The last part of a transaction that another tab made is left out.
+        LeavePartOut = "leave-out-a-part-at-adoption",
+        /// A transaction is over when the first of its rows is here.
+        EndAtFirstRow = "end-a-transaction-at-its-first-row",
+        /// Of what an answer tells of a transaction only the first record is taken.
+        TakeFirstRecord = "take-only-the-first-record-of-an-answer",
+        /// What a temporary key turned out to be is not stored.
+        LoseKey = "lose-a-key",
+        /// It is deleted while operations name it.
+        DropKeyEarly = "drop-a-key-that-operations-name",
+        /// It stays in storage.
+        KeepKey = "leave-a-key-in-storage",
+        /// Queued operations keep the temporary key.
+        LeaveTemporaryKey = "leave-the-temporary-key-in-queued-operations",
+        /// Followers don't take what a temporary key turned out to be.
+        KeyUntold = "do-not-tell-followers-of-a-key",
+        /// A row of a new record is taken for another record.
+        IgnoreWriter = "take-a-new-record-for-another-one",
+        /// What was not answered is sent again, though nobody keeps a ledger.
+        SendAgain = "send-again-without-a-ledger",
+        /// What an earlier leader may have sent is sent, though nobody keeps a ledger.
+        NoDoubt = "send-what-may-have-been-sent-without-a-ledger",
+        /// What was not answered is taken for done.
+        TakeForDone = "take-the-unanswered-for-done",
     }
 
     thread_local! {

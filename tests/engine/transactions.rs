@@ -479,3 +479,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_was_only_acknowledged_stays_seen_until_the_rows_of_all_its_records_are_here() {
+    let mut world = World::with_tabs(1);
+    (world.faults.silent, world.checks) = (true, false);
+    let city = |key: &str| json!({"name": "patch", "table": "companies", "key": key, "set": {"city": "Kiel"}});
+    let id = world.tab(0).transact(json!([city("c-1"), city("c-2")]));
+    // The version is that of the first record; the second one's is higher.
+    let answer = json!({"protocol": 1, "id": id, "table": "companies", "key": "c-1", "replayed": false, "outcome": "confirmed", "version": "900"});
+    world.tell(0, Input::Answered { answer: serde_json::from_value(answer).unwrap() });
+    let row = |key: &str, version: &str| {
+        let record = json!({"id": key, "city": "Kiel"});
+        let row = json!({"table": "companies", "key": key, "version": version, "op": null, "record": record});
+        ServerEvent::Changed { row: serde_json::from_value(row).unwrap(), partial: false }
+    };
+    world.tell(0, Input::ServerChanged { events: vec![row("c-2", "901")] });
+    assert_eq!(world.tabs[0].field("c-1", "city"), "Kiel".into());
+    assert_eq!(world.tabs[0].operations[&id].state, OperationState::Acknowledged);
+}

@@ -286,3 +286,23 @@ fn the_other_parts_of_a_transaction_tell_whether_its_insert_arrived() {
     assert_eq!((world.outcome(1, id), world.server.effects[&id]), (vec![OperationState::Confirmed], 1));
     world.assert_all_agree();
 }
+
+#[test]
+fn what_names_a_record_that_nobody_knows_of_ends_and_so_does_what_depends_on_that_in_turn() {
+    let mut world = forgetful(2);
+    let order = |title: &str, parent: Option<&str>| {
+        let set = json!({"title": title, "parent": parent});
+        json!({"name": "insert", "table": "orders", "set": set})
+    };
+    world.faults.push_failures.push_back((Failure::Network, None));
+    let first = world.tab(0).try_do(order("first", None)).unwrap();
+    let second = world.tab(0).try_do(order("second", Some(&format!("~{first}")))).unwrap();
+    let third = json!({"name": "delete", "table": "orders", "key": format!("~{second}")});
+    let third = world.tab(0).try_do(third).unwrap();
+    world.run_until_quiet();
+    unknown(&world, 0, first);
+    for id in [second, third] {
+        assert_eq!((world.sent(id), world.outcome(0, id)), (0, vec![OperationState::Refused]));
+    }
+    world.assert_all_agree();
+}

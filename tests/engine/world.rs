@@ -1281,7 +1281,11 @@ impl Tab {
         let is_other = |key: &str| !key.contains(&own);
         let change = |name: &str, key: &mut String, set: &mut Fields, table: &str| {
             if table == "orders" && name == "insert" && key.starts_with('~') {
-                set.insert("id".into(), key.as_str().into());
+                // Once it has a real key, it is seen under that one.
+                set.insert(
+                    "id".into(),
+                    real(key).map_or_else(|| key.as_str().into(), |to| number(to.parse().unwrap())),
+                );
             }
             *key = real(key).unwrap_or_else(|| key.clone());
             *set = set.iter().map(|(name, value)| (name.clone(), self.with_real_values(value, &is_other))).collect();

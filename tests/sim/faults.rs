@@ -109,6 +109,13 @@ declare! {
     EntryOfNewerForm = "entry of a newer form",
     EntryOfUnknownTable = "entry of an unknown table",
     CacheForgotten = "cache forgotten",
+    TransactionRefused = "transaction refused for one of its parts",
+    TransactionConflicted = "transaction in conflict for one of its parts",
+    RowsApart = "transaction whose rows came one by one",
+    KeyRefused = "insert under a temporary key refused",
+    KeyUnheard = "key given, and the answer lost",
+    NoLedger = "server that keeps no ledger",
+    LedgerMissed = "reply lost, and no ledger to ask",
 }
 
 /// How often each fault happened.

@@ -22,6 +22,7 @@ mod shell;
 mod shrink;
 mod stories;
 mod trace;
+mod transactions;
 mod watching;
 mod workload;
 mod world;

@@ -1,8 +1,11 @@
 //! What must always hold, decided without a look into the engine: from the inputs a tab was given, the outputs it made, the
 //! server's own books, and the description in `PROTOCOL.md`. A broken law is a panic whose message begins with its number.
 
+mod folding;
+pub mod keys;
 mod presence;
 mod pulls;
+pub mod unanswered;
 mod views;
 
 use std::rc::Rc;
@@ -12,7 +15,7 @@ use rota_engine::{
     Role, Settlement, Status, TOMBSTONES_MAX, Value,
 };
 
-use crate::server::{Decision, Key, LARGE, OWNER, Server, TABLES, number};
+use crate::server::{Decision, Key, LARGE, Server, TABLES, number};
 use crate::shell::is_of_rules;
 use crate::{FastMap, FastSet};
 use presence::{Heard, Truth};
@@ -29,7 +32,6 @@ pub(crate) use broken;
 /// An operation that some tab made.
 pub struct Made {
     pub op: Rc<Operation>,
-    pub key: Key,
     pub browser: usize,
     pub user: usize,
     pub tab: usize,
@@ -56,13 +58,23 @@ pub struct Made {
 /// A pending operation as one tab knows it.
 pub struct Shown {
     pub id: OperationId,
-    pub key: Key,
+    /// The record of each of its steps.
+    pub keys: Vec<Key>,
+    /// The key that the record of its insert turned out to have.
+    pub own_key: Option<String>,
+    /// With the real keys, where this tab has been told them.
     pub op: Rc<Operation>,
     pub state: OperationState,
     pub is_doubtful: bool,
+    /// Not only since the step under way.
+    pub is_known: bool,
 }
 
 impl Shown {
+    pub fn concerns(&self, key: Key) -> bool {
+        self.keys.contains(&key)
+    }
+
     /// What was given up, or waits for a person, is not to be seen.
     pub fn is_seen(&self) -> bool {
         !matches!(self.state, OperationState::Dead | OperationState::Conflicted)
@@ -111,6 +123,17 @@ pub struct Mirror {
     pub waits_to_leave: bool,
     /// Who is where, as it was told and as it shows it.
     pub heard: Heard,
+    /// What this tab has said that temporary keys turned out to be.
+    pub renamed: FastMap<String, String>,
+    /// Temporary keys that it has stored the real ones of.
+    pub kept_keys: FastSet<String>,
+    /// Temporary keys that it has deleted from storage in this step, and inserts under such.
+    pub dropped_keys: Vec<String>,
+    pub dropped_inserts: Vec<OperationId>,
+    /// The inserts that ended as confirmed in this step.
+    pub confirmed_inserts: Vec<OperationId>,
+    /// Without a ledger: operations whose entries were deleted in this step though the server has not decided.
+    pub ended_by_record: Vec<OperationId>,
 }
 
 impl Mirror {
@@ -158,6 +181,8 @@ pub struct Oracle {
     pub filled: FastSet<(usize, usize, Key, u64)>,
     /// Who is really where.
     pub truth: Truth,
+    /// Without a ledger: operations that some tab has ended by what their records say.
+    pub looked_up: FastSet<OperationId>,
 }
 
 /// A tab, as far as the oracle needs to know it.
@@ -198,7 +223,9 @@ impl Oracle {
 
     /// True when the server has decided so about an operation, or about one that stands for it.
     fn is_decided(&self, server: &Server, id: OperationId, outcome: Outcome) -> bool {
-        let is_it = |id: OperationId| server.ledger.get(&id).is_some_and(|known| known.answer.outcome == outcome);
+        let is_it = |id: OperationId| {
+            server.ledger.get(&id).is_some_and(|it| it.answer.outcome == outcome || it.earlier.contains(&outcome))
+        };
         self.standing_for(id).any(is_it)
     }
 
@@ -227,6 +254,7 @@ impl Oracle {
                 || self.standing_for(*needed).any(|id| self.made(id).is_cancel_asked)
                 || self.is_late_decision(*needed)
                 || self.is_dropped(*needed)
+                || self.may_stay_nameless(server, *needed)
                 || self.is_doomed(server, *needed)
         };
         self.standing_for(id).any(|id| self.made(id).op.after.iter().any(will_not_be))
@@ -272,6 +300,7 @@ impl Oracle {
         for id in released {
             mirror.lists.on_released(id);
         }
+        mirror.rename(server, who, changes.renamed);
         for view in changes.operations {
             self.on_view(server, who, mirror, &view);
         }
@@ -286,7 +315,7 @@ impl Oracle {
         }
     }
 
-    fn on_view(&mut self, server: &Server, who: &Who, mirror: &mut Mirror, view: &OperationView) {
+    fn on_view(&mut self, server: &mut Server, who: &Who, mirror: &mut Mirror, view: &OperationView) {
         let made = self.made(view.id);
         if made.user != who.user || made.browser != who.browser {
             broken!("13", "{} shows operation {} of another user or browser", who.name, view.id);
@@ -297,7 +326,8 @@ impl Oracle {
         if view.mine != (made.tab == who.tab && !is_of_rules(&made.op)) {
             broken!("5", "{} is wrong about whose operation {} is", who.name, view.id);
         }
-        mirror.touched.push(made.key);
+        let shown = mirror.shown_as(server, &made.op, view.state, view.doubtful);
+        mirror.touched.extend(&shown.keys);
         let place = mirror.shown.iter().position(|shown| shown.id == view.id);
         if let Some(newer) = view.replaced_by {
             if !self.made(newer).op.replaces.contains(&view.id) {
@@ -330,19 +360,11 @@ impl Oracle {
                 {
                     made.was_dead = true;
                 }
-                let made = self.made(view.id);
                 if view.state == OperationState::Dead && view.code.as_deref() == Some("network") {
                     broken!("5", "{} gave {} up because of the network", who.name, view.id);
                 }
-                let shown = Shown {
-                    id: view.id,
-                    key: made.key,
-                    op: Rc::clone(&made.op),
-                    state: view.state,
-                    is_doubtful: view.doubtful,
-                };
                 match place {
-                    Some(place) => mirror.shown[place] = shown,
+                    Some(place) => mirror.shown[place] = Shown { is_known: mirror.shown[place].is_known, ..shown },
                     None => {
                         let order = |op: &Operation| (op.hlc, op.tab.clone(), op.id);
                         let at = mirror.shown.partition_point(|other| order(&other.op) < order(&shown.op));
@@ -389,6 +411,9 @@ impl Oracle {
     fn on_left(&mut self, server: &Server, who: &Who, mirror: &mut Mirror, view: &OperationView, place: Option<usize>) {
         if view.state == OperationState::Confirmed {
             mirror.confirmed.push(view.id);
+            if keys::own(&self.made(view.id).op).next().is_some() {
+                mirror.confirmed_inserts.push(view.id);
+            }
         } else if view.state != OperationState::Unknown {
             mirror.ended_in_vain.push(view.id);
         }
@@ -423,8 +448,11 @@ impl Oracle {
                 Some("dependency-refused" | "dependency-cancelled"),
             ) if decision != Some(Outcome::Confirmed) => self.is_doomed(server, id),
             (OperationState::Confirmed, _) => {
-                self.is_decided(server, id, Outcome::Confirmed) || self.is_agreed(server, id)
+                self.is_decided(server, id, Outcome::Confirmed)
+                    || self.is_agreed(server, id)
+                    || self.reads_as_done(server, id)
             }
+            (OperationState::Unknown, Some("unanswered")) => server.keeps_no_ledger,
             (OperationState::Refused, _) => self.is_decided(server, id, Outcome::Refused),
             (OperationState::Conflicted, _) => self.is_decided(server, id, Outcome::Conflicted),
             // A tab knows what it sent itself. What an earlier leader sent and told nobody of it may cancel in vain, and what was
@@ -463,7 +491,7 @@ impl Oracle {
 
     // ---- storage
 
-    pub fn on_unpersist(&self, server: &Server, who: &Who, key: &str, prefix: &str) {
+    pub fn on_unpersist(&mut self, server: &Server, who: &Who, mirror: &mut Mirror, key: &str, prefix: &str) {
         if !key.starts_with(prefix) {
             broken!("13", "{} deletes {key}, which is not its own", who.name);
         }
@@ -479,6 +507,12 @@ impl Oracle {
             || server.ledger.contains_key(&id)
             || made.is_cancel_asked
             || self.is_doomed(server, id);
+        if server.keeps_no_ledger && !is_over {
+            // The record decides, and whatever it says is the end: see `check_looked_up`.
+            self.looked_up.insert(id);
+            mirror.ended_by_record.push(id);
+            return;
+        }
         if !is_over && !is_replaced && !self.is_late_decision(id) {
             broken!("5", "{} deletes the entry of {id}, of which the server has not decided", who.name);
         }
@@ -510,7 +544,8 @@ impl Oracle {
             }
             let Some(at) = mirror.shown.iter().position(|shown| shown.id == *id) else { continue };
             let earlier = mirror.shown[..at].iter().find(|shown| {
-                shown.key == made.key && matches!(shown.state, OperationState::Queued | OperationState::Sent)
+                shown.keys.iter().any(|key| mirror.shown[at].concerns(*key))
+                    && matches!(shown.state, OperationState::Queued | OperationState::Sent)
             });
             if let Some(earlier) = earlier {
                 broken!("6", "{} sends {id} before {}, which is earlier", who.name, earlier.id);
@@ -549,17 +584,24 @@ impl Oracle {
             if self.unread.contains(&id) {
                 continue;
             }
-            let key = self.made(id).key;
-            let known = &server.known[key];
-            let done = server.ledger.get(&id).and_then(|decision| decision.answer.version.as_ref()).map_or(0, number);
-            let version = tab.version(known.table, &known.key).unwrap_or(0);
-            let is_hidden = known.ever_hidden & (1 << who.user) != 0;
-            if version < done && !is_hidden && tab.visible(known.table, &known.key) != fold(None, mirror, key).0 {
-                broken!(
-                    "3",
-                    "{} no longer shows {id} as pending, nor what it did: version {version}, not {done}",
-                    who.name
-                );
+            let op = &self.made(id).op;
+            let answered =
+                server.ledger.get(&id).and_then(|decision| decision.answer.version.as_ref()).map_or(0, number);
+            for key in keys::records_of(server, op) {
+                let known = &server.known[key];
+                let wrote = known.history.iter().find(|stand| stand.op == Some(id)).map_or(0, |stand| stand.version);
+                let done = if op.parts.is_empty() { answered } else { wrote };
+                let version = tab.version(known.table, &known.key).unwrap_or(0);
+                let is_hidden = known.ever_hidden & (1 << who.user) != 0;
+                let visible = tab.visible(known.table, &known.key);
+                if version < done && !is_hidden && visible != folding::over_nothing(mirror, key) {
+                    broken!(
+                        "3",
+                        "{} no longer shows {id} as pending, nor what it did to {}: version {version}, not {done}",
+                        who.name,
+                        known.key
+                    );
+                }
             }
         }
     }
@@ -572,6 +614,7 @@ impl Oracle {
         check_cursor(server, who, mirror, tab);
         self.check_confirmed(server, who, mirror, tab);
         self.check_cascade(who, mirror);
+        unanswered::check_looked_up(who, mirror);
         let mut touched = std::mem::take(&mut mirror.touched);
         let (mut least, mut most) = (0, 0);
         if full {
@@ -581,9 +624,21 @@ impl Oracle {
             touched.sort_unstable();
             touched.dedup();
         }
+        let mut done: Vec<Key> = Vec::new();
         for key in &touched {
-            let (low, high) = self.check_record(server, who, mirror, tab, *key);
+            if done.contains(key) {
+                continue;
+            }
+            let together = folding::sharing(mirror, *key);
+            let parts: Vec<folding::Part> =
+                together.iter().map(|key| self.look_at(server, who, mirror, tab, *key)).collect();
+            let Some((low, high)) = folding::explain(server, mirror, &parts) else {
+                folding::fail(server, who, mirror, &parts)
+            };
             (least, most) = (least + low, most + high);
+            if together.len() > 1 {
+                done.extend(together);
+            }
         }
         if full && !(least..=most).contains(&tab.held()) {
             broken!("12", "{} holds {} records instead of {least} to {most}", who.name, tab.held());
@@ -610,8 +665,8 @@ impl Oracle {
         (mirror.asked_from, mirror.has_looked) = (None, false);
     }
 
-    /// Visible is confirmed with what is pending over it. Returns how many records are held for it, at least and at most.
-    fn check_record(&self, server: &Server, who: &Who, mirror: &mut Mirror, tab: &dyn Tab, key: Key) -> (usize, usize) {
+    /// Looks at one record: what is seen of it, and what may be confirmed of it.
+    fn look_at(&self, server: &Server, who: &Who, mirror: &mut Mirror, tab: &dyn Tab, key: Key) -> folding::Part {
         let known = &server.known[key];
         let visible = tab.visible(known.table, &known.key);
         if mirror.records[key] != visible {
@@ -636,7 +691,7 @@ impl Oracle {
         }
         mirror.versions[key] = version.unwrap_or(0);
         if let Some(record) = &visible
-            && record.fields().get("id").and_then(Value::as_str) != Some(&known.key)
+            && !keys::is_key_of(record, &known.key)
         {
             broken!("2", "{} shows {record:?} under {}", who.name, known.key);
         }
@@ -645,17 +700,10 @@ impl Oracle {
                 broken!("4", "{} knows a version {version} of {} that never was", who.name, known.key)
             })
         });
-        let mut bounds: Option<(usize, usize)> = None;
+        let mut stands: Vec<Option<JsonRecord>> = Vec::new();
         let mut consider = |confirmed: Option<JsonRecord>| {
-            let held = usize::from(confirmed.is_some());
-            let (expected, applied) = fold(confirmed, mirror, key);
-            if expected == visible {
-                let shown = mirror.shown.iter().filter(|shown| shown.key == key && shown.is_seen());
-                if shown.zip(&applied).any(|(shown, applied)| shown.is_doubtful == *applied) {
-                    return;
-                }
-                let held = held + usize::from(applied.contains(&true) && visible.is_some());
-                bounds = Some(bounds.map_or((held, held), |(low, high)| (low.min(held), high.max(held))));
+            if !stands.contains(&confirmed) {
+                stands.push(confirmed);
             }
         };
         let confirmed = stand.and_then(|stand| stand.record.clone());
@@ -677,15 +725,7 @@ impl Oracle {
                 }
             }
         }
-        bounds.unwrap_or_else(|| {
-            let shown: Vec<_> = mirror
-                .shown
-                .iter()
-                .filter(|shown| shown.key == key)
-                .map(|shown| (&shown.op, shown.state, shown.is_doubtful))
-                .collect();
-            broken!("2", "{} shows {visible:?}, which is not {stand:?} with {shown:?} over it", who.name)
-        })
+        folding::Part { key, visible, stands, version: version.unwrap_or(0) }
     }
 }
 
@@ -716,40 +756,6 @@ fn has_news(list: &Value, of: &Value, base: Option<&Value>) -> bool {
     matches!((list, of), (Value::List(list), Value::List(of)) if of.iter().all(|value| list.contains(value) || is_old(value)))
 }
 
-/// Folds what is pending over a record, from the description alone. Says of each operation whether it applied.
-fn fold(confirmed: Option<JsonRecord>, mirror: &Mirror, key: Key) -> (Option<JsonRecord>, Vec<bool>) {
-    let mut visible = confirmed;
-    let mut applied = Vec::new();
-    for shown in mirror.shown.iter().filter(|shown| shown.key == key && shown.is_seen()) {
-        let next = effect(&shown.op, visible.as_ref());
-        applied.push(next.is_some());
-        visible = next.unwrap_or(visible);
-    }
-    (visible, applied)
-}
-
-/// What an operation makes of a record; `None` where it does not apply.
-fn effect(op: &Operation, current: Option<&JsonRecord>) -> Option<Option<JsonRecord>> {
-    let with = |record: &JsonRecord, set: &Fields| {
-        let mut fields = record.fields().clone();
-        fields.extend(set.iter().map(|(name, value)| (name.clone(), value.clone())));
-        Some(Some(JsonRecord::create(&fields)))
-    };
-    match (op.name.as_str(), current) {
-        ("insert", None) => Some(Some(JsonRecord::create(&op.set))),
-        ("delete", Some(_)) => Some(None),
-        ("patch", Some(record)) => with(record, &op.set),
-        ("assign", Some(record)) => {
-            let owner = record.fields().get(OWNER).cloned().unwrap_or_default();
-            let to = op.args.get("to").cloned().unwrap_or_default();
-            let seen = op.base.get(OWNER).cloned().unwrap_or_default();
-            if owner == seen || owner == to { with(record, &Fields::from([(OWNER.to_owned(), to)])) } else { None }
-        }
-        // An insert of what is there, and a change of what is not.
-        _ => None,
-    }
-}
-
 /// What the oracle may ask of an engine: what any user may.
 pub trait Tab {
     fn visible(&self, table: usize, key: &str) -> Option<JsonRecord>;
@@ -758,13 +764,18 @@ pub trait Tab {
 }
 
 /// Nothing has an effect twice, and the ledger has the operation that was made.
-pub fn check_decision(made: &Made, decision: &Decision) {
+pub fn check_decision(oracle: &Oracle, server: &Server, made: &Made, decision: &Decision) {
     if decision.effects > 1 {
         broken!("5", "{} had its effect {} times", made.op.id, decision.effects);
     }
     // What was decided on a conflict is no concern of the server's.
-    let sent = Operation { decision: None, ..(*made.op).clone() };
-    if sent != decision.op {
+    let sent = Operation { decision: None, ..keys::as_sent(server, &made.op) };
+    // Without a ledger a key that was given may stay unknown, and an insert that was never stored may have been known to nobody but
+    // its author: what names it finds no such record.
+    let may_be_unheard = |from: &String| keys::maker(from).is_some_and(|id| oracle.made(id).may_be_lost);
+    let unknown = keys::named(&decision.op);
+    let is_nameless = !unknown.is_empty() && (server.keeps_no_ledger || unknown.iter().all(may_be_unheard));
+    if sent != decision.op && !is_nameless {
         broken!("5", "{} reached the server as {:?}, and was made as {:?}", made.op.id, decision.op, made.op);
     }
 }

@@ -25,7 +25,7 @@ impl World {
         self.pick(pick).filter(|tab| self.tabs[*tab].backlog.is_none())
     }
 
-    fn key_of(&mut self, number: u64) -> Key {
+    pub fn key_of(&mut self, number: u64) -> Key {
         if number < COMPANIES {
             self.server.key(TABLES[0], &format!("c-{number}"))
         } else {
@@ -35,6 +35,7 @@ impl World {
 
     pub fn act(&mut self, action: &Action) {
         match *action {
+            Action::Together(deed) => self.do_together(deed),
             Action::Insert { tab, key } => {
                 let key = self.key_of(key);
                 let set = self.server.blank(key);
@@ -420,8 +421,11 @@ impl World {
     fn leave_orphan(&mut self, tab: Pick) {
         let Some(author) = self.awake(tab) else { return };
         let (browser, user) = (self.tabs[author].browser, self.tabs[author].user);
-        let is_other =
-            |tab: &usize| *tab != author && (self.tabs[*tab].browser, self.tabs[*tab].user) == (browser, user);
+        // One of the release before would believe no leader that has not heard of its last one, and not miss it.
+        let is_other = |tab: &usize| {
+            let Tab { browser: its, user: of, is_old, .. } = self.tabs[*tab];
+            *tab != author && (its, of) == (browser, user) && !is_old
+        };
         let Some(bystander) = self.open_tabs().into_iter().find(is_other) else { return };
         self.faults.add(Fault::OrphanLeft);
         self.cut_until_ms = self.mono_ms + 200;
@@ -499,6 +503,8 @@ impl World {
         let victim = lock.holder.replace(thief);
         lock.queue.retain(|waiting| *waiting != thief);
         self.faults.add(Fault::LockStolen);
+        // Without a ledger nothing but the lock keeps the old leader from sending again: that it has lost it is the next that it hears.
+        let notice_ms = if self.server.keeps_no_ledger { 0 } else { notice_ms };
         if let Some(tab) = victim {
             self.later(notice_ms, Event::Tell { tab, input: Input::LockLost });
         }
@@ -544,7 +550,8 @@ impl World {
             (0, _) => (plain, Content::Corrupt("it is not JSON".into()), Fault::EntryCorrupted),
             (2, Some(made)) => {
                 let id = OperationId::parse(&some_id).expect("an id");
-                let op = Operation { id, table: "ghosts".into(), ..(*made.op).clone() };
+                let mut op = Operation { id, table: "ghosts".into(), ..(*made.op).clone() };
+                op.parts.iter_mut().for_each(|part| part.table = "ghosts".into());
                 let key = format!("{prefix}{}-{id}", op.hlc);
                 (key, Content::Operation(StoredOperation { v: 1, op }), Fault::EntryOfUnknownTable)
             }

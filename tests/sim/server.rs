@@ -1,15 +1,19 @@
 //! A model of the server kit, from `PROTOCOL.md` alone: a ledger of operation ids, versions drawn database-wide, conflicts per
 //! field, a feed in commit order with transactions that commit late, pulls under each person's rights.
 
+mod deciding;
+
 use rota_engine::{
-    Answer, Fields, Gone, JsonRecord, Operation, OperationId, Outcome, PROTOCOL, PullCall, Pulled, Record, Row, Value,
-    Version,
+    Answer, Fields, Gone, JsonRecord, Operation, OperationId, Outcome, PullCall, Pulled, Record, Row, Value, Version,
 };
 
+pub use self::deciding::{busy, key_value};
 use crate::FastMap;
 use crate::pages::Paging;
 
-pub const TABLES: [&str; 2] = ["companies", "leads"];
+/// In the last one the server gives the keys.
+pub const TABLES: [&str; 3] = ["companies", "leads", ORDERS];
+pub const ORDERS: &str = "orders";
 pub const OWNER: &str = "owner_id";
 /// The column that events may lack.
 pub const LARGE: &str = "city";
@@ -68,6 +72,8 @@ pub struct Decision {
     pub answer: Answer<JsonRecord>,
     /// How often it had an effect.
     pub effects: u32,
+    /// Without a ledger: what it was answered when it was sent before.
+    pub earlier: Vec<Outcome>,
 }
 
 struct Transaction {
@@ -85,6 +91,13 @@ pub struct Server {
     pub incarnation: u32,
     /// Its rows do not say which operation wrote them.
     pub is_anonymous: bool,
+    /// It forgets at once what it has done. The ledger is then what the oracle knows of it.
+    pub keeps_no_ledger: bool,
+    /// Nobody may change or make an order.
+    pub refuses_orders: bool,
+    /// What temporary keys turned out to be.
+    pub given: FastMap<String, Key>,
+    last_order: u64,
     /// What the stream has to tell, in the order of commits.
     pub news: Vec<Key>,
     /// How many records ended in one go.
@@ -146,6 +159,9 @@ impl Server {
 
     pub fn blank(&self, key: Key) -> Fields {
         let known = &self.known[key];
+        if TABLES[known.table] == ORDERS {
+            return Fields::from([("id".to_owned(), key_value(&known.key)), ("title".to_owned(), "Harbour".into())]);
+        }
         let mut fields =
             Fields::from([("id".to_owned(), known.key.as_str().into()), ("name".to_owned(), "Harbour".into())]);
         if known.table == 0 {
@@ -233,70 +249,6 @@ impl Server {
         }
     }
 
-    // ---- operations
-
-    pub fn apply_operation(&mut self, op: &Operation, actor: usize) -> Answer<JsonRecord> {
-        if let Some(decision) = self.ledger.get(&op.id) {
-            if decision.actor != actor || decision.op != *op {
-                return refusal(op, "operation-mismatch");
-            }
-            return Answer { replayed: true, ..decision.answer.clone() };
-        }
-        let Some(key) = TABLES.contains(&op.table.as_str()).then(|| self.key(&op.table, &op.key)) else {
-            return refusal(op, "invalid");
-        };
-        if self.known[key].is_locked {
-            return busy(op, 250);
-        }
-        let mut verdict = self.decide(op, key, actor);
-        let effects = u32::from(verdict.outcome == Outcome::Confirmed);
-        if verdict.outcome != Outcome::Refused || self.known[key].is_seen_by(actor) {
-            let stand = self.known[key].stand();
-            verdict.version = Some(version(stand.map_or(0, |stand| stand.version)));
-            verdict.record = Some(stand.and_then(|stand| stand.record.clone()));
-        }
-        self.ledger.insert(op.id, Decision { actor, op: op.clone(), answer: verdict.clone(), effects });
-        verdict
-    }
-
-    fn decide(&mut self, op: &Operation, key: Key, actor: usize) -> Answer<JsonRecord> {
-        if self.known[key].is_refused {
-            return refusal(op, "forbidden");
-        }
-        let failed = |id: &OperationId| {
-            self.ledger.get(id).is_some_and(|decision| decision.answer.outcome != Outcome::Confirmed)
-        };
-        if op.after.iter().any(failed) {
-            return refusal(op, "dependency-refused");
-        }
-        let current = self.known[key].record().filter(|_| self.known[key].is_seen_by(actor)).cloned();
-        let is_there = self.known[key].record().is_some();
-        let next = match (op.name.as_str(), current) {
-            ("insert", _) if is_there => return refusal(op, "exists"),
-            ("insert", _) => Some(JsonRecord::create(&op.set)),
-            ("delete", None) if !is_there => return confirmation(op),
-            (_, None) => return refusal(op, "not-found"),
-            ("delete", Some(record)) => match conflict(op, &record, "changed") {
-                Some(conflict) => return conflict,
-                None => None,
-            },
-            ("patch", Some(record)) => match conflict(op, &record, "changed") {
-                Some(conflict) => return conflict,
-                None => Some(record.patched(&op.set)),
-            },
-            ("assign", Some(record)) => match conflict(op, &record, "taken") {
-                Some(conflict) => return conflict,
-                None => {
-                    let to = op.args.get("to").cloned().unwrap_or_default();
-                    Some(record.patched(&Fields::from([(OWNER.to_owned(), to)])))
-                }
-            },
-            (_, Some(_)) => return refusal(op, "invalid"),
-        };
-        self.write(key, next, Some(op.id));
-        confirmation(op)
-    }
-
     // ---- pulls
 
     /// Answers a pull that names keys.
@@ -325,7 +277,7 @@ impl Server {
     /// Tells what became of the operations that a pull asks about.
     pub fn tell_settled(&self, call: &PullCall, user: usize, pulled: &mut Pulled<JsonRecord>) {
         let request = &call.request;
-        let decided = request.pending.iter().filter_map(|id| self.ledger.get(id)).filter(|known| known.actor == user);
+        let decided = request.pending.iter().filter_map(|id| self.recorded(id)).filter(|known| known.actor == user);
         pulled.settled = decided.map(|known| Answer { replayed: true, ..known.answer.clone() }).collect();
     }
 
@@ -362,44 +314,4 @@ impl Server {
             None => {}
         }
     }
-}
-
-fn answer(op: &Operation, outcome: Outcome, code: Option<&str>) -> Answer<JsonRecord> {
-    Answer {
-        protocol: PROTOCOL,
-        id: op.id,
-        table: op.table.clone(),
-        key: op.key.clone(),
-        replayed: false,
-        outcome,
-        code: code.map(str::to_owned),
-        message: code.map(str::to_owned),
-        fields: Vec::new(),
-        after_ms: None,
-        version: None,
-        record: None,
-        records: Vec::new(),
-    }
-}
-
-fn confirmation(op: &Operation) -> Answer<JsonRecord> {
-    answer(op, Outcome::Confirmed, None)
-}
-
-fn refusal(op: &Operation, code: &str) -> Answer<JsonRecord> {
-    answer(op, Outcome::Refused, Some(code))
-}
-
-pub fn busy(op: &Operation, after_ms: u64) -> Answer<JsonRecord> {
-    Answer { after_ms: Some(after_ms), ..answer(op, Outcome::Retry, Some("busy")) }
-}
-
-/// Somebody else changed one of the fields since the base.
-fn conflict(op: &Operation, record: &JsonRecord, code: &str) -> Option<Answer<JsonRecord>> {
-    let differs = |field: &&String| record.fields().get(field).cloned().unwrap_or_default() != op.base[field.as_str()];
-    let fields: Vec<String> = op.base.keys().filter(differs).cloned().collect();
-    if fields.is_empty() {
-        return None;
-    }
-    Some(Answer { fields, ..answer(op, Outcome::Conflicted, Some(code)) })
 }

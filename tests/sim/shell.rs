@@ -320,11 +320,13 @@ impl World {
     }
 
     pub fn check(&mut self, tab: usize, full: bool) {
-        let Self { tabs, server, oracle, mono_ms, .. } = self;
+        let Self { tabs, server, oracle, mono_ms, browsers, .. } = self;
         let Tab { engine, mirror, browser, user, name, checks, is_closed, .. } = &mut tabs[tab];
         *checks += 1;
         let who = Who { tab, browser: *browser, user: *user, name };
         if !*is_closed {
+            let keeps = |from: &str| browsers[*browser].keeps_key(*user, from);
+            oracle.check_keys(server, &who, mirror, engine, &keeps);
             oracle.check(server, &who, mirror, engine, *mono_ms, full || checks.is_multiple_of(FULL_CHECK));
         }
         (mirror.handled, mirror.notified) = (0, 0);
@@ -403,7 +405,10 @@ impl World {
                 let Tab { mirror, name, .. } = &mut tabs[tab];
                 oracle.on_settled(server, &Who { tab, browser, user, name }, mirror, &settlement);
             }
-            Output::PersistAlias { key, entry } => self.store(tab, key, Content::Alias(entry)),
+            Output::PersistAlias { key, entry } => {
+                self.note_alias(tab, &key);
+                self.store(tab, key, Content::Alias(entry));
+            }
             Output::ForgetQuarantined { prefix } => {
                 self.faults.add(Fault::QuotaShed);
                 self.remove(tab, |key| key.starts_with(&prefix));
@@ -438,9 +443,8 @@ impl World {
         }
     }
 
-    fn prefix(&self, tab: usize) -> String {
-        let user = USERS[self.tabs[tab].user].replace('%', "%25").replace(':', "%3A");
-        format!("rota:1:crm:{user}:")
+    pub fn prefix(&self, tab: usize) -> String {
+        prefix_of(self.tabs[tab].user)
     }
 
     fn persist(&mut self, tab: usize, id: OperationId, key: String, entry: StoredOperation) {
@@ -485,9 +489,7 @@ impl World {
     }
 
     fn make(&mut self, tab: usize, op: &Rc<Operation>, storage_key: String, stored: &Stored) {
-        let number = self.server.key(&op.table, &op.key);
         let made = Made {
-            key: number,
             browser: self.tabs[tab].browser,
             user: self.tabs[tab].user,
             tab,
@@ -508,11 +510,16 @@ impl World {
 
     /// Until storage has it, nobody sees it.
     fn must_not_show_yet(&mut self, tab: usize, op: &Operation) {
-        let key = self.server.key(&op.table, &op.key);
+        let keys: Vec<_> = op.steps().map(|step| self.server.key(step.table, step.key)).collect();
         let Tab { engine, mirror, name, .. } = &self.tabs[tab];
         // What the rules decide follows from what came with the answer, and is stored in the same step.
-        if !mirror.has_looked && engine.visible(&op.table, &op.key).as_ref() != mirror.record(key) {
-            broken!("5", "{name} shows {} before it is stored", op.id);
+        if mirror.has_looked {
+            return;
+        }
+        for (step, key) in op.steps().zip(keys) {
+            if engine.visible(step.table, step.key).as_ref() != mirror.record(key) {
+                broken!("5", "{name} shows {} before it is stored", op.id);
+            }
         }
     }
 
@@ -568,10 +575,11 @@ impl World {
 
     fn unpersist(&mut self, tab: usize, key: String) {
         let prefix = self.prefix(tab);
+        self.note_unpersist(tab, &key);
         let Self { tabs, server, oracle, browsers, .. } = self;
-        let Tab { name, browser, user, .. } = &tabs[tab];
+        let Tab { name, browser, user, mirror, .. } = &mut tabs[tab];
         let browser = *browser;
-        oracle.on_unpersist(server, &Who { tab, browser, user: *user, name }, &key, &prefix);
+        oracle.on_unpersist(server, &Who { tab, browser, user: *user, name }, mirror, &key, &prefix);
         let place = &mut browsers[browser];
         if place.has_local {
             place.set_local(Change { key: key.clone(), content: None });
@@ -669,6 +677,11 @@ impl World {
             self.tell(tab, Input::RecordsFound { rows });
         }
     }
+}
+
+pub fn prefix_of(user: usize) -> String {
+    let user = USERS[user].replace('%', "%25").replace(':', "%3A");
+    format!("rota:1:crm:{user}:")
 }
 
 /// True for what the declared rules decided, of which no person is the author.

@@ -5,6 +5,7 @@ use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use crate::stories;
+use crate::transactions::Deed;
 
 /// The people. One's name begins like another's, and one has to be escaped.
 pub const USERS: [&str; 3] = ["anna", "anna2", "jo:n%"];
@@ -69,6 +70,8 @@ pub type Pick = u64;
 
 #[derive(Clone, Debug)]
 pub enum Action {
+    /// Transactions, and records whose keys the server gives.
+    Together(Deed),
     // People at their tabs.
     Insert {
         tab: Pick,
@@ -336,6 +339,8 @@ pub struct Plan {
     pub page_rows: Option<usize>,
     /// How many pulls, in percent, name parts of tables that they cover.
     pub parts_percent: u8,
+    /// The server does not remember what it did.
+    pub has_no_ledger: bool,
     /// The end also breaks every link, and changes records while they are joined again.
     pub breaks_at_end: bool,
 }
@@ -435,8 +440,19 @@ impl Plan {
                 }
             }
             n if n % 25 == 16 => steps.push((Action::Strangers { tab: draw.below(64), is_crowd: true }, 3_000)),
+            n if n % 25 == 9 => steps.extend(crate::transactions::join_halfway()),
+            n if n % 25 == 4 => steps.extend(crate::transactions::strand(&mut draw, n % 2 == 0)),
             n if n % 50 == 33 => steps.push((Action::LeaveOrphan { tab: draw.below(64) }, 1_500)),
             _ => {}
+        }
+        let has_no_ledger = draw.percent(15);
+        if has_no_ledger {
+            // With neither ledger nor locks, two tabs that have found the same operation may both send it.
+            for make in &mut browsers {
+                make.locks = true;
+            }
+            // What makes the difference is an answer that is lost.
+            steps.insert(0, (Action::Set { rate: Rate::ReplyLoss, percent: 12 }, 0));
         }
         // Ten thousand pages of one row each are no more than one of them all, and take longer.
         let is_crowded = steps.iter().any(|(action, _)| matches!(action, Action::EndMany));
@@ -451,24 +467,28 @@ impl Plan {
             attempts_max: draw.of(&[None, None, None, Some(2)]),
             without_token_giver: draw.of(&[0, 0, 0, 1, 2]),
             breaks_at_end: draw.percent(30),
-            is_anonymous: draw.percent(20),
+            is_anonymous: draw.percent(if has_no_ledger { 60 } else { 20 }),
             page_rows: if is_crowded { None } else { draw.of(&[None, None, Some(1), Some(2), Some(4)]) },
             parts_percent: draw.of(&[0, 0, 30, 80]),
+            has_no_ledger,
         }
     }
 }
 
-fn key(draw: &mut Draw) -> u64 {
+pub fn key(draw: &mut Draw) -> u64 {
     // Some records are where everybody is.
     if draw.percent(60) { draw.below(3) } else { draw.below(COMPANIES + LEADS) }
 }
 
-fn city(draw: &mut Draw) -> &'static str {
+pub fn city(draw: &mut Draw) -> &'static str {
     draw.of(&CITIES)
 }
 
 fn work(draw: &mut Draw) -> Action {
     let tab = draw.below(64);
+    if draw.percent(20) {
+        return Action::Together(Deed::of(draw, tab));
+    }
     match draw.below(165) {
         135..=144 => Action::Watch { tab, number: draw.below(1 << 32) },
         145..=146 => Action::LookAway { tab, nth: draw.below(8) },

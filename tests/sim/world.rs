@@ -75,10 +75,12 @@ impl World {
             r#"{"app": "crm", "user": "", "tables": [
                 {"name": "companies", "key": ["id"], "fields": ["id", "name", "city", "owner_id", "visits", "tags", "weight"], "owner": "owner_id",
                  "merge": {"visits": "sum", "tags": "union"}, "indexed": ["name", "city", "owner_id", "visits", "tags", "weight"]},
-                {"name": "leads", "key": ["id"], "fields": ["id", "name"], "indexed": ["name"]}]}"#,
+                {"name": "leads", "key": ["id"], "fields": ["id", "name"], "indexed": ["name"]},
+                {"name": "orders", "key": ["id"], "fields": ["id", "title", "parent"], "temporaryKeys": true}]}"#,
         )
         .expect("the configuration can be read");
         config.link.max_attempts = plan.attempts_max;
+        config.idempotent = !plan.has_no_ledger;
         let mut world = Self {
             server: Server::default(),
             browsers: Vec::new(),
@@ -102,6 +104,10 @@ impl World {
         };
         world.server.is_anonymous = plan.is_anonymous;
         world.server.page_rows = plan.page_rows;
+        world.server.keeps_no_ledger = plan.has_no_ledger;
+        if plan.has_no_ledger {
+            world.faults.add(Fault::NoLedger);
+        }
         if plan.is_anonymous {
             world.faults.add(Fault::RowsAnonymous);
         }
@@ -377,6 +383,7 @@ impl World {
             self.decide(tab, op)
         };
         if self.happens(Rate::ReplyLoss, Fault::ReplyLost) {
+            self.note_lost_reply(op, &answer);
             if self.draw.percent(60) {
                 self.push_failed(tab, op.id, Failure::Network);
             }
@@ -384,16 +391,18 @@ impl World {
             return;
         }
         let is_done = answer.outcome == rota_engine::Outcome::Confirmed;
-        let answer = if is_done && self.happens(Rate::Bare, Fault::AnswerBare) {
+        // Whoever gives a key says so.
+        let gives_key = crate::oracle::keys::own(op).next().is_some();
+        let answer = if is_done && !gives_key && self.happens(Rate::Bare, Fault::AnswerBare) {
             self.note_unread(tab, op.id);
-            Answer { record: None, ..answer }
+            Answer { record: None, records: Vec::new(), ..answer }
         } else {
             answer
         };
-        let answer = if self.happens(Rate::EventBad, Fault::AnswerUnreadable) {
+        let answer = if !gives_key && self.happens(Rate::EventBad, Fault::AnswerUnreadable) {
             self.note_unread(tab, op.id);
             // The adapter could read how it ended, but not the record.
-            Answer { version: None, record: None, ..answer }
+            Answer { version: None, record: None, records: Vec::new(), ..answer }
         } else {
             answer
         };
@@ -417,7 +426,10 @@ impl World {
 
     fn decide(&mut self, tab: usize, op: &Operation) -> Answer<JsonRecord> {
         let user = self.tabs[tab].user;
+        self.check_names(tab, op);
+        crate::oracle::unanswered::check_sending(&self.server, op);
         let answer = self.server.apply_operation(op, user);
+        self.note_verdict(op, &answer);
         let Some(made) = self.oracle.made.get(&op.id) else {
             broken!("5", "the server was sent {}, which nobody made", op.id)
         };
@@ -428,7 +440,7 @@ impl World {
             self.faults.add(Fault::OperationRefused);
         }
         if let Some(decision) = self.server.ledger.get(&op.id) {
-            crate::oracle::check_decision(made, decision);
+            crate::oracle::check_decision(&self.oracle, &self.server, made, decision);
         }
         answer
     }
@@ -644,6 +656,7 @@ impl World {
         for known in &mut self.server.known {
             known.is_refused = false;
         }
+        self.server.refuses_orders = false;
         self.server.commit_all();
         self.spread();
         for browser in &mut self.browsers {
@@ -665,6 +678,7 @@ impl World {
             }
         }
         self.run_for(70);
+        self.replace_deaf_leaders();
         for tab in self.open_tabs() {
             let dead: Vec<OperationId> = self.dead_of(tab);
             for id in dead {
@@ -829,7 +843,7 @@ impl World {
         for id in &self.oracle.order {
             let made = &self.oracle.made[id];
             if let Some(decision) = self.server.ledger.get(id) {
-                crate::oracle::check_decision(made, decision);
+                crate::oracle::check_decision(&self.oracle, &self.server, made, decision);
             }
             let tab = &self.tabs[made.tab];
             let told = tab.mirror.settled.get(id);
@@ -842,7 +856,9 @@ impl World {
             }
             let oracle = &self.oracle;
             // The one that stands for it was sent in its place.
-            let is_decided = oracle.standing_for(*id).any(|id| self.server.ledger.contains_key(&id));
+            let is_decided = oracle
+                .standing_for(*id)
+                .any(|id| self.server.ledger.contains_key(&id) || oracle.looked_up.contains(&id));
             let is_excused = oracle.standing_for(*id).any(|id| {
                 let made = &oracle.made[&id];
                 made.is_rejected || made.may_be_lost || made.is_cancel_asked
@@ -857,5 +873,6 @@ impl World {
                 broken!("10", "the entry of {id} is left in storage");
             }
         }
+        self.check_no_keys_left();
     }
 }

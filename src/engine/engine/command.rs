@@ -363,6 +363,7 @@ impl<R: Record> Engine<R> {
                 Reading::Take(op) => {
                     if !self.outbox.contains(op.id) && !self.settled.contains(op.id) {
                         mark!(AdoptedFromStorage);
+                        self.note_found(&op);
                     }
                     self.keep_for_newer(&op);
                     self.unsure.remove(&op.id);
@@ -372,6 +373,7 @@ impl<R: Record> Engine<R> {
                 Reading::TakeAlias(alias) => {
                     let is_of_ours = self.tables.table_id(&alias.table).is_some();
                     let from = alias.from.clone();
+                    mark!(KeyFromStorage);
                     if !self.learn_alias(alias) {
                         self.quarantine(key);
                     } else if is_of_ours {
@@ -424,6 +426,9 @@ impl<R: Record> Engine<R> {
         }
         let mut named = Vec::new();
         self.aliases.rewrite(&mut op, &mut named);
+        if sabotaged!(LeavePartOut) && op.parts.len() > 2 {
+            op.parts.pop();
+        }
         let mut records = Vec::with_capacity(op.steps_len());
         for step in op.steps() {
             let Some(table) = self.tables.table_id(step.table) else {
@@ -443,6 +448,10 @@ impl<R: Record> Engine<R> {
         let bound = if op.replaces.is_empty() && op.after.is_empty() { None } else { Some(op.clone()) };
         let mut pending = pending(op, records, false);
         (pending.landed, pending.named) = (self.landed(&pending), named);
+        if !pending.landed.is_empty() {
+            mark!(LandedBefore);
+        }
+        pending.keyed = self.keyed(&pending.op);
         self.ask_for_keys(&pending);
         self.outbox.insert(pending);
         entry_accepted(self, id);
@@ -568,6 +577,7 @@ pub(super) fn pending(op: Operation, records: Vec<RecordId>, mine: bool) -> Pend
         op,
         landed: vec![],
         named: vec![],
+        keyed: vec![],
         state: OperationState::Queued,
         mine,
         accepted: false,

@@ -5,8 +5,10 @@ use crate::engine::alias::inserts_named;
 use crate::engine::error::Error;
 use crate::engine::mark::mark;
 use crate::engine::operation::{Operation, OperationId, OperationState, Settlement};
+use crate::engine::outbox::Pending;
 use crate::engine::record::Record;
 use crate::engine::sabotage::sabotaged;
+use crate::engine::sorted::SortedSet;
 use crate::engine::tabs::Role;
 
 /// How many operations a command may name in `after`.
@@ -48,14 +50,35 @@ impl<R: Record> Engine<R> {
             return;
         };
         let Some(pending) = self.outbox.get(settlement.id) else { return };
-        let names_it = |id: &OperationId| {
-            !is_nameless
-                || self.outbox.get(*id).is_some_and(|pending| inserts_named(&pending.op).contains(&settlement.id))
-        };
-        let doomed: Vec<OperationId> = self.outbox.doomed(&pending.op).into_iter().filter(names_it).collect();
+        let mut doomed = self.outbox.doomed(&pending.op);
+        if is_nameless {
+            let nameless = self.nameless(&doomed, settlement.id);
+            doomed.retain(|id| nameless.contains(id));
+        }
         for id in doomed.into_iter().rev() {
             self.end_dependant(id, outcome, settlement.id);
         }
+    }
+
+    /// Returns those that name a record by its temporary key, and what depends on these, in whatever way.
+    fn nameless(&self, doomed: &[OperationId], insert: OperationId) -> SortedSet<OperationId> {
+        let mut nameless = SortedSet::new();
+        loop {
+            let before = nameless.len();
+            for id in doomed {
+                let Some(Pending { op, .. }) = self.outbox.get(*id) else { continue };
+                if inserts_named(op).contains(&insert) || op.after.iter().any(|needed| nameless.contains(needed)) {
+                    nameless.insert(*id);
+                }
+            }
+            if nameless.len() == before {
+                break;
+            }
+        }
+        if !nameless.is_empty() {
+            mark!(NamelessEnded);
+        }
+        nameless
     }
 
     fn end_dependant(&mut self, id: OperationId, outcome: OperationState, needed: OperationId) {

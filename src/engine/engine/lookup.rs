@@ -8,7 +8,9 @@ use crate::engine::alias::inserting;
 use crate::engine::error::Problem;
 use crate::engine::link::LinkState;
 use crate::engine::mark::mark;
-use crate::engine::operation::{Answer, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Step, name};
+use crate::engine::operation::{
+    Answer, Operation, OperationId, OperationState, Outcome, PROTOCOL, Settlement, Step, name,
+};
 use crate::engine::outbox::{Lookup, Pending, Why};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
@@ -41,7 +43,9 @@ impl<R: Record> Engine<R> {
             // Where it has a version, the stream is about to bring it.
             let is_expected = answer.version.is_some() && self.link.is(LinkState::Live);
             let delay_ms = if is_expected { self.retry.timeout } else { 0 };
-            self.look_up(id, Why::Acknowledged(answer.version.clone()), after(self.now, delay_ms));
+            // That of a transaction's first record says nothing of its others, though theirs may be higher.
+            let version = answer.version.clone().filter(|_| records.len() == 1);
+            self.look_up(id, Why::Acknowledged(version), after(self.now, delay_ms));
             if state == OperationState::Dead {
                 self.recompute_all(&records);
             }
@@ -109,9 +113,16 @@ impl<R: Record> Engine<R> {
         let (is_done, is_untouched) = (self.reads_as_done(pending), self.reads_as_untouched(pending));
         let records = pending.records();
         match lookup.why {
-            Why::Acknowledged(_) => self.end_looked_up(id, OperationState::Confirmed, None),
-            Why::Unanswered | Why::Doubted if is_done => self.end_looked_up(id, OperationState::Confirmed, None),
+            Why::Acknowledged(_) => {
+                mark!(RetiredByPull);
+                self.end_looked_up(id, OperationState::Confirmed, None);
+            }
+            Why::Unanswered | Why::Doubted if is_done || sabotaged!(TakeForDone) => {
+                mark!(UnansweredDone);
+                self.end_looked_up(id, OperationState::Confirmed, None);
+            }
             Why::Doubted if is_untouched => {
+                mark!(DoubtLifted);
                 // Nor can any later one of this record have been sent: they keep their order.
                 for id in records.iter().flat_map(|record| self.outbox.ids_of(*record)).collect::<Vec<_>>() {
                     if let Some(pending) = self.outbox.get_mut(id) {
@@ -122,6 +133,7 @@ impl<R: Record> Engine<R> {
                 self.outbox.look_up(id, None);
             }
             Why::Unanswered | Why::Doubted => {
+                mark!(UnansweredUnknown);
                 let why =
                     "the server did not answer, keeps no ledger, and the record does not tell whether it was done";
                 self.problem(Problem::new("unknown-outcome", id.to_string(), why));
@@ -237,12 +249,26 @@ impl<R: Record> Engine<R> {
     /// True for what an earlier leader may have sent to a server that keeps no ledger.
     pub(super) fn is_doubtful_whether_sent(&self, id: OperationId) -> bool {
         let (Some(pending), Some((since, _))) = (self.outbox.get(id), self.sends_since) else { return false };
-        !self.backend.idempotent && pending.op.hlc <= since && pending.unarrived_since != Some(since)
+        // Without locks every tab sends its own, whenever they were made.
+        let may_be_sent = pending.op.hlc <= since || (self.tabs.role == Role::Alone && !pending.mine);
+        !self.backend.idempotent && !sabotaged!(NoDoubt) && may_be_sent && pending.unarrived_since != Some(since)
     }
 
-    /// Looks at the record first; not before what an earlier leader sent last has arrived or never will.
+    /// What nobody told of and storage has may have been sent before this tab led, whatever its time says: clocks are set back.
+    pub(super) fn note_found(&mut self, op: &Operation) {
+        if let Some((since, _)) = self.sends_since.as_mut().filter(|_| !self.backend.idempotent) {
+            *since = (*since).max(op.hlc);
+        }
+    }
+
+    /// Looks at the record first; not before what an earlier leader sent last has arrived or never will. Where there are no locks, its
+    /// author may be sending it right now.
     pub(super) fn doubt(&mut self, id: OperationId) {
-        let since_mono_ms = self.sends_since.map_or(0, |(_, mono_ms)| mono_ms);
+        mark!(Doubted);
+        let since_mono_ms = match self.sends_since {
+            Some((_, since_mono_ms)) if self.tabs.role != Role::Alone => since_mono_ms,
+            Some(_) | None => self.now.mono_ms,
+        };
         self.look_up(id, Why::Doubted, since_mono_ms.saturating_add(self.retry.timeout));
     }
 }

@@ -4,14 +4,17 @@ use super::Engine;
 use crate::engine::alias::{inserting, inserts_named, temporary_key};
 use crate::engine::error::Problem;
 use crate::engine::link::PULL_KEYS_MAX;
-use crate::engine::operation::{Alias, Answer, OperationId, Step, name};
+use crate::engine::mark::mark;
+use crate::engine::operation::{Alias, Answer, Operation, OperationId, OperationState, Step, name};
 use crate::engine::outbox::Pending;
 use crate::engine::output::{Output, Renamed};
 use crate::engine::record::Record;
+use crate::engine::sabotage::sabotaged;
 use crate::engine::sorted::{SortedSet, sort};
 use crate::engine::stored::StoredAlias;
 use crate::engine::table::{RecordId, TableId};
-use crate::engine::value::{Value, key_part};
+use crate::engine::tabs::Role;
+use crate::engine::value::{Fields, Value, key_part};
 
 impl<R: Record> Engine<R> {
     /// Sees whether a row that an operation wrote is the record that it was to insert under a temporary key.
@@ -25,6 +28,7 @@ impl<R: Record> Engine<R> {
         let from =
             pending.op.steps().find(|step| step.table == table && is_unnamed(step)).map(|step| step.key.to_owned());
         let Some(from) = from else { return };
+        mark!(KeyFromRow);
         let to = self.key_value(table_id, key, record);
         self.learn_alias(Alias { table: table.to_owned(), from, to });
     }
@@ -35,6 +39,7 @@ impl<R: Record> Engine<R> {
             if let Some(from) = told.from.clone().filter(|from| inserting(from) == Some(answer.id))
                 && let Some(table) = self.tables.table_id(&told.table)
             {
+                mark!(KeyFromAnswer);
                 let to = self.key_value(table, &told.key, told.record.as_ref());
                 self.learn_alias(Alias { table: told.table.clone(), from, to });
             }
@@ -45,6 +50,8 @@ impl<R: Record> Engine<R> {
         let from = temporary_key(answer.id, None);
         if self.asked.contains(&answer.id)
             && answer.key != from
+            && self.outbox.iter().any(|pending| inserts_named(&pending.op).contains(&answer.id))
+            && answer.records.is_empty()
             && let Some(table) =
                 self.tables.table_id(&answer.table).filter(|table| self.tables.config(*table).temporary_keys)
         {
@@ -75,6 +82,9 @@ impl<R: Record> Engine<R> {
             return false;
         };
         // A table that is not declared here is another release's.
+        if sabotaged!(KeyUntold) && self.tabs.role == Role::Follower {
+            return true;
+        }
         let Some(table) = table.filter(|_| self.aliases.insert(alias.clone())) else { return true };
         let old = self.tables.find(table, &alias.from);
         let new = self.tables.intern(table, &to);
@@ -99,7 +109,8 @@ impl<R: Record> Engine<R> {
 
     /// Stores what a temporary key turned out to be, for as long as stored operations name it.
     pub(super) fn keep_alias(&mut self, from: &str) {
-        if let Some(alias) = self.aliases.get(from).filter(|_| self.tabs.sends()) {
+        if let Some(alias) = self.aliases.get(from).filter(|_| self.tabs.sends() && !sabotaged!(LoseKey)) {
+            mark!(KeyKept);
             let entry = StoredAlias::new(alias.clone());
             self.emit(Output::PersistAlias { key: self.session.alias_key(from), entry });
         }
@@ -109,23 +120,41 @@ impl<R: Record> Engine<R> {
     fn rename_in(&mut self, id: OperationId, old: Option<RecordId>, new: RecordId) -> Vec<RecordId> {
         let Some(pending) = self.outbox.get(id) else { return vec![] };
         let (mut op, mut named) = (pending.op.clone(), pending.named.clone());
-        self.aliases.rewrite(&mut op, &mut named);
+        if !sabotaged!(LeaveTemporaryKey) {
+            self.aliases.rewrite(&mut op, &mut named);
+        }
         let is_of_old = old.is_some_and(|old| pending.records().contains(&old));
         if named.len() == pending.named.len() && !is_of_old {
             return vec![];
+        }
+        if named.len() > pending.named.len() {
+            mark!(KeyPutIn);
         }
         let rename = |record: &mut RecordId| {
             if Some(*record) == old {
                 *record = new;
             }
         };
+        let keyed = self.keyed(&op);
         self.outbox.rework(id, |pending| {
-            (pending.op, pending.named) = (op, named);
+            (pending.op, pending.named, pending.keyed) = (op, named, keyed);
             rename(&mut pending.record);
             pending.parts.iter_mut().for_each(rename);
         });
         self.dirty_operations.insert(id);
         self.outbox.get(id).map(Pending::records).unwrap_or_default()
+    }
+
+    /// Returns what an operation's own inserts set, with the keys that their records turned out to have.
+    pub(super) fn keyed(&self, op: &Operation) -> Vec<(usize, Fields)> {
+        let with_key = |(at, step): (usize, Step<'_>)| {
+            let alias = self.aliases.get(step.key).filter(|_| step.name == name::INSERT)?;
+            let field = self.tables.config(self.tables.table_id(step.table)?).key.first()?;
+            let mut set = step.set.clone();
+            set.insert(field.clone(), alias.to.clone());
+            Some((at, set))
+        };
+        op.steps().enumerate().filter_map(with_key).collect()
     }
 
     fn is_named(&self, from: &String) -> bool {
@@ -135,7 +164,9 @@ impl<R: Record> Engine<R> {
     /// Forgets what is stored of the temporary keys that nothing pending names any more.
     pub(super) fn drop_aliases(&mut self, named: &[String]) {
         for from in named {
-            if self.tabs.sends() && !self.is_named(from) {
+            let is_over = !self.is_named(from) || sabotaged!(DropKeyEarly);
+            if self.tabs.sends() && is_over && !sabotaged!(KeepKey) {
+                mark!(KeyDropped);
                 self.emit(Output::Unpersist { key: self.session.alias_key(from) });
             }
         }
@@ -155,6 +186,7 @@ impl<R: Record> Engine<R> {
 
     pub(super) fn learn_aliases(&mut self, aliases: Vec<Alias>) {
         for alias in aliases {
+            mark!(KeyTold);
             self.learn_alias(alias);
         }
     }
@@ -164,16 +196,31 @@ impl<R: Record> Engine<R> {
         for from in &pending.named {
             self.keep_alias(from);
         }
+        let mut is_asked = false;
         for id in inserts_named(&pending.op) {
-            if !self.outbox.contains(id) && !self.settled.contains(id) && self.asked.len() < PULL_KEYS_MAX {
+            // Its end may have been heard of when nothing here named its key yet.
+            let ended = self.settled.get(id).map(|ended| ended.settlement.outcome);
+            let may_be_known = ended.is_none_or(|outcome| outcome == OperationState::Confirmed);
+            if may_be_known && !self.outbox.contains(id) && self.asked.len() < PULL_KEYS_MAX {
+                mark!(KeyAsked);
                 self.asked.insert(id);
                 self.puller.want();
+                is_asked = true;
             }
+        }
+        if is_asked && self.tabs.sends() {
+            // The insert may not have been heard of yet, and be in storage.
+            self.hold();
+            self.emit(Output::LoadOperations);
         }
     }
 
     /// True while it may turn out what a temporary key stands for that an operation names.
     pub(super) fn waits_for_key(&self, pending: &Pending) -> bool {
-        !self.asked.is_empty() && inserts_named(&pending.op).iter().any(|id| self.asked.contains(id))
+        let waits = !self.asked.is_empty() && inserts_named(&pending.op).iter().any(|id| self.asked.contains(id));
+        if waits {
+            mark!(KeyAwaited);
+        }
+        waits
     }
 }

@@ -27,7 +27,7 @@ impl<R: Record> Engine<R> {
         self.tabs.lead();
         self.everyone.say_again(crate::engine::presence::Audience::Backend);
         self.pulled_here = false;
-        self.sends_since = Some((self.clock.mint(self.now), self.now.mono_ms));
+        self.begin_to_send();
         if sabotaged!(NoResendAfterLeaderChange) {
             let others: Vec<OperationId> =
                 self.outbox.iter().filter(|pending| !pending.mine).map(|pending| pending.op.id).collect();
@@ -48,8 +48,15 @@ impl<R: Record> Engine<R> {
     pub(super) fn go_alone(&mut self) {
         self.stop_watching();
         self.tabs.role = Role::Alone;
-        self.sends_since = Some((self.clock.mint(self.now), self.now.mono_ms));
+        self.begin_to_send();
         self.start_link();
+    }
+
+    /// Whatever is here was made before, though its author's clock may have been ahead of this tab's.
+    fn begin_to_send(&mut self) {
+        let made = self.outbox.iter().map(|pending| pending.op.hlc).max();
+        let since = self.clock.mint(self.now);
+        self.sends_since = Some((made.map_or(since, |made| made.max(since)), self.now.mono_ms));
     }
 
     /// Another tab has the link now.
@@ -125,6 +132,7 @@ impl<R: Record> Engine<R> {
     /// timer only has heard it meanwhile, and need not wait again.
     pub(super) fn distrust_the_lock(&mut self) {
         if self.tabs.role == Role::Leader && !self.backend.idempotent && self.trusts_lock_at_mono_ms.is_none() {
+            mark!(LockDistrusted);
             self.trusts_lock_at_mono_ms = Some(after(self.now, LOOK_MS));
         }
     }
@@ -166,7 +174,11 @@ impl<R: Record> Engine<R> {
     /// With a ledger it costs nothing to try. Without one, a call that is not answered may be the end of an operation, so none is
     /// made into the blue.
     fn may_be_reached(&self) -> bool {
-        self.backend.idempotent || self.link.is(LinkState::Live) || self.puller.works
+        let may = self.backend.idempotent || self.link.is(LinkState::Live) || self.puller.works;
+        if !may {
+            mark!(NotCalledBlindly);
+        }
+        may
     }
 
     fn set_outbox_timer(&mut self) {
@@ -269,7 +281,8 @@ impl<R: Record> Engine<R> {
         let after_ms = after_ms.filter(|_| !sabotaged!(IgnoreRetryAfter)).map(|asked_ms| asked_ms.min(AFTER_MS_MAX));
         let trouble = (failure.code().to_owned(), message.to_owned());
         let is_unanswered = matches!(failure, Failure::Network | Failure::Timeout | Failure::Server | Failure::Unknown);
-        if is_unanswered && !self.backend.idempotent {
+        let is_idempotent = self.backend.idempotent || sabotaged!(SendAgain);
+        if is_unanswered && !is_idempotent {
             self.dirty_operations.insert(id);
             if let Some(pending) = self.outbox.get_mut(id) {
                 pending.trouble = Some(trouble.clone());
@@ -284,10 +297,10 @@ impl<R: Record> Engine<R> {
                     self.bury(id, trouble);
                 }
             }
-            Failure::Timeout | Failure::Server | Failure::Unknown if !self.backend.idempotent => {}
+            Failure::Timeout | Failure::Server | Failure::Unknown if !is_idempotent => {}
             Failure::Network => {
                 self.puller.works = false;
-                if self.backend.idempotent {
+                if is_idempotent {
                     self.wait(id, 0, tries, trouble);
                 }
                 if self.gate == Gate::Open {

@@ -97,7 +97,9 @@ impl<R: Record> Engine<R> {
             self.problem(Problem::new("invalid-version", [&*row.table, " ", &*row.key].concat(), order.wants()));
             return None;
         };
-        if let (Some(op), Some(record)) = (row.op, &row.record) {
+        if let (Some(op), Some(record)) = (row.op, &row.record)
+            && !sabotaged!(IgnoreWriter)
+        {
             self.claim(op, &row.table, &row.key, Some(record));
         }
         let id = self.tables.intern(table, &row.key);
@@ -200,11 +202,7 @@ impl<R: Record> Engine<R> {
         for answer in pulled.settled {
             self.on_answer(answer);
         }
-        if is_over && !asked.is_page {
-            for id in looked_up {
-                self.decide(id);
-            }
-        }
+        let is_decisive = is_over && !asked.is_page;
         match brought {
             Turn::Last(brought) if !asked.by_keys => {
                 self.puller.cursor = brought.cursor;
@@ -233,6 +231,10 @@ impl<R: Record> Engine<R> {
         }
         self.open_gate();
         self.relay(news);
+        // Those who hear of an end have heard of its record.
+        for id in looked_up.into_iter().filter(|_| is_decisive) {
+            self.decide(id);
+        }
         if self.pulled_here {
             self.send_owed_snapshots();
         }
@@ -311,6 +313,7 @@ impl<R: Record> Engine<R> {
         if self.is_over(answer.id) {
             // A late repetition: what it stood for has gone on, and the others hear where to.
             let news = self.learn_answer(&answer);
+            self.asked.remove(&answer.id);
             self.relay(news);
             if self.tabs.role == Role::Leader {
                 self.tell_end(answer.id);
@@ -439,7 +442,8 @@ impl<R: Record> Engine<R> {
         let (table, key) = (answer.table.clone(), answer.key.clone());
         let first = answer.version.clone().zip(answer.record.clone());
         let first = first.map(|(version, record)| Row { table, key, version, op, record });
-        let told = answer.records.iter().cloned();
+        let told_len = if sabotaged!(TakeFirstRecord) { 0 } else { answer.records.len() };
+        let told = answer.records.iter().take(told_len).cloned();
         let told = told.map(|Told { table, key, version, record, .. }| Row { table, key, version, op, record });
         let mut rows: Vec<Row<R>> = first.into_iter().chain(told).collect();
         // So is one that comes after its operation's end.
@@ -483,6 +487,11 @@ impl<R: Record> Engine<R> {
         }
         let records = pending.records();
         if pending.landed.len() == records.len() {
+            mark!(LandedWholly);
+            return Landing::Wholly { is_transaction: true };
+        }
+        mark!(LandedPartly);
+        if sabotaged!(EndAtFirstRow) {
             return Landing::Wholly { is_transaction: true };
         }
         // An answer under way, or the next try's, brings the rest. Until then its other records go on showing it.

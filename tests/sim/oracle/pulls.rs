@@ -36,7 +36,7 @@ impl Parts {
         }
         self.covers.extend(pulled.covers.iter().cloned());
         let seen = records.iter().enumerate().filter_map(|(key, record)| Some((key, record.clone()?)));
-        let seen = seen.filter(|(key, _)| !shown.iter().any(|shown| shown.key == *key)).collect();
+        let seen = seen.filter(|(key, _)| !shown.iter().any(|shown| shown.concerns(*key))).collect();
         Some(Before { seen, covers: self.covers.clone(), pulled: Pulled { records: Vec::new(), ..pulled.clone() } })
     }
 }
@@ -65,10 +65,13 @@ pub fn check_ends(server: &Server, who: &Who, mirror: &Mirror, before: &Before) 
         let known = &server.known[*key];
         let table = TABLES[known.table];
         let is_named = pulled.gone.iter().any(|gone| gone.table == table && gone.key == known.key);
-        let is_answered = pulled.settled.iter().any(|answer| answer.table == table && answer.key == known.key);
+        let is_answered = pulled.settled.iter().any(|answer| {
+            let told = answer.records.iter().map(|told| (&told.table, &told.key));
+            told.chain([(&answer.table, &answer.key)]).any(|(of, key)| of == table && *key == known.key)
+        });
         let is_covered = before.covers.iter().any(|cover| is_in(cover, table, &known.key, record));
         // What is pending may hide in which part it is.
-        let is_pending = mirror.shown.iter().any(|shown| shown.key == *key);
+        let is_pending = mirror.shown.iter().any(|shown| shown.concerns(*key));
         if !is_named && !is_answered && !is_covered && !is_pending {
             broken!("8", "{} takes {} for gone, which its pull does not cover", who.name, known.key);
         }
