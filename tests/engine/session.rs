@@ -192,6 +192,33 @@ fn a_tab_that_was_frozen_during_a_logout_empties_itself_when_it_wakes_and_brings
 }
 
 #[test]
+fn a_tab_that_hears_late_of_a_logout_takes_nothing_from_who_has_come_back_since() {
+    for kills in [false, true] {
+        let mut world = World::with_tabs(2);
+        world.freeze(0);
+        log_out(&mut world, 1, None).unwrap();
+        world.run_for(1_000);
+        let back = world.open_tab("maya");
+        world.run_for(15_000);
+        world.cut_network();
+        let id = world.tab(back).patch("c-1", "city", "Kiel");
+        world.run_for(1_000);
+        if kills {
+            world.kill_tab(back);
+        }
+        world.thaw(0, true);
+        world.run_for(15_000);
+        assert!(world.tabs[0].signed_out);
+        assert!(world.stored(0).iter().any(|key| key.contains(&id.to_string())), "{:?}", world.stored(0));
+        world.heal_network();
+        let next = world.open_tab("maya");
+        world.run_until_quiet();
+        assert_eq!(world.server.effects[&id], 1);
+        assert_eq!(world.tabs[next].field("c-1", "city"), "Kiel".into());
+    }
+}
+
+#[test]
 fn an_engine_made_after_a_logout_is_not_ended_by_it_however_late_it_hears() {
     let mut world = World::with_tabs(2);
     log_out(&mut world, 0, None).unwrap();

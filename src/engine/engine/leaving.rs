@@ -5,7 +5,7 @@ use crate::engine::error::{Error, Problem};
 use crate::engine::input::Unsent;
 use crate::engine::link::{LinkState, LinkStatus};
 use crate::engine::mark::mark;
-use crate::engine::operation::{OperationId, OperationState, Settlement};
+use crate::engine::operation::{OperationState, Settlement};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::sabotage::sabotaged;
@@ -41,7 +41,12 @@ impl<R: Record> Engine<R> {
     fn sign_out(&mut self) {
         let at_ms = self.now.wall_ms;
         let mark = self.session.mark_key(at_ms, &self.tabs.id);
-        self.forget_everything(Some(mark).filter(|_| !sabotaged!(PurgeUntold)));
+        self.forget_everything(at_ms);
+        let (prefix, keep) = (self.session.prefix(), self.session.marks_prefix());
+        let mark = Some(mark).filter(|_| !sabotaged!(PurgeUntold));
+        if !sabotaged!(PurgeNothing) {
+            self.emit(Output::PurgeSession { prefix, keep, mark });
+        }
         let mut message = self.tabs.message(Kind::SignedOut);
         message.at_ms = Some(at_ms);
         if !sabotaged!(PurgeUntold) {
@@ -56,7 +61,12 @@ impl<R: Record> Engine<R> {
             self.problem(Problem::new("malformed-message", "signedOut", "nobody can have logged out so late"));
         } else if at_ms > self.born_wall_ms {
             mark!(SignOutHeard);
-            self.forget_everything(None);
+            self.forget_everything(at_ms);
+            // Whoever logged out has emptied storage. What is there by now may be of somebody who has come back since.
+            if !sabotaged!(PurgeNothing) {
+                self.emit(Output::ForgetRecords);
+                self.emit(Output::ForgetQuarantined { prefix: self.session.quarantine_prefix() });
+            }
             self.leave();
         }
     }
@@ -82,10 +92,17 @@ impl<R: Record> Engine<R> {
         false
     }
 
-    fn forget_everything(&mut self, mark: Option<String>) {
-        let pending: Vec<(OperationId, bool)> =
-            self.outbox.iter().map(|pending| (pending.op.id, pending.sent_at_mono_ms > 0)).collect();
-        for (id, was_sent) in pending {
+    /// Ends all that is pending, and shows nothing any more. What another tab made after the logout is not this engine's to end.
+    fn forget_everything(&mut self, at_ms: u64) {
+        let pending = self.outbox.iter().map(|pending| {
+            let is_later = !pending.mine && pending.op.hlc.wall_ms() > at_ms;
+            (pending.op.id, pending.sent_at_mono_ms > 0, is_later)
+        });
+        for (id, was_sent, is_later) in pending.collect::<Vec<_>>() {
+            if is_later {
+                self.drop_unknown(id);
+                continue;
+            }
             // What was ever sent may have been done.
             let outcome = if was_sent { OperationState::Unknown } else { OperationState::Cancelled };
             let (code, message) = ("signed-out".to_owned(), "the person logged out before it was done".to_owned());
@@ -115,10 +132,6 @@ impl<R: Record> Engine<R> {
         // From here on nothing is taken any more, but what has changed is still told.
         self.closed = true;
         self.report();
-        let (prefix, keep) = (self.session.prefix(), self.session.marks_prefix());
-        if !sabotaged!(PurgeNothing) {
-            self.emit(Output::PurgeSession { prefix, keep, mark });
-        }
         if sends {
             self.emit(Output::Disconnect);
         }
