@@ -37,6 +37,8 @@ pub struct Made {
     pub tab: usize,
     /// When its tab was opened.
     pub born_ms: u64,
+    /// When it was made.
+    pub made_ms: u64,
     pub storage_key: String,
     /// Storage refused it, or its tab died before the person was told that it was taken.
     pub is_rejected: bool,
@@ -424,7 +426,10 @@ impl Oracle {
         if let Some(place) = place {
             mirror.shown.remove(place);
         }
-        mirror.ended.insert(view.id, view.state);
+        // What nobody knows of has not ended: it may turn up.
+        if view.state != OperationState::Unknown || view.code.is_some() {
+            mirror.ended.insert(view.id, view.state);
+        }
         self.note_end(who, view.id, view.state);
         self.on_end(server, who, view.id, (view.state, view.code.as_deref()), was_dead);
     }

@@ -494,6 +494,7 @@ impl World {
             user: self.tabs[tab].user,
             tab,
             born_ms: self.tabs[tab].born_ms,
+            made_ms: self.mono_ms,
             storage_key,
             is_rejected: false,
             may_be_lost: matches!(stored, Stored::Memory | Stored::Failed(_)),
@@ -531,16 +532,13 @@ impl World {
         let mark = format!("{prefix}out:");
         let Tab { browser, user, name, .. } = &self.tabs[tab];
         let place = &self.browsers[*browser];
-        // Of who has come back since, what the new session has stored stays.
+        // What others have made since is theirs: a person who has come back, or a tab that has not heard of it either.
         let since_ms = self.oracle.left.get(&(*browser, *user)).copied().unwrap_or(0);
-        let is_later = |tab: &Tab| (tab.browser, tab.user) == (*browser, *user) && tab.born_ms >= since_ms;
-        let has_come_back = self.tabs.iter().any(is_later);
-        let later = self.oracle.made.values().filter(|made| made.born_ms >= since_ms);
-        let later: Vec<&String> = later.map(|made| &made.storage_key).collect();
-        let is_left = |key: &&String| {
-            let is_of_later = later.contains(key) || (has_come_back && key.starts_with(&format!("{prefix}id:")));
-            key.starts_with(&prefix) && !key.starts_with(&mark) && !is_of_later
-        };
+        let is_late = since_ms < self.mono_ms;
+        let made = self.oracle.made.values().filter(|made| made.made_ms <= since_ms || made.tab == tab);
+        let made: Vec<&String> = made.map(|made| &made.storage_key).collect();
+        let is_theirs = |key: &String| is_late && !made.contains(&key);
+        let is_left = |key: &&String| key.starts_with(&prefix) && !key.starts_with(&mark) && !is_theirs(key);
         let left = place.local.keys().find(is_left);
         if let Some(left) = left {
             broken!("13", "{name} has logged out, and {left} is still stored");
