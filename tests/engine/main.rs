@@ -30,6 +30,7 @@ mod keeping;
 mod link;
 mod pages;
 mod presence;
+mod refuted;
 mod retry;
 mod seen;
 mod session;

@@ -1,0 +1,354 @@
+//! Promises that were found broken.
+
+use std::time::{Duration, Instant};
+
+use rota_engine::{Failure, Input, JsonRecord, Now, OperationState, StoredOperation, Unsent, Value};
+use serde_json::json;
+
+use crate::world::{Bare, Echo, World};
+
+fn forgetful(tabs: usize) -> World {
+    let mut world = World::new();
+    (world.idempotent, world.server.no_ledger, world.faults.anonymous) = (false, true, true);
+    (world.faults.bare_answers, world.faults.echo) = (Some(Bare::WithoutVersion), Echo::Never);
+    for _ in 0..tabs {
+        world.open_tab("maya");
+    }
+    world.run_for(1_000);
+    world
+}
+
+// ---- retry
+
+#[test]
+fn a_rate_limit_that_names_no_wait_is_no_invitation_to_ask_again_at_once() {
+    let mut world = World::with_tabs(1);
+    for _ in 0..200 {
+        world.faults.push_failures.push_back((Failure::RateLimit, Some(0)));
+    }
+    let _ = world.tab(0).assign("c-1", "maya");
+    world.run_for(1_000);
+    assert!(world.tabs[0].pushed.len() <= 20, "{} calls in a second", world.tabs[0].pushed.len());
+}
+
+#[test]
+fn a_rate_limited_server_is_asked_less_and_less_often() {
+    let mut world = World::with_tabs(1);
+    for _ in 0..2_000 {
+        world.faults.push_failures.push_back((Failure::RateLimit, None));
+    }
+    let _ = world.tab(0).assign("c-1", "maya");
+    world.run_for(300_000);
+    // With doubling up to a minute, some fifteen.
+    assert!(world.tabs[0].pushed.len() <= 60, "{} calls in five minutes", world.tabs[0].pushed.len());
+}
+
+#[test]
+fn a_rate_limit_slows_all_calls_and_not_only_the_one_that_was_told() {
+    let mut world = World::new();
+    world.server.seed(100);
+    world.open_tab("maya");
+    world.run_for(1_000);
+    for _ in 0..2_000 {
+        world.faults.push_failures.push_back((Failure::RateLimit, Some(30_000)));
+    }
+    for n in 1..=60 {
+        let _ = world.tab(0).assign(&format!("c-{n}"), "maya");
+    }
+    world.run_for(5_000);
+    assert!(world.tabs[0].pushed.len() <= 16, "{} calls while the server asks for half a minute's rest", world.tabs[0].pushed.len());
+}
+
+// ---- clocks
+
+#[test]
+fn what_was_sent_before_the_clock_was_set_back_is_not_cancelled_after_it() {
+    let mut world = forgetful(1);
+    world.checks = false;
+    let id = world.tab(0).patch("c-1", "city", "Kiel");
+    world.run_for(8);
+    assert_eq!(world.sent(id), 1);
+    world.cut_network();
+    world.now.wall_ms -= 600_000;
+    let again = world.reload_tab(0);
+    world.run_for(3_000);
+    let cancelled = world.tab(again).cancel(id);
+    assert!(cancelled.is_err(), "what the server has done ended as {:?}", world.tabs[again].operations.get(&id));
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_nothing_happen_twice_without_a_ledger() {
+    let mut world = forgetful(1);
+    world.checks = false;
+    world.faults.silent = true;
+    let id = world.tab(0).set("c-1", json!({"city": "Kiel"}));
+    world.run_for(3);
+    // It arrives, and the tab dies before the answer does.
+    world.faults.silent = false;
+    world.run_for(10);
+    assert_eq!(world.sent(id), 1);
+    world.now.wall_ms -= 600_000;
+    world.reload_tab(0);
+    world.run_for(60_000);
+    assert_eq!(world.sent(id), 1, "what may have arrived is never sent again before its record was looked at");
+}
+
+#[test]
+fn a_tab_that_was_opened_before_the_clock_was_set_back_hears_of_a_logout() {
+    let mut world = World::with_tabs(2);
+    world.now.wall_ms -= 3_600_000;
+    world.run_for(1_000);
+    world.try_tell(0, Input::Logout { unsent: None }).unwrap();
+    world.run_for(120_000);
+    assert!(world.tabs[1].signed_out, "still shows {} records", world.tabs[1].mirror.len());
+}
+
+#[test]
+fn the_last_word_is_the_one_that_is_seen_though_the_clock_was_set_back_before_it() {
+    let mut world = World::with_tabs(1);
+    world.cut_network();
+    let first = world.tab(0).patch("c-1", "city", "Kiel");
+    world.run_for(100);
+    world.now.wall_ms -= 600_000;
+    let again = world.reload_tab(0);
+    world.run_for(3_000);
+    assert_eq!(world.tabs[again].field("c-1", "city"), "Kiel".into());
+    let second = world.tab(again).patch("c-1", "city", "Jena");
+    assert_eq!(world.tabs[again].field("c-1", "city"), "Jena".into(), "what the person has just done is not seen");
+    world.heal_network();
+    world.run_until_quiet();
+    assert!(world.ended(first) && world.ended(second));
+    assert_eq!(world.server.company("c-1").unwrap()["city"], "Jena".into());
+}
+
+// ---- logging out
+
+#[test]
+fn a_logout_does_not_drop_what_a_tab_stored_and_died_over() {
+    let mut world = World::with_tabs(2);
+    world.cut_network();
+    world.run_for(1_000);
+    world.faults.crash_before = Some("broadcast");
+    let id = world.tab(1).patch("c-1", "city", "Kiel");
+    assert!(!world.tabs[1].alive && world.stored(0).len() == 1);
+    world.run_for(1_000);
+    let left = world.try_tell(0, Input::Logout { unsent: None }).map_err(|error| error.code());
+    assert_eq!(left, Err("unsent-operations"), "and {} is deleted with all else: {:?}", id, world.stored(0));
+}
+
+#[test]
+fn a_logout_that_waits_does_not_drop_what_a_tab_stored_and_died_over() {
+    let mut world = World::with_tabs(2);
+    world.faults.crash_before = Some("broadcast");
+    let id = world.tab(1).patch("c-1", "city", "Kiel");
+    assert!(!world.tabs[1].alive && world.stored(0).len() == 1);
+    world.run_for(1_000);
+    world.try_tell(0, Input::Logout { unsent: Some(Unsent::Wait) }).unwrap();
+    world.run_for(60_000);
+    assert_eq!(world.server.effects.get(&id), Some(&1), "an accepted operation was lost");
+}
+
+// ---- undo
+
+#[test]
+fn a_transaction_that_replaces_a_record_can_be_undone() {
+    let mut world = World::with_tabs(1);
+    let id = world.tab(0).transact(json!([
+        {"name": "delete", "table": "companies", "key": "c-1"},
+        {"name": "insert", "table": "companies", "set": {"id": "c-1", "name": "another"}},
+    ]));
+    world.run_until_quiet();
+    assert_eq!(world.outcome(0, id), [OperationState::Confirmed]);
+    let undone = world.tab(0).undo(id).map_err(|error| error.to_string());
+    assert!(matches!(undone, Ok(Some(_))), "{undone:?}");
+}
+
+#[test]
+fn a_transaction_that_changes_and_deletes_a_record_can_be_undone() {
+    let mut world = World::with_tabs(1);
+    let id = world.tab(0).transact(json!([
+        {"name": "patch", "table": "companies", "key": "c-1", "set": {"city": "Kiel"}},
+        {"name": "delete", "table": "companies", "key": "c-1"},
+    ]));
+    world.run_until_quiet();
+    assert_eq!(world.outcome(0, id), [OperationState::Confirmed]);
+    let undone = world.tab(0).undo(id).map_err(|error| error.to_string());
+    assert!(matches!(undone, Ok(Some(_))), "{undone:?}");
+}
+
+#[test]
+fn what_is_in_conflict_is_resolved_and_not_undone() {
+    let mut world = World::with_tabs(1);
+    world.cut_network();
+    let id = world.tab(0).patch("c-1", "city", "Kiel");
+    world.sql_update("c-1", "city", "Jena");
+    world.heal_network();
+    world.run_for(120_000);
+    assert_eq!(world.tabs[0].conflicts.len(), 1);
+    assert_eq!(world.tabs[0].field("c-1", "city"), "Jena".into());
+    let undone = world.tab(0).undo(id);
+    assert!(undone.is_err(), "{undone:?}, and shows {:?}", world.tabs[0].field("c-1", "city"));
+}
+
+// ---- tabs
+
+#[test]
+fn without_locks_and_without_a_ledger_each_operation_is_sent_once() {
+    let mut world = World::new();
+    (world.idempotent, world.server.no_ledger, world.locks_exist, world.checks) = (false, true, false, false);
+    world.open_tab("maya");
+    world.open_tab("maya");
+    world.run_for(1_000);
+    let insert = json!({"name": "insert", "table": "orders", "set": {"title": "one"}});
+    let id = world.tab(0).try_do(insert).unwrap();
+    world.run_for(60_000);
+    assert_eq!((world.sent(id), world.server.effects[&id]), (1, 1), "one order became {:?}", world.server.given);
+}
+
+#[test]
+fn a_cancel_that_was_taken_is_not_forgotten_by_the_tab_that_took_it() {
+    let mut world = World::with_tabs(2);
+    let (leader, other) = (world.leader().unwrap(), 1 - world.leader().unwrap());
+    world.cut_network();
+    world.run_for(500);
+    world.freeze(leader);
+    let id = world.tab(other).patch("c-1", "city", "Kiel");
+    world.run_for(100);
+    let cancelled = world.tab(other).cancel(id);
+    world.kill_tab(leader);
+    world.heal_network();
+    world.run_for(60_000);
+    assert!(
+        cancelled.is_err() || world.outcome(other, id) == [OperationState::Cancelled],
+        "nobody has sent it before, the cancel was taken, and it ended as {:?}",
+        world.outcome(other, id)
+    );
+}
+
+// ---- dead letters
+
+#[test]
+fn what_was_given_up_is_not_sent_again_by_a_reload_but_by_a_person() {
+    let mut world = World::with_tabs(1);
+    world.faults.poison.insert("c-1".into());
+    let id = world.tab(0).delete("c-1");
+    world.run_for(60_000);
+    assert_eq!(world.outcome(0, id), [OperationState::Dead]);
+    world.faults.poison.clear();
+    let again = world.reload_tab(0);
+    world.run_for(60_000);
+    assert_eq!(world.server.effects.get(&id), None, "nobody asked for it");
+    assert_eq!(world.tabs[again].status.as_ref().unwrap().dead, 1);
+}
+
+// ---- input
+
+#[test]
+fn a_stored_operation_that_replaces_itself_is_reported() {
+    let mut world = World::with_tabs(1);
+    world.cut_network();
+    let id = world.tab(0).patch("c-1", "city", "Kiel");
+    let (key, text) = world.storage[0].iter().next().map(|(key, text)| (key.clone(), text.clone())).unwrap();
+    let mut entry: StoredOperation = serde_json::from_str(&text).unwrap();
+    entry.op.replaces = vec![id];
+    entry.v = 2;
+    world.storage[0].insert(key, serde_json::to_string(&entry).unwrap());
+    let again = world.reload_tab(0);
+    world.heal_network();
+    world.run_for(70_000);
+    let is_taken = world.server.effects.contains_key(&id);
+    assert!(is_taken || !world.tabs[again].problems.is_empty(), "it is neither sent nor reported, and stays stored");
+}
+
+#[test]
+fn an_object_with_many_members_in_any_order_is_read_in_no_time() {
+    let text = |count: usize| {
+        let members: Vec<String> = (0..count).rev().map(|n| format!("\"k{n:07}\":1")).collect();
+        ["{", &members.join(","), "}"].concat()
+    };
+    let time = |count: usize| {
+        let (text, start) = (text(count), Instant::now());
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert!(!value.is_null());
+        start.elapsed()
+    };
+    let (few, many) = (time(5_000), time(40_000));
+    assert!(many < few * 20, "eight times as many took {few:?} and {many:?}");
+}
+
+// ---- costs
+
+fn engine(config: serde_json::Value) -> rota_engine::Engine<JsonRecord> {
+    rota_engine::Engine::new(
+        serde_json::from_value(config).unwrap(),
+        Box::new(rota_engine::Domains),
+        [1; 16],
+        Now { mono_ms: 1_000, wall_ms: 1_763_721_600_000 },
+    )
+    .unwrap()
+}
+
+fn do_all(engine: &mut rota_engine::Engine<JsonRecord>, commands: Vec<serde_json::Value>) -> Vec<rota_engine::OperationId> {
+    let now = Now { mono_ms: 2_000, wall_ms: 1_763_721_601_000 };
+    let mut ids = Vec::new();
+    for command in commands {
+        let input: Input<JsonRecord> = serde_json::from_value(command).unwrap();
+        let id = engine.handle(input, now).unwrap();
+        while let Some(output) = engine.poll() {
+            if let rota_engine::Output::Persist { id, .. } = output {
+                let _ = engine.handle(Input::OperationStored { id, stored: rota_engine::Stored::Now }, now);
+            }
+        }
+        ids.extend(id);
+    }
+    ids
+}
+
+#[test]
+fn confirming_one_of_many_inserts_without_keys_does_not_cost_more_the_more_there_are() {
+    let cost = |count: usize| -> Duration {
+        let mut engine = engine(json!({"app": "a", "user": "u", "tables": [
+            {"name": "orders", "key": ["id"], "fields": ["id", "title", "more"], "temporaryKeys": true}]}));
+        let insert = |n: usize| json!({"mutate": {"name": "insert", "table": "orders", "set": {"title": n.to_string(), "more": "x"}}});
+        let ids = do_all(&mut engine, (0..count).map(insert).collect());
+        let now = Now { mono_ms: 3_000, wall_ms: 1_763_721_602_000 };
+        let start = Instant::now();
+        for (n, id) in ids.iter().take(100).enumerate() {
+            let key = (n + 1).to_string();
+            let answer = serde_json::from_value(json!({"protocol": 1, "id": id, "table": "orders", "key": key, "replayed": false,
+                "outcome": "confirmed", "version": key, "record": {"id": n + 1, "title": "t", "more": "x"}})).unwrap();
+            engine.handle(Input::Answered { answer }, now).unwrap();
+            while engine.poll().is_some() {}
+        }
+        start.elapsed() / 100
+    };
+    let (few, many) = (cost(1_000), cost(8_000));
+    assert!(many < few * 3, "one confirmation took {few:?} with 1,000 pending, {many:?} with 8,000");
+}
+
+#[test]
+fn transactions_that_share_a_record_do_not_cost_more_the_more_there_are() {
+    let cost = |count: usize| -> Duration {
+        let mut engine = engine(json!({"app": "a", "user": "u", "tables": [{"name": "t", "key": ["id"], "fields": ["id", "n"]}]}));
+        let rows: Vec<_> = (0..=count).map(|n| json!({"table": "t", "key": n.to_string(), "version": "1", "op": null, "record": {"id": n.to_string(), "n": 0}})).collect();
+        let now = Now { mono_ms: 2_000, wall_ms: 1_763_721_601_000 };
+        let events: Vec<_> = rows.into_iter().map(|row| json!({"changed": {"row": row, "partial": false}})).collect();
+        engine.handle(serde_json::from_value(json!({"serverChanged": {"events": events}})).unwrap(), now).unwrap();
+        while engine.poll().is_some() {}
+        let both = |n: usize| json!({"transact": {"commands": [
+            {"name": "patch", "table": "t", "key": "0", "set": {"n": n}}, {"name": "patch", "table": "t", "key": (n + 1).to_string(), "set": {"n": n}}]}});
+        let ids = do_all(&mut engine, (0..count).map(both).collect());
+        let start = Instant::now();
+        for (n, id) in ids.iter().take(10).enumerate() {
+            let told = |key: String| json!({"table": "t", "key": key, "version": (n + 2).to_string(), "record": {"id": key, "n": n}});
+            let (one, other) = (told("0".into()), told((n + 1).to_string()));
+            let answer = serde_json::from_value(json!({"protocol": 1, "id": id, "table": "t", "key": "0", "replayed": false,
+                "outcome": "confirmed", "version": one["version"], "record": one["record"], "records": [one, other]})).unwrap();
+            engine.handle(Input::Answered { answer }, now).unwrap();
+            while engine.poll().is_some() {}
+        }
+        start.elapsed() / 10
+    };
+    let (few, many) = (cost(200), cost(1_600));
+    assert!(many < few * 3, "one confirmation took {few:?} with 200 pending, {many:?} with 1,600");
+}
