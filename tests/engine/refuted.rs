@@ -293,6 +293,96 @@ fn events_that_lack_columns_end_in_the_same_state_in_any_order() {
     assert_eq!(ends[0], ends[1]);
 }
 
+#[test]
+fn a_frozen_leader_that_wakes_makes_no_conflict_of_a_person_with_themselves() {
+    let mut world = World::with_tabs(2);
+    let (old, new) = (world.leader().unwrap(), 1 - world.leader().unwrap());
+    world.expire_token();
+    world.refresh_works = false;
+    world.break_link(old, Failure::Auth);
+    world.run_for(500);
+    let _ = world.tab(old).patch("c-1", "city", "Kiel");
+    world.run_for(500);
+    world.freeze(old);
+    world.run_for(15_000);
+    assert_eq!(world.leader_running(), Some(new));
+    (world.refresh_works, world.token_good) = (true, true);
+    world.tell(new, Input::TokenRefreshed);
+    world.run_for(12);
+    world.tabs[old].frozen = false;
+    let later = world.tab(old).patch("c-1", "city", "Jena");
+    world.thaw(old, true);
+    world.run_for(30_000);
+    assert!(world.tabs.iter().all(|tab| tab.conflicts.is_empty()), "nobody else changed anything");
+    assert_eq!(world.outcome(old, later), [OperationState::Confirmed]);
+}
+
+#[test]
+fn without_locks_nothing_is_cancelled_that_another_tab_has_sent() {
+    let mut world = World::new();
+    (world.locks_exist, world.faults.echo) = (false, Echo::Never);
+    world.open_tab("maya");
+    world.open_tab("maya");
+    world.run_for(1_000);
+    world.faults.push_failures.push_back((Failure::RateLimit, Some(30_000)));
+    let _ = world.tab(0).patch("c-1", "name", "one");
+    world.run_for(12);
+    let id = world.tab(0).patch("c-1", "city", "Kiel");
+    world.run_for(200);
+    let cancelled = world.tab(0).cancel(id);
+    world.run_for(60_000);
+    assert_eq!(world.server.effects.get(&id), Some(&1));
+    assert_eq!(world.outcome(0, id), [OperationState::Confirmed], "the cancel was {cancelled:?}");
+}
+
+#[test]
+fn a_dead_operation_that_one_tab_retries_while_another_drops_it_ends_as_it_is() {
+    let mut world = World::with_tabs(2);
+    let (leader, other) = (world.leader().unwrap(), 1 - world.leader().unwrap());
+    world.faults.poison.insert("c-1".into());
+    let id = world.tab(other).patch("c-1", "city", "Kiel");
+    world.run_for(60_000);
+    world.faults.poison.clear();
+    world.tab(leader).retry(id).unwrap();
+    world.tab(other).cancel(id).unwrap();
+    world.run_for(60_000);
+    let ended = world.outcome(other, id);
+    let is_done = world.server.effects.contains_key(&id);
+    assert_eq!(ended.last() == Some(&OperationState::Cancelled), !is_done, "{ended:?}, and done: {is_done}");
+}
+
+#[test]
+fn every_conflict_is_audited() {
+    let mut world = World::with_tabs(1);
+    world.cut_network();
+    let lost = world.tab(0).assign("c-1", "maya");
+    let both = world.tab(0).transact(json!([
+        {"name": "patch", "table": "companies", "key": "c-2", "set": {"city": "Kiel"}},
+        {"name": "patch", "table": "companies", "key": "c-3", "set": {"city": "Kiel"}},
+    ]));
+    world.sql_update("c-1", "owner_id", "jonas");
+    world.sql_update("c-2", "city", "Jena");
+    world.heal_network();
+    world.run_for(120_000);
+    assert_eq!([lost, both].map(|id| world.outcome(0, id)), [[OperationState::Conflicted]; 2]);
+    let audited: Vec<_> = world.tabs[0].decisions.iter().map(|entry| entry.operation).collect();
+    assert_eq!(audited.len(), 2, "law 9: conflicts are always audited");
+}
+
+#[test]
+fn a_rule_that_is_declared_decides_within_a_transaction_too() {
+    let mut world = World::with_tabs(1);
+    world.cut_network();
+    let id = world.tab(0).transact(json!([
+        {"name": "patch", "table": "companies", "key": "c-2", "set": {"tags": ["ours"]}},
+        {"name": "patch", "table": "companies", "key": "c-3", "set": {"city": "Kiel"}},
+    ]));
+    world.sql_set("c-2", "tags", serde_json::from_value(json!(["theirs"])).unwrap());
+    world.heal_network();
+    world.run_for(120_000);
+    assert_eq!(world.outcome(0, id), [OperationState::Confirmed], "shows {:?}", world.tabs[0].field("c-3", "city"));
+}
+
 // ---- dead letters
 
 #[test]
@@ -343,6 +433,13 @@ fn an_object_with_many_members_in_any_order_is_read_in_no_time() {
     };
     let (few, many) = (time(5_000), time(40_000));
     assert!(many < few * 20, "eight times as many took {few:?} and {many:?}");
+}
+
+#[test]
+fn a_clock_beyond_all_measure_neither_panics_nor_hangs() {
+    let mut engine = engine(json!({"app": "a", "user": "u", "tables": [{"name": "t", "key": ["id"], "fields": ["id"]}]}));
+    engine.handle(Input::LockGranted, Now { mono_ms: 2_000, wall_ms: 1_763_721_601_000 }).unwrap();
+    engine.handle(Input::TimerFired, Now { mono_ms: u64::MAX - 1, wall_ms: u64::MAX }).unwrap();
 }
 
 // ---- costs
