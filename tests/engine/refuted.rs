@@ -518,3 +518,101 @@ fn transactions_that_share_a_record_do_not_cost_more_the_more_there_are() {
     let (few, many) = (cost(200), cost(1_600));
     assert!(many < few * 3, "one confirmation took {few:?} with 200 pending, {many:?} with 1,600");
 }
+
+// ---- configuration
+
+#[test]
+fn every_mistake_in_a_table_is_refused() {
+    let taken = |table: serde_json::Value| {
+        let config = serde_json::from_value(json!({"app": "a", "user": "u", "tables": [table]})).unwrap();
+        let now = Now { mono_ms: 1_000, wall_ms: 1_763_721_600_000 };
+        rota_engine::Engine::<JsonRecord>::new(config, Box::new(rota_engine::Domains), [1; 16], now).is_ok()
+    };
+    let mut wrong = Vec::new();
+    for (what, table) in [
+        ("a key that names a field twice", json!({"name": "t", "key": ["id", "id"], "fields": ["id"]})),
+        ("a field twice", json!({"name": "t", "key": ["id"], "fields": ["id", "n", "n"]})),
+        ("a field without a name", json!({"name": "t", "key": ["id"], "fields": ["id", ""]})),
+        ("one column for version and operation", json!({"name": "t", "key": ["id"], "fields": ["id"], "version": "x", "operation": "x"})),
+        ("no name for the version", json!({"name": "t", "key": ["id"], "fields": ["id"], "version": ""})),
+        ("a field indexed twice", json!({"name": "t", "key": ["id"], "fields": ["id", "n"], "indexed": ["n", "n"]})),
+    ] {
+        if taken(table) {
+            wrong.push(what);
+        }
+    }
+    assert!(wrong.is_empty(), "taken without a word: {wrong:?}");
+}
+
+// ---- views
+
+fn window(engine: &rota_engine::Engine<JsonRecord>, view: u32) -> usize {
+    engine.shown(view).unwrap().len()
+}
+
+#[test]
+fn one_change_under_a_hundred_views_costs_the_same_in_a_large_table() {
+    let cost = |count: usize| -> Duration {
+        let mut engine = engine(json!({"app": "a", "user": "u", "tables": [{"name": "t", "key": ["id"], "fields": ["id", "n", "g"], "indexed": ["n", "g"]}]}));
+        let now = Now { mono_ms: 2_000, wall_ms: 1_763_721_601_000 };
+        let event = |key: usize, version: usize, n: usize| json!({"changed": {"row": {"table": "t", "key": key.to_string(), "version": version.to_string(), "op": null,
+            "record": {"id": key.to_string(), "n": n, "g": format!("g{key}")}}, "partial": false}});
+        let events: Vec<_> = (0..count).map(|n| event(n, 1, n)).collect();
+        engine.handle(serde_json::from_value(json!({"serverChanged": {"events": events}})).unwrap(), now).unwrap();
+        for id in 0..100 {
+            engine.handle(serde_json::from_value(json!({"openView": {"id": id, "spec": {"table": "t", "sort": [{"field": "n", "descending": true}],
+                "limit": 50, "offset": count / 2, "figures": [{"name": "s", "kind": "sum", "field": "n"}], "groupBy": ["g"]}}})).unwrap(), now).unwrap();
+            while engine.poll().is_some() {}
+        }
+        assert_eq!(window(&engine, 3), 50);
+        let start = Instant::now();
+        for n in 0..20 {
+            let input = serde_json::from_value(json!({"serverChanged": {"events": [event(n * 7, n + 2, count - n)]}})).unwrap();
+            engine.handle(input, now).unwrap();
+            while engine.poll().is_some() {}
+        }
+        start.elapsed() / 20
+    };
+    let (few, many) = (cost(500), cost(8_000));
+    assert!(many < few * 4, "one change took {few:?} over 500 records, {many:?} over 8,000");
+}
+
+#[test]
+fn an_input_that_changes_nothing_costs_the_same_with_many_operations_waiting() {
+    let cost = |count: usize| -> Duration {
+        let mut engine = engine(json!({"app": "a", "user": "u", "tables": [{"name": "t", "key": ["id"], "fields": ["id"]}]}));
+        let now = |ms: u64| Now { mono_ms: ms, wall_ms: 1_763_721_601_000 + ms };
+        engine.handle(Input::LockGranted, now(2_000)).unwrap();
+        engine.handle(Input::EntriesFound { entries: vec![] }, now(2_000)).unwrap();
+        while engine.poll().is_some() {}
+        let mut pushed = Vec::new();
+        for n in 0..count {
+            let input: Input<JsonRecord> = serde_json::from_value(json!({"mutate": {"name": "insert", "table": "t", "set": {"id": n.to_string()}}})).unwrap();
+            engine.handle(input, now(2_000)).unwrap();
+            while let Some(output) = engine.poll() {
+                match output {
+                    rota_engine::Output::Persist { id, .. } => drop(engine.handle(Input::OperationStored { id, stored: rota_engine::Stored::Now }, now(2_000))),
+                    rota_engine::Output::Push { operation } => pushed.push(operation.id),
+                    _ => {}
+                }
+            }
+        }
+        // The server limits the rate of each.
+        while let Some(id) = pushed.pop() {
+            engine.handle(Input::PushFailed { id, failure: Failure::RateLimit, message: String::new(), after_ms: Some(500_000) }, now(2_000)).unwrap();
+            while let Some(output) = engine.poll() {
+                if let rota_engine::Output::Push { operation } = output {
+                    pushed.push(operation.id);
+                }
+            }
+        }
+        let start = Instant::now();
+        for n in 0..100 {
+            engine.handle(Input::Ponged { attempt: 9 }, now(2_001 + n)).unwrap();
+            while engine.poll().is_some() {}
+        }
+        start.elapsed() / 100
+    };
+    let (few, many) = (cost(300), cost(2_400));
+    assert!(many < few * 3, "a word that changes nothing took {few:?} with 300 waiting, {many:?} with 2,400");
+}
