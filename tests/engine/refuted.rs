@@ -616,3 +616,87 @@ fn an_input_that_changes_nothing_costs_the_same_with_many_operations_waiting() {
     let (few, many) = (cost(300), cost(2_400));
     assert!(many < few * 3, "a word that changes nothing took {few:?} with 300 waiting, {many:?} with 2,400");
 }
+
+// ---- what a follower is told
+
+#[test]
+fn a_follower_can_ask_for_the_link_by_hand() {
+    let mut world = World::new();
+    world.link = json!({"maxAttempts": 1});
+    world.open_tab("maya");
+    world.open_tab("maya");
+    world.run_for(1_000);
+    let other = 1 - world.leader().unwrap();
+    world.cut_network();
+    world.run_for(60_000);
+    world.heal_network();
+    world.run_for(5_000);
+    let state = |world: &World| format!("{:?}", world.tabs[other].status.as_ref().unwrap().link.state);
+    assert_ne!(state(&world), "Live");
+    let connects: u32 = world.tabs.iter().map(|tab| tab.connects).sum();
+    world.tell(other, Input::Reconnect);
+    world.run_for(5_000);
+    assert!(world.tabs.iter().map(|tab| tab.connects).sum::<u32>() > connects, "nobody tried; still {}", state(&world));
+}
+
+#[test]
+fn polling_follows_the_tab_in_which_somebody_works() {
+    let mut world = World::with_tabs(2);
+    let (leader, other) = (world.leader().unwrap(), 1 - world.leader().unwrap());
+    world.faults.no_streams = true;
+    world.break_link(leader, Failure::Network);
+    world.tell(leader, Input::Visibility { visible: false });
+    world.tell(leader, Input::Activity { active: false });
+    world.tell(other, Input::Visibility { visible: true });
+    world.tell(other, Input::Activity { active: true });
+    world.run_for(180_000);
+    world.server.sql_set("c-1", &[("city", "Kiel".into())]);
+    world.server.news.clear();
+    world.run_for(15_000);
+    assert_eq!(world.tabs[other].field("c-1", "city"), "Kiel".into(), "somebody works here, and polls come every two minutes");
+}
+
+#[test]
+fn a_token_that_a_follower_is_given_ends_the_pause() {
+    let mut world = World::with_tabs(2);
+    let (leader, other) = (world.leader().unwrap(), 1 - world.leader().unwrap());
+    world.refresh_works = false;
+    world.expire_token();
+    world.break_link(leader, Failure::Auth);
+    world.run_for(1_000);
+    let id = world.tab(other).patch("c-1", "city", "Kiel");
+    world.run_for(1_000);
+    world.token_good = true;
+    world.tell(other, Input::TokenRefreshed);
+    world.run_for(600_000);
+    assert!(world.ended(id));
+}
+
+#[test]
+fn the_audit_outlives_a_reload() {
+    let mut world = World::with_tabs(1);
+    world.cut_network();
+    let id = world.tab(0).patch("c-1", "city", "Kiel");
+    world.sql_update("c-1", "city", "Jena");
+    world.heal_network();
+    world.run_for(120_000);
+    world.tab(0).resolve(id, rota_engine::Choice::Local).unwrap();
+    world.run_until_quiet();
+    assert_eq!(world.tabs[0].engine.audit().len(), 1);
+    let again = world.reload_tab(0);
+    world.run_for(5_000);
+    assert_eq!(world.tabs[again].engine.audit().len(), 1);
+}
+
+#[test]
+fn what_the_rules_merged_can_be_undone_by_the_id_that_its_author_knows() {
+    let mut world = World::with_tabs(1);
+    world.cut_network();
+    let id = world.tab(0).set("c-1", json!({"tags": ["ours"]}));
+    world.sql_set("c-1", "tags", serde_json::from_value(json!(["theirs"])).unwrap());
+    world.heal_network();
+    world.run_for(120_000);
+    assert_eq!(world.outcome(0, id), [OperationState::Confirmed]);
+    let undone = world.tab(0).undo(id);
+    assert!(undone.is_ok(), "{undone:?}");
+}
