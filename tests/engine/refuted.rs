@@ -700,3 +700,30 @@ fn what_the_rules_merged_can_be_undone_by_the_id_that_its_author_knows() {
     let undone = world.tab(0).undo(id);
     assert!(undone.is_ok(), "{undone:?}");
 }
+
+#[test]
+fn a_call_whose_every_token_is_refused_while_pulls_go_through_asks_ever_more_rarely() {
+    let mut world = World::with_tabs(1);
+    for _ in 0..100_000 {
+        world.faults.push_failures.push_back((Failure::Auth, None));
+    }
+    let _ = world.tab(0).assign("c-1", "maya");
+    world.run_for(20_000);
+    let (refreshes, connects) = (world.tabs[0].refreshes, world.tabs[0].connects);
+    assert!(refreshes <= 30, "{refreshes} tokens were asked for and {connects} streams opened in twenty seconds");
+}
+
+#[test]
+fn one_row_that_can_not_be_read_does_not_keep_what_is_gone_on_the_screen_for_ever() {
+    let mut world = World::with_tabs(1);
+    world.checks = false;
+    world.server.spoilt_version = Some(("c-1".into(), "not a version".into()));
+    world.server.hidden.insert("c-2".into());
+    for _ in 0..10 {
+        world.break_link(0, Failure::Network);
+        world.run_for(60_000);
+    }
+    world.tell(0, Input::RightsChanged);
+    world.run_for(600_000);
+    assert!(world.tabs[0].field("c-2", "id").is_null(), "another record, which the person may not see, is shown all the same");
+}
