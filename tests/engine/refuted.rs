@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rota_engine::{Failure, Input, JsonRecord, Now, OperationState, StoredOperation, Unsent, Value};
+use rota_engine::{Failure, Input, JsonRecord, Now, OperationState, Unsent, Value};
 use serde_json::json;
 
 use crate::world::{Bare, Echo, World};
@@ -19,17 +19,6 @@ fn forgetful(tabs: usize) -> World {
 }
 
 // ---- retry
-
-#[test]
-fn a_rate_limit_that_names_no_wait_is_no_invitation_to_ask_again_at_once() {
-    let mut world = World::with_tabs(1);
-    for _ in 0..200 {
-        world.faults.push_failures.push_back((Failure::RateLimit, Some(0)));
-    }
-    let _ = world.tab(0).assign("c-1", "maya");
-    world.run_for(1_000);
-    assert!(world.tabs[0].pushed.len() <= 20, "{} calls in a second", world.tabs[0].pushed.len());
-}
 
 #[test]
 fn a_rate_limited_server_is_asked_less_and_less_often() {
@@ -176,20 +165,6 @@ fn a_transaction_that_changes_and_deletes_a_record_can_be_undone() {
     assert!(matches!(undone, Ok(Some(_))), "{undone:?}");
 }
 
-#[test]
-fn what_is_in_conflict_is_resolved_and_not_undone() {
-    let mut world = World::with_tabs(1);
-    world.cut_network();
-    let id = world.tab(0).patch("c-1", "city", "Kiel");
-    world.sql_update("c-1", "city", "Jena");
-    world.heal_network();
-    world.run_for(120_000);
-    assert_eq!(world.tabs[0].conflicts.len(), 1);
-    assert_eq!(world.tabs[0].field("c-1", "city"), "Jena".into());
-    let undone = world.tab(0).undo(id);
-    assert!(undone.is_err(), "{undone:?}, and shows {:?}", world.tabs[0].field("c-1", "city"));
-}
-
 // ---- tabs
 
 #[test]
@@ -261,36 +236,6 @@ fn a_token_that_nobody_brings_is_asked_for_again() {
     world.refresh_works = true;
     world.run_for(3_600_000);
     assert!(world.ended(id), "asked {} times in more than an hour", world.tabs[0].refreshes);
-}
-
-#[test]
-fn events_that_lack_columns_end_in_the_same_state_in_any_order() {
-    let mut ends = Vec::new();
-    for order in [[0, 1], [1, 0]] {
-        let mut world = World::with_tabs(1);
-        world.checks = false;
-        let id = "c-1";
-        let mut full = world.server.company(id).unwrap();
-        full.insert("name".into(), "renamed".into());
-        world.server.sql_set(id, &[("name", "renamed".into())]);
-        let one = world.server.rows[&("companies".to_owned(), id.to_owned())].version;
-        world.server.sql_set(id, &[("city", "Kiel".into())]);
-        let two = world.server.rows[&("companies".to_owned(), id.to_owned())].version;
-        world.server.news.clear();
-        let mut part = full.clone();
-        part.insert("city".into(), "Kiel".into());
-        part.remove("name");
-        let event = |version: u64, record: &rota_engine::Fields, partial: bool| {
-            json!({"changed": {"row": {"table": "companies", "key": id, "version": version.to_string(), "op": null, "record": record}, "partial": partial}})
-        };
-        let events = [event(one, &full, false), event(two, &part, true)];
-        for at in order {
-            world.tell(0, serde_json::from_value(json!({"serverChanged": {"events": [events[at]]}})).unwrap());
-        }
-        world.run_for(600_000);
-        ends.push((world.tabs[0].field(id, "name"), world.tabs[0].field(id, "city")));
-    }
-    assert_eq!(ends[0], ends[1]);
 }
 
 #[test]
@@ -403,23 +348,6 @@ fn what_was_given_up_is_not_sent_again_by_a_reload_but_by_a_person() {
 // ---- input
 
 #[test]
-fn a_stored_operation_that_replaces_itself_is_reported() {
-    let mut world = World::with_tabs(1);
-    world.cut_network();
-    let id = world.tab(0).patch("c-1", "city", "Kiel");
-    let (key, text) = world.storage[0].iter().next().map(|(key, text)| (key.clone(), text.clone())).unwrap();
-    let mut entry: StoredOperation = serde_json::from_str(&text).unwrap();
-    entry.op.replaces = vec![id];
-    entry.v = 2;
-    world.storage[0].insert(key, serde_json::to_string(&entry).unwrap());
-    let again = world.reload_tab(0);
-    world.heal_network();
-    world.run_for(70_000);
-    let is_taken = world.server.effects.contains_key(&id);
-    assert!(is_taken || !world.tabs[again].problems.is_empty(), "it is neither sent nor reported, and stays stored");
-}
-
-#[test]
 fn an_object_with_many_members_in_any_order_is_read_in_no_time() {
     let text = |count: usize| {
         let members: Vec<String> = (0..count).rev().map(|n| format!("\"k{n:07}\":1")).collect();
@@ -433,13 +361,6 @@ fn an_object_with_many_members_in_any_order_is_read_in_no_time() {
     };
     let (few, many) = (time(5_000), time(40_000));
     assert!(many < few * 20, "eight times as many took {few:?} and {many:?}");
-}
-
-#[test]
-fn a_clock_beyond_all_measure_neither_panics_nor_hangs() {
-    let mut engine = engine(json!({"app": "a", "user": "u", "tables": [{"name": "t", "key": ["id"], "fields": ["id"]}]}));
-    engine.handle(Input::LockGranted, Now { mono_ms: 2_000, wall_ms: 1_763_721_601_000 }).unwrap();
-    engine.handle(Input::TimerFired, Now { mono_ms: u64::MAX - 1, wall_ms: u64::MAX }).unwrap();
 }
 
 // ---- costs
@@ -542,39 +463,6 @@ fn every_mistake_in_a_table_is_refused() {
         }
     }
     assert!(wrong.is_empty(), "taken without a word: {wrong:?}");
-}
-
-// ---- views
-
-fn window(engine: &rota_engine::Engine<JsonRecord>, view: u32) -> usize {
-    engine.shown(view).unwrap().len()
-}
-
-#[test]
-fn one_change_under_a_hundred_views_costs_the_same_in_a_large_table() {
-    let cost = |count: usize| -> Duration {
-        let mut engine = engine(json!({"app": "a", "user": "u", "tables": [{"name": "t", "key": ["id"], "fields": ["id", "n", "g"], "indexed": ["n", "g"]}]}));
-        let now = Now { mono_ms: 2_000, wall_ms: 1_763_721_601_000 };
-        let event = |key: usize, version: usize, n: usize| json!({"changed": {"row": {"table": "t", "key": key.to_string(), "version": version.to_string(), "op": null,
-            "record": {"id": key.to_string(), "n": n, "g": format!("g{key}")}}, "partial": false}});
-        let events: Vec<_> = (0..count).map(|n| event(n, 1, n)).collect();
-        engine.handle(serde_json::from_value(json!({"serverChanged": {"events": events}})).unwrap(), now).unwrap();
-        for id in 0..100 {
-            engine.handle(serde_json::from_value(json!({"openView": {"id": id, "spec": {"table": "t", "sort": [{"field": "n", "descending": true}],
-                "limit": 50, "offset": count / 2, "figures": [{"name": "s", "kind": "sum", "field": "n"}], "groupBy": ["g"]}}})).unwrap(), now).unwrap();
-            while engine.poll().is_some() {}
-        }
-        assert_eq!(window(&engine, 3), 50);
-        let start = Instant::now();
-        for n in 0..20 {
-            let input = serde_json::from_value(json!({"serverChanged": {"events": [event(n * 7, n + 2, count - n)]}})).unwrap();
-            engine.handle(input, now).unwrap();
-            while engine.poll().is_some() {}
-        }
-        start.elapsed() / 20
-    };
-    let (few, many) = (cost(500), cost(8_000));
-    assert!(many < few * 4, "one change took {few:?} over 500 records, {many:?} over 8,000");
 }
 
 #[test]
