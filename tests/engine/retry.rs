@@ -360,3 +360,14 @@ fn what_is_not_configured_is_as_the_documents_say() {
     assert!((retry.backoff_multiplier - 2.0).abs() < f64::EPSILON);
     assert_eq!((config.concurrency, config.idempotent), (8, true));
 }
+
+#[test]
+fn a_rate_limit_that_names_no_wait_is_no_invitation_to_ask_again_at_once() {
+    let mut world = World::with_tabs(1);
+    for _ in 0..200 {
+        world.faults.push_failures.push_back((Failure::RateLimit, Some(0)));
+    }
+    let _ = world.tab(0).assign("c-1", "maya");
+    world.run_for(1_000);
+    assert!(world.tabs[0].pushed.len() <= 20, "{} calls in a second", world.tabs[0].pushed.len());
+}

@@ -305,7 +305,8 @@ impl<R: Record> Engine<R> {
             }
             Failure::RateLimit => {
                 mark!(RateLimited);
-                let delay_ms = after_ms.unwrap_or_else(|| self.retry.delay_ms(tries, &mut self.random));
+                // A server that names no wait, or none at all, does not mean that it wants to be asked again at once.
+                let delay_ms = after_ms.unwrap_or(0).max(self.retry.delay_ms(tries, &mut self.random));
                 self.wait(id, delay_ms, tries, trouble);
             }
             Failure::Conflict => {
