@@ -1,6 +1,6 @@
 //! Laws 10, 11 and 14: bounds with names, no input that stops the engine, and the same outputs from the same inputs.
 
-use rota_engine::{Failure, Input, OUTBOX_LEN_MAX, Row, ServerEvent, TOMBSTONES_MAX, TabMessage, Version};
+use rota_engine::{Failure, Input, Now, OUTBOX_LEN_MAX, Row, ServerEvent, TOMBSTONES_MAX, TabMessage, Version};
 use serde_json::{Value as Json, json};
 
 use crate::world::World;
@@ -212,4 +212,12 @@ fn a_trace_read_back_from_json_gives_the_same_outputs() {
     for tab in 0..2 {
         assert_eq!(world.replay(tab), world.tabs[tab].trace);
     }
+}
+
+#[test]
+fn a_clock_beyond_all_measure_neither_panics_nor_hangs() {
+    let mut world = World::with_tabs(1);
+    let end = Now { mono_ms: u64::MAX - 1, wall_ms: u64::MAX };
+    world.tabs[0].engine.handle(Input::TimerFired, end).unwrap();
+    world.tabs[0].engine.handle(Input::TimerFired, Now { mono_ms: u64::MAX, ..end }).unwrap();
 }
