@@ -120,11 +120,11 @@ impl<R: Record> Engine<R> {
         self.looks_until_mono_ms = Some(after(self.now, LOOK_MS));
     }
 
-    /// A leader that did not run for a while may have been replaced, and be told so only after what else has waited for it. The ledger
-    /// tells two leaders' calls apart; without one, nothing is sent before that news has had its time. One that wakes from timer to
+    /// A leader that did not run for a while may have been replaced, and be told so only after what else has waited for it. Until that
+    /// news has had its time, it takes nothing back. The ledger tells two leaders' calls apart; without one, nothing is sent either. One that wakes from timer to
     /// timer only has heard it meanwhile, and need not wait again.
     pub(super) fn distrust_the_lock(&mut self) {
-        if self.tabs.role == Role::Leader && !self.backend.idempotent && self.trusts_lock_at_mono_ms.is_none() {
+        if self.tabs.role == Role::Leader && self.trusts_lock_at_mono_ms.is_none() {
             self.trusts_lock_at_mono_ms = Some(after(self.now, LOOK_MS));
         }
     }
@@ -146,7 +146,8 @@ impl<R: Record> Engine<R> {
             self.unsure.clear();
         }
         self.trusts_lock_at_mono_ms.take_if(|at_mono_ms| *at_mono_ms <= self.now.mono_ms);
-        let holds = self.looks_until_mono_ms.or(self.trusts_lock_at_mono_ms).is_some();
+        let distrusts = !self.backend.idempotent && self.trusts_lock_at_mono_ms.is_some();
+        let holds = self.looks_until_mono_ms.is_some() || distrusts;
         if self.gate == Gate::Open && !holds && self.may_be_reached() {
             for id in self.outbox.sendable(self.now.mono_ms, self.backend.concurrency) {
                 if self.unsure.contains(&id) {
