@@ -232,22 +232,6 @@ fn without_locks_nothing_is_cancelled_that_another_tab_has_sent() {
 }
 
 #[test]
-fn a_dead_operation_that_one_tab_retries_while_another_drops_it_ends_as_it_is() {
-    let mut world = World::with_tabs(2);
-    let (leader, other) = (world.leader().unwrap(), 1 - world.leader().unwrap());
-    world.faults.poison.insert("c-1".into());
-    let id = world.tab(other).patch("c-1", "city", "Kiel");
-    world.run_for(60_000);
-    world.faults.poison.clear();
-    world.tab(leader).retry(id).unwrap();
-    world.tab(other).cancel(id).unwrap();
-    world.run_for(60_000);
-    let ended = world.outcome(other, id);
-    let is_done = world.server.effects.contains_key(&id);
-    assert_eq!(ended.last() == Some(&OperationState::Cancelled), !is_done, "{ended:?}, and done: {is_done}");
-}
-
-#[test]
 fn every_conflict_is_audited() {
     let mut world = World::with_tabs(1);
     world.cut_network();
@@ -389,31 +373,6 @@ fn transactions_that_share_a_record_do_not_cost_more_the_more_there_are() {
     };
     let (few, many) = (cost(200), cost(1_600));
     assert!(many < few * 3, "one confirmation took {few:?} with 200 pending, {many:?} with 1,600");
-}
-
-// ---- configuration
-
-#[test]
-fn every_mistake_in_a_table_is_refused() {
-    let taken = |table: serde_json::Value| {
-        let config = serde_json::from_value(json!({"app": "a", "user": "u", "tables": [table]})).unwrap();
-        let now = Now { mono_ms: 1_000, wall_ms: 1_763_721_600_000 };
-        rota_engine::Engine::<JsonRecord>::new(config, Box::new(rota_engine::Domains), [1; 16], now).is_ok()
-    };
-    let mut wrong = Vec::new();
-    for (what, table) in [
-        ("a key that names a field twice", json!({"name": "t", "key": ["id", "id"], "fields": ["id"]})),
-        ("a field twice", json!({"name": "t", "key": ["id"], "fields": ["id", "n", "n"]})),
-        ("a field without a name", json!({"name": "t", "key": ["id"], "fields": ["id", ""]})),
-        ("one column for version and operation", json!({"name": "t", "key": ["id"], "fields": ["id"], "version": "x", "operation": "x"})),
-        ("no name for the version", json!({"name": "t", "key": ["id"], "fields": ["id"], "version": ""})),
-        ("a field indexed twice", json!({"name": "t", "key": ["id"], "fields": ["id", "n"], "indexed": ["n", "n"]})),
-    ] {
-        if taken(table) {
-            wrong.push(what);
-        }
-    }
-    assert!(wrong.is_empty(), "taken without a word: {wrong:?}");
 }
 
 #[test]

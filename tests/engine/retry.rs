@@ -371,3 +371,19 @@ fn a_rate_limit_that_names_no_wait_is_no_invitation_to_ask_again_at_once() {
     world.run_for(1_000);
     assert!(world.tabs[0].pushed.len() <= 20, "{} calls in a second", world.tabs[0].pushed.len());
 }
+
+#[test]
+fn a_dead_operation_that_one_tab_retries_while_another_drops_it_ends_as_it_is() {
+    let mut world = World::with_tabs(2);
+    let (leader, other) = (world.leader().unwrap(), 1 - world.leader().unwrap());
+    world.faults.poison.insert("c-1".into());
+    let id = world.tab(other).patch("c-1", "city", "Kiel");
+    world.run_for(60_000);
+    world.faults.poison.clear();
+    world.tab(leader).retry(id).unwrap();
+    world.tab(other).cancel(id).unwrap();
+    world.run_for(60_000);
+    let ended = world.outcome(other, id);
+    let is_done = world.server.effects.contains_key(&id);
+    assert_eq!(ended.last() == Some(&OperationState::Cancelled), !is_done, "{ended:?}, and done: {is_done}");
+}

@@ -464,7 +464,7 @@ impl<R: Record> Engine<R> {
         if pending.state == OperationState::Conflicted {
             return Err(Error::InvalidOperation(format!("operation {id} is in conflict; resolve it")));
         }
-        if self.tabs.role == Role::Follower && pending.state != OperationState::Dead {
+        if self.tabs.role == Role::Follower {
             mark!(CancelPassedOn);
             let mut message = self.tabs.message(Kind::Cancel);
             message.id = Some(id);

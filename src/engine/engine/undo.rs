@@ -67,7 +67,7 @@ impl<R: Record> Engine<R> {
         if let Some(pending) = self.outbox.get(id).filter(|pending| pending.mine)
             && (pending.state == OperationState::Dead || (self.tabs.sends() && self.was_never_sent(pending)))
         {
-            self.cancel_here(id);
+            self.cancel(id)?;
             return Ok(None);
         }
         let done = self.undoable.done.iter().find(|done| done.op.id == id).cloned();
