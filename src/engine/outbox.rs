@@ -51,6 +51,8 @@ pub(crate) struct Pending {
     pub(crate) lookup: Option<Lookup>,
     /// For a server without a ledger: from when on it is known not to have arrived there.
     pub(crate) unarrived_since: Option<Hlc>,
+    /// It was made under a clock that has been set back since, so that its time does not tell whether an earlier leader sent it.
+    pub(crate) perhaps_sent: bool,
     /// What it stands for, of what this tab held or found.
     pub(crate) replaced: Vec<Replaced>,
     /// Why it waits for a person, while it does.
@@ -665,6 +667,7 @@ mod tests {
             trouble: None,
             lookup: None,
             unarrived_since: None,
+            perhaps_sent: false,
             replaced: vec![],
             conflict: None,
         }

@@ -5,18 +5,7 @@ use std::time::{Duration, Instant};
 use rota_engine::{Failure, Input, JsonRecord, Now, OperationState, Unsent, Value};
 use serde_json::json;
 
-use crate::world::{Bare, Echo, World};
-
-fn forgetful(tabs: usize) -> World {
-    let mut world = World::new();
-    (world.idempotent, world.server.no_ledger, world.faults.anonymous) = (false, true, true);
-    (world.faults.bare_answers, world.faults.echo) = (Some(Bare::WithoutVersion), Echo::Never);
-    for _ in 0..tabs {
-        world.open_tab("maya");
-    }
-    world.run_for(1_000);
-    world
-}
+use crate::world::{Echo, World};
 
 // ---- retry
 
@@ -49,38 +38,6 @@ fn a_rate_limit_slows_all_calls_and_not_only_the_one_that_was_told() {
 }
 
 // ---- clocks
-
-#[test]
-fn what_was_sent_before_the_clock_was_set_back_is_not_cancelled_after_it() {
-    let mut world = forgetful(1);
-    world.checks = false;
-    let id = world.tab(0).patch("c-1", "city", "Kiel");
-    world.run_for(8);
-    assert_eq!(world.sent(id), 1);
-    world.cut_network();
-    world.now.wall_ms -= 600_000;
-    let again = world.reload_tab(0);
-    world.run_for(3_000);
-    let cancelled = world.tab(again).cancel(id);
-    assert!(cancelled.is_err(), "what the server has done ended as {:?}", world.tabs[again].operations.get(&id));
-}
-
-#[test]
-fn a_clock_that_is_set_back_makes_nothing_happen_twice_without_a_ledger() {
-    let mut world = forgetful(1);
-    world.checks = false;
-    world.faults.silent = true;
-    let id = world.tab(0).set("c-1", json!({"city": "Kiel"}));
-    world.run_for(3);
-    // It arrives, and the tab dies before the answer does.
-    world.faults.silent = false;
-    world.run_for(10);
-    assert_eq!(world.sent(id), 1);
-    world.now.wall_ms -= 600_000;
-    world.reload_tab(0);
-    world.run_for(60_000);
-    assert_eq!(world.sent(id), 1, "what may have arrived is never sent again before its record was looked at");
-}
 
 #[test]
 fn a_tab_that_was_opened_before_the_clock_was_set_back_hears_of_a_logout() {

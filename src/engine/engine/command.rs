@@ -436,6 +436,7 @@ impl<R: Record> Engine<R> {
         let record = records[0];
         let bound = if op.replaces.is_empty() && op.after.is_empty() { None } else { Some(op.clone()) };
         let mut pending = pending(op, records, false);
+        pending.perhaps_sent = pending.op.hlc.wall_ms() > self.now.wall_ms;
         (pending.landed, pending.named) = (self.landed(&pending), named);
         self.ask_for_keys(&pending);
         self.outbox.insert(pending);
@@ -572,6 +573,7 @@ pub(super) fn pending(op: Operation, records: Vec<RecordId>, mine: bool) -> Pend
         trouble: None,
         lookup: None,
         unarrived_since: None,
+        perhaps_sent: false,
         replaced: vec![],
         conflict: None,
     }

@@ -237,7 +237,8 @@ impl<R: Record> Engine<R> {
     /// True for what an earlier leader may have sent to a server that keeps no ledger.
     pub(super) fn is_doubtful_whether_sent(&self, id: OperationId) -> bool {
         let (Some(pending), Some((since, _))) = (self.outbox.get(id), self.sends_since) else { return false };
-        !self.backend.idempotent && pending.op.hlc <= since && pending.unarrived_since != Some(since)
+        let is_earlier = pending.op.hlc <= since || pending.perhaps_sent;
+        !self.backend.idempotent && is_earlier && pending.unarrived_since != Some(since)
     }
 
     /// Looks at the record first; not before what an earlier leader sent last has arrived or never will.

@@ -20,6 +20,7 @@ impl<R: Record> Engine<R> {
     pub(super) fn was_never_sent(&self, pending: &Pending) -> bool {
         pending.state == OperationState::Queued
             && pending.sent_at_mono_ms == 0
+            && !pending.perhaps_sent
             && self.trusts_lock_at_mono_ms.is_none()
             && self.sends_since.is_some_and(|(since, _)| pending.op.hlc > since)
     }
