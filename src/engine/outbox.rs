@@ -42,6 +42,8 @@ pub(crate) struct Pending {
     /// It no longer applies to the record as it is; the server will say.
     pub(crate) doubtful: bool,
     pub(crate) tries: u32,
+    /// How often its token was refused. That is no failed try, but a call that no token will do for must not be made without a rest.
+    pub(crate) token_refusals: u32,
     /// Not sent again before this, on the monotonic clock.
     pub(crate) not_before_mono_ms: u64,
     pub(crate) sent_at_mono_ms: u64,
@@ -662,6 +664,7 @@ mod tests {
             accepted: true,
             doubtful: false,
             tries: 0,
+            token_refusals: 0,
             not_before_mono_ms: 0,
             sent_at_mono_ms: 0,
             trouble: None,

@@ -457,18 +457,6 @@ fn what_the_rules_merged_can_be_undone_by_the_id_that_its_author_knows() {
 }
 
 #[test]
-fn a_call_whose_every_token_is_refused_while_pulls_go_through_asks_ever_more_rarely() {
-    let mut world = World::with_tabs(1);
-    for _ in 0..100_000 {
-        world.faults.push_failures.push_back((Failure::Auth, None));
-    }
-    let _ = world.tab(0).assign("c-1", "maya");
-    world.run_for(20_000);
-    let (refreshes, connects) = (world.tabs[0].refreshes, world.tabs[0].connects);
-    assert!(refreshes <= 30, "{refreshes} tokens were asked for and {connects} streams opened in twenty seconds");
-}
-
-#[test]
 fn one_row_that_can_not_be_read_does_not_keep_what_is_gone_on_the_screen_for_ever() {
     let mut world = World::with_tabs(1);
     world.checks = false;

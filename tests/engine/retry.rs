@@ -387,3 +387,15 @@ fn a_dead_operation_that_one_tab_retries_while_another_drops_it_ends_as_it_is() 
     let is_done = world.server.effects.contains_key(&id);
     assert_eq!(ended.last() == Some(&OperationState::Cancelled), !is_done, "{ended:?}, and done: {is_done}");
 }
+
+#[test]
+fn a_call_whose_every_token_is_refused_while_pulls_go_through_asks_ever_more_rarely() {
+    let mut world = World::with_tabs(1);
+    for _ in 0..100_000 {
+        world.faults.push_failures.push_back((Failure::Auth, None));
+    }
+    let _ = world.tab(0).assign("c-1", "maya");
+    world.run_for(20_000);
+    let (refreshes, connects) = (world.tabs[0].refreshes, world.tabs[0].connects);
+    assert!(refreshes <= 30, "{refreshes} tokens were asked for and {connects} streams opened in twenty seconds");
+}

@@ -568,6 +568,7 @@ pub(super) fn pending(op: Operation, records: Vec<RecordId>, mine: bool) -> Pend
         accepted: false,
         doubtful: false,
         tries: 0,
+        token_refusals: 0,
         not_before_mono_ms: 0,
         sent_at_mono_ms: 0,
         trouble: None,

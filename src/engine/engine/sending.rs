@@ -301,7 +301,13 @@ impl<R: Record> Engine<R> {
                 self.puller.want();
             }
             Failure::Auth => {
-                self.wait(id, 0, tries, trouble);
+                let refusals = self.outbox.get_mut(id).map_or(0, |pending| {
+                    pending.token_refusals = pending.token_refusals.saturating_add(1);
+                    pending.token_refusals
+                });
+                // The first refusal is what happens to every token in the end.
+                let delay_ms = if refusals > 1 { self.retry.delay_ms(refusals, &mut self.random) } else { 0 };
+                self.wait(id, delay_ms, tries, trouble);
                 self.close_link(failure, message);
             }
             Failure::RateLimit => {
