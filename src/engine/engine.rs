@@ -67,6 +67,9 @@ const SLEPT_MS: u64 = 10_000;
 /// pages are woken once a minute.
 const FROZEN_MS: u64 = 90_000;
 
+/// No clock counts further: what a JavaScript number holds exactly, and some 285,000 years.
+const COUNT_MS_MAX: u64 = 1 << 53;
+
 /// The sync engine: sans-IO and deterministic. Same configuration, same seed, same inputs: same outputs.
 #[expect(clippy::struct_excessive_bools, reason = "each says one thing that no other says")]
 pub struct Engine<R> {
@@ -492,6 +495,8 @@ impl<R: Record> Engine<R> {
 
     /// Moves the clocks on. The monotonic one never goes back, whatever the shell says.
     fn advance(&mut self, now: Now) {
+        // Far from where counting on would end.
+        let now = Now { mono_ms: now.mono_ms.min(COUNT_MS_MAX), wall_ms: now.wall_ms.min(COUNT_MS_MAX) };
         let mono_passed = now.mono_ms.saturating_sub(self.now.mono_ms);
         let wall_passed = now.wall_ms.saturating_sub(self.now.wall_ms);
         self.now = Now { mono_ms: self.now.mono_ms.max(now.mono_ms), wall_ms: now.wall_ms };

@@ -45,6 +45,8 @@ pub(crate) struct Pending {
     /// It no longer applies to the record as it is; the server will say.
     pub(crate) doubtful: bool,
     pub(crate) tries: u32,
+    /// How often its token was refused. That is no failed try, but a call that no token will do for must not be made without a rest.
+    pub(crate) token_refusals: u32,
     /// Not sent again before this, on the monotonic clock.
     pub(crate) not_before_mono_ms: u64,
     pub(crate) sent_at_mono_ms: u64,
@@ -54,6 +56,8 @@ pub(crate) struct Pending {
     pub(crate) lookup: Option<Lookup>,
     /// For a server without a ledger: from when on it is known not to have arrived there.
     pub(crate) unarrived_since: Option<Hlc>,
+    /// It was made under a clock that has been set back since, so that its time does not tell whether an earlier leader sent it.
+    pub(crate) perhaps_sent: bool,
     /// What it stands for, of what this tab held or found.
     pub(crate) replaced: Vec<Replaced>,
     /// Why it waits for a person, while it does.
@@ -667,11 +671,13 @@ mod tests {
             accepted: true,
             doubtful: false,
             tries: 0,
+            token_refusals: 0,
             not_before_mono_ms: 0,
             sent_at_mono_ms: 0,
             trouble: None,
             lookup: None,
             unarrived_since: None,
+            perhaps_sent: false,
             replaced: vec![],
             conflict: None,
         }
@@ -869,6 +875,38 @@ mod tests {
             }
             assert_eq!(ended, concerned.len());
             assert_eq!((outbox.free.0.len(), outbox.records.len()), (0, 0));
+        }
+
+        #[test]
+        fn what_is_listed_as_free_is_what_is_whatever_happens(
+            made in proptest::collection::vec((0_u8..40, proptest::collection::vec(0_u32..5, 1..4), proptest::collection::vec(0_u8..40, 0..2)), 1..40),
+            deeds in proptest::collection::vec((0_u8..9, 0_u8..40, 0_u32..5), 1..200),
+        ) {
+            let mut outbox = Outbox::default();
+            let mut made = made.into_iter();
+            for (deed, n, record) in deeds {
+                let id_ = id(n);
+                match deed {
+                    0 | 1 => if let Some((n, records, after)) = made.next() {
+                        let mut next = if records.len() == 1 { pending(n, records[0]) } else { transaction(n, &records) };
+                        next.op.after = after.into_iter().map(id).collect();
+                        next.accepted = deed == 0;
+                        outbox.insert(next);
+                    },
+                    2 => outbox.accept(id_),
+                    3 => if outbox.sendable(0, 64).contains(&id_) { outbox.mark_sent(id_, 1) },
+                    4 => outbox.mark_returned(id_, OperationState::ALL[usize::from(n) % 9]),
+                    5 => drop(outbox.remove(id_)),
+                    6 => outbox.wait(id_, u64::from(record)),
+                    7 => outbox.look_up(id_, (record > 2).then_some(Lookup { why: Why::Unanswered, after_pull: 0, ask_at_mono_ms: None })),
+                    _ => outbox.rework(id_, |pending| {
+                        if pending.parts.is_empty() { pending.record = RecordId(record); } else { pending.parts[0] = RecordId(record); pending.record = RecordId(record); }
+                    }),
+                }
+                let listed: Vec<OperationId> = outbox.walk(&outbox.free.0).map(|pending| pending.op.id).collect();
+                let free: Vec<OperationId> = outbox.iter().filter(|pending| outbox.is_free(pending)).map(|pending| pending.op.id).collect();
+                assert_eq!(listed, free, "after deed {deed} of {n}");
+            }
         }
     }
 }

@@ -102,6 +102,9 @@ impl TableConfig {
         if self.name.is_empty() {
             return Err(Error::InvalidConfiguration("a table has no name".to_owned()));
         }
+        if self.version.is_empty() || self.operation.is_empty() || self.version == self.operation {
+            return wrong("needs two columns with names of their own for version and operation".to_owned());
+        }
         if self.key.is_empty() || self.key.len() > KEY_PARTS_MAX {
             return wrong(format!("needs a key of 1 to {KEY_PARTS_MAX} fields"));
         }
@@ -128,6 +131,11 @@ impl TableConfig {
         }
         if self.indexed.len() > INDEXED_MAX {
             return wrong(format!("has more than {INDEXED_MAX} indexed fields"));
+        }
+        for (what, names) in [("key", &self.key), ("fields", &self.fields), ("indexed fields", &self.indexed)] {
+            if names.iter().enumerate().any(|(at, name)| name.is_empty() || names[..at].contains(name)) {
+                return wrong(format!("lists a name twice, or an empty one, among its {what}"));
+            }
         }
         if let Some(field) = self.indexed.iter().find(|field| !self.fields.contains(field)) {
             return wrong(format!("lists \"{field}\" as indexed, which is not among its fields"));

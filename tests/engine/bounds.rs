@@ -1,6 +1,9 @@
 //! Laws 10, 11 and 14: bounds with names, no input that stops the engine, and the same outputs from the same inputs.
 
-use rota_engine::{Choice, Failure, Input, OUTBOX_LEN_MAX, Row, ServerEvent, TOMBSTONES_MAX, TabMessage, Version};
+use rota_engine::{
+    Choice, Domains, Engine, Failure, Input, JsonRecord, Now, OUTBOX_LEN_MAX, Row, ServerEvent, TOMBSTONES_MAX,
+    TabMessage, Version,
+};
 use serde_json::{Value as Json, json};
 
 use crate::world::World;
@@ -237,4 +240,38 @@ fn a_trace_read_back_from_json_gives_the_same_outputs() {
     for tab in 0..2 {
         assert_eq!(world.replay(tab), world.tabs[tab].trace);
     }
+}
+
+#[test]
+fn a_clock_beyond_all_measure_neither_panics_nor_hangs() {
+    let mut world = World::with_tabs(1);
+    let end = Now { mono_ms: u64::MAX - 1, wall_ms: u64::MAX };
+    world.tabs[0].engine.handle(Input::TimerFired, end).unwrap();
+    world.tabs[0].engine.handle(Input::TimerFired, Now { mono_ms: u64::MAX, ..end }).unwrap();
+}
+
+#[test]
+fn every_mistake_in_a_table_is_refused() {
+    let taken = |table: serde_json::Value| {
+        let config = serde_json::from_value(json!({"app": "a", "user": "u", "tables": [table]})).unwrap();
+        let now = Now { mono_ms: 1_000, wall_ms: 1_763_721_600_000 };
+        Engine::<JsonRecord>::new(config, Box::new(Domains), [1; 16], now).is_ok()
+    };
+    let mut wrong = Vec::new();
+    for (what, table) in [
+        ("a key that names a field twice", json!({"name": "t", "key": ["id", "id"], "fields": ["id"]})),
+        ("a field twice", json!({"name": "t", "key": ["id"], "fields": ["id", "n", "n"]})),
+        ("a field without a name", json!({"name": "t", "key": ["id"], "fields": ["id", ""]})),
+        (
+            "one column for version and operation",
+            json!({"name": "t", "key": ["id"], "fields": ["id"], "version": "x", "operation": "x"}),
+        ),
+        ("no name for the version", json!({"name": "t", "key": ["id"], "fields": ["id"], "version": ""})),
+        ("a field indexed twice", json!({"name": "t", "key": ["id"], "fields": ["id", "n"], "indexed": ["n", "n"]})),
+    ] {
+        if taken(table) {
+            wrong.push(what);
+        }
+    }
+    assert!(wrong.is_empty(), "taken without a word: {wrong:?}");
 }

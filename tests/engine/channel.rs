@@ -282,3 +282,27 @@ fn an_operation_that_was_orphaned_is_adopted_once_by_whoever_leads() {
     assert!(!world.outcome(1, id).contains(&OperationState::Confirmed), "it is not the adopter's own");
     world.assert_all_agree();
 }
+
+#[test]
+fn an_operation_that_is_overtaken_by_the_news_that_it_was_taken_back_does_not_come_back_to_life() {
+    let mut world = World::with_tabs(2);
+    let (leader, other) = (world.leader().unwrap(), 1 - world.leader().unwrap());
+    world.cut_network();
+    world.run_for(500);
+    // One is on its way for ever, the other waits for it.
+    let _ = world.tab(leader).assign("c-1", "maya");
+    world.run_for(500);
+    world.faults.held_messages = true;
+    let id = world.tab(leader).assign("c-1", "jonas");
+    let operation = world.tabs[leader].last_message("operation");
+    world.tab(leader).cancel(id).unwrap();
+    let end = world.tabs[leader].last_message("settled");
+    world.lose_messages();
+    world.tell(other, Input::TabMessageReceived(Box::new(end)));
+    world.tell(other, Input::TabMessageReceived(Box::new(operation)));
+    assert!(!world.tabs[other].operations.contains_key(&id), "it is shown as pending");
+    world.kill_tab(leader);
+    world.heal_network();
+    world.run_for(60_000);
+    assert_eq!(world.server.effects.get(&id), None, "it was taken back, and done");
+}

@@ -313,8 +313,10 @@ fn nothing_is_sent_between_the_decision_to_join_and_the_joined_one_being_stored(
     world.tab(0).patch("c-1", "city", "Kiel");
     world.run_for(50);
     let second = world.tab(0).patch("c-1", "city", "Ulm");
-    world.now.mono_ms += 60_000;
-    world.now.wall_ms += 60_000;
+    // Not so late that this tab would have to ask itself whether it still leads.
+    world.run_for(9_000);
+    world.now.mono_ms += 1_900;
+    world.now.wall_ms += 1_900;
     let third = world.tab(0).patch("c-1", "city", "Hamburg");
     assert_eq!(world.ops[&third].replaces, [second]);
     assert!(!world.tabs[0].pushed.contains(&second));

@@ -360,3 +360,42 @@ fn what_is_not_configured_is_as_the_documents_say() {
     assert!((retry.backoff_multiplier - 2.0).abs() < f64::EPSILON);
     assert_eq!((config.concurrency, config.idempotent), (8, true));
 }
+
+#[test]
+fn a_rate_limit_that_names_no_wait_is_no_invitation_to_ask_again_at_once() {
+    let mut world = World::with_tabs(1);
+    for _ in 0..200 {
+        world.faults.push_failures.push_back((Failure::RateLimit, Some(0)));
+    }
+    let _ = world.tab(0).assign("c-1", "maya");
+    world.run_for(1_000);
+    assert!(world.tabs[0].pushed.len() <= 20, "{} calls in a second", world.tabs[0].pushed.len());
+}
+
+#[test]
+fn a_dead_operation_that_one_tab_retries_while_another_drops_it_ends_as_it_is() {
+    let mut world = World::with_tabs(2);
+    let (leader, other) = (world.leader().unwrap(), 1 - world.leader().unwrap());
+    world.faults.poison.insert("c-1".into());
+    let id = world.tab(other).patch("c-1", "city", "Kiel");
+    world.run_for(60_000);
+    world.faults.poison.clear();
+    world.tab(leader).retry(id).unwrap();
+    world.tab(other).cancel(id).unwrap();
+    world.run_for(60_000);
+    let ended = world.outcome(other, id);
+    let is_done = world.server.effects.contains_key(&id);
+    assert_eq!(ended.last() == Some(&OperationState::Cancelled), !is_done, "{ended:?}, and done: {is_done}");
+}
+
+#[test]
+fn a_call_whose_every_token_is_refused_while_pulls_go_through_asks_ever_more_rarely() {
+    let mut world = World::with_tabs(1);
+    for _ in 0..100_000 {
+        world.faults.push_failures.push_back((Failure::Auth, None));
+    }
+    let _ = world.tab(0).assign("c-1", "maya");
+    world.run_for(20_000);
+    let (refreshes, connects) = (world.tabs[0].refreshes, world.tabs[0].connects);
+    assert!(refreshes <= 30, "{refreshes} tokens were asked for and {connects} streams opened in twenty seconds");
+}

@@ -350,3 +350,31 @@ fn what_changes_nothing_notifies_nobody() {
     world.tell(0, Input::ServerChanged { events: vec![event] });
     assert_eq!(world.tabs[0].notified, 0);
 }
+
+#[test]
+fn events_that_lack_columns_end_in_the_same_state_in_any_order() {
+    let mut ends = Vec::new();
+    for order in [[0, 1], [1, 0]] {
+        let mut world = World::with_tabs(1);
+        world.checks = false;
+        let id = "c-1";
+        let mut full = world.server.company(id).unwrap();
+        full.insert("name".into(), "renamed".into());
+        world.server.sql_set(id, &[("name", "renamed".into())]);
+        let one = world.server.rows[&("companies".to_owned(), id.to_owned())].version;
+        world.server.sql_set(id, &[("city", "Kiel".into())]);
+        let two = world.server.rows[&("companies".to_owned(), id.to_owned())].version;
+        world.server.news.clear();
+        let mut part = full.clone();
+        part.insert("city".into(), "Kiel".into());
+        part.remove("name");
+        let event = |version: u64, record: &rota_engine::Fields, partial: bool| json!({"changed": {"row": {"table": "companies", "key": id, "version": version.to_string(), "op": null, "record": record}, "partial": partial}});
+        let events = [event(one, &full, false), event(two, &part, true)];
+        for at in order {
+            world.tell(0, serde_json::from_value(json!({"serverChanged": {"events": [events[at]]}})).unwrap());
+        }
+        world.run_for(600_000);
+        ends.push((world.tabs[0].field(id, "name"), world.tabs[0].field(id, "city")));
+    }
+    assert_eq!(ends[0], ends[1]);
+}

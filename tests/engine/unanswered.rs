@@ -306,3 +306,35 @@ fn what_names_a_record_that_nobody_knows_of_ends_and_so_does_what_depends_on_tha
     }
     world.assert_all_agree();
 }
+
+#[test]
+fn what_was_sent_before_the_clock_was_set_back_is_not_cancelled_after_it() {
+    let mut world = forgetful(1);
+    world.checks = false;
+    let id = world.tab(0).patch("c-1", "city", "Kiel");
+    world.run_for(8);
+    assert_eq!(world.sent(id), 1);
+    world.cut_network();
+    world.now.wall_ms -= 600_000;
+    let again = world.reload_tab(0);
+    world.run_for(3_000);
+    let cancelled = world.tab(again).cancel(id);
+    assert!(cancelled.is_err(), "what the server has done ended as {:?}", world.tabs[again].operations.get(&id));
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_nothing_happen_twice_without_a_ledger() {
+    let mut world = forgetful(1);
+    world.checks = false;
+    world.faults.silent = true;
+    let id = world.tab(0).set("c-1", json!({"city": "Kiel"}));
+    world.run_for(3);
+    // It arrives, and the tab dies before the answer does.
+    world.faults.silent = false;
+    world.run_for(10);
+    assert_eq!(world.sent(id), 1);
+    world.now.wall_ms -= 600_000;
+    world.reload_tab(0);
+    world.run_for(60_000);
+    assert_eq!(world.sent(id), 1, "what may have arrived is never sent again before its record was looked at");
+}

@@ -236,3 +236,17 @@ fn undo_of_a_dead_operation_drops_it() {
     assert_eq!(world.outcome(0, dead), [OperationState::Dead, OperationState::Cancelled]);
     assert!(world.stored(0).is_empty());
 }
+
+#[test]
+fn what_is_in_conflict_is_resolved_and_not_undone() {
+    let mut world = World::with_tabs(1);
+    world.cut_network();
+    let id = world.tab(0).patch("c-1", "city", "Kiel");
+    world.sql_update("c-1", "city", "Jena");
+    world.heal_network();
+    world.run_for(120_000);
+    assert_eq!(world.tabs[0].conflicts.len(), 1);
+    assert_eq!(world.tabs[0].field("c-1", "city"), "Jena".into());
+    let undone = world.tab(0).undo(id);
+    assert!(undone.is_err(), "{undone:?}, and shows {:?}", world.tabs[0].field("c-1", "city"));
+}

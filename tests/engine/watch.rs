@@ -1,6 +1,6 @@
 //! A leader that hangs is replaced, and a tab that itself did not run says nothing about others.
 
-use rota_engine::{BEAT_MS, OperationState, Role};
+use rota_engine::{BEAT_MS, Failure, Input, OperationState, Role};
 
 use crate::world::World;
 
@@ -176,4 +176,53 @@ fn when_the_successor_hangs_too_the_next_one_leads() {
     world.run_until_quiet();
     assert_eq!((world.server.effects[&id], world.leader_running()), (1, Some(third)));
     world.assert_all_agree();
+}
+
+#[test]
+fn a_frozen_leader_that_wakes_cancels_nothing_that_its_successor_has_sent() {
+    let mut world = World::with_tabs(2);
+    let (old, new) = (world.leader().unwrap(), 1 - world.leader().unwrap());
+    world.expire_token();
+    world.refresh_works = false;
+    world.break_link(old, Failure::Auth);
+    world.run_for(500);
+    let id = world.tab(new).patch("c-1", "city", "Kiel");
+    world.run_for(500);
+    world.freeze(old);
+    world.run_for(15_000);
+    assert_eq!(world.leader_running(), Some(new));
+    (world.refresh_works, world.token_good) = (true, true);
+    world.tell(new, Input::TokenRefreshed);
+    world.run_for(12);
+    assert_eq!(world.server.effects.get(&id), Some(&1));
+    // The click comes before the news that the lock is gone.
+    world.tabs[old].frozen = false;
+    let cancelled = world.tab(old).cancel(id);
+    world.thaw(old, true);
+    world.run_for(10_000);
+    assert_eq!(world.outcome(new, id), [OperationState::Confirmed], "the cancel of the old leader was {cancelled:?}");
+}
+
+#[test]
+fn a_frozen_leader_that_wakes_makes_no_conflict_of_a_person_with_themselves() {
+    let mut world = World::with_tabs(2);
+    let (old, new) = (world.leader().unwrap(), 1 - world.leader().unwrap());
+    world.expire_token();
+    world.refresh_works = false;
+    world.break_link(old, Failure::Auth);
+    world.run_for(500);
+    let _ = world.tab(old).patch("c-1", "city", "Kiel");
+    world.run_for(500);
+    world.freeze(old);
+    world.run_for(15_000);
+    assert_eq!(world.leader_running(), Some(new));
+    (world.refresh_works, world.token_good) = (true, true);
+    world.tell(new, Input::TokenRefreshed);
+    world.run_for(12);
+    world.tabs[old].frozen = false;
+    let later = world.tab(old).patch("c-1", "city", "Jena");
+    world.thaw(old, true);
+    world.run_for(30_000);
+    assert!(world.tabs.iter().all(|tab| tab.conflicts.is_empty()), "nobody else changed anything");
+    assert_eq!(world.outcome(old, later), [OperationState::Confirmed]);
 }

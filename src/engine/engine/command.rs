@@ -447,6 +447,7 @@ impl<R: Record> Engine<R> {
         let record = records[0];
         let bound = if op.replaces.is_empty() && op.after.is_empty() { None } else { Some(op.clone()) };
         let mut pending = pending(op, records, false);
+        pending.perhaps_sent = pending.op.hlc.wall_ms() > self.now.wall_ms;
         (pending.landed, pending.named) = (self.landed(&pending), named);
         if !pending.landed.is_empty() {
             mark!(LandedBefore);
@@ -479,7 +480,7 @@ impl<R: Record> Engine<R> {
         if pending.state == OperationState::Conflicted {
             return Err(Error::InvalidOperation(format!("operation {id} is in conflict; resolve it")));
         }
-        if self.tabs.role == Role::Follower && pending.state != OperationState::Dead {
+        if self.tabs.role == Role::Follower {
             mark!(CancelPassedOn);
             let mut message = self.tabs.message(Kind::Cancel);
             message.id = Some(id);
@@ -583,11 +584,13 @@ pub(super) fn pending(op: Operation, records: Vec<RecordId>, mine: bool) -> Pend
         accepted: false,
         doubtful: false,
         tries: 0,
+        token_refusals: 0,
         not_before_mono_ms: 0,
         sent_at_mono_ms: 0,
         trouble: None,
         lookup: None,
         unarrived_since: None,
+        perhaps_sent: false,
         replaced: vec![],
         conflict: None,
     }

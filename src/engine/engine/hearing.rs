@@ -140,7 +140,9 @@ impl<R: Record> Engine<R> {
     /// A state that no server's answer brought about.
     fn on_state(&mut self, settlement: Settlement, decision: Option<Decision>) {
         match settlement.outcome {
-            OperationState::Cancelled => self.settle(&settlement),
+            OperationState::Cancelled if self.outbox.contains(settlement.id) => self.settle(&settlement),
+            // The news of its end has overtaken the operation itself, which must not come back to life when it is heard of.
+            OperationState::Cancelled => self.remember_settled(vec![], &settlement),
             OperationState::Queued => self.revive(settlement.id),
             // Somebody decided that it stays as the server has it.
             OperationState::Conflicted => self.end_conflict(settlement.id, decision),

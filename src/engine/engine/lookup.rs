@@ -250,7 +250,8 @@ impl<R: Record> Engine<R> {
     pub(super) fn is_doubtful_whether_sent(&self, id: OperationId) -> bool {
         let (Some(pending), Some((since, _))) = (self.outbox.get(id), self.sends_since) else { return false };
         // Without locks every tab sends its own, whenever they were made.
-        let may_be_sent = pending.op.hlc <= since || (self.tabs.role == Role::Alone && !pending.mine);
+        let may_be_sent =
+            pending.op.hlc <= since || pending.perhaps_sent || (self.tabs.role == Role::Alone && !pending.mine);
         !self.backend.idempotent && !sabotaged!(NoDoubt) && may_be_sent && pending.unarrived_since != Some(since)
     }
 

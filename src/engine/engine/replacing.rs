@@ -16,10 +16,12 @@ use crate::engine::value::Fields;
 pub const REPLACES_MAX: usize = 100;
 
 impl<R: Record> Engine<R> {
-    /// True when neither this tab nor an earlier leader can have sent it.
+    /// True when neither this tab nor an earlier leader, nor a later one that this tab has not heard of yet, can have sent it.
     pub(super) fn was_never_sent(&self, pending: &Pending) -> bool {
         pending.state == OperationState::Queued
             && pending.sent_at_mono_ms == 0
+            && !pending.perhaps_sent
+            && self.trusts_lock_at_mono_ms.is_none()
             && self.sends_since.is_some_and(|(since, _)| pending.op.hlc > since)
     }
 

@@ -127,11 +127,11 @@ impl<R: Record> Engine<R> {
         self.looks_until_mono_ms = Some(after(self.now, LOOK_MS));
     }
 
-    /// A leader that did not run for a while may have been replaced, and be told so only after what else has waited for it. The ledger
-    /// tells two leaders' calls apart; without one, nothing is sent before that news has had its time. One that wakes from timer to
+    /// A leader that did not run for a while may have been replaced, and be told so only after what else has waited for it. Until that
+    /// news has had its time, it takes nothing back. The ledger tells two leaders' calls apart; without one, nothing is sent either. One that wakes from timer to
     /// timer only has heard it meanwhile, and need not wait again.
     pub(super) fn distrust_the_lock(&mut self) {
-        if self.tabs.role == Role::Leader && !self.backend.idempotent && self.trusts_lock_at_mono_ms.is_none() {
+        if self.tabs.role == Role::Leader && self.trusts_lock_at_mono_ms.is_none() {
             mark!(LockDistrusted);
             self.trusts_lock_at_mono_ms = Some(after(self.now, LOOK_MS));
         }
@@ -154,7 +154,8 @@ impl<R: Record> Engine<R> {
             self.unsure.clear();
         }
         self.trusts_lock_at_mono_ms.take_if(|at_mono_ms| *at_mono_ms <= self.now.mono_ms);
-        let holds = self.looks_until_mono_ms.or(self.trusts_lock_at_mono_ms).is_some();
+        let distrusts = !self.backend.idempotent && self.trusts_lock_at_mono_ms.is_some();
+        let holds = self.looks_until_mono_ms.is_some() || distrusts;
         if self.gate == Gate::Open && !holds && self.may_be_reached() {
             for id in self.outbox.sendable(self.now.mono_ms, self.backend.concurrency) {
                 if self.unsure.contains(&id) {
@@ -313,12 +314,19 @@ impl<R: Record> Engine<R> {
                 self.puller.want();
             }
             Failure::Auth => {
-                self.wait(id, 0, tries, trouble);
+                let refusals = self.outbox.get_mut(id).map_or(0, |pending| {
+                    pending.token_refusals = pending.token_refusals.saturating_add(1);
+                    pending.token_refusals
+                });
+                // The first refusal is what happens to every token in the end.
+                let delay_ms = if refusals > 1 { self.retry.delay_ms(refusals, &mut self.random) } else { 0 };
+                self.wait(id, delay_ms, tries, trouble);
                 self.close_link(failure, message);
             }
             Failure::RateLimit => {
                 mark!(RateLimited);
-                let delay_ms = after_ms.unwrap_or_else(|| self.retry.delay_ms(tries, &mut self.random));
+                // A server that names no wait, or none at all, does not mean that it wants to be asked again at once.
+                let delay_ms = after_ms.unwrap_or(0).max(self.retry.delay_ms(tries, &mut self.random));
                 self.wait(id, delay_ms, tries, trouble);
             }
             Failure::Conflict => {

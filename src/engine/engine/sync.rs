@@ -13,7 +13,7 @@ use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::sabotage::sabotaged;
 use crate::engine::sorted::sort_by;
-use crate::engine::table::{Fact, RecordId, Row, Scope, Source};
+use crate::engine::table::{Cell, Fact, RecordId, Row, Scope, Source};
 use crate::engine::tabs::{Kind, Role};
 use crate::engine::time::Timer;
 use crate::engine::version::Version;
@@ -110,7 +110,13 @@ impl<R: Record> Engine<R> {
     pub(super) fn learn(&mut self, row: Row<R>, source: Source, news: &mut Vec<Row<R>>) -> bool {
         let Some((id, fact)) = self.place(&row) else { return false };
         let landing = row.op.map(|op| self.land(op, id));
+        let version = fact.version.clone();
         let is_news = self.tables.apply(id, fact, source);
+        let is_overtaken = |cell: &Cell<R>| cell.filled && cell.version.as_ref().is_some_and(|known| *known > version);
+        if source == Source::Stream && self.tabs.sends() && self.tables.cell(id).is_some_and(is_overtaken) {
+            // The event that came before it lacked columns, and this one may have changed them.
+            self.puller.want_key(&row.table, &row.key);
+        }
         if is_news || matches!(landing, Some(Landing::Partly)) {
             self.recompute(id);
         }

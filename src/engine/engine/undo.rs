@@ -61,10 +61,13 @@ impl<R: Record> Engine<R> {
         if let Some(newer) = self.outbox.replacing(id) {
             return Err(Error::Replaced { id: id.to_string(), by: newer.to_string() });
         }
+        if self.outbox.get(id).is_some_and(|pending| pending.state == OperationState::Conflicted) {
+            return Err(Error::InvalidOperation(format!("operation {id} is in conflict; resolve it")));
+        }
         if let Some(pending) = self.outbox.get(id).filter(|pending| pending.mine)
             && (pending.state == OperationState::Dead || (self.tabs.sends() && self.was_never_sent(pending)))
         {
-            self.cancel_here(id);
+            self.cancel(id)?;
             return Ok(None);
         }
         let done = self.undoable.done.iter().find(|done| done.op.id == id).cloned();
