@@ -101,13 +101,13 @@ fn two_decide(browsers: &mut [Make]) -> Steps {
 fn joined_before_it_is_safe(browsers: &mut [Make]) -> Steps {
     browsers[0] = Make { local: false, ..whole() };
     let mut steps = Vec::new();
-    for key in [0, 1, 2] {
+    for key in 0..6 {
         steps.push((Action::Cut { ms: 3_000 }, 20));
         for value in ["Ulm", "Hof", "Kiel"] {
-            steps.extend((0..2).map(|tab| (Action::Patch { tab, key, field: "name", value }, 1)));
+            steps.push((Action::Patch { tab: key % 2, key, field: "name", value }, 3));
             steps.extend((0..2).map(|tab| (Action::Woke { tab }, 1)));
         }
-        steps.push((Action::Open { browser: 0, user: 0 }, 5_000));
+        steps.push((Action::Hint { tab: 0, online: true }, 5_000));
     }
     steps
 }
