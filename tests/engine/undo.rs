@@ -1,6 +1,6 @@
 //! Undo takes back what was never sent; else it does the inverse, and never overwrites what somebody changed since.
 
-use rota_engine::{OperationState, UNDO_MAX};
+use rota_engine::{OperationState, UNDO_MAX, Value};
 use serde_json::json;
 
 use crate::world::World;
@@ -249,4 +249,35 @@ fn what_is_in_conflict_is_resolved_and_not_undone() {
     assert_eq!(world.tabs[0].field("c-1", "city"), "Jena".into());
     let undone = world.tab(0).undo(id);
     assert!(undone.is_err(), "{undone:?}, and shows {:?}", world.tabs[0].field("c-1", "city"));
+}
+
+#[test]
+fn undo_of_a_transaction_that_replaced_a_record_brings_the_former_one_back() {
+    let mut world = World::with_tabs(2);
+    let id = world.tab(0).transact(json!([
+        {"name": "delete", "table": "companies", "key": "c-1"},
+        {"name": "insert", "table": "companies", "set": {"id": "c-1", "name": "another"}},
+    ]));
+    world.run_until_quiet();
+    assert_eq!(world.tabs[1].field("c-1", "city"), Value::Null);
+    let undo = world.tab(0).undo(id).unwrap().unwrap();
+    world.run_until_quiet();
+    assert_eq!([id, undo].map(|id| world.outcome(0, id)), [[OperationState::Confirmed]; 2]);
+    assert_eq!(world.tabs[1].field("c-1", "city"), "Bremen".into());
+    world.assert_all_agree();
+}
+
+#[test]
+fn undo_of_a_transaction_that_changed_and_deleted_a_record_brings_it_back_as_it_was_before() {
+    let mut world = World::with_tabs(2);
+    let id = world.tab(0).transact(json!([
+        {"name": "patch", "table": "companies", "key": "c-1", "set": {"city": "Kiel"}},
+        {"name": "delete", "table": "companies", "key": "c-1"},
+    ]));
+    world.run_until_quiet();
+    let undo = world.tab(0).undo(id).unwrap().unwrap();
+    world.run_until_quiet();
+    assert_eq!([id, undo].map(|id| world.outcome(0, id)), [[OperationState::Confirmed]; 2]);
+    assert_eq!(world.tabs[1].field("c-1", "city"), "Bremen".into());
+    world.assert_all_agree();
 }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::Engine;
-use super::command::Intent;
+use super::command::{Draft, Intent};
 use crate::engine::alias::{Aliases, MARK};
 use crate::engine::error::Error;
 use crate::engine::operation::{Operation, OperationId, OperationState, Part, Step, name};
@@ -79,13 +79,14 @@ impl<R: Record> Engine<R> {
         Ok(Some(undoing))
     }
 
-    /// Returns the inverse of each of its steps, the last one first.
-    fn inverse(&self, Done { op, before }: &Done) -> Result<Vec<Intent>, Error> {
+    /// Returns the inverse of each of its steps, the last one first. Each is judged by what those before it leave: a transaction may have
+    /// touched a record more than once.
+    fn inverse(&self, Done { op, before, .. }: &Done) -> Result<Vec<Intent>, Error> {
         let steps: Vec<Step<'_>> = op.steps().collect();
         let mut intents: Vec<Intent> = Vec::with_capacity(steps.len());
-        let is_alone = steps.len() == 1;
+        let (is_alone, mut draft) = (steps.len() == 1, Draft::new());
         for (step, before) in steps.into_iter().zip(before).rev() {
-            let mut intent = self.inverse_of(op.id, &step, before.as_ref())?;
+            let mut intent = self.inverse_of(op.id, &step, before.as_ref(), &draft)?;
             if intent.is_unnamed() {
                 // The server tells the one from the other by their tables.
                 if intents.iter().any(|earlier| earlier.is_unnamed_of(intent.table)) {
@@ -111,13 +112,21 @@ impl<R: Record> Engine<R> {
         intent.part.base_version = None;
     }
 
-    fn inverse_of(&self, id: OperationId, step: &Step<'_>, before: Option<&Fields>) -> Result<Intent, Error> {
+    fn inverse_of(
+        &self,
+        id: OperationId,
+        step: &Step<'_>,
+        before: Option<&Fields>,
+        draft: &Draft<R>,
+    ) -> Result<Intent, Error> {
         let nothing = || Error::NothingToUndo { id: id.to_string() };
         let table = self.tables.table_id(step.table).ok_or_else(nothing)?;
+            // Whether it still applies to the record as it is now, the server says.
+            self.draft(&mut draft, intent.table, intent.part.step());
         let config = self.tables.config(table);
         let key = self.aliases.key(step.key).into_owned();
         let cell = self.tables.find(table, &key).and_then(|record| self.tables.cell(record));
-        let is_there = cell.is_some_and(|cell| cell.visible.is_some());
+        let is_there = self.visible_after(draft, table, &key).is_some();
         let (name, args, set, base) = match step.name {
             name::DELETE if is_there => return Err(Error::RecordExists { table: config.name.clone(), key }),
             name::DELETE => {
@@ -141,15 +150,23 @@ impl<R: Record> Engine<R> {
 
     /// Returns, for each step that deletes a record, its fields, for bringing it back.
     pub(super) fn fields_before(&self, op: &Operation) -> Vec<Option<Fields>> {
-        op.steps().map(|step| self.fields_of_deleted(&step)).collect()
+        let mut draft = Draft::new();
+        let before = |step: Step<'_>| {
+            let fields = self.fields_of_deleted(&step, &draft);
+            if let Some(table) = self.tables.table_id(step.table) {
+                self.draft(&mut draft, table, step);
+            }
+            fields
+        };
+        op.steps().map(before).collect()
     }
 
-    fn fields_of_deleted(&self, step: &Step<'_>) -> Option<Fields> {
+    fn fields_of_deleted(&self, step: &Step<'_>, draft: &Draft<R>) -> Option<Fields> {
         if step.name != name::DELETE {
             return None;
         }
         let table = self.tables.table_id(step.table)?;
-        let record = self.tables.cell(self.tables.find(table, step.key)?)?.visible.as_ref()?;
+        let record = self.visible_after(draft, table, step.key)?;
         let fields = &self.tables.config(table).fields;
         Some(fields.iter().filter_map(|field| Some((field.clone(), record.field(field)?))).collect())
     }
