@@ -281,3 +281,35 @@ fn undo_of_a_transaction_that_changed_and_deleted_a_record_brings_it_back_as_it_
     assert_eq!(world.tabs[1].field("c-1", "city"), "Bremen".into());
     world.assert_all_agree();
 }
+
+/// What is undone is what the rules made of the change: what the others added stays.
+fn undo_what_was_merged(tab: usize) {
+    let mut world = World::with_tabs(2);
+    world.cut_network();
+    let id = world.tab(tab).set("c-1", json!({"tags": ["ours"]}));
+    world.run_for(50);
+    world.sql_set("c-1", "tags", serde_json::from_value(json!(["theirs"])).unwrap());
+    world.heal_network();
+    world.run_for(120_000);
+    assert_eq!(world.outcome(tab, id), [OperationState::Confirmed]);
+    let tags = |world: &World| serde_json::to_value(&world.server.company("c-1").unwrap()["tags"]).unwrap();
+    assert_eq!(tags(&world), json!(["theirs", "ours"]));
+    let undo = world.tab(tab).undo(id).unwrap().unwrap();
+    world.run_until_quiet();
+    assert_eq!(world.outcome(tab, undo), [OperationState::Confirmed]);
+    assert_eq!(tags(&world), json!(["theirs"]));
+    assert_eq!(world.tab(tab).undo(id).unwrap_err().code(), "nothing-to-undo");
+    world.assert_all_agree();
+}
+
+#[test]
+fn what_the_rules_merged_is_undone_by_the_id_that_its_author_holds_in_the_tab_that_sends() {
+    let leader = World::with_tabs(2).leader().unwrap();
+    undo_what_was_merged(leader);
+}
+
+#[test]
+fn what_the_rules_merged_is_undone_by_the_id_that_its_author_holds_in_a_tab_that_does_not_send() {
+    let leader = World::with_tabs(2).leader().unwrap();
+    undo_what_was_merged(1 - leader);
+}

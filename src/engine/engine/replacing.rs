@@ -71,7 +71,11 @@ impl<R: Record> Engine<R> {
     /// What was owed to a replaced operation — its end told, its entry and those of the keys that it named deleted — is owed by the one that stands for it.
     fn hand_over(&mut self, older: Pending, id: OperationId) {
         self.dirty_operations.remove(&older.op.id);
-        self.undoable.forget(older.op.id);
+        let by_rules = |newer: &&Pending| newer.op.decision.as_ref().is_some_and(|decision| decision.by.is_none());
+        match self.outbox.get(id).filter(by_rules) {
+            Some(newer) => self.undoable.hand_over(older.op.id, &newer.op),
+            None => self.undoable.forget(older.op.id),
+        }
         if older.conflict.is_some() {
             self.dirty_conflicts.insert(older.op.id);
         }

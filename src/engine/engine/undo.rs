@@ -28,6 +28,8 @@ struct Done {
     op: Operation,
     /// Of each step that deleted a record: that record.
     before: Vec<Option<Fields>>,
+    /// The operations that it stands for because the declared rules decided so. Their author knows no other id.
+    known_as: Vec<OperationId>,
 }
 
 impl Undoable {
@@ -39,7 +41,7 @@ impl Undoable {
         if self.done.len() >= UNDO_MAX {
             self.done.pop_front();
         }
-        self.done.push_back(Done { op, before });
+        self.done.push_back(Done { op, before, known_as: vec![] });
     }
 
     /// Puts real keys into what named temporary ones.
@@ -53,11 +55,30 @@ impl Undoable {
     pub(super) fn forget(&mut self, id: OperationId) {
         self.done.retain(|done| done.op.id != id);
     }
+
+    /// Has an operation undone in the place of the one that it stands for: the declared rules made it of a conflict.
+    pub(super) fn hand_over(&mut self, older: OperationId, newer: &Operation) {
+        if !self.done.iter().any(|done| done.op.id == older) {
+            return;
+        }
+        // Who sends has made it, and remembers it by its own id.
+        self.forget(newer.id);
+        if let Some(done) = self.done.iter_mut().find(|done| done.op.id == older) {
+            done.known_as.push(older);
+            (done.op, done.before) = (newer.clone(), vec![None]);
+        }
+    }
+
+    /// Returns the operation that is undone when this one is to be.
+    fn undone_by(&self, id: OperationId) -> OperationId {
+        self.done.iter().find(|done| done.known_as.contains(&id)).map_or(id, |done| done.op.id)
+    }
 }
 
 impl<R: Record> Engine<R> {
     /// Undoes an operation of this tab. Returns the operation that does so, or nothing when it was simply taken back.
     pub(super) fn undo(&mut self, id: OperationId) -> Result<Option<OperationId>, Error> {
+        let id = self.undoable.undone_by(id);
         if let Some(newer) = self.outbox.replacing(id) {
             return Err(Error::Replaced { id: id.to_string(), by: newer.to_string() });
         }
@@ -94,6 +115,8 @@ impl<R: Record> Engine<R> {
                 }
                 self.unname(&mut intent, (!is_alone).then_some(intents.len()));
             }
+            // Whether it still applies to the record as it is now, the server says.
+            self.draft(&mut draft, intent.table, intent.part.step());
             intents.push(intent);
         }
         Ok(intents)
@@ -121,8 +144,6 @@ impl<R: Record> Engine<R> {
     ) -> Result<Intent, Error> {
         let nothing = || Error::NothingToUndo { id: id.to_string() };
         let table = self.tables.table_id(step.table).ok_or_else(nothing)?;
-            // Whether it still applies to the record as it is now, the server says.
-            self.draft(&mut draft, intent.table, intent.part.step());
         let config = self.tables.config(table);
         let key = self.aliases.key(step.key).into_owned();
         let cell = self.tables.find(table, &key).and_then(|record| self.tables.cell(record));
