@@ -8,15 +8,30 @@ use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_ma
 use rota_engine::Input;
 use support::{Bench, SIZES};
 
+/// How many wait: 10,000 is the bound.
+const WAITING: [u64; 4] = [10, 100, 1_000, 9_000];
+
 fn outbox(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("outbox");
     // Among so many records, with a hundred waiting.
     for size in SIZES {
         measure(&mut group, "accept and confirm, 100 waiting, records", size, size, 100);
     }
-    // With so many waiting: 10,000 is the bound.
-    for waiting in [10, 100, 1_000, 9_000] {
+    for waiting in WAITING {
         measure(&mut group, "accept and confirm, 20,000 records, waiting", waiting, 20_000, waiting);
+    }
+    for waiting in WAITING {
+        let mut bench = Bench::with_records(1);
+        for _ in 0..waiting {
+            bench.tell(Input::Mutate(Bench::insert()));
+        }
+        group.bench_function(BenchmarkId::new("insert without a key and confirm, waiting", waiting), |bencher| {
+            bencher.iter(|| {
+                let id = bench.tell(Input::Mutate(Bench::insert())).unwrap();
+                let answer = bench.given(id);
+                bench.tell(Input::Answered { answer });
+            });
+        });
     }
     group.finish();
 }

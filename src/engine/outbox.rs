@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use rustc_hash::FxBuildHasher;
 
+use super::alias::{inserting, inserts_named};
 use super::operation::{Operation, OperationId, OperationState, Step};
 use super::sabotage::sabotaged;
 use super::sorted::{SortedSet, sort, sort_by};
@@ -157,6 +158,13 @@ fn is_needed(needed: &Pending, by: &Operation) -> bool {
     !matches!(needed.state, OperationState::Acknowledged | OperationState::Conflicted) && is_earlier(&needed.op, by)
 }
 
+/// Returns the operations whose temporary keys an operation names, or named.
+fn inserts_concerned(pending: &Pending) -> Vec<OperationId> {
+    let mut inserts = inserts_named(&pending.op);
+    inserts.extend(pending.named.iter().filter_map(|key| inserting(key)));
+    inserts
+}
+
 /// Where an operation is kept, for as long as it is.
 type Slot = u32;
 
@@ -176,6 +184,8 @@ pub(crate) struct Outbox {
     waiting: Slots,
     /// Who depends on an operation, whether that is here or not.
     dependents: SortedSet<(OperationId, Slot)>,
+    /// Who names the records that an operation inserts by their temporary keys, or did before the real ones were put in.
+    naming: SortedSet<(OperationId, Slot)>,
     /// Which operation stands for one that may still turn up.
     replacing: HashMap<OperationId, OperationId, FxBuildHasher>,
     /// How many are accepted, and how many of these are dead, or in conflict.
@@ -287,6 +297,9 @@ impl Outbox {
             self.slots.push(None);
             Slot::try_from(self.slots.len() - 1).unwrap_or(Slot::MAX)
         });
+        for insert in inserts_concerned(&pending) {
+            self.naming.insert((insert, slot));
+        }
         self.count(&pending, true);
         self.slots[slot as usize] = Some(Box::new(pending));
         self.by_id.insert(id, slot);
@@ -317,6 +330,9 @@ impl Outbox {
         self.vacant.push(slot);
         for needed in &pending.op.after {
             self.dependents.remove(&(*needed, slot));
+        }
+        for insert in inserts_concerned(&pending) {
+            self.naming.remove(&(insert, slot));
         }
         for older in &pending.op.replaces {
             if self.replacing.get(older) == Some(&id) {
@@ -421,6 +437,23 @@ impl Outbox {
     /// Returns which operation stands for another one.
     pub(crate) fn replacing(&self, id: OperationId) -> Option<OperationId> {
         self.replacing.get(&id).copied()
+    }
+
+    /// Returns the operations that name what another one inserts by a temporary key, or did before the real one was put in.
+    pub(crate) fn naming(&self, insert: OperationId) -> impl Iterator<Item = &Pending> {
+        let naming = self.naming.from(&(insert, 0)).iter().take_while(move |(named, _)| *named == insert);
+        naming.filter_map(|(_, slot)| self.at(*slot))
+    }
+
+    /// Notes temporary keys that an operation's predecessors named.
+    pub(crate) fn add_named(&mut self, id: OperationId, named: Vec<String>) {
+        let Some(slot) = self.by_id.get(&id).copied() else { return };
+        for insert in named.iter().filter_map(|key| inserting(key)) {
+            self.naming.insert((insert, slot));
+        }
+        if let Some(pending) = self.get_mut(id) {
+            pending.named.extend(named);
+        }
     }
 
     /// Returns true while something waits for an operation.
@@ -638,6 +671,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::alias::temporary_key;
     use crate::engine::operation::{PROTOCOL, name};
     use crate::engine::time::{Hlc, HybridClock, Now};
 
@@ -806,6 +840,24 @@ mod tests {
         assert_eq!(outbox.sendable(0, CONCURRENCY), [id(1)]);
         outbox.remove(id(1));
         assert_eq!((outbox.sendable(0, CONCURRENCY), outbox.unsent(), outbox.dead()), (vec![id(3), id(4)], 2, 0));
+    }
+
+    #[test]
+    fn who_names_a_temporary_key_is_found_for_as_long_as_it_is_here() {
+        let key = temporary_key(id(1), None);
+        let mut by_value = pending(2, 8);
+        by_value.op.set.insert("parent".into(), (&*key).into());
+        let mut outbox = outbox([pending(1, 7), by_value, pending(3, 9)]);
+        let naming = |outbox: &Outbox| outbox.naming(id(1)).map(|pending| pending.op.id).collect::<Vec<_>>();
+        assert_eq!(naming(&outbox), [id(2)]);
+        outbox.rework(id(2), |pending| (pending.op.set, pending.named) = (Fields::new(), vec![key.clone()]));
+        assert_eq!(naming(&outbox), [id(2)]);
+        let named = outbox.remove(id(2)).unwrap().named;
+        assert_eq!(naming(&outbox), []);
+        outbox.add_named(id(3), named);
+        assert_eq!(naming(&outbox), [id(3)]);
+        outbox.remove(id(3));
+        assert_eq!((naming(&outbox), outbox.naming.len()), (vec![], 0));
     }
 
     #[test]

@@ -86,8 +86,8 @@ impl<R: Record> Engine<R> {
         let is_owed = older.mine && !older.is_parked();
         let Some(newer) = self.outbox.get_mut(id) else { return };
         newer.replaced.extend(older.replaced);
-        newer.named.extend(older.named);
         newer.replaced.push(Replaced { id: older.op.id, key, is_owed });
+        self.outbox.add_named(id, older.named);
     }
 
     /// Takes note of a replaced operation that was found in storage only now.
