@@ -5,7 +5,7 @@
 mod support;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use rota_engine::Input;
+use rota_engine::{Failure, Input};
 use support::{Bench, SIZES};
 
 /// How many wait: 10,000 is the bound.
@@ -31,6 +31,20 @@ fn outbox(criterion: &mut Criterion) {
                 let answer = bench.given(id);
                 bench.tell(Input::Answered { answer });
             });
+        });
+    }
+    for waiting in WAITING {
+        let mut bench = Bench::with_records(waiting);
+        for n in 0..waiting {
+            bench.tell(Input::Mutate(Bench::command(n, "waits")));
+        }
+        // Whatever is sent backs off, so the next ones are sent, until all do.
+        while let Some(id) = bench.pushed.pop() {
+            let (failure, message, after_ms) = (Failure::Server, String::new(), Some(500_000));
+            bench.tell(Input::PushFailed { id, failure, message, after_ms });
+        }
+        group.bench_function(BenchmarkId::new("an input that changes nothing, backing off", waiting), |bencher| {
+            bencher.iter(|| bench.tell(Input::Ponged { attempt: 9 }));
         });
     }
     group.finish();

@@ -178,10 +178,10 @@ pub(crate) struct Outbox {
     /// The operations of each record that has any, by record.
     records: Vec<OfRecord>,
     in_flight: Slots,
-    /// Those that wait for nothing but their time: each the first of all its records, and all it depends on settled.
+    /// Those that wait for nothing, as far as was looked: each the first of all its records, and all it depends on settled.
     free: Slots,
-    /// Those that were told to wait, and have not been sent since.
-    waiting: Slots,
+    /// Those that wait for nothing but their time, by when it comes. Thousands may wait, and each input asks whether one is due.
+    waiting: SortedSet<(u64, Slot)>,
     /// Who depends on an operation, whether that is here or not.
     dependents: SortedSet<(OperationId, Slot)>,
     /// Who names the records that an operation inserts by their temporary keys, or did before the real ones were put in.
@@ -321,7 +321,6 @@ impl Outbox {
         let records = self.at(slot)?.records();
         self.list(|outbox| &mut outbox.order, slot, false);
         self.list(|outbox| &mut outbox.in_flight, slot, false);
-        self.list(|outbox| &mut outbox.waiting, slot, false);
         self.set_free(slot, &records, false);
         for record in &records {
             self.list_of_record(*record, slot, false);
@@ -522,9 +521,21 @@ impl Outbox {
         }
     }
 
+    /// Lists an operation as free, now or from its time on, or as neither.
+    fn list_free(&mut self, slot: Slot, is_free: bool) {
+        let until_mono_ms = self.at(slot).map_or(0, |pending| pending.not_before_mono_ms);
+        let waits = is_free && until_mono_ms > 0;
+        if waits {
+            self.waiting.insert((until_mono_ms, slot));
+        } else {
+            self.waiting.remove(&(until_mono_ms, slot));
+        }
+        self.list(|outbox| &mut outbox.free, slot, is_free && !waits);
+    }
+
     /// Notes in all records of an operation whether it is free.
     fn set_free(&mut self, slot: Slot, records: &[RecordId], is_free: bool) {
-        self.list(|outbox| &mut outbox.free, slot, is_free);
+        self.list_free(slot, is_free);
         for record in records {
             let Ok(at) = self.find_record(*record) else { continue };
             let of = &mut self.records[at];
@@ -558,11 +569,16 @@ impl Outbox {
 
     /// Keeps an operation from being sent before a moment of the monotonic clock.
     pub(crate) fn wait(&mut self, id: OperationId, until_mono_ms: u64) {
-        let Some(pending) = self.get_mut(id) else { return };
-        pending.not_before_mono_ms = until_mono_ms;
-        if let Some(slot) = self.by_id.get(&id).copied() {
-            self.list(|outbox| &mut outbox.waiting, slot, until_mono_ms > 0);
+        let Some(slot) = self.by_id.get(&id).copied() else { return };
+        let Some(pending) = self.at(slot) else { return };
+        let of = self.find_record(pending.record).ok().and_then(|at| self.records.get(at));
+        let is_free = of.is_some_and(|of| of.free == Some(slot));
+        // It is listed under the old moment.
+        self.list_free(slot, false);
+        if let Some(pending) = self.get_mut(id) {
+            pending.not_before_mono_ms = until_mono_ms;
         }
+        self.list_free(slot, is_free);
     }
 
     /// Returns a record's operations that the server has done and whose rows are not here.
@@ -621,7 +637,13 @@ impl Outbox {
     }
 
     /// Returns the operations that may be sent now.
-    pub(crate) fn sendable(&self, mono_ms: u64, concurrency: usize) -> Vec<OperationId> {
+    pub(crate) fn sendable(&mut self, mono_ms: u64, concurrency: usize) -> Vec<OperationId> {
+        let due_len = self.waiting.iter().take_while(|(until_mono_ms, _)| *until_mono_ms <= mono_ms).count();
+        if due_len > 0 {
+            for (_, slot) in self.waiting.take_first(due_len) {
+                self.list(|outbox| &mut outbox.free, slot, true);
+            }
+        }
         let concurrency = if sabotaged!(NoBoundInFlight) { usize::MAX } else { concurrency };
         let room = concurrency.saturating_sub(self.in_flight.0.len());
         let ready = self.walk(&self.free.0).filter(|pending| pending.not_before_mono_ms <= mono_ms);
@@ -647,10 +669,8 @@ impl Outbox {
     pub(crate) fn deadline(&self, mono_ms: u64, timeout_ms: u64) -> Option<u64> {
         let mut deadline: Option<u64> = None;
         let mut note = |due: u64| deadline = Some(deadline.map_or(due, |known| known.min(due)));
-        for pending in self.walk(&self.waiting.0) {
-            if pending.not_before_mono_ms > mono_ms && self.is_free(pending) {
-                note(pending.not_before_mono_ms);
-            }
+        if let Some((until_mono_ms, _)) = self.waiting.from(&(mono_ms.saturating_add(1), 0)).first() {
+            note(*until_mono_ms);
         }
         for pending in self.walk(&self.in_flight.0).filter(|pending| pending.lookup.is_none()) {
             note(pending.sent_at_mono_ms.saturating_add(timeout_ms));
@@ -806,6 +826,18 @@ mod tests {
     }
 
     #[test]
+    fn whoever_asks_what_is_due_does_not_look_at_what_is_not() {
+        let mut outbox = outbox((0..200).map(|n| pending(n, u32::from(n))));
+        for n in 0..200 {
+            outbox.wait(id(n), 1_000 + u64::from(n));
+        }
+        assert_eq!(outbox.sendable(999, CONCURRENCY), []);
+        assert_eq!((outbox.free.0.len(), outbox.waiting.len(), outbox.deadline(999, 10_000)), (0, 200, Some(1_000)));
+        assert_eq!(outbox.sendable(1_001, CONCURRENCY), [id(0), id(1)]);
+        assert_eq!((outbox.free.0.len(), outbox.waiting.len(), outbox.deadline(1_001, 10_000)), (2, 198, Some(1_002)));
+    }
+
+    #[test]
     fn an_answer_that_does_not_come_is_noticed() {
         let mut outbox = outbox([pending(1, 7)]);
         outbox.mark_sent(id(1), 100);
@@ -922,7 +954,7 @@ mod tests {
                     ended += 1;
                 }
                 let free = outbox.iter().filter(|pending| outbox.is_free(pending)).count();
-                assert_eq!(outbox.free.0.len(), free, "what is listed as free is not what is");
+                assert_eq!(outbox.free.0.len() + outbox.waiting.len(), free, "what is listed as free is not what is");
                 assert!(outbox.len() == 0 || !sendable.is_empty() || !on_its_way.is_empty(), "nothing can move");
             }
             assert_eq!(ended, concerned.len());
@@ -934,7 +966,7 @@ mod tests {
             made in proptest::collection::vec((0_u8..40, proptest::collection::vec(0_u32..5, 1..4), proptest::collection::vec(0_u8..40, 0..2)), 1..40),
             deeds in proptest::collection::vec((0_u8..9, 0_u8..40, 0_u32..5), 1..200),
         ) {
-            let mut outbox = Outbox::default();
+            let (mut outbox, mut mono_ms) = (Outbox::default(), 0);
             let mut made = made.into_iter();
             for (deed, n, record) in deeds {
                 let id_ = id(n);
@@ -955,9 +987,16 @@ mod tests {
                         if pending.parts.is_empty() { pending.record = RecordId(record); } else { pending.parts[0] = RecordId(record); pending.record = RecordId(record); }
                     }),
                 }
-                let listed: Vec<OperationId> = outbox.walk(&outbox.free.0).map(|pending| pending.op.id).collect();
-                let free: Vec<OperationId> = outbox.iter().filter(|pending| outbox.is_free(pending)).map(|pending| pending.op.id).collect();
-                assert_eq!(listed, free, "after deed {deed} of {n}");
+                let free: Vec<(OperationId, u64)> = outbox.iter().filter(|pending| outbox.is_free(pending))
+                    .map(|pending| (pending.op.id, pending.not_before_mono_ms)).collect();
+                let later = free.iter().map(|(_, until)| *until).filter(|until| *until > mono_ms).min();
+                let sent = outbox.walk(&outbox.in_flight.0).filter(|pending| pending.lookup.is_none());
+                let deadline = sent.map(|pending| pending.sent_at_mono_ms + 9).chain(later).min();
+                assert_eq!(outbox.deadline(mono_ms, 9), deadline, "after deed {deed} of {n}");
+                mono_ms += u64::from(deed == 6 && record == 4);
+                let due: Vec<OperationId> = free.iter().filter(|(_, until)| *until <= mono_ms).map(|(id, _)| *id).collect();
+                assert_eq!(outbox.sendable(mono_ms, usize::MAX), due, "after deed {deed} of {n}");
+                assert_eq!(outbox.free.0.len() + outbox.waiting.len(), free.len(), "after deed {deed} of {n}");
             }
         }
     }
