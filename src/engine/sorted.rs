@@ -149,9 +149,15 @@ impl<T> From<Vec<(String, T)>> for Named<T> {
 
 impl<T> Extend<(String, T)> for Named<T> {
     fn extend<I: IntoIterator<Item = (String, T)>>(&mut self, more: I) {
-        let mut things = std::mem::take(&mut self.0);
-        things.extend(more);
-        *self = Self::from(things);
+        let mut older = std::mem::take(&mut self.0).into_iter().peekable();
+        for (name, thing) in more.into_iter().collect::<Self>() {
+            while let Some(before) = older.next_if(|(known, _)| *known < name) {
+                self.0.push(before);
+            }
+            older.next_if(|(known, _)| *known == name);
+            self.0.push((name, thing));
+        }
+        self.0.extend(older);
     }
 }
 
