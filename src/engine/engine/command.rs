@@ -131,9 +131,9 @@ impl<R: Record> Engine<R> {
     pub(super) fn draft(&self, draft: &mut Draft<R>, table: TableId, step: Step<'_>) -> bool {
         let key = step.key.to_owned();
         let applied = apply(self.visible_after(draft, table, &key), step, self.tables.config(table), &*self.rules);
-        let applies = applied.is_some();
-        draft.0.extend(applied.map(|record| (table, key, record)));
-        applies
+        let Some(record) = applied else { return false };
+        draft.0.push((table, key, record));
+        true
     }
 
     /// Returns what is seen of a record, after what is drafted.

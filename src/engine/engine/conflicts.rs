@@ -310,7 +310,9 @@ impl<R: Record> Engine<R> {
             let Some(cell) = self.tables.cell(record).filter(|_| seen.insert(record)) else { continue };
             let theirs = |field: &str| cell.confirmed.as_ref().and_then(|it| it.field(field)).unwrap_or_default();
             let mut fields = conflicts(step.base, step.set, &theirs, named, &self.tables.config(cell.table).merge);
-            fields.iter_mut().for_each(|field| field.merged = Some(field.theirs.clone()));
+            for field in &mut fields {
+                field.merged = Some(field.theirs.clone());
+            }
             if !fields.is_empty() {
                 entries.push(AuditEntry::new((pending.op.id, None), (step.table, step.key), decision(fields)));
             }
