@@ -5,8 +5,11 @@
 mod support;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use rota_engine::Input;
+use rota_engine::{Failure, Input};
 use support::{Bench, SIZES};
+
+/// How many wait: 10,000 is the bound.
+const WAITING: [u64; 4] = [10, 100, 1_000, 9_000];
 
 fn outbox(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("outbox");
@@ -14,9 +17,35 @@ fn outbox(criterion: &mut Criterion) {
     for size in SIZES {
         measure(&mut group, "accept and confirm, 100 waiting, records", size, size, 100);
     }
-    // With so many waiting: 10,000 is the bound.
-    for waiting in [10, 100, 1_000, 9_000] {
+    for waiting in WAITING {
         measure(&mut group, "accept and confirm, 20,000 records, waiting", waiting, 20_000, waiting);
+    }
+    for waiting in WAITING {
+        let mut bench = Bench::with_records(1);
+        for _ in 0..waiting {
+            bench.tell(Input::Mutate(Bench::insert()));
+        }
+        group.bench_function(BenchmarkId::new("insert without a key and confirm, waiting", waiting), |bencher| {
+            bencher.iter(|| {
+                let id = bench.tell(Input::Mutate(Bench::insert())).unwrap();
+                let answer = bench.given(id);
+                bench.tell(Input::Answered { answer });
+            });
+        });
+    }
+    for waiting in WAITING {
+        let mut bench = Bench::with_records(waiting);
+        for n in 0..waiting {
+            bench.tell(Input::Mutate(Bench::command(n, "waits")));
+        }
+        // Whatever is sent backs off, so the next ones are sent, until all do.
+        while let Some(id) = bench.pushed.pop() {
+            let (failure, message, after_ms) = (Failure::Server, String::new(), Some(500_000));
+            bench.tell(Input::PushFailed { id, failure, message, after_ms });
+        }
+        group.bench_function(BenchmarkId::new("an input that changes nothing, backing off", waiting), |bencher| {
+            bencher.iter(|| bench.tell(Input::Ponged { attempt: 9 }));
+        });
     }
     group.finish();
 }

@@ -19,7 +19,7 @@ const VOCABULARY: [&str; 2] = ["input", "output"];
 
 /// Who else knows whom: the one on the left may import from the one on the right. Types pass, work does not: only
 /// `engine.rs` makes two rooms act together. The list has no circle, and a test says so.
-const NEIGHBOURS: [(&str, &str); 20] = [
+const NEIGHBOURS: [(&str, &str); 21] = [
     ("version", "instant"), // a version may be a time
     ("merge", "instant"),   // and so may a value
     ("table", "merge"),     // how a field's conflicts are decided
@@ -27,6 +27,7 @@ const NEIGHBOURS: [(&str, &str); 20] = [
     ("audit", "merge"),     // what was decided
     ("tabs", "merge"),      // and other tabs hear of it
     ("outbox", "table"),    // which record an operation is about
+    ("outbox", "alias"),    // and which temporary keys it names
     ("overlay", "table"),   // how a table merges
     ("link", "table"),      // which part of it a pull covers
     ("link", "retry"),      // how long to wait before the next attempt

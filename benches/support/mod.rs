@@ -41,6 +41,7 @@ impl Bench {
         let config: Config = serde_json::from_value(json!({"app": "bench", "user": "maya", "tables": [
             {"name": "companies", "key": ["id"], "fields": ["id", "name", "score", "owner_id"], "owner": "owner_id",
              "indexed": ["score", "owner_id", "name"]},
+            {"name": "orders", "key": ["id"], "fields": ["id", "title"], "temporaryKeys": true},
         ]}))
         .unwrap();
         let now = Now { mono_ms: 1_000, wall_ms: 1_763_721_600_000 };
@@ -104,6 +105,22 @@ impl Bench {
     pub fn command(n: u64, name: &str) -> Command {
         serde_json::from_value(
             json!({"name": "patch", "table": "companies", "key": n.to_string(), "set": {"name": name}}),
+        )
+        .unwrap()
+    }
+
+    /// The insert of an order, which the server gives its key.
+    pub fn insert() -> Command {
+        serde_json::from_value(json!({"name": "insert", "table": "orders", "set": {"title": "new"}})).unwrap()
+    }
+
+    /// The server's confirmation of the insert of an order, with the key that it has given.
+    pub fn given(&mut self, id: OperationId) -> Answer<JsonRecord> {
+        self.version += 1;
+        let (n, key) = (self.version, self.version.to_string());
+        serde_json::from_value(
+            json!({"protocol": 1, "id": id, "table": "orders", "key": key, "replayed": false, "outcome": "confirmed",
+            "version": key, "record": {"id": n, "title": "new"}}),
         )
         .unwrap()
     }

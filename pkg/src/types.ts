@@ -114,9 +114,12 @@ export interface AuditEntry {
   readonly resolution: string | null
   readonly table: string
   readonly key: string
-  /** `auto`: the declared rules; `manual`: a person, field by field; else the side that a person took, or that the rules came to. */
+  /**
+   * `auto`: the declared rules; `manual`: a person, field by field; else the side that a person took, or that the rules came to.
+   * A named operation or a transaction that somebody else was faster than is `server`, once for each of its records that they changed.
+   */
   readonly decided: 'auto' | 'manual' | 'local' | 'server' | 'merge'
-  /** A user's id; null for the declared rules. */
+  /** A user's id; null for the declared rules, and where the server's word stands without a decision. */
   readonly by: string | null
   /** When, in milliseconds since 1970. */
   readonly atMs: number

@@ -28,7 +28,7 @@ pub struct AuditEntry {
     pub key: String,
     /// What was decided.
     pub decided: Decided,
-    /// Who decided: a user's id, or null for the declared rules.
+    /// Who decided: a user's id, or null for the declared rules, and where the server's word stands without a decision.
     pub by: Option<String>,
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
@@ -68,7 +68,9 @@ impl Audit {
     /// Notes a decision. One that is known already is not noted twice.
     pub(crate) fn note(&mut self, entry: AuditEntry) -> bool {
         let is_known = |known: &AuditEntry| {
-            known.operation == entry.operation && (known.resolution, known.at_ms) == (entry.resolution, entry.at_ms)
+            known.operation == entry.operation
+                && (known.resolution, known.at_ms) == (entry.resolution, entry.at_ms)
+                && (&known.table, &known.key) == (&entry.table, &entry.key)
         };
         if self.entries.iter().any(is_known) {
             return false;

@@ -598,6 +598,9 @@ impl<R: Record> Engine<R> {
         if pending.conflict.is_some() {
             self.dirty_conflicts.insert(settlement.id);
         }
+        if settlement.outcome == OperationState::Conflicted {
+            self.note_lost(&pending, &settlement.fields);
+        }
         self.ended.push(report::view(&pending, Some(settlement)));
         self.emit(Output::Unpersist { key: self.session.operation_key(pending.op.hlc, pending.op.id) });
         self.end_replaced(&pending, settlement);

@@ -319,7 +319,7 @@ fn recursive(base: &Value, ours: &Value, theirs: &Value, inner: Inner<'_>) -> Op
         Value::Null => &none,
         Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::List(_) => return None,
     };
-    let mut merged = Fields::new();
+    let mut merged = Vec::new();
     for name in ours.keys().chain(theirs.keys().filter(|name| !ours.contains_key(name))) {
         let sides = (base.get(name), ours.get(name), theirs.get(name));
         let member = match sides {
@@ -336,10 +336,10 @@ fn recursive(base: &Value, ours: &Value, theirs: &Value, inner: Inner<'_>) -> Op
             }
         };
         if let Some(member) = member {
-            merged.insert(name.clone(), member);
+            merged.push((name.clone(), member));
         }
     }
-    Some(Value::Map(merged))
+    Some(Value::Map(Fields::from(merged)))
 }
 
 /// What suits the kind of the values, for a person to look at: objects by member, lists united, the later of two timestamps,

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use rustc_hash::FxBuildHasher;
 
+use super::alias::{inserting, inserts_named};
 use super::operation::{Operation, OperationId, OperationState, Step};
 use super::sabotage::sabotaged;
 use super::sorted::{SortedSet, sort, sort_by};
@@ -157,6 +158,13 @@ fn is_needed(needed: &Pending, by: &Operation) -> bool {
     !matches!(needed.state, OperationState::Acknowledged | OperationState::Conflicted) && is_earlier(&needed.op, by)
 }
 
+/// Returns the operations whose temporary keys an operation names, or named.
+fn inserts_concerned(pending: &Pending) -> Vec<OperationId> {
+    let mut inserts = inserts_named(&pending.op);
+    inserts.extend(pending.named.iter().filter_map(|key| inserting(key)));
+    inserts
+}
+
 /// Where an operation is kept, for as long as it is.
 type Slot = u32;
 
@@ -170,12 +178,14 @@ pub(crate) struct Outbox {
     /// The operations of each record that has any, by record.
     records: Vec<OfRecord>,
     in_flight: Slots,
-    /// Those that wait for nothing but their time: each the first of all its records, and all it depends on settled.
+    /// Those that wait for nothing, as far as was looked: each the first of all its records, and all it depends on settled.
     free: Slots,
-    /// Those that were told to wait, and have not been sent since.
-    waiting: Slots,
+    /// Those that wait for nothing but their time, by when it comes. Thousands may wait, and each input asks whether one is due.
+    waiting: SortedSet<(u64, Slot)>,
     /// Who depends on an operation, whether that is here or not.
     dependents: SortedSet<(OperationId, Slot)>,
+    /// Who names the records that an operation inserts by their temporary keys, or did before the real ones were put in.
+    naming: SortedSet<(OperationId, Slot)>,
     /// Which operation stands for one that may still turn up.
     replacing: HashMap<OperationId, OperationId, FxBuildHasher>,
     /// How many are accepted, and how many of these are dead, or in conflict.
@@ -287,6 +297,9 @@ impl Outbox {
             self.slots.push(None);
             Slot::try_from(self.slots.len() - 1).unwrap_or(Slot::MAX)
         });
+        for insert in inserts_concerned(&pending) {
+            self.naming.insert((insert, slot));
+        }
         self.count(&pending, true);
         self.slots[slot as usize] = Some(Box::new(pending));
         self.by_id.insert(id, slot);
@@ -308,7 +321,6 @@ impl Outbox {
         let records = self.at(slot)?.records();
         self.list(|outbox| &mut outbox.order, slot, false);
         self.list(|outbox| &mut outbox.in_flight, slot, false);
-        self.list(|outbox| &mut outbox.waiting, slot, false);
         self.set_free(slot, &records, false);
         for record in &records {
             self.list_of_record(*record, slot, false);
@@ -317,6 +329,9 @@ impl Outbox {
         self.vacant.push(slot);
         for needed in &pending.op.after {
             self.dependents.remove(&(*needed, slot));
+        }
+        for insert in inserts_concerned(&pending) {
+            self.naming.remove(&(insert, slot));
         }
         for older in &pending.op.replaces {
             if self.replacing.get(older) == Some(&id) {
@@ -423,6 +438,23 @@ impl Outbox {
         self.replacing.get(&id).copied()
     }
 
+    /// Returns the operations that name what another one inserts by a temporary key, or did before the real one was put in.
+    pub(crate) fn naming(&self, insert: OperationId) -> impl Iterator<Item = &Pending> {
+        let naming = self.naming.from(&(insert, 0)).iter().take_while(move |(named, _)| *named == insert);
+        naming.filter_map(|(_, slot)| self.at(*slot))
+    }
+
+    /// Notes temporary keys that an operation's predecessors named.
+    pub(crate) fn add_named(&mut self, id: OperationId, named: Vec<String>) {
+        let Some(slot) = self.by_id.get(&id).copied() else { return };
+        for insert in named.iter().filter_map(|key| inserting(key)) {
+            self.naming.insert((insert, slot));
+        }
+        if let Some(pending) = self.get_mut(id) {
+            pending.named.extend(named);
+        }
+    }
+
     /// Returns true while something waits for an operation.
     pub(crate) fn has_dependents(&self, id: OperationId) -> bool {
         self.dependents.from(&(id, 0)).first().is_some_and(|(needed, _)| *needed == id)
@@ -489,9 +521,21 @@ impl Outbox {
         }
     }
 
+    /// Lists an operation as free, now or from its time on, or as neither.
+    fn list_free(&mut self, slot: Slot, is_free: bool) {
+        let until_mono_ms = self.at(slot).map_or(0, |pending| pending.not_before_mono_ms);
+        let waits = is_free && until_mono_ms > 0;
+        if waits {
+            self.waiting.insert((until_mono_ms, slot));
+        } else {
+            self.waiting.remove(&(until_mono_ms, slot));
+        }
+        self.list(|outbox| &mut outbox.free, slot, is_free && !waits);
+    }
+
     /// Notes in all records of an operation whether it is free.
     fn set_free(&mut self, slot: Slot, records: &[RecordId], is_free: bool) {
-        self.list(|outbox| &mut outbox.free, slot, is_free);
+        self.list_free(slot, is_free);
         for record in records {
             let Ok(at) = self.find_record(*record) else { continue };
             let of = &mut self.records[at];
@@ -525,11 +569,16 @@ impl Outbox {
 
     /// Keeps an operation from being sent before a moment of the monotonic clock.
     pub(crate) fn wait(&mut self, id: OperationId, until_mono_ms: u64) {
-        let Some(pending) = self.get_mut(id) else { return };
-        pending.not_before_mono_ms = until_mono_ms;
-        if let Some(slot) = self.by_id.get(&id).copied() {
-            self.list(|outbox| &mut outbox.waiting, slot, until_mono_ms > 0);
+        let Some(slot) = self.by_id.get(&id).copied() else { return };
+        let Some(pending) = self.at(slot) else { return };
+        let of = self.find_record(pending.record).ok().and_then(|at| self.records.get(at));
+        let is_free = of.is_some_and(|of| of.free == Some(slot));
+        // It is listed under the old moment.
+        self.list_free(slot, false);
+        if let Some(pending) = self.get_mut(id) {
+            pending.not_before_mono_ms = until_mono_ms;
         }
+        self.list_free(slot, is_free);
     }
 
     /// Returns a record's operations that the server has done and whose rows are not here.
@@ -588,7 +637,13 @@ impl Outbox {
     }
 
     /// Returns the operations that may be sent now.
-    pub(crate) fn sendable(&self, mono_ms: u64, concurrency: usize) -> Vec<OperationId> {
+    pub(crate) fn sendable(&mut self, mono_ms: u64, concurrency: usize) -> Vec<OperationId> {
+        let due_len = self.waiting.iter().take_while(|(until_mono_ms, _)| *until_mono_ms <= mono_ms).count();
+        if due_len > 0 {
+            for (_, slot) in self.waiting.take_first(due_len) {
+                self.list(|outbox| &mut outbox.free, slot, true);
+            }
+        }
         let concurrency = if sabotaged!(NoBoundInFlight) { usize::MAX } else { concurrency };
         let room = concurrency.saturating_sub(self.in_flight.0.len());
         let ready = self.walk(&self.free.0).filter(|pending| pending.not_before_mono_ms <= mono_ms);
@@ -614,10 +669,8 @@ impl Outbox {
     pub(crate) fn deadline(&self, mono_ms: u64, timeout_ms: u64) -> Option<u64> {
         let mut deadline: Option<u64> = None;
         let mut note = |due: u64| deadline = Some(deadline.map_or(due, |known| known.min(due)));
-        for pending in self.walk(&self.waiting.0) {
-            if pending.not_before_mono_ms > mono_ms && self.is_free(pending) {
-                note(pending.not_before_mono_ms);
-            }
+        if let Some((until_mono_ms, _)) = self.waiting.from(&(mono_ms.saturating_add(1), 0)).first() {
+            note(*until_mono_ms);
         }
         for pending in self.walk(&self.in_flight.0).filter(|pending| pending.lookup.is_none()) {
             note(pending.sent_at_mono_ms.saturating_add(timeout_ms));
@@ -638,6 +691,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::alias::temporary_key;
     use crate::engine::operation::{PROTOCOL, name};
     use crate::engine::time::{Hlc, HybridClock, Now};
 
@@ -772,6 +826,18 @@ mod tests {
     }
 
     #[test]
+    fn whoever_asks_what_is_due_does_not_look_at_what_is_not() {
+        let mut outbox = outbox((0..200).map(|n| pending(n, u32::from(n))));
+        for n in 0..200 {
+            outbox.wait(id(n), 1_000 + u64::from(n));
+        }
+        assert_eq!(outbox.sendable(999, CONCURRENCY), []);
+        assert_eq!((outbox.free.0.len(), outbox.waiting.len(), outbox.deadline(999, 10_000)), (0, 200, Some(1_000)));
+        assert_eq!(outbox.sendable(1_001, CONCURRENCY), [id(0), id(1)]);
+        assert_eq!((outbox.free.0.len(), outbox.waiting.len(), outbox.deadline(1_001, 10_000)), (2, 198, Some(1_002)));
+    }
+
+    #[test]
     fn an_answer_that_does_not_come_is_noticed() {
         let mut outbox = outbox([pending(1, 7)]);
         outbox.mark_sent(id(1), 100);
@@ -806,6 +872,24 @@ mod tests {
         assert_eq!(outbox.sendable(0, CONCURRENCY), [id(1)]);
         outbox.remove(id(1));
         assert_eq!((outbox.sendable(0, CONCURRENCY), outbox.unsent(), outbox.dead()), (vec![id(3), id(4)], 2, 0));
+    }
+
+    #[test]
+    fn who_names_a_temporary_key_is_found_for_as_long_as_it_is_here() {
+        let key = temporary_key(id(1), None);
+        let mut by_value = pending(2, 8);
+        by_value.op.set.insert("parent".into(), (&*key).into());
+        let mut outbox = outbox([pending(1, 7), by_value, pending(3, 9)]);
+        let naming = |outbox: &Outbox| outbox.naming(id(1)).map(|pending| pending.op.id).collect::<Vec<_>>();
+        assert_eq!(naming(&outbox), [id(2)]);
+        outbox.rework(id(2), |pending| (pending.op.set, pending.named) = (Fields::new(), vec![key.clone()]));
+        assert_eq!(naming(&outbox), [id(2)]);
+        let named = outbox.remove(id(2)).unwrap().named;
+        assert_eq!(naming(&outbox), []);
+        outbox.add_named(id(3), named);
+        assert_eq!(naming(&outbox), [id(3)]);
+        outbox.remove(id(3));
+        assert_eq!((naming(&outbox), outbox.naming.len()), (vec![], 0));
     }
 
     #[test]
@@ -870,7 +954,7 @@ mod tests {
                     ended += 1;
                 }
                 let free = outbox.iter().filter(|pending| outbox.is_free(pending)).count();
-                assert_eq!(outbox.free.0.len(), free, "what is listed as free is not what is");
+                assert_eq!(outbox.free.0.len() + outbox.waiting.len(), free, "what is listed as free is not what is");
                 assert!(outbox.len() == 0 || !sendable.is_empty() || !on_its_way.is_empty(), "nothing can move");
             }
             assert_eq!(ended, concerned.len());
@@ -882,7 +966,7 @@ mod tests {
             made in proptest::collection::vec((0_u8..40, proptest::collection::vec(0_u32..5, 1..4), proptest::collection::vec(0_u8..40, 0..2)), 1..40),
             deeds in proptest::collection::vec((0_u8..9, 0_u8..40, 0_u32..5), 1..200),
         ) {
-            let mut outbox = Outbox::default();
+            let (mut outbox, mut mono_ms) = (Outbox::default(), 0);
             let mut made = made.into_iter();
             for (deed, n, record) in deeds {
                 let id_ = id(n);
@@ -903,9 +987,16 @@ mod tests {
                         if pending.parts.is_empty() { pending.record = RecordId(record); } else { pending.parts[0] = RecordId(record); pending.record = RecordId(record); }
                     }),
                 }
-                let listed: Vec<OperationId> = outbox.walk(&outbox.free.0).map(|pending| pending.op.id).collect();
-                let free: Vec<OperationId> = outbox.iter().filter(|pending| outbox.is_free(pending)).map(|pending| pending.op.id).collect();
-                assert_eq!(listed, free, "after deed {deed} of {n}");
+                let free: Vec<(OperationId, u64)> = outbox.iter().filter(|pending| outbox.is_free(pending))
+                    .map(|pending| (pending.op.id, pending.not_before_mono_ms)).collect();
+                let later = free.iter().map(|(_, until)| *until).filter(|until| *until > mono_ms).min();
+                let sent = outbox.walk(&outbox.in_flight.0).filter(|pending| pending.lookup.is_none());
+                let deadline = sent.map(|pending| pending.sent_at_mono_ms + 9).chain(later).min();
+                assert_eq!(outbox.deadline(mono_ms, 9), deadline, "after deed {deed} of {n}");
+                mono_ms += u64::from(deed == 6 && record == 4);
+                let due: Vec<OperationId> = free.iter().filter(|(_, until)| *until <= mono_ms).map(|(id, _)| *id).collect();
+                assert_eq!(outbox.sendable(mono_ms, usize::MAX), due, "after deed {deed} of {n}");
+                assert_eq!(outbox.free.0.len() + outbox.waiting.len(), free.len(), "after deed {deed} of {n}");
             }
         }
     }

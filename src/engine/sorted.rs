@@ -133,19 +133,37 @@ impl<T> Default for Named<T> {
     }
 }
 
+impl<T> From<Vec<(String, T)>> for Named<T> {
+    /// Takes them in any order; the last of those of one name stays. They are sorted once: put in one by one, many that
+    /// come in descending order would each move all the others.
+    fn from(things: Vec<(String, T)>) -> Self {
+        if things.is_sorted_by(|(one, _), (next, _)| one < next) {
+            return Self(things);
+        }
+        let mut numbered: Vec<(usize, (String, T))> = things.into_iter().enumerate().collect();
+        sort_by(&mut numbered, |(at, (one, _)), (other_at, (other, _))| one.cmp(other).then(other_at.cmp(at)));
+        numbered.dedup_by(|(_, (next, _)), (_, (kept, _))| next == kept);
+        Self(numbered.into_iter().map(|(_, thing)| thing).collect())
+    }
+}
+
 impl<T> Extend<(String, T)> for Named<T> {
     fn extend<I: IntoIterator<Item = (String, T)>>(&mut self, more: I) {
-        for (name, thing) in more {
-            self.insert(name, thing);
+        let mut older = std::mem::take(&mut self.0).into_iter().peekable();
+        for (name, thing) in more.into_iter().collect::<Self>() {
+            while let Some(before) = older.next_if(|(known, _)| *known < name) {
+                self.0.push(before);
+            }
+            older.next_if(|(known, _)| *known == name);
+            self.0.push((name, thing));
         }
+        self.0.extend(older);
     }
 }
 
 impl<T> FromIterator<(String, T)> for Named<T> {
     fn from_iter<I: IntoIterator<Item = (String, T)>>(things: I) -> Self {
-        let mut named = Self::new();
-        named.extend(things);
-        named
+        Self::from(things.into_iter().collect::<Vec<_>>())
     }
 }
 
@@ -203,11 +221,11 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for NamedVisitor<T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
-        let mut named = Named::new();
-        while let Some((name, thing)) = map.next_entry()? {
-            named.insert(name, thing);
+        let mut things = Vec::new();
+        while let Some(thing) = map.next_entry()? {
+            things.push(thing);
         }
-        Ok(named)
+        Ok(Named::from(things))
     }
 }
 
@@ -308,6 +326,21 @@ mod tests {
             expected.reverse();
             sort_by(&mut things, |one, other| other.cmp(one));
             prop_assert_eq!(&things, &expected);
+        }
+
+        #[test]
+        fn many_at_once_are_what_they_are_one_by_one(
+            first in proptest::collection::vec(0_u8..20, 0..20),
+            more in proptest::collection::vec(0_u8..20, 0..20),
+        ) {
+            let name = |n: &u8| n.to_string();
+            let mut one_by_one = Named::new();
+            for (n, at) in first.iter().chain(&more).zip(0..) {
+                one_by_one.insert(name(n), at);
+            }
+            let mut at_once: Named<usize> = first.iter().map(name).zip(0..).collect();
+            at_once.extend(more.iter().map(name).zip(first.len()..));
+            prop_assert_eq!(at_once, one_by_one);
         }
     }
 

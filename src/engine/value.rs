@@ -184,11 +184,11 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut fields = Fields::new();
-        while let Some((name, value)) = map.next_entry()? {
-            fields.insert(name, value);
+        let mut fields = Vec::new();
+        while let Some(field) = map.next_entry()? {
+            fields.push(field);
         }
-        shallow(Value::Map(fields))
+        shallow(Value::Map(Fields::from(fields)))
     }
 }
 

@@ -59,20 +59,13 @@ fn value_within(js: &JsValue, depth: usize) -> Option<Value> {
     fields_within(js.dyn_ref::<Object>()?, depth).map(Value::Map)
 }
 
-/// From so many names on, an object's names are sorted before they are put into order one by one.
-const SORTED_FROM: u32 = 64;
-
 fn fields_within(object: &Object, depth: usize) -> Option<Fields> {
-    let mut names = Object::keys(object);
-    if names.length() > SORTED_FROM {
-        names = names.sort();
-    }
-    let mut fields = Fields::new();
-    for name in names.iter() {
+    let mut fields = Vec::new();
+    for name in Object::keys(object).iter() {
         let item = Reflect::get(object, &name).ok()?;
-        fields.insert(name.as_string()?, value_within(&item, depth)?);
+        fields.push((name.as_string()?, value_within(&item, depth)?));
     }
-    Some(fields)
+    Some(Fields::from(fields))
 }
 
 /// An object being read. What is wrong with a member is noted, and told once at the end: leaving at each member would

@@ -554,3 +554,29 @@ fn the_answer_to_a_decision_may_come_after_its_echo() {
     assert_eq!(world.outcome(1, id), [Outcome::Confirmed]);
     assert!(world.stored(0).is_empty());
 }
+
+// ---- what nobody decides about
+
+#[test]
+fn a_lost_assignment_and_a_transaction_in_conflict_are_audited_in_every_tab_with_what_the_server_has() {
+    let mut world = World::with_tabs(2);
+    world.cut_network();
+    let lost = world.tab(0).assign("c-1", "maya");
+    let both = world.tab(0).transact(json!([
+        {"name": "patch", "table": "companies", "key": "c-2", "set": {"city": "Kiel"}},
+        {"name": "patch", "table": "companies", "key": "c-3", "set": {"city": "Kiel"}},
+    ]));
+    world.run_for(50);
+    world.sql_update("c-1", "owner_id", "jonas");
+    world.sql_update("c-2", "city", "Jena");
+    world.heal_network();
+    world.run_for(120_000);
+    assert_eq!([lost, both].map(|id| world.outcome(0, id)), [[OperationState::Conflicted]; 2]);
+    for tab in 0..2 {
+        let audited = decisions(&world, tab);
+        let told: Vec<_> = audited.iter().map(|it| (it.operation, &*it.key, it.decided, it.fields.len())).collect();
+        assert_eq!(told, [(lost, "c-1", Decided::Server, 1), (both, "c-2", Decided::Server, 1)], "tab {tab}");
+        let city = &audited[1].fields[0];
+        assert_eq!((&city.ours, &city.theirs, &city.merged), (&"Kiel".into(), &"Jena".into(), &Some("Jena".into())));
+    }
+}

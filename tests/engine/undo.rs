@@ -1,6 +1,6 @@
 //! Undo takes back what was never sent; else it does the inverse, and never overwrites what somebody changed since.
 
-use rota_engine::{OperationState, UNDO_MAX};
+use rota_engine::{OperationState, UNDO_MAX, Value};
 use serde_json::json;
 
 use crate::world::World;
@@ -249,4 +249,67 @@ fn what_is_in_conflict_is_resolved_and_not_undone() {
     assert_eq!(world.tabs[0].field("c-1", "city"), "Jena".into());
     let undone = world.tab(0).undo(id);
     assert!(undone.is_err(), "{undone:?}, and shows {:?}", world.tabs[0].field("c-1", "city"));
+}
+
+#[test]
+fn undo_of_a_transaction_that_replaced_a_record_brings_the_former_one_back() {
+    let mut world = World::with_tabs(2);
+    let id = world.tab(0).transact(json!([
+        {"name": "delete", "table": "companies", "key": "c-1"},
+        {"name": "insert", "table": "companies", "set": {"id": "c-1", "name": "another"}},
+    ]));
+    world.run_until_quiet();
+    assert_eq!(world.tabs[1].field("c-1", "city"), Value::Null);
+    let undo = world.tab(0).undo(id).unwrap().unwrap();
+    world.run_until_quiet();
+    assert_eq!([id, undo].map(|id| world.outcome(0, id)), [[OperationState::Confirmed]; 2]);
+    assert_eq!(world.tabs[1].field("c-1", "city"), "Bremen".into());
+    world.assert_all_agree();
+}
+
+#[test]
+fn undo_of_a_transaction_that_changed_and_deleted_a_record_brings_it_back_as_it_was_before() {
+    let mut world = World::with_tabs(2);
+    let id = world.tab(0).transact(json!([
+        {"name": "patch", "table": "companies", "key": "c-1", "set": {"city": "Kiel"}},
+        {"name": "delete", "table": "companies", "key": "c-1"},
+    ]));
+    world.run_until_quiet();
+    let undo = world.tab(0).undo(id).unwrap().unwrap();
+    world.run_until_quiet();
+    assert_eq!([id, undo].map(|id| world.outcome(0, id)), [[OperationState::Confirmed]; 2]);
+    assert_eq!(world.tabs[1].field("c-1", "city"), "Bremen".into());
+    world.assert_all_agree();
+}
+
+/// What is undone is what the rules made of the change: what the others added stays.
+fn undo_what_was_merged(tab: usize) {
+    let mut world = World::with_tabs(2);
+    world.cut_network();
+    let id = world.tab(tab).set("c-1", json!({"tags": ["ours"]}));
+    world.run_for(50);
+    world.sql_set("c-1", "tags", serde_json::from_value(json!(["theirs"])).unwrap());
+    world.heal_network();
+    world.run_for(120_000);
+    assert_eq!(world.outcome(tab, id), [OperationState::Confirmed]);
+    let tags = |world: &World| serde_json::to_value(&world.server.company("c-1").unwrap()["tags"]).unwrap();
+    assert_eq!(tags(&world), json!(["theirs", "ours"]));
+    let undo = world.tab(tab).undo(id).unwrap().unwrap();
+    world.run_until_quiet();
+    assert_eq!(world.outcome(tab, undo), [OperationState::Confirmed]);
+    assert_eq!(tags(&world), json!(["theirs"]));
+    assert_eq!(world.tab(tab).undo(id).unwrap_err().code(), "nothing-to-undo");
+    world.assert_all_agree();
+}
+
+#[test]
+fn what_the_rules_merged_is_undone_by_the_id_that_its_author_holds_in_the_tab_that_sends() {
+    let leader = World::with_tabs(2).leader().unwrap();
+    undo_what_was_merged(leader);
+}
+
+#[test]
+fn what_the_rules_merged_is_undone_by_the_id_that_its_author_holds_in_a_tab_that_does_not_send() {
+    let leader = World::with_tabs(2).leader().unwrap();
+    undo_what_was_merged(1 - leader);
 }

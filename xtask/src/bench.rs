@@ -11,7 +11,7 @@ use crate::step::{Failure, Said, step};
 use crate::target;
 use crate::tool::Tool;
 
-const BENCHES: [&str; 4] = ["table", "view", "overlay", "outbox"];
+const BENCHES: [&str; 5] = ["table", "view", "overlay", "outbox", "value"];
 
 #[derive(clap::Args)]
 pub struct Options {

@@ -9,7 +9,7 @@ use crate::engine::error::{Error, Problem};
 use crate::engine::input::{Command, Stored};
 use crate::engine::mark::mark;
 use crate::engine::operation::{
-    Operation, OperationId, OperationState, PARTS_MAX, PROTOCOL, PROTOCOL_WITH_PARTS, Part, Settlement, name,
+    Operation, OperationId, OperationState, PARTS_MAX, PROTOCOL, PROTOCOL_WITH_PARTS, Part, Settlement, Step, name,
 };
 use crate::engine::outbox::{OUTBOX_LEN_MAX, Pending};
 use crate::engine::output::{Durability, Output};
@@ -41,9 +41,13 @@ impl Intent {
 }
 
 /// What the records of a transaction look like after its earlier parts.
-struct Draft<R>(Vec<(TableId, String, Option<R>)>);
+pub(super) struct Draft<R>(Vec<(TableId, String, Option<R>)>);
 
 impl<R> Draft<R> {
+    pub(super) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
     fn get(&self, table: TableId, key: &str) -> Option<Option<&R>> {
         let drafted = self.0.iter().rfind(|(of, named, _)| *of == table && named == key);
         drafted.map(|(_, _, record)| record.as_ref())
@@ -54,7 +58,7 @@ impl<R: Record> Engine<R> {
     pub(super) fn mutate(&mut self, command: Command) -> Result<OperationId, Error> {
         self.check_room()?;
         let after = self.dependencies(&command.after)?;
-        let intent = self.intend(command, &Draft(Vec::new()))?;
+        let intent = self.intend(command, &Draft::new())?;
         Ok(self.accept(vec![intent], after, true))
     }
 
@@ -66,7 +70,7 @@ impl<R: Record> Engine<R> {
         }
         let named: Vec<OperationId> = commands.iter().flat_map(|command| command.after.iter().copied()).collect();
         let after = self.dependencies(&named)?;
-        let (mut draft, mut intents) = (Draft(Vec::new()), Vec::with_capacity(commands.len()));
+        let (mut draft, mut intents) = (Draft::new(), Vec::with_capacity(commands.len()));
         for command in commands {
             let mut intent = self.intend(command, &draft)?;
             if intent.is_unnamed() {
@@ -77,19 +81,11 @@ impl<R: Record> Engine<R> {
                 }
                 intent.part.key = [&intent.part.key, ".", &intents.len().to_string()].concat();
             }
-            let (table, key) = (intent.table, intent.part.key.clone());
-            let applied = apply(
-                self.visible_after(&draft, table, &key),
-                intent.part.step(),
-                self.tables.config(table),
-                &*self.rules,
-            );
-            let Some(record) = applied else {
+            if !self.draft(&mut draft, intent.table, intent.part.step()) {
                 return Err(Error::InvalidOperation(
-                    ["a part of a transaction does not apply to record ", &key].concat(),
+                    ["a part of a transaction does not apply to record ", &intent.part.key].concat(),
                 ));
-            };
-            draft.0.push((table, key, record));
+            }
             intents.push(intent);
         }
         Ok(self.accept(intents, after, false))
@@ -131,8 +127,17 @@ impl<R: Record> Engine<R> {
         Ok(Intent { table, part: Part { name, table: table_name, key, args, set, base, base_version: version } })
     }
 
+    /// Puts a change onto what is drafted. Returns false when it does not apply.
+    pub(super) fn draft(&self, draft: &mut Draft<R>, table: TableId, step: Step<'_>) -> bool {
+        let key = step.key.to_owned();
+        let applied = apply(self.visible_after(draft, table, &key), step, self.tables.config(table), &*self.rules);
+        let Some(record) = applied else { return false };
+        draft.0.push((table, key, record));
+        true
+    }
+
     /// Returns what is seen of a record, after what is drafted.
-    fn visible_after<'a>(&'a self, draft: &'a Draft<R>, table: TableId, key: &str) -> Option<&'a R> {
+    pub(super) fn visible_after<'a>(&'a self, draft: &'a Draft<R>, table: TableId, key: &str) -> Option<&'a R> {
         let seen = || self.tables.find(table, key).and_then(|id| self.tables.cell(id)?.visible.as_ref());
         draft.get(table, key).unwrap_or_else(seen)
     }

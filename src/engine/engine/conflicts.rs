@@ -18,6 +18,7 @@ use crate::engine::operation::{
 use crate::engine::outbox::{Parked, Pending};
 use crate::engine::output::{Conflict, Output, Previews};
 use crate::engine::record::Record;
+use crate::engine::sorted::SortedSet;
 use crate::engine::table::RecordId;
 use crate::engine::tabs::{Kind, Role};
 use crate::engine::value::Fields;
@@ -294,6 +295,44 @@ impl<R: Record> Engine<R> {
         }
     }
 
+    /// Takes note of what was lost to somebody else. Nobody decides about a named operation or a transaction: the server's word
+    /// stands, for each of its records that somebody else had changed. `named` are the fields that the server named.
+    pub(super) fn note_lost(&mut self, pending: &Pending, named: &[String]) {
+        if pending.op.name == name::PATCH {
+            return;
+        }
+        let decision =
+            |fields| Decision { decided: Decided::Server, by: None, at_ms: self.now.wall_ms, round: 0, fields };
+        let mut seen = SortedSet::new();
+        let mut entries = Vec::new();
+        for (record, step) in pending.changes() {
+            // What a later step of the same record found was an earlier one's.
+            let Some(cell) = self.tables.cell(record).filter(|_| seen.insert(record)) else { continue };
+            let theirs = |field: &str| cell.confirmed.as_ref().and_then(|it| it.field(field)).unwrap_or_default();
+            let mut fields = conflicts(step.base, step.set, &theirs, named, &self.tables.config(cell.table).merge);
+            for field in &mut fields {
+                field.merged = Some(field.theirs.clone());
+            }
+            if !fields.is_empty() {
+                entries.push(AuditEntry::new((pending.op.id, None), (step.table, step.key), decision(fields)));
+            }
+        }
+        if entries.is_empty() {
+            // That somebody was faster is true, though no field tells how.
+            let place = (&*pending.op.table, &*pending.op.key);
+            entries.push(AuditEntry::new((pending.op.id, None), place, decision(vec![])));
+        }
+        for entry in entries {
+            self.note_entry(entry);
+        }
+    }
+
+    fn note_entry(&mut self, entry: AuditEntry) {
+        if self.audit.note(entry.clone()) {
+            self.decisions.push(entry);
+        }
+    }
+
     pub(super) fn note_decision(
         &mut self,
         operation: OperationId,
@@ -305,10 +344,7 @@ impl<R: Record> Engine<R> {
         if decision.fields.is_empty() {
             return;
         }
-        let entry = AuditEntry::new((operation, resolution), (table, key), decision);
-        if self.audit.note(entry.clone()) {
-            self.decisions.push(entry);
-        }
+        self.note_entry(AuditEntry::new((operation, resolution), (table, key), decision));
     }
 
     /// A person decided what another one, or another tab, had decided before: the first decision counts. Only who sends

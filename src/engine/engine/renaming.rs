@@ -50,7 +50,7 @@ impl<R: Record> Engine<R> {
         let from = temporary_key(answer.id, None);
         if self.asked.contains(&answer.id)
             && answer.key != from
-            && self.outbox.iter().any(|pending| inserts_named(&pending.op).contains(&answer.id))
+            && self.outbox.naming(answer.id).next().is_some()
             && answer.records.is_empty()
             && let Some(table) =
                 self.tables.table_id(&answer.table).filter(|table| self.tables.config(*table).temporary_keys)
@@ -91,7 +91,13 @@ impl<R: Record> Engine<R> {
         let mut concerned = SortedSet::new();
         concerned.insert(new);
         old.map(|old| concerned.insert(old));
-        for id in self.outbox.iter().map(|pending| pending.op.id).collect::<Vec<_>>() {
+        // Only what names the key, or has it: there may be thousands of others.
+        let naming = inserting(&alias.from).into_iter().flat_map(|insert| self.outbox.naming(insert));
+        let mut naming: Vec<OperationId> = naming.map(|pending| pending.op.id).collect();
+        naming.extend(old.into_iter().flat_map(|old| self.outbox.ids_of(old)));
+        sort(&mut naming);
+        naming.dedup();
+        for id in naming {
             for record in self.rename_in(id, old, new) {
                 concerned.insert(record);
             }
@@ -158,7 +164,8 @@ impl<R: Record> Engine<R> {
     }
 
     fn is_named(&self, from: &String) -> bool {
-        self.outbox.iter().any(|pending| pending.named.contains(from))
+        let mut naming = inserting(from).into_iter().flat_map(|insert| self.outbox.naming(insert));
+        naming.any(|pending| pending.named.contains(from))
     }
 
     /// Forgets what is stored of the temporary keys that nothing pending names any more.

@@ -71,7 +71,11 @@ impl<R: Record> Engine<R> {
     /// What was owed to a replaced operation — its end told, its entry and those of the keys that it named deleted — is owed by the one that stands for it.
     fn hand_over(&mut self, older: Pending, id: OperationId) {
         self.dirty_operations.remove(&older.op.id);
-        self.undoable.forget(older.op.id);
+        let by_rules = |newer: &&Pending| newer.op.decision.as_ref().is_some_and(|decision| decision.by.is_none());
+        match self.outbox.get(id).filter(by_rules) {
+            Some(newer) => self.undoable.hand_over(older.op.id, &newer.op),
+            None => self.undoable.forget(older.op.id),
+        }
         if older.conflict.is_some() {
             self.dirty_conflicts.insert(older.op.id);
         }
@@ -82,8 +86,8 @@ impl<R: Record> Engine<R> {
         let is_owed = older.mine && !older.is_parked();
         let Some(newer) = self.outbox.get_mut(id) else { return };
         newer.replaced.extend(older.replaced);
-        newer.named.extend(older.named);
         newer.replaced.push(Replaced { id: older.op.id, key, is_owed });
+        self.outbox.add_named(id, older.named);
     }
 
     /// Takes note of a replaced operation that was found in storage only now.

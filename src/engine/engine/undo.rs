@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::Engine;
-use super::command::Intent;
+use super::command::{Draft, Intent};
 use crate::engine::alias::{Aliases, MARK};
 use crate::engine::error::Error;
 use crate::engine::operation::{Operation, OperationId, OperationState, Part, Step, name};
@@ -28,6 +28,8 @@ struct Done {
     op: Operation,
     /// Of each step that deleted a record: that record.
     before: Vec<Option<Fields>>,
+    /// The operations that it stands for because the declared rules decided so. Their author knows no other id.
+    known_as: Vec<OperationId>,
 }
 
 impl Undoable {
@@ -39,7 +41,7 @@ impl Undoable {
         if self.done.len() >= UNDO_MAX {
             self.done.pop_front();
         }
-        self.done.push_back(Done { op, before });
+        self.done.push_back(Done { op, before, known_as: vec![] });
     }
 
     /// Puts real keys into what named temporary ones.
@@ -53,11 +55,30 @@ impl Undoable {
     pub(super) fn forget(&mut self, id: OperationId) {
         self.done.retain(|done| done.op.id != id);
     }
+
+    /// Has an operation undone in the place of the one that it stands for: the declared rules made it of a conflict.
+    pub(super) fn hand_over(&mut self, older: OperationId, newer: &Operation) {
+        if !self.done.iter().any(|done| done.op.id == older) {
+            return;
+        }
+        // Who sends has made it, and remembers it by its own id.
+        self.forget(newer.id);
+        if let Some(done) = self.done.iter_mut().find(|done| done.op.id == older) {
+            done.known_as.push(older);
+            (done.op, done.before) = (newer.clone(), vec![None]);
+        }
+    }
+
+    /// Returns the operation that is undone when this one is to be.
+    fn undone_by(&self, id: OperationId) -> OperationId {
+        self.done.iter().find(|done| done.known_as.contains(&id)).map_or(id, |done| done.op.id)
+    }
 }
 
 impl<R: Record> Engine<R> {
     /// Undoes an operation of this tab. Returns the operation that does so, or nothing when it was simply taken back.
     pub(super) fn undo(&mut self, id: OperationId) -> Result<Option<OperationId>, Error> {
+        let id = self.undoable.undone_by(id);
         if let Some(newer) = self.outbox.replacing(id) {
             return Err(Error::Replaced { id: id.to_string(), by: newer.to_string() });
         }
@@ -79,13 +100,14 @@ impl<R: Record> Engine<R> {
         Ok(Some(undoing))
     }
 
-    /// Returns the inverse of each of its steps, the last one first.
-    fn inverse(&self, Done { op, before }: &Done) -> Result<Vec<Intent>, Error> {
+    /// Returns the inverse of each of its steps, the last one first. Each is judged by what those before it leave: a transaction may have
+    /// touched a record more than once.
+    fn inverse(&self, Done { op, before, .. }: &Done) -> Result<Vec<Intent>, Error> {
         let steps: Vec<Step<'_>> = op.steps().collect();
         let mut intents: Vec<Intent> = Vec::with_capacity(steps.len());
-        let is_alone = steps.len() == 1;
+        let (is_alone, mut draft) = (steps.len() == 1, Draft::new());
         for (step, before) in steps.into_iter().zip(before).rev() {
-            let mut intent = self.inverse_of(op.id, &step, before.as_ref())?;
+            let mut intent = self.inverse_of(op.id, &step, before.as_ref(), &draft)?;
             if intent.is_unnamed() {
                 // The server tells the one from the other by their tables.
                 if intents.iter().any(|earlier| earlier.is_unnamed_of(intent.table)) {
@@ -93,6 +115,8 @@ impl<R: Record> Engine<R> {
                 }
                 self.unname(&mut intent, (!is_alone).then_some(intents.len()));
             }
+            // Whether it still applies to the record as it is now, the server says.
+            self.draft(&mut draft, intent.table, intent.part.step());
             intents.push(intent);
         }
         Ok(intents)
@@ -111,13 +135,19 @@ impl<R: Record> Engine<R> {
         intent.part.base_version = None;
     }
 
-    fn inverse_of(&self, id: OperationId, step: &Step<'_>, before: Option<&Fields>) -> Result<Intent, Error> {
+    fn inverse_of(
+        &self,
+        id: OperationId,
+        step: &Step<'_>,
+        before: Option<&Fields>,
+        draft: &Draft<R>,
+    ) -> Result<Intent, Error> {
         let nothing = || Error::NothingToUndo { id: id.to_string() };
         let table = self.tables.table_id(step.table).ok_or_else(nothing)?;
         let config = self.tables.config(table);
         let key = self.aliases.key(step.key).into_owned();
         let cell = self.tables.find(table, &key).and_then(|record| self.tables.cell(record));
-        let is_there = cell.is_some_and(|cell| cell.visible.is_some());
+        let is_there = self.visible_after(draft, table, &key).is_some();
         let (name, args, set, base) = match step.name {
             name::DELETE if is_there => return Err(Error::RecordExists { table: config.name.clone(), key }),
             name::DELETE => {
@@ -141,15 +171,23 @@ impl<R: Record> Engine<R> {
 
     /// Returns, for each step that deletes a record, its fields, for bringing it back.
     pub(super) fn fields_before(&self, op: &Operation) -> Vec<Option<Fields>> {
-        op.steps().map(|step| self.fields_of_deleted(&step)).collect()
+        let mut draft = Draft::new();
+        let before = |step: Step<'_>| {
+            let fields = self.fields_of_deleted(&step, &draft);
+            if let Some(table) = self.tables.table_id(step.table) {
+                self.draft(&mut draft, table, step);
+            }
+            fields
+        };
+        op.steps().map(before).collect()
     }
 
-    fn fields_of_deleted(&self, step: &Step<'_>) -> Option<Fields> {
+    fn fields_of_deleted(&self, step: &Step<'_>, draft: &Draft<R>) -> Option<Fields> {
         if step.name != name::DELETE {
             return None;
         }
         let table = self.tables.table_id(step.table)?;
-        let record = self.tables.cell(self.tables.find(table, step.key)?)?.visible.as_ref()?;
+        let record = self.visible_after(draft, table, step.key)?;
         let fields = &self.tables.config(table).fields;
         Some(fields.iter().filter_map(|field| Some((field.clone(), record.field(field)?))).collect())
     }
