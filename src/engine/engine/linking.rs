@@ -48,7 +48,7 @@ impl<R: Record> Engine<R> {
             return;
         }
         if self.gate == Gate::Auth {
-            self.emit(Output::RefreshToken);
+            self.ask_for_token();
             return;
         }
         self.link.forget_failures();
@@ -209,8 +209,7 @@ impl<R: Record> Engine<R> {
         self.puller.want();
         self.timers.stop(Timer::Pull);
         if online && self.gate == Gate::Auth {
-            self.timers.stop(Timer::Token);
-            self.emit(Output::RefreshToken);
+            self.ask_for_token();
         } else if online {
             self.open_gate();
             if self.link.is(LinkState::Offline) {
@@ -236,8 +235,10 @@ impl<R: Record> Engine<R> {
         }
         // The first refusal is what happens to every token in the end. A second one in a row is not cured by asking faster.
         let retry_at_ms = if self.token_failures == 0 { None } else { Some(self.ask_for_token_later()) };
-        if retry_at_ms.is_none() && !is_asked {
-            self.emit(Output::RefreshToken);
+        if retry_at_ms.is_none() && is_asked {
+            self.await_token();
+        } else if retry_at_ms.is_none() {
+            self.ask_for_token();
         }
         self.token_failures = self.token_failures.saturating_add(1);
         self.link.pause(describe(Failure::Auth, message), self.now.wall_ms, retry_at_ms);
@@ -249,6 +250,23 @@ impl<R: Record> Engine<R> {
         let delay_ms = wait_ms(self.token_failures, &mut self.random);
         self.timers.set(Timer::Token, after(self.now, delay_ms));
         self.now.wall_ms.saturating_add(delay_ms)
+    }
+
+    fn ask_for_token(&mut self) {
+        self.emit(Output::RefreshToken);
+        self.await_token();
+    }
+
+    /// Whoever was asked may never answer: a page of theirs hangs, or the answer is lost. Nothing else would ever end the pause.
+    fn await_token(&mut self) {
+        let delay_ms = TOKEN_WAIT_MS + wait_ms(self.token_failures, &mut self.random);
+        self.timers.set(Timer::Token, after(self.now, delay_ms));
+    }
+
+    fn on_token_due(&mut self) {
+        mark!(TokenAskedAgain);
+        self.token_failures = self.token_failures.saturating_add(1);
+        self.ask_for_token();
     }
 
     /// Whoever gives tokens has none now; it is asked again, ever more rarely.
@@ -294,6 +312,8 @@ impl<R: Record> Engine<R> {
     pub(super) fn on_token_kept(&mut self) {
         if self.tabs.sends() && self.link.awaits_token() {
             self.open_link();
+        } else if self.gate == Gate::Auth {
+            self.timers.stop(Timer::Token);
         }
     }
 
@@ -336,7 +356,7 @@ impl<R: Record> Engine<R> {
                 }
                 Timer::Outbox => self.look_at_outbox(),
                 Timer::Beat => self.beat(),
-                Timer::Token => self.emit(Output::RefreshToken),
+                Timer::Token => self.on_token_due(),
                 Timer::TokenWait => {
                     mark!(TokenNotAwaited);
                     self.on_token_kept();
