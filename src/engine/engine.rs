@@ -41,7 +41,7 @@ use super::output::{Conflict, Durability, OperationView, Output, Renamed, Status
 use super::overlay::{Rules, apply, fold};
 use super::presence::Everyone;
 use super::record::Record;
-use super::retry::RetryPolicy;
+use super::retry::{RateLimit, RetryPolicy};
 use super::sabotage::sabotaged;
 use super::session::Session;
 use super::sorted::{SortedSet, sort};
@@ -88,6 +88,7 @@ pub struct Engine<R> {
     attention: Attention,
     puller: Puller,
     gate: Gate,
+    rate_limit: RateLimit,
     tabs: Tabs,
     durability: Durability,
     ready: bool,
@@ -284,6 +285,7 @@ impl<R: Record> Engine<R> {
             attention: Attention { active: true, visible: true },
             puller: Puller::default(),
             gate: Gate::Open,
+            rate_limit: RateLimit::default(),
             tabs: Tabs::new(tab, tab_protocol),
             durability: Durability::Full,
             ready: false,

@@ -407,6 +407,68 @@ fn a_rate_limit_that_names_no_wait_is_no_invitation_to_ask_again_at_once() {
     assert!(world.tabs[0].pushed.len() <= 20, "{} calls in a second", world.tabs[0].pushed.len());
 }
 
+/// Tabs that wait, and a server that limits the rate of every call.
+fn limited(after_ms: Option<u64>) -> World {
+    let mut world = World::new();
+    world.server.seed(100);
+    world.open_tab("maya");
+    world.run_for(1_000);
+    world.faults.push_failures.extend([(Failure::RateLimit, after_ms); 2_000]);
+    world
+}
+
+#[test]
+fn a_server_that_limits_the_rate_or_is_busy_is_asked_less_and_less_often() {
+    for is_busy in [false, true] {
+        let mut world = limited(None);
+        if is_busy {
+            world.faults.push_failures.clear();
+            world.server.busy = 2_000;
+        }
+        let id = world.tab(0).assign("c-1", "maya");
+        world.run_for(300_000);
+        // Doubled up to a minute.
+        let calls = world.tabs[0].pushed.len();
+        assert!((6..=60).contains(&calls), "{calls} calls in five minutes, busy: {is_busy}");
+        assert_eq!(world.tabs[0].operations[&id].tries, 0);
+        world.faults.push_failures.clear();
+        world.server.busy = 0;
+        world.run_for(61_000);
+        assert_eq!(world.outcome(0, id), [OperationState::Confirmed]);
+    }
+}
+
+#[test]
+fn a_rate_limit_slows_all_calls_and_not_only_the_one_that_was_told() {
+    for after_ms in [Some(30_000), None] {
+        let mut world = limited(after_ms);
+        for n in 1..=60 {
+            let _ = world.tab(0).assign(&format!("c-{n}"), "maya");
+        }
+        world.run_for(5_000);
+        let calls = world.tabs[0].pushed.len();
+        assert!(calls <= 48, "{calls} calls in five seconds, asked to rest for {after_ms:?}");
+        if after_ms.is_some() {
+            world.run_for(24_900);
+            assert!(world.tabs[0].pushed.len() <= 8, "{} calls in the rest asked for", world.tabs[0].pushed.len());
+        }
+        world.faults.push_failures.clear();
+        world.run_for(120_000);
+        assert_eq!(world.tabs[0].operations.len(), 0);
+    }
+}
+
+#[test]
+fn a_rest_that_a_server_asks_for_is_no_longer_when_its_calls_were_told_together_and_ends_with_it() {
+    let mut world = limited(Some(7_000));
+    world.faults.push_failures.truncate(4);
+    let ids: Vec<_> = (1..=20).map(|n| world.tab(0).assign(&format!("c-{n}"), "maya")).collect();
+    world.run_for(8_500);
+    for id in ids {
+        assert_eq!(world.outcome(0, id), [OperationState::Confirmed]);
+    }
+}
+
 #[test]
 fn a_dead_operation_that_one_tab_retries_while_another_drops_it_ends_as_it_is() {
     let mut world = World::with_tabs(2);

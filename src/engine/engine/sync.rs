@@ -331,6 +331,7 @@ impl<R: Record> Engine<R> {
             return;
         }
         self.token_failures = 0;
+        self.rate_limit.forget();
         self.open_gate();
         if self.is_over(answer.id) {
             // A late repetition: what it stood for has gone on, and the others hear where to.
