@@ -1,6 +1,7 @@
 //! Routes: what comes in goes to the rooms it concerns, what they decide goes out. The only file, with its parts below
 //! `engine/`, that knows every room beside it.
 
+mod attending;
 mod command;
 mod conflicts;
 mod depend;
@@ -33,7 +34,7 @@ use super::alias::Aliases;
 use super::audit::{Audit, AuditEntry};
 use super::error::{Error, Problem};
 use super::input::{Config, Input};
-use super::link::{Attention, Gate, Link, LinkConfig, Puller};
+use super::link::{Attention, Gate, Link, LinkConfig, Onlookers, Puller};
 use super::mark::mark;
 use super::operation::{Answer, OperationId, OperationState, Settlement};
 use super::outbox::{CONCURRENCY_MAX, Outbox};
@@ -86,6 +87,9 @@ pub struct Engine<R> {
     link: Link,
     link_config: LinkConfig,
     attention: Attention,
+    /// Follower: when the leader was last told of that.
+    attention_told_mono_ms: Option<u64>,
+    onlookers: Onlookers,
     puller: Puller,
     gate: Gate,
     rate_limit: RateLimit,
@@ -283,6 +287,8 @@ impl<R: Record> Engine<R> {
             link: Link::new(now.wall_ms, config.link.max_attempts),
             link_config: config.link,
             attention: Attention { active: true, visible: true },
+            attention_told_mono_ms: None,
+            onlookers: Onlookers::default(),
             puller: Puller::default(),
             gate: Gate::Open,
             rate_limit: RateLimit::default(),

@@ -9,6 +9,7 @@ use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::Failure;
 use crate::engine::sabotage::sabotaged;
+use crate::engine::tabs::Kind;
 use crate::engine::time::Timer;
 
 impl<R: Record> Engine<R> {
@@ -44,7 +45,7 @@ impl<R: Record> Engine<R> {
     }
 
     pub(super) fn reconnect(&mut self) {
-        if !self.tabs.sends() || self.link.is(LinkState::Connecting) {
+        if self.leave_to_leader(Kind::Reconnect) || self.link.is(LinkState::Connecting) {
             return;
         }
         if self.gate == Gate::Auth {
@@ -170,33 +171,17 @@ impl<R: Record> Engine<R> {
 
     /// Sets when to pull next for want of a stream.
     pub(super) fn poll_later(&mut self) {
-        let Some(polling) = self.link_config.polling else { return };
+        let Some(interval_ms) = self.poll_interval_ms() else { return };
         if !self.tabs.sends() || self.gate == Gate::Auth || self.link.is(LinkState::Live) {
             self.timers.stop(Timer::Poll);
             return;
         }
-        self.timers.set(Timer::Poll, after(self.now, self.attention.interval_ms(&polling)));
+        self.timers.set(Timer::Poll, after(self.now, interval_ms));
     }
 
     /// Attempts to connect do not put off the next pull.
     fn keep_polling(&mut self) {
         if !self.timers.is_set(Timer::Poll) {
-            self.poll_later();
-        }
-    }
-
-    pub(super) fn on_activity(&mut self, active: bool) {
-        if std::mem::replace(&mut self.attention.active, active) != active && self.timers.is_set(Timer::Poll) {
-            self.poll_later();
-        }
-    }
-
-    pub(super) fn on_visibility(&mut self, visible: bool) {
-        let moved = std::mem::replace(&mut self.attention.visible, visible) != visible;
-        if visible {
-            self.on_hint(true);
-        }
-        if moved && self.timers.is_set(Timer::Poll) {
             self.poll_later();
         }
     }
@@ -318,18 +303,19 @@ impl<R: Record> Engine<R> {
     }
 
     pub(super) fn on_token(&mut self) {
-        if self.tabs.sends() && self.link.awaits_token() {
+        if self.leave_to_leader(Kind::Token) {
+            return;
+        }
+        if self.link.awaits_token() {
             self.open_link();
         } else if self.gate == Gate::Auth || self.link.is(LinkState::Paused) {
             self.gate = Gate::Open;
             self.timers.stop(Timer::Token);
-            if self.tabs.sends() {
-                self.puller.want();
-                // This one is as fresh as can be.
-                self.link.connect(false, self.now.wall_ms);
-                self.keep_polling();
-                self.open_link();
-            }
+            self.puller.want();
+            // This one is as fresh as can be.
+            self.link.connect(false, self.now.wall_ms);
+            self.keep_polling();
+            self.open_link();
         }
     }
 

@@ -4,7 +4,7 @@ use super::Engine;
 use super::command::after;
 use crate::engine::error::Problem;
 use crate::engine::input::PullCall;
-use crate::engine::link::{Asking, Gate, LinkState, PULL_KEYS_MAX, PULL_TIMEOUT_MS, PullRequest, describe};
+use crate::engine::link::{Asking, Gate, LinkState, Onlookers, PULL_KEYS_MAX, PULL_TIMEOUT_MS, PullRequest, describe};
 use crate::engine::mark::mark;
 use crate::engine::operation::{Answer, Operation, OperationId, OperationState, PROTOCOL};
 use crate::engine::outbox::Why;
@@ -96,6 +96,7 @@ impl<R: Record> Engine<R> {
         self.forget_questions();
         (self.pulled_here, self.gate, self.tabs.caught_up) = (false, Gate::Open, false);
         self.rate_limit = RateLimit::default();
+        self.onlookers = Onlookers::default();
         self.tabs.owed.clear();
         self.asked.clear();
         self.unsure.clear();

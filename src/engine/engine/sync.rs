@@ -240,8 +240,8 @@ impl<R: Record> Engine<R> {
         }
         // A follower that pulls for itself does so to the last page.
         self.tabs.pulls &= !is_over;
-        if let (Some(polling), true) = (self.link_config.polling, is_over) {
-            self.pull_beside_leader(self.attention.interval_ms(&polling));
+        if let (Some(interval_ms), true) = (self.poll_interval_ms(), is_over) {
+            self.pull_beside_leader(interval_ms);
         }
         self.open_gate();
         self.relay(news);
