@@ -151,3 +151,6 @@ pub(crate) fn apply_all<'a, R: Record>(
 pub(crate) fn base<R: Record>(visible: &R, set: &Fields) -> Fields {
     set.keys().map(|name| (name.clone(), visible.field(name).unwrap_or(Value::Null))).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -171,3 +171,6 @@ impl Views {
         .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

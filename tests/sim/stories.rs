@@ -1,5 +1,6 @@
 //! What chance alone brings about too rarely: short stories that some of the worlds begin or end with.
 
+use crate::transactions::{self, Deed};
 use crate::watching::SCALES;
 use crate::workload::{Action, COMPANIES, Draw, Make, Rate};
 
@@ -14,6 +15,12 @@ pub fn beginning(seed: u64, draw: &mut Draw, browsers: &mut [Make]) -> Steps {
         9 => without_room(draw, browsers),
         7 => on_the_scales(),
         15 => behind_slow_answers(),
+        4 => transactions::strand(seed % 2 == 0, browsers),
+        12 => transactions::join_halfway(),
+        5 => two_decide(browsers),
+        10 => joined_before_it_is_safe(browsers),
+        19 => without_a_word_of_the_row(),
+        8 => nobody_knows_of_it(browsers),
         _ => Vec::new(),
     }
 }
@@ -66,6 +73,64 @@ fn answers_that_cannot_be_read(draw: &mut Draw) -> Steps {
         steps.push((Action::SqlSet { key, field: "owner_id", value: "bo" }, 0));
     }
     steps
+}
+
+/// A browser in which everything works, so that the story is told to its end.
+pub const fn whole() -> Make {
+    Make { locks: true, local: true, database: true, skew_ms: 0 }
+}
+
+/// Two people's wishes collide, and two tabs of one person decide, each before it hears of the other.
+fn two_decide(browsers: &mut [Make]) -> Steps {
+    browsers[0] = whole();
+    let mut steps = Vec::new();
+    for (key, choice) in [(0, 0), (1, 2), (2, 0)] {
+        steps.extend([
+            (Action::Cut { ms: 1_200 }, 0),
+            (Action::Patch { tab: 0, key, field: "name", value: "Kiel" }, 60),
+            (Action::SqlSet { key, field: "name", value: "Ulm" }, 5_000),
+            (Action::Set { rate: Rate::MessageDelay, percent: 100 }, 0),
+            (Action::Resolve { tab: choice / 2, nth: 0, choice }, 300),
+            (Action::Set { rate: Rate::MessageDelay, percent: 0 }, 1_500),
+        ]);
+    }
+    steps
+}
+
+/// Where only the slow storage works, patches are joined before they are safe, and a tab finds there what it has heard the end of.
+fn joined_before_it_is_safe(browsers: &mut [Make]) -> Steps {
+    browsers[0] = Make { local: false, ..whole() };
+    let mut steps = Vec::new();
+    for key in 0..6 {
+        steps.push((Action::Cut { ms: 3_000 }, 20));
+        for value in ["Ulm", "Hof", "Kiel"] {
+            steps.push((Action::Patch { tab: key % 2, key, field: "name", value }, 3));
+            steps.extend((0..2).map(|tab| (Action::Woke { tab }, 1)));
+        }
+        steps.push((Action::Hint { tab: 0, online: true }, 5_000));
+    }
+    steps
+}
+
+/// Answers come without a row, and the stream says nothing.
+fn without_a_word_of_the_row() -> Steps {
+    let rates = [(Rate::Bare, 100), (Rate::EventLoss, 100)];
+    let mut steps: Steps = rates.map(|(rate, percent)| (Action::Set { rate, percent }, 0)).into();
+    for how in 0..4 {
+        let deed = Deed::Transact { tab: how % 2, first: how, second: how + 4, how, value: "Ulm" };
+        steps.extend([
+            (Action::Together(deed), 60),
+            (Action::Patch { tab: 0, key: how, field: "name", value: "Jena" }, 60),
+        ]);
+    }
+    steps.push((Action::Set { rate: Rate::EventLoss, percent: 5 }, 15_000));
+    steps
+}
+
+/// An operation that storage does not have is known to a bystander alone.
+fn nobody_knows_of_it(browsers: &mut [Make]) -> Steps {
+    browsers[0] = whole();
+    (0..3).map(|tab| (Action::LeaveOrphan { tab }, 1_500)).collect()
 }
 
 /// Somebody logs out, comes back and goes on, while a tab of before still sleeps.

@@ -6,7 +6,7 @@ use crate::faults::Fault;
 use crate::oracle::{Made, keys};
 use crate::server::{Key, ORDERS, TABLES};
 use crate::shell::Tab;
-use crate::workload::{Action, Draw, Pick, Rate, city, key};
+use crate::workload::{Action, Draw, Make, Pick, Rate, city, key};
 use crate::world::World;
 
 #[derive(Clone, Copy, Debug)]
@@ -62,30 +62,29 @@ impl Deed {
 
 /// An order is made, and what names it is stored and not sent yet when every tab dies: either the server is too busy for it, or nobody
 /// but its author has heard of it.
-pub fn strand(draw: &mut Draw, unheard: bool) -> Vec<(Action, u64)> {
+pub fn strand(unheard: bool, browsers: &mut [Make]) -> Vec<(Action, u64)> {
+    browsers[0] = crate::stories::whole();
     let mut steps = Vec::new();
-    let order = |tab| Action::Together(Deed::Order { tab, parent: None, value: "Ulm" });
-    for tab in 0..2 {
-        let amend = |tab| Action::Together(Deed::Amend { tab, nth: 0, parent: Some(0), value: "Hof" });
-        if unheard {
-            steps.extend([
-                (Action::Cut { ms: 1_500 }, 0),
-                (order(tab), 40),
-                (Action::Set { rate: Rate::MessageLoss, percent: 100 }, 0),
-                (amend(0), 0),
-                (amend(1), 6_000),
-            ]);
-        } else {
-            steps.push((Action::Set { rate: Rate::Busy, percent: 70 }, 0));
-            steps.extend([(order(tab), 2), (amend(0), 2), (amend(1), draw.of(&[300, 1_500, 5_000]))]);
-        }
+    let order = Action::Together(Deed::Order { tab: 0, parent: None, value: "Ulm" });
+    let amend = |tab| Action::Together(Deed::Amend { tab, nth: 0, parent: Some(0), value: "Hof" });
+    if unheard {
         steps.extend([
-            (Action::KillBrowser { browser: 0 }, 0),
-            (Action::Set { rate: Rate::MessageLoss, percent: 0 }, 0),
-            (Action::Open { browser: 0, user: 0 }, 300),
-            (Action::Open { browser: 0, user: 0 }, 300),
+            (Action::Cut { ms: 1_500 }, 0),
+            (order, 60),
+            (Action::Set { rate: Rate::MessageLoss, percent: 100 }, 0),
+            (amend(0), 0),
+            (amend(1), 6_000),
         ]);
+    } else {
+        steps.push((Action::Set { rate: Rate::Busy, percent: 70 }, 0));
+        steps.extend([(order, 2), (amend(0), 2), (amend(1), 1_500)]);
     }
+    steps.extend([
+        (Action::KillBrowser { browser: 0 }, 0),
+        (Action::Set { rate: Rate::MessageLoss, percent: 0 }, 0),
+        (Action::Open { browser: 0, user: 0 }, 300),
+        (Action::Open { browser: 0, user: 0 }, 300),
+    ]);
     steps
 }
 

@@ -440,9 +440,6 @@ impl Plan {
                 }
             }
             n if n % 25 == 16 => steps.push((Action::Strangers { tab: draw.below(64), is_crowd: true }, 3_000)),
-            n if n % 25 == 9 => steps.extend(crate::transactions::join_halfway()),
-            n if n % 25 == 4 => steps.extend(crate::transactions::strand(&mut draw, n % 2 == 0)),
-            n if n % 50 == 33 => steps.push((Action::LeaveOrphan { tab: draw.below(64) }, 1_500)),
             _ => {}
         }
         let has_no_ledger = draw.percent(15);

@@ -285,7 +285,13 @@ impl<R: Record> Engine<R> {
     /// What neither storage nor the ledger knows was cancelled, or lives in its author's tab alone.
     fn give_up_asking(&mut self) {
         for id in std::mem::take(&mut self.asked_now) {
-            if self.asked.remove(&id) && !self.outbox.contains(id) {
+            if !self.asked.remove(&id) || self.outbox.contains(id) {
+                continue;
+            }
+            if self.settled.contains(id) {
+                // It was found meanwhile, and has ended.
+                self.tell_end(id);
+            } else {
                 mark!(UnheardGivenUp);
                 self.tell_state(id, OperationState::Unknown);
             }
