@@ -113,6 +113,8 @@ fn is_optional(name: &str, member: &str) -> bool {
             "message",
             "decision",
             "atMs",
+            "active",
+            "visible",
             "peers",
         ],
         _ => &[],
@@ -204,6 +206,7 @@ fn every_kind_outcome_and_name_has_a_fixture() {
     assert_eq!(of("operation.", "name"), names(&["assign", "delete", "insert", "patch", "transaction"]));
     assert_eq!(of("answer.", "outcome"), names(&["confirmed", "conflicted", "refused", "retry"]));
     let kinds = [
+        "attention",
         "beat",
         "bye",
         "cancel",
@@ -213,10 +216,12 @@ fn every_kind_outcome_and_name_has_a_fixture() {
         "ping",
         "pong",
         "presence",
+        "reconnect",
         "rightsChanged",
         "settled",
         "signedOut",
         "snapshot",
+        "token",
     ];
     assert_eq!(of("tab.", "kind"), names(&kinds));
 }

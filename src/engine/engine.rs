@@ -1,6 +1,7 @@
 //! Routes: what comes in goes to the rooms it concerns, what they decide goes out. The only file, with its parts below
 //! `engine/`, that knows every room beside it.
 
+mod attending;
 mod command;
 mod conflicts;
 mod depend;
@@ -33,7 +34,7 @@ use super::alias::Aliases;
 use super::audit::{Audit, AuditEntry};
 use super::error::{Error, Problem};
 use super::input::{Config, Input};
-use super::link::{Attention, Gate, Link, LinkConfig, Puller};
+use super::link::{Attention, Gate, Link, LinkConfig, Onlookers, Puller};
 use super::mark::mark;
 use super::operation::{Answer, OperationId, OperationState, Settlement};
 use super::outbox::{CONCURRENCY_MAX, Outbox};
@@ -41,7 +42,7 @@ use super::output::{Conflict, Durability, OperationView, Output, Renamed, Status
 use super::overlay::{Rules, apply, fold};
 use super::presence::Everyone;
 use super::record::Record;
-use super::retry::RetryPolicy;
+use super::retry::{RateLimit, RetryPolicy};
 use super::sabotage::sabotaged;
 use super::session::Session;
 use super::sorted::{SortedSet, sort};
@@ -86,8 +87,12 @@ pub struct Engine<R> {
     link: Link,
     link_config: LinkConfig,
     attention: Attention,
+    /// Follower: when the leader was last told of that.
+    attention_told_mono_ms: Option<u64>,
+    onlookers: Onlookers,
     puller: Puller,
     gate: Gate,
+    rate_limit: RateLimit,
     tabs: Tabs,
     durability: Durability,
     ready: bool,
@@ -282,8 +287,11 @@ impl<R: Record> Engine<R> {
             link: Link::new(now.wall_ms, config.link.max_attempts),
             link_config: config.link,
             attention: Attention { active: true, visible: true },
+            attention_told_mono_ms: None,
+            onlookers: Onlookers::default(),
             puller: Puller::default(),
             gate: Gate::Open,
+            rate_limit: RateLimit::default(),
             tabs: Tabs::new(tab, tab_protocol),
             durability: Durability::Full,
             ready: false,

@@ -161,6 +161,18 @@ pub struct Pulled<R> {
     /// What to ask for the next page with; without it this is the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// The records whose rows could not be read: they are not gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<Unread>,
+}
+
+/// A record whose row in a pull could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unread {
+    /// The table.
+    pub table: String,
+    /// The record's key.
+    pub key: String,
 }
 
 /// One thing that the engine is told.

@@ -34,6 +34,12 @@ pub const TOKEN_WAIT_MS: u64 = 10_000;
 /// How many records are asked for one by one; beyond that, everything is pulled.
 pub const WANTED_KEYS_MAX: usize = 10 * PULL_KEYS_MAX;
 
+/// How long another tab's word counts that somebody looks at its page. It is said again twice in that time.
+pub(crate) const ATTENTION_MS: u64 = 60_000;
+
+/// How many other tabs' pages are kept in mind.
+const ONLOOKERS_MAX: usize = 256;
+
 /// The longest interval that can be configured; an hour.
 const INTERVAL_MS_MAX: u64 = 3_600_000;
 
@@ -159,7 +165,7 @@ enum Fallback {
 }
 
 /// Who is looking at the page.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Attention {
     /// Somebody works in it.
     pub(crate) active: bool,
@@ -175,6 +181,28 @@ impl Attention {
             (true, true) => polling.active_ms,
             (true, false) => polling.idle_ms,
         }
+    }
+}
+
+/// Who looks at the pages of the other tabs.
+#[derive(Debug, Default)]
+pub(crate) struct Onlookers(Vec<(String, Attention, u64)>);
+
+impl Onlookers {
+    /// Takes another tab's word, which counts until a moment of the monotonic clock; `None` when it closes.
+    pub(crate) fn hear(&mut self, tab: &str, attention: Option<Attention>, until_mono_ms: u64) {
+        self.0.retain(|(other, ..)| other != tab);
+        if let Some(attention) = attention.filter(|attention| attention.visible) {
+            if self.0.len() >= ONLOOKERS_MAX {
+                self.0.remove(0);
+            }
+            self.0.push((tab.to_owned(), attention, until_mono_ms));
+        }
+    }
+
+    /// Walks over those that count.
+    pub(crate) fn now(&self, mono_ms: u64) -> impl Iterator<Item = Attention> {
+        self.0.iter().filter(move |(.., until_mono_ms)| *until_mono_ms > mono_ms).map(|(_, attention, _)| *attention)
     }
 }
 

@@ -117,6 +117,8 @@ mod counted {
         PullFailed,
         /// A pull failed that had named records.
         PullWithKeysFailed,
+        /// A token was asked for once more, in a pause.
+        TokenAskedAgain,
         /// A pull was never answered.
         PullTimedOut,
         /// A record that was told of while a whole pull was under way was looked up.

@@ -48,6 +48,8 @@ pub(crate) struct Pending {
     pub(crate) tries: u32,
     /// How often its token was refused. That is no failed try, but a call that no token will do for must not be made without a rest.
     pub(crate) token_refusals: u32,
+    /// How often the server, well otherwise, asked to be asked later. That is no failed try either.
+    pub(crate) postponements: u32,
     /// Not sent again before this, on the monotonic clock.
     pub(crate) not_before_mono_ms: u64,
     pub(crate) sent_at_mono_ms: u64,
@@ -726,6 +728,7 @@ mod tests {
             doubtful: false,
             tries: 0,
             token_refusals: 0,
+            postponements: 0,
             not_before_mono_ms: 0,
             sent_at_mono_ms: 0,
             trouble: None,

@@ -13,7 +13,7 @@ pub enum Failure {
     Timeout,
     /// The server failed.
     Server,
-    /// Too many requests; waits as long as the server says.
+    /// Too many requests; all calls wait as long as the server says.
     RateLimit,
     /// The token is missing, expired or refused. Pauses until there is a fresh one.
     Auth,
@@ -118,6 +118,37 @@ impl RetryPolicy {
             (self.retry_delay as f64 * self.backoff_multiplier.powi(exponent)).min(DELAY_MS_MAX as f64) as u64;
         let floor = (ceiling / 20).max(1);
         floor + random.next_u64() % (ceiling - floor + 1).max(1)
+    }
+}
+
+/// A server's word that it is asked too often. It is meant for all calls, whichever of them it was said to.
+#[derive(Debug, Default)]
+pub(crate) struct RateLimit {
+    /// No call before this, on the monotonic clock.
+    until_mono_ms: u64,
+    /// How often in a row, without an answer in between.
+    times: u32,
+}
+
+impl RateLimit {
+    /// Notes that the server has asked for a rest. Calls that were on their way together are told so together: that is once.
+    pub(crate) fn note(&mut self, mono_ms: u64, asked_ms: u64, policy: &RetryPolicy, random: &mut dyn Rng) {
+        let mut rest_ms = asked_ms;
+        if self.until(mono_ms).is_none() {
+            rest_ms = rest_ms.max(policy.delay_ms(self.times, random));
+            self.times = self.times.saturating_add(1);
+        }
+        self.until_mono_ms = self.until_mono_ms.max(mono_ms.saturating_add(rest_ms));
+    }
+
+    /// Returns until when nothing may be sent.
+    pub(crate) fn until(&self, mono_ms: u64) -> Option<u64> {
+        Some(self.until_mono_ms).filter(|until_mono_ms| *until_mono_ms > mono_ms)
+    }
+
+    /// The server answers. The rest that it asked for it gets all the same.
+    pub(crate) const fn forget(&mut self) {
+        self.times = 0;
     }
 }
 

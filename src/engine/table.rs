@@ -471,6 +471,14 @@ impl<R: Record> Tables<R> {
         None
     }
 
+    /// Takes a record for told of now, though nothing new is known of it.
+    pub(crate) fn spare(&mut self, id: RecordId) {
+        self.arrivals += 1;
+        if let Some(cell) = self.cells.get_mut(id.0 as usize).and_then(Option::as_mut) {
+            cell.seen = self.arrivals;
+        }
+    }
+
     /// Takes what was kept from the last visit, and nobody has told of since, for told of now: once. Returns true if there was any.
     pub(crate) fn spare_kept(&mut self) -> bool {
         let mut has_any = false;

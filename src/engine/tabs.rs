@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::link::{LinkState, LinkStatus};
+use super::link::{Attention, LinkState, LinkStatus};
 use super::mark::mark;
 use super::merge::Decision;
 use super::operation::{Alias, Answer, Operation, OperationId, OperationState, Settlement};
@@ -138,6 +138,12 @@ pub struct TabMessage<R> {
     /// `signedOut`: when, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_ms: Option<u64>,
+    /// `attention`: whether somebody works in the sender's page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<bool>,
+    /// `attention`: whether the sender's page is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visible: Option<bool>,
     /// `presence`: who is where.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peers: Option<Vec<Peer>>,
@@ -177,6 +183,12 @@ pub enum Kind {
     Ping,
     /// It is.
     Pong,
+    /// A person asks for the link, in a tab that has none.
+    Reconnect,
+    /// There is a fresh token, says whoever gives them to a tab that has no link.
+    Token,
+    /// Whether somebody looks at the page of a tab that has no link.
+    Attention,
 }
 
 impl Kind {
@@ -191,7 +203,14 @@ impl Kind {
             | Self::Settled
             | Self::Cancel
             | Self::Bye => 1,
-            Self::Ping | Self::Pong | Self::SignedOut | Self::RightsChanged | Self::Presence => 2,
+            Self::Ping
+            | Self::Pong
+            | Self::SignedOut
+            | Self::RightsChanged
+            | Self::Presence
+            | Self::Reconnect
+            | Self::Token
+            | Self::Attention => 2,
         }
     }
 
@@ -259,6 +278,9 @@ pub(crate) enum Body<R> {
     },
     Ping,
     Pong,
+    Reconnect,
+    Token,
+    Attention(Attention),
 }
 
 impl<R> TabMessage<R> {
@@ -320,6 +342,11 @@ impl<R> TabMessage<R> {
             Kind::Presence => Body::Presence { peers: self.peers.take()? },
             Kind::Ping => Body::Ping,
             Kind::Pong => Body::Pong,
+            Kind::Reconnect => Body::Reconnect,
+            Kind::Token => Body::Token,
+            Kind::Attention => {
+                Body::Attention(Attention { active: self.active.take()?, visible: self.visible.take()? })
+            }
         })
     }
 
@@ -528,6 +555,8 @@ impl Tabs {
             message: None,
             decision: None,
             at_ms: None,
+            active: None,
+            visible: None,
             peers: None,
         })
     }

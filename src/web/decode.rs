@@ -208,6 +208,10 @@ fn text_item(js: &JsValue) -> Result<String, Wrong> {
     js.as_string().ok_or_else(|| wrong("item", "text"))
 }
 
+fn flag_item(js: &JsValue) -> Result<bool, Wrong> {
+    js.as_bool().ok_or_else(|| wrong("item", "true or false"))
+}
+
 fn id_item(js: &JsValue) -> Result<OperationId, Wrong> {
     js.as_string().as_deref().and_then(OperationId::parse).ok_or_else(|| wrong("item", "an operation id"))
 }
@@ -530,6 +534,9 @@ pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         "presence" => Some(Kind::Presence),
         "ping" => Some(Kind::Ping),
         "pong" => Some(Kind::Pong),
+        "reconnect" => Some(Kind::Reconnect),
+        "token" => Some(Kind::Token),
+        "attention" => Some(Kind::Attention),
         _ => None,
     })?;
     let has_cursor = !reader.get("cursor").is_undefined();
@@ -560,6 +567,8 @@ pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         message: reader.text_or_none("message"),
         decision: reader.optional("decision", decision),
         at_ms: reader.count_or_none("atMs"),
+        active: reader.optional("active", flag_item),
+        visible: reader.optional("visible", flag_item),
         peers: reader.list_or_none("peers", peer),
     };
     reader.end(message)

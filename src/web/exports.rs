@@ -14,7 +14,7 @@ use super::{decode, panic};
 use crate::domain::Domains;
 use crate::engine::engine::Engine;
 use crate::engine::error::{Error, Problem};
-use crate::engine::input::{Input, Pulled, ServerEvent, Unsent};
+use crate::engine::input::{Input, Pulled, ServerEvent, Unread, Unsent};
 use crate::engine::operation::{OperationId, PROTOCOL};
 use crate::engine::retry::Failure;
 use crate::engine::version::Version;
@@ -313,7 +313,7 @@ impl RotaEngine {
 
     fn read_pull(&self, id: u32, read: decode::Response, response: &JsValue) -> Input<JsRecord> {
         let tables = Reflect::get(response, &"records".into()).unwrap_or(JsValue::UNDEFINED);
-        let (mut records, mut is_sound) = (Vec::new(), true);
+        let (mut records, mut unread, mut is_sound) = (Vec::new(), Vec::new(), true);
         for shape in &self.shapes {
             let rows = Reflect::get(&tables, &shape.name().into()).unwrap_or(JsValue::UNDEFINED);
             if rows.is_undefined() {
@@ -330,17 +330,21 @@ impl RotaEngine {
                 match shape.row(&row) {
                     Ok(row) => records.push(row),
                     Err(problem) => {
-                        is_sound = false;
+                        match shape.key_of(&row) {
+                            Ok(key) => unread.push(Unread { table: shape.name().to_owned(), key }),
+                            Err(_) => is_sound = false,
+                        }
                         self.report(&problem);
                     }
                 }
             }
         }
-        // Where a row could not be read, nothing is concluded from what is missing, and the next pull asks for everything again.
+        // Where nobody can say which record a row is of, nothing is concluded from what is missing, and the next pull asks for everything
+        // again.
         let (whole, cursor) = if is_sound { (read.whole, read.cursor) } else { (false, None) };
         let covers = if is_sound { read.covers } else { Vec::new() };
         let (gone, settled, next) = (read.gone, read.settled, read.next);
-        Input::Pulled(Pulled { id, cursor, whole, records, gone, settled, covers, next })
+        Input::Pulled(Pulled { id, cursor, whole, records, gone, settled, covers, next, unread })
     }
 
     /// Takes a batch of the stream's events: `[table, "changed", row]` or `[table, "deleted", row with the key]`, flat.

@@ -17,6 +17,7 @@ mod watcher;
 mod world;
 
 mod acknowledge;
+mod attending;
 mod bounds;
 mod cache;
 mod chance;

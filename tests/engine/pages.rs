@@ -1,6 +1,6 @@
 //! Pulls that come in pages, and pulls of a part of a table.
 
-use rota_engine::{Failure, Input, JsonRecord, PullCall, Pulled, ServerEvent};
+use rota_engine::{Failure, Input, JsonRecord, PullCall, Pulled, ServerEvent, Unread};
 use serde_json::json;
 
 use crate::server::version;
@@ -21,11 +21,28 @@ fn asked(world: &World) -> PullCall {
 fn pulled(id: u32, cursor: &str, whole: bool, keys: &[&str], next: Option<&str>) -> Pulled<JsonRecord> {
     let records = keys.iter().map(|key| row(key, 1, "nobody")).collect();
     let (cursor, next) = (Some(cursor.to_owned()), next.map(str::to_owned));
-    Pulled { id, cursor, whole, records, gone: vec![], settled: vec![], covers: vec![], next }
+    Pulled { id, cursor, whole, records, gone: vec![], settled: vec![], covers: vec![], next, unread: vec![] }
 }
 
 fn is_there(world: &World, key: &str) -> bool {
     !world.tabs[0].field(key, "id").is_null()
+}
+
+#[test]
+fn a_record_whose_row_was_left_out_as_unreadable_is_not_gone_and_the_rest_is() {
+    for pages in [1, 2] {
+        let mut world = by_hand();
+        let unread = vec![Unread { table: "companies".into(), key: "c-1".into() }];
+        let next = (pages > 1).then_some("p2");
+        let first = pulled(asked(&world).id, "1:50", true, &[], next);
+        world.tell(0, Input::Pulled(Pulled { unread, ..first }));
+        if pages > 1 {
+            world.tell(0, Input::Pulled(pulled(asked(&world).id, "1:51", true, &["c-3"], None)));
+        }
+        assert!(is_there(&world, "c-1") && !is_there(&world, "c-2"));
+        world.tell(0, Input::Missed);
+        assert_eq!(asked(&world).request.cursor, None, "the next pull asks for everything again");
+    }
 }
 
 #[test]

@@ -150,6 +150,7 @@ fn what_arrives_after_a_logout_is_dropped_and_nothing_is_stored_any_more() {
         settled: vec![],
         covers: vec![],
         next: None,
+        unread: vec![],
     };
     world.tell(0, Input::Pulled(late));
     world.tell(
@@ -355,6 +356,7 @@ fn the_answer_of_a_pull_that_began_under_other_rights_is_dropped() {
             settled,
             covers,
             next: None,
+            unread: vec![],
         }),
     );
     world.tell(0, Input::PullFailed { id: before, failure: Failure::Auth, message: String::new() });

@@ -80,7 +80,7 @@ fn a_version_of_another_kind_is_reported_and_its_row_not_taken() {
 }
 
 #[test]
-fn a_pull_with_a_version_that_its_table_refuses_concludes_nothing_and_the_next_one_asks_for_everything() {
+fn a_pull_with_a_version_that_its_table_refuses_does_not_end_its_record_and_the_next_one_asks_for_everything() {
     let mut world = World::with_tabs(1);
     world.server.spoilt_version = Some(("c-2".into(), "yesterday".into()));
     world.break_link(0, rota_engine::Failure::Server);
@@ -94,6 +94,22 @@ fn a_pull_with_a_version_that_its_table_refuses_concludes_nothing_and_the_next_o
     world.run_until_quiet();
     assert_eq!(world.server.pulls[before].cursor, None);
     world.assert_all_agree();
+}
+
+#[test]
+fn one_row_that_can_not_be_read_does_not_keep_on_the_screen_what_is_gone() {
+    let mut world = World::with_tabs(2);
+    world.checks = false;
+    world.server.page_rows = Some(2);
+    world.server.spoilt_version = Some(("c-1".into(), "not a version".into()));
+    world.server.hidden.insert("c-2".into());
+    world.tell(0, Input::RightsChanged);
+    world.run_for(60_000);
+    for tab in 0..2 {
+        assert!(!world.tabs[tab].field("c-1", "id").is_null(), "what can't be read is not gone");
+        assert!(world.tabs[tab].field("c-2", "id").is_null(), "what the person may not see any more is shown");
+    }
+    assert_eq!(world.server.pulls.last().unwrap().cursor, None);
 }
 
 #[test]

@@ -1447,6 +1447,7 @@ pub fn pulled(id: u32, response: &Json) -> Pulled<JsonRecord> {
             .map(|covers| serde_json::from_value(covers.clone()).unwrap())
             .unwrap_or_default(),
         next: response["next"].as_str().map(str::to_owned),
+        unread: vec![],
     }
 }
 

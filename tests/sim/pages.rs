@@ -50,6 +50,7 @@ impl Server {
             settled: Vec::new(),
             covers,
             next: None,
+            unread: Vec::new(),
         };
         let mut count = 0;
         for key in start..self.known.len() {

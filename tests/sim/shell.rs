@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use rota_engine::{
-    Config, Content, Domains, Durability, Engine, Error, Failure, FoundEntry, Input, JsonRecord, Now, Operation,
+    Config, Content, Domains, Durability, Engine, Error, Failure, FoundEntry, Input, JsonRecord, Kind, Now, Operation,
     OperationId, OperationState, Outcome, Output, Role, Row, Stored, StoredOperation, TabMessage,
 };
 
@@ -259,6 +259,8 @@ impl World {
                 mirror.is_paused |= sends && *link == Some(*attempt);
             }
             Input::TokenRefreshed | Input::LockGranted | Input::LockLost | Input::NoLocks => mirror.is_paused = false,
+            // Another tab was given a fresh one.
+            Input::TabMessageReceived(message) if sends && message.kind == Kind::Token => mirror.is_paused = false,
             Input::Retry { id } => drop(mirror.not_before.remove(id)),
             _ => {}
         }

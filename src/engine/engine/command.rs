@@ -525,7 +525,7 @@ impl<R: Record> Engine<R> {
             return;
         };
         mark!(Revived);
-        (pending.tries, pending.trouble) = (0, None);
+        (pending.tries, pending.postponements, pending.trouble) = (0, 0, None);
         let records = pending.records();
         self.outbox.wait(id, 0);
         self.outbox.mark_returned(id, OperationState::Queued);
@@ -590,6 +590,7 @@ pub(super) fn pending(op: Operation, records: Vec<RecordId>, mine: bool) -> Pend
         doubtful: false,
         tries: 0,
         token_refusals: 0,
+        postponements: 0,
         not_before_mono_ms: 0,
         sent_at_mono_ms: 0,
         trouble: None,

@@ -72,6 +72,7 @@ impl<R: Record> Engine<R> {
                     // What was lost may have carried a cursor's worth of changes.
                     self.tabs.caught_up = false;
                     self.puller.cursor = None;
+                    self.attention_told_mono_ms = None;
                 }
                 self.take_body(from, body);
                 if gap && !self.closed {
@@ -133,7 +134,15 @@ impl<R: Record> Engine<R> {
             Body::Presence { peers } => self.hear_peers(peers, Some(&from)),
             Body::Ping => self.on_ping(),
             Body::Pong => {}
-            Body::Bye => self.everyone.leave(&from),
+            Body::Bye => {
+                self.hear_attention(&from, None);
+                self.everyone.leave(&from);
+            }
+            Body::Attention(attention) => self.hear_attention(&from, Some(attention)),
+            Body::Reconnect if self.tabs.role == Role::Leader => self.reconnect(),
+            Body::Token if self.tabs.role == Role::Leader => self.on_token(),
+            // Said to the leader.
+            Body::Reconnect | Body::Token => {}
         }
     }
 
@@ -408,6 +417,7 @@ impl<R: Record> Engine<R> {
             self.say_hello();
         }
         self.tell_own_again();
+        self.tell_attention();
     }
 
     /// Tells again, ever more rarely, of what is pending here: the leader may never have heard of it, or we not of its end.

@@ -9,6 +9,7 @@ use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::Failure;
 use crate::engine::sabotage::sabotaged;
+use crate::engine::tabs::Kind;
 use crate::engine::time::Timer;
 
 impl<R: Record> Engine<R> {
@@ -44,11 +45,11 @@ impl<R: Record> Engine<R> {
     }
 
     pub(super) fn reconnect(&mut self) {
-        if !self.tabs.sends() || self.link.is(LinkState::Connecting) {
+        if self.leave_to_leader(Kind::Reconnect) || self.link.is(LinkState::Connecting) {
             return;
         }
         if self.gate == Gate::Auth {
-            self.emit(Output::RefreshToken);
+            self.ask_for_token();
             return;
         }
         self.link.forget_failures();
@@ -170,33 +171,17 @@ impl<R: Record> Engine<R> {
 
     /// Sets when to pull next for want of a stream.
     pub(super) fn poll_later(&mut self) {
-        let Some(polling) = self.link_config.polling else { return };
+        let Some(interval_ms) = self.poll_interval_ms() else { return };
         if !self.tabs.sends() || self.gate == Gate::Auth || self.link.is(LinkState::Live) {
             self.timers.stop(Timer::Poll);
             return;
         }
-        self.timers.set(Timer::Poll, after(self.now, self.attention.interval_ms(&polling)));
+        self.timers.set(Timer::Poll, after(self.now, interval_ms));
     }
 
     /// Attempts to connect do not put off the next pull.
     fn keep_polling(&mut self) {
         if !self.timers.is_set(Timer::Poll) {
-            self.poll_later();
-        }
-    }
-
-    pub(super) fn on_activity(&mut self, active: bool) {
-        if std::mem::replace(&mut self.attention.active, active) != active && self.timers.is_set(Timer::Poll) {
-            self.poll_later();
-        }
-    }
-
-    pub(super) fn on_visibility(&mut self, visible: bool) {
-        let moved = std::mem::replace(&mut self.attention.visible, visible) != visible;
-        if visible {
-            self.on_hint(true);
-        }
-        if moved && self.timers.is_set(Timer::Poll) {
             self.poll_later();
         }
     }
@@ -209,8 +194,7 @@ impl<R: Record> Engine<R> {
         self.puller.want();
         self.timers.stop(Timer::Pull);
         if online && self.gate == Gate::Auth {
-            self.timers.stop(Timer::Token);
-            self.emit(Output::RefreshToken);
+            self.ask_for_token();
         } else if online {
             self.open_gate();
             if self.link.is(LinkState::Offline) {
@@ -236,8 +220,10 @@ impl<R: Record> Engine<R> {
         }
         // The first refusal is what happens to every token in the end. A second one in a row is not cured by asking faster.
         let retry_at_ms = if self.token_failures == 0 { None } else { Some(self.ask_for_token_later()) };
-        if retry_at_ms.is_none() && !is_asked {
-            self.emit(Output::RefreshToken);
+        if retry_at_ms.is_none() && is_asked {
+            self.await_token();
+        } else if retry_at_ms.is_none() {
+            self.ask_for_token();
         }
         self.token_failures = self.token_failures.saturating_add(1);
         self.link.pause(describe(Failure::Auth, message), self.now.wall_ms, retry_at_ms);
@@ -249,6 +235,23 @@ impl<R: Record> Engine<R> {
         let delay_ms = wait_ms(self.token_failures, &mut self.random);
         self.timers.set(Timer::Token, after(self.now, delay_ms));
         self.now.wall_ms.saturating_add(delay_ms)
+    }
+
+    fn ask_for_token(&mut self) {
+        self.emit(Output::RefreshToken);
+        self.await_token();
+    }
+
+    /// Whoever was asked may never answer: a page of theirs hangs, or the answer is lost. Nothing else would ever end the pause.
+    fn await_token(&mut self) {
+        let delay_ms = TOKEN_WAIT_MS + wait_ms(self.token_failures, &mut self.random);
+        self.timers.set(Timer::Token, after(self.now, delay_ms));
+    }
+
+    fn on_token_due(&mut self) {
+        mark!(TokenAskedAgain);
+        self.token_failures = self.token_failures.saturating_add(1);
+        self.ask_for_token();
     }
 
     /// Whoever gives tokens has none now; it is asked again, ever more rarely.
@@ -294,22 +297,25 @@ impl<R: Record> Engine<R> {
     pub(super) fn on_token_kept(&mut self) {
         if self.tabs.sends() && self.link.awaits_token() {
             self.open_link();
+        } else if self.gate == Gate::Auth {
+            self.timers.stop(Timer::Token);
         }
     }
 
     pub(super) fn on_token(&mut self) {
-        if self.tabs.sends() && self.link.awaits_token() {
+        if self.leave_to_leader(Kind::Token) {
+            return;
+        }
+        if self.link.awaits_token() {
             self.open_link();
         } else if self.gate == Gate::Auth || self.link.is(LinkState::Paused) {
             self.gate = Gate::Open;
             self.timers.stop(Timer::Token);
-            if self.tabs.sends() {
-                self.puller.want();
-                // This one is as fresh as can be.
-                self.link.connect(false, self.now.wall_ms);
-                self.keep_polling();
-                self.open_link();
-            }
+            self.puller.want();
+            // This one is as fresh as can be.
+            self.link.connect(false, self.now.wall_ms);
+            self.keep_polling();
+            self.open_link();
         }
     }
 
@@ -336,7 +342,7 @@ impl<R: Record> Engine<R> {
                 }
                 Timer::Outbox => self.look_at_outbox(),
                 Timer::Beat => self.beat(),
-                Timer::Token => self.emit(Output::RefreshToken),
+                Timer::Token => self.on_token_due(),
                 Timer::TokenWait => {
                     mark!(TokenNotAwaited);
                     self.on_token_kept();

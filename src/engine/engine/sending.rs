@@ -4,13 +4,13 @@ use super::Engine;
 use super::command::after;
 use crate::engine::error::Problem;
 use crate::engine::input::PullCall;
-use crate::engine::link::{Asking, Gate, LinkState, PULL_KEYS_MAX, PULL_TIMEOUT_MS, PullRequest, describe};
+use crate::engine::link::{Asking, Gate, LinkState, Onlookers, PULL_KEYS_MAX, PULL_TIMEOUT_MS, PullRequest, describe};
 use crate::engine::mark::mark;
 use crate::engine::operation::{Answer, Operation, OperationId, OperationState, PROTOCOL};
 use crate::engine::outbox::Why;
 use crate::engine::output::Output;
 use crate::engine::record::Record;
-use crate::engine::retry::{AFTER_MS_MAX, Failure};
+use crate::engine::retry::{AFTER_MS_MAX, Failure, RateLimit};
 use crate::engine::sabotage::sabotaged;
 use crate::engine::tabs::Role;
 use crate::engine::time::Timer;
@@ -95,6 +95,8 @@ impl<R: Record> Engine<R> {
         }
         self.forget_questions();
         (self.pulled_here, self.gate, self.tabs.caught_up) = (false, Gate::Open, false);
+        self.rate_limit = RateLimit::default();
+        self.onlookers = Onlookers::default();
         self.tabs.owed.clear();
         self.asked.clear();
         self.unsure.clear();
@@ -155,7 +157,8 @@ impl<R: Record> Engine<R> {
         }
         self.trusts_lock_at_mono_ms.take_if(|at_mono_ms| *at_mono_ms <= self.now.mono_ms);
         let distrusts = !self.backend.idempotent && self.trusts_lock_at_mono_ms.is_some();
-        let holds = self.looks_until_mono_ms.is_some() || distrusts;
+        let is_limited = self.rate_limit.until(self.now.mono_ms).is_some();
+        let holds = self.looks_until_mono_ms.is_some() || distrusts || is_limited;
         if self.gate == Gate::Open && !holds && self.may_be_reached() {
             for id in self.outbox.sendable(self.now.mono_ms, self.backend.concurrency) {
                 if self.unsure.contains(&id) {
@@ -186,7 +189,8 @@ impl<R: Record> Engine<R> {
         let probe = if let Gate::Network { until_mono_ms } = self.gate { Some(until_mono_ms) } else { None };
         let waiting = self.outbox.deadline(self.now.mono_ms, self.retry.timeout);
         let held = self.looks_until_mono_ms.into_iter().chain(self.trusts_lock_at_mono_ms);
-        match probe.into_iter().chain(waiting).chain(held).chain(self.next_question()).min() {
+        let limited = self.rate_limit.until(self.now.mono_ms);
+        match probe.into_iter().chain(waiting).chain(held).chain(limited).chain(self.next_question()).min() {
             Some(due_mono_ms) => self.timers.set(Timer::Outbox, due_mono_ms),
             None => self.timers.stop(Timer::Outbox),
         }
@@ -267,7 +271,7 @@ impl<R: Record> Engine<R> {
         let Some(tries) = sent.map(|pending| pending.tries) else { return };
         self.awaiting.remove(&answer.id);
         self.outbox.look_up(answer.id, None);
-        let delay_ms = asked_ms.max(self.retry.delay_ms(tries, &mut self.random));
+        let delay_ms = asked_ms.max(self.postpone(answer.id));
         mark!(RetryAsked);
         let trouble = (answer.code.clone().unwrap_or_default(), answer.message.clone().unwrap_or_default());
         // The server is there and well; it only could not decide. That is no failed try.
@@ -326,7 +330,9 @@ impl<R: Record> Engine<R> {
             Failure::RateLimit => {
                 mark!(RateLimited);
                 // A server that names no wait, or none at all, does not mean that it wants to be asked again at once.
-                let delay_ms = after_ms.unwrap_or(0).max(self.retry.delay_ms(tries, &mut self.random));
+                let asked_ms = after_ms.unwrap_or(0);
+                self.rate_limit.note(self.now.mono_ms, asked_ms, &self.retry, &mut self.random);
+                let delay_ms = asked_ms.max(self.postpone(id));
                 self.wait(id, delay_ms, tries, trouble);
             }
             Failure::Conflict => {
@@ -358,6 +364,16 @@ impl<R: Record> Engine<R> {
             | Failure::Invalid
             | Failure::Gone => self.bury(id, trouble),
         }
+    }
+
+    /// Returns how long to leave alone a server that asked to be asked later, at least: ever longer, however often it says so.
+    fn postpone(&mut self, id: OperationId) -> u64 {
+        let before = self.outbox.get_mut(id).map_or(0, |pending| {
+            let before = pending.postponements.max(pending.tries);
+            pending.postponements = pending.postponements.saturating_add(1);
+            before
+        });
+        self.retry.delay_ms(before, &mut self.random)
     }
 
     fn wait(&mut self, id: OperationId, delay_ms: u64, tries: u32, trouble: (String, String)) {

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::conflicts::Met;
 use crate::engine::error::Problem;
-use crate::engine::input::{Pulled, ServerEvent};
+use crate::engine::input::{Pulled, ServerEvent, Unread};
 use crate::engine::link::{Brought, Page, Turn};
 use crate::engine::mark::mark;
 use crate::engine::merge::Decision;
@@ -184,18 +184,26 @@ impl<R: Record> Engine<R> {
         let heard = (asked.arrivals, self.tables.arrivals());
         let skipped = usize::from(sabotaged!(CursorPastEvent));
         let skipped = if asked.is_page && sabotaged!(LosePage) { usize::MAX } else { skipped };
+        for Unread { table, key } in pulled.unread {
+            self.spare_unread(&table, &key);
+            is_sound = false;
+        }
         for row in pulled.records.into_iter().skip(skipped) {
-            is_sound &= self.learn(row, Source::Pull, &mut news);
+            let (table, key) = (row.table.clone(), row.key.clone());
+            if !self.learn(row, Source::Pull, &mut news) {
+                self.spare_unread(&table, &key);
+                is_sound = false;
+            }
         }
         for gone in pulled.gone {
             let row = Row { table: gone.table, key: gone.key, version: gone.version, op: None, record: None };
             is_sound &= self.learn(row, Source::Pull, &mut news);
         }
         let page = Page {
-            // Where a row could not be taken, nothing is concluded from what is missing, and the next pull asks for everything again.
-            whole: pulled.whole && is_sound,
+            whole: pulled.whole,
+            // Where a row could not be taken, the next pull asks for everything again.
             cursor: pulled.cursor.filter(|_| is_sound),
-            covers: if is_sound { pulled.covers } else { Vec::new() },
+            covers: pulled.covers,
             next: pulled.next,
             heard,
             taken: self.tables.arrivals(),
@@ -232,8 +240,8 @@ impl<R: Record> Engine<R> {
         }
         // A follower that pulls for itself does so to the last page.
         self.tabs.pulls &= !is_over;
-        if let (Some(polling), true) = (self.link_config.polling, is_over) {
-            self.pull_beside_leader(self.attention.interval_ms(&polling));
+        if let (Some(interval_ms), true) = (self.poll_interval_ms(), is_over) {
+            self.pull_beside_leader(interval_ms);
         }
         self.open_gate();
         self.relay(news);
@@ -243,6 +251,14 @@ impl<R: Record> Engine<R> {
         }
         if self.pulled_here {
             self.send_owed_snapshots();
+        }
+    }
+
+    /// A row that can't be read says that its record is there, and nothing more. What else the pull says holds all the same: one bad
+    /// row must not keep on the screen what the person may no longer see.
+    fn spare_unread(&mut self, table: &str, key: &str) {
+        if let Some(id) = self.tables.table_id(table).and_then(|table| self.tables.find(table, key)) {
+            self.tables.spare(id);
         }
     }
 
@@ -321,6 +337,7 @@ impl<R: Record> Engine<R> {
             return;
         }
         self.token_failures = 0;
+        self.rate_limit.forget();
         self.open_gate();
         if self.is_over(answer.id) {
             // A late repetition: what it stood for has gone on, and the others hear where to.
