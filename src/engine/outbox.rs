@@ -26,6 +26,7 @@ pub const CONCURRENCY_MAX: usize = 64;
 
 /// An operation that is not settled.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says one thing that no other says")]
 pub(crate) struct Pending {
     pub(crate) op: Operation,
     /// The record; of a transaction, that of its first part.

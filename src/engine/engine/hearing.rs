@@ -133,7 +133,6 @@ impl<R: Record> Engine<R> {
             Body::RightsChanged => self.look_anew(),
             Body::Presence { peers } => self.hear_peers(peers, Some(&from)),
             Body::Ping => self.on_ping(),
-            Body::Pong => {}
             Body::Bye => {
                 self.hear_attention(&from, None);
                 self.everyone.leave(&from);
@@ -142,7 +141,7 @@ impl<R: Record> Engine<R> {
             Body::Reconnect if self.tabs.role == Role::Leader => self.reconnect(),
             Body::Token if self.tabs.role == Role::Leader => self.on_token(),
             // Said to the leader.
-            Body::Reconnect | Body::Token => {}
+            Body::Reconnect | Body::Token | Body::Pong => {}
         }
     }
 

@@ -38,8 +38,8 @@ fn a_transaction_is_seen_wholly_or_not_at_all_unless_it_is_known_to_be_done() {
         let mut records = [folding(0, Some(there.clone())), folding(1, None), folding(2, Some(there.clone()))];
         let changes = [0, 1].map(|id| (RecordId(id), step(name::PATCH, &set, &none)));
         let is_done = apply_all(&mut records, changes.into_iter(), landed, &Domains);
-        let changed = records[0].visible.as_ref().is_some_and(|record| record.fields() == &set);
-        (is_done, changed, records[0].overlaid)
+        let is_shown = records[0].visible.as_ref().is_some_and(|record| record.fields() == &set);
+        (is_done, is_shown, records[0].overlaid)
     };
     // The second record is gone, so the patch of it does not apply.
     assert_eq!(shown(&[]), (false, false, false));
