@@ -103,8 +103,7 @@ pub struct Engine<R> {
     trusts_lock_at_mono_ms: Option<u64>,
     /// What a new leader has only heard of, until it is found in storage, or told again: another operation may stand for it, and be over.
     unsure: SortedSet<OperationId>,
-    /// True while a logout waits for what is not sent.
-    logging_out: bool,
+    leaving: leaving::Leaving,
     /// When the engine was made: what happened before does not concern it.
     born_wall_ms: u64,
     /// True once this tab has itself pulled since it began to send.
@@ -293,7 +292,7 @@ impl<R: Record> Engine<R> {
             looks_until_mono_ms: None,
             trusts_lock_at_mono_ms: None,
             unsure: SortedSet::new(),
-            logging_out: false,
+            leaving: leaving::Leaving::No,
             born_wall_ms: now.wall_ms,
             pulled_here: false,
             gate_failures: 0,
@@ -355,7 +354,7 @@ impl<R: Record> Engine<R> {
         }
         self.fire_timers();
         self.pump();
-        self.sign_out_if_nothing_waits();
+        self.leave_if_nothing_waits();
         if self.closed {
             return result;
         }

@@ -181,6 +181,10 @@ mod counted {
         QuotaShed,
         /// The mark of a logout was found in storage.
         SignOutMarkFound,
+        /// A logout that waited found more in storage to wait for.
+        LogoutFoundMore,
+        /// There was no logout, as something turned up in storage.
+        LogoutRefusedLate,
         /// Another tab told of a logout.
         SignOutHeard,
         /// Roles or scope changed.

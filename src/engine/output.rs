@@ -275,6 +275,8 @@ pub enum Output<R> {
     PurgeSession { prefix: String, keep: String, mark: Option<String> },
     /// The person is logged out: the engine has closed, and all that it held is gone.
     SignedOut,
+    /// The person is not logged out: what was not known when they asked for it turned up in storage.
+    LogoutRefused(Problem),
     /// Queue for the lock; answered by `Input::LockGranted` or `Input::NoLocks`.
     RequestLock,
     /// Take the lock from whoever has it, who does not answer; answered by `Input::LockGranted`. The place in the queue is given up.

@@ -190,6 +190,7 @@ impl Driver {
             }
             Output::PurgeSession { prefix, keep, mark } => self.purge(&prefix, &keep, mark),
             Output::SignedOut => self.call_host("signedOut", &JsValue::UNDEFINED),
+            Output::LogoutRefused(problem) => self.call_host("logoutRefused", &to_js(&problem)),
             Output::RequestLock => self.request_lock(),
             Output::StealLock => self.take_lock(true),
             Output::ReleaseLock => self.release(),

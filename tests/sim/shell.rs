@@ -433,7 +433,7 @@ impl World {
                     made.is_rejected = true;
                 }
             }
-            Output::Durable { .. } | Output::Report(_) => {}
+            Output::Durable { .. } | Output::Report(_) | Output::LogoutRefused(_) => {}
         }
     }
 

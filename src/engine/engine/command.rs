@@ -3,6 +3,7 @@
 use rand_core::Rng;
 
 use super::Engine;
+use super::leaving::Leaving;
 use super::replacing::{flattened, merged};
 use crate::engine::alias::{MARK, inserts_named, temporary_key};
 use crate::engine::error::{Error, Problem};
@@ -97,7 +98,7 @@ impl<R: Record> Engine<R> {
 
     /// Says whether something new may begin.
     pub(super) fn check_room(&self) -> Result<(), Error> {
-        if self.logging_out {
+        if self.leaving != Leaving::No {
             return Err(Error::SigningOut);
         }
         self.check_bound()
@@ -399,6 +400,7 @@ impl<R: Record> Engine<R> {
             self.unpersist_replaced(id);
         }
         self.drop_aliases(&found_aliases);
+        self.leave_after_look();
     }
 
     fn quarantine(&mut self, key: String) {

@@ -1,6 +1,8 @@
 //! Logging out, and what follows when a person may see other things than before.
 
 use super::Engine;
+use super::command::after;
+use super::sending::LOOK_MS;
 use crate::engine::error::{Error, Problem};
 use crate::engine::input::Unsent;
 use crate::engine::link::{LinkState, LinkStatus};
@@ -11,10 +13,24 @@ use crate::engine::record::Record;
 use crate::engine::sabotage::sabotaged;
 use crate::engine::sorted::sort;
 use crate::engine::tabs::{Kind, Role};
-use crate::engine::time::CLOCK_AHEAD_MS_MAX;
+use crate::engine::time::{CLOCK_AHEAD_MS_MAX, Timer};
 
 /// How long the mark of a logout stays. A tab that slept for longer finds its operations too old for the ledger, too.
 const MARK_MS_MAX: u64 = 30 * 24 * 60 * 60_000;
+
+/// How far a logout has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// Nobody logs out.
+    No,
+    /// It waits for what is not sent.
+    Waits,
+    /// Nothing is left that this tab knows of. A tab may have died between storing an operation and telling of it, so storage is asked.
+    Looks {
+        /// What turns up is waited for; else there is no logout.
+        waits: bool,
+    },
+}
 
 impl<R: Record> Engine<R> {
     /// Leaves for good: nothing of this person's stays in this browser.
@@ -22,23 +38,55 @@ impl<R: Record> Engine<R> {
         let count = self.outbox.len();
         match unsent {
             None if count > 0 => return Err(Error::UnsentOperations { count }),
-            Some(Unsent::Wait) if count > 0 => {
-                self.logging_out = true;
-                self.reconnect();
-            }
-            None | Some(Unsent::Wait | Unsent::Discard) => self.sign_out(),
+            Some(Unsent::Wait) if count > 0 => self.wait_to_leave(),
+            None | Some(Unsent::Wait) => self.look_before_leaving(unsent.is_some()),
+            Some(Unsent::Discard) => self.sign_out(),
         }
         Ok(())
     }
 
-    /// Ends a logout that waited, once nothing is left to wait for.
-    pub(super) fn sign_out_if_nothing_waits(&mut self) {
-        if self.logging_out && self.outbox.len() == 0 {
+    fn wait_to_leave(&mut self) {
+        self.leaving = Leaving::Waits;
+        self.reconnect();
+    }
+
+    fn look_before_leaving(&mut self, waits: bool) {
+        if let Leaving::Looks { waits: already } = &mut self.leaving {
+            *already |= waits;
+            return;
+        }
+        self.leaving = Leaving::Looks { waits: waits || self.leaving == Leaving::Waits };
+        self.timers.set(Timer::Leave, after(self.now, LOOK_MS));
+        self.emit(Output::LoadOperations);
+    }
+
+    /// Goes on with a logout that waited, once nothing is left to wait for.
+    pub(super) fn leave_if_nothing_waits(&mut self) {
+        if self.leaving == Leaving::Waits && self.outbox.len() == 0 {
+            self.look_before_leaving(true);
+        }
+    }
+
+    /// Decides on a logout that has looked into storage, or has waited for that in vain.
+    pub(super) fn leave_after_look(&mut self) {
+        let Leaving::Looks { waits } = self.leaving else { return };
+        self.timers.stop(Timer::Leave);
+        let count = self.outbox.len();
+        if count == 0 {
             self.sign_out();
+        } else if waits {
+            mark!(LogoutFoundMore);
+            self.wait_to_leave();
+        } else {
+            mark!(LogoutRefusedLate);
+            self.leaving = Leaving::No;
+            let error = Error::UnsentOperations { count };
+            self.emit(Output::LogoutRefused(Problem::new(error.code(), "logout", error.to_string())));
         }
     }
 
     fn sign_out(&mut self) {
+        self.leaving = Leaving::No;
         let at_ms = self.now.wall_ms;
         let mark = self.session.mark_key(at_ms, &self.tabs.id);
         self.forget_everything(at_ms);

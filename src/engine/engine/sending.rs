@@ -15,8 +15,8 @@ use crate::engine::sabotage::sabotaged;
 use crate::engine::tabs::Role;
 use crate::engine::time::Timer;
 
-/// How long a new leader waits for what is stored.
-const LOOK_MS: u64 = 1_000;
+/// How long a new leader, or who logs out, waits for what is stored.
+pub(super) const LOOK_MS: u64 = 1_000;
 
 impl<R: Record> Engine<R> {
     pub(super) fn lead(&mut self) {
