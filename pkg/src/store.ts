@@ -263,8 +263,9 @@ export class Store<T extends Tables = any> {
     // Before the call: both ends may come within it.
     const isOver = new Promise<void>((resolve, reject) => {
       this.#host.signal.addEventListener('abort', () => resolve(), { once: true })
-      this.#leaving.add((refuse = reject))
+      refuse = reject
     })
+    this.#leaving.add(refuse)
     try {
       this.#call(() => engine.logout(options?.unsent))
     } catch (error) {

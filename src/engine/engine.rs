@@ -104,8 +104,10 @@ pub struct Engine<R> {
     /// What a new leader has only heard of, until it is found in storage, or told again: another operation may stand for it, and be over.
     unsure: SortedSet<OperationId>,
     leaving: leaving::Leaving,
-    /// When the engine was made: what happened before does not concern it.
-    born_wall_ms: u64,
+    /// When the engine was made, on the wall clock as it goes by now, and on the monotonic one: what happened before does not concern it.
+    born: Now,
+    /// The times of the logouts whose marks were found in storage; nothing before storage was looked into.
+    known_marks: Option<Vec<u64>>,
     /// True once this tab has itself pulled since it began to send.
     pulled_here: bool,
     /// How often in a row the network kept an operation from the server.
@@ -293,7 +295,8 @@ impl<R: Record> Engine<R> {
             trusts_lock_at_mono_ms: None,
             unsure: SortedSet::new(),
             leaving: leaving::Leaving::No,
-            born_wall_ms: now.wall_ms,
+            born: now,
+            known_marks: None,
             pulled_here: false,
             gate_failures: 0,
             token_failures: 0,
@@ -499,6 +502,9 @@ impl<R: Record> Engine<R> {
         let mono_passed = now.mono_ms.saturating_sub(self.now.mono_ms);
         let wall_passed = now.wall_ms.saturating_sub(self.now.wall_ms);
         self.now = Now { mono_ms: self.now.mono_ms.max(now.mono_ms), wall_ms: now.wall_ms };
+        // After the clock was set back, all that happens has earlier times, and this engine's beginning with it.
+        let age_ms = self.now.mono_ms.saturating_sub(self.born.mono_ms);
+        self.born.wall_ms = self.born.wall_ms.min(now.wall_ms.saturating_sub(age_ms));
         let late_ms = self.timers.late_ms(self.now.mono_ms);
         let slept = wall_passed > mono_passed + SLEPT_MS || late_ms > FROZEN_MS;
         if slept || late_ms > AWAKE_LATE_MS {

@@ -340,6 +340,48 @@ fn a_clock_that_was_set_back_after_a_logout_ends_nobody() {
 }
 
 #[test]
+fn a_tab_that_was_opened_before_the_clock_was_set_back_hears_of_a_logout() {
+    let mut world = World::with_tabs(2);
+    world.now.wall_ms -= 3_600_000;
+    world.run_for(1_000);
+    log_out(&mut world, 0, None).unwrap();
+    world.run_for(1_000);
+    assert_gone(&world, &[0, 1]);
+}
+
+#[test]
+fn a_tab_that_slept_while_the_clock_was_set_back_finds_the_mark_of_a_logout() {
+    for (before_ms, after_ms) in [(3_600_000, 0), (0, 3_600_000), (3_600_000, 3_600_000)] {
+        let mut world = World::with_tabs(2);
+        world.hang(1);
+        world.now.wall_ms -= before_ms;
+        world.run_for(1_000);
+        log_out(&mut world, 0, None).unwrap();
+        world.run_for(60_000);
+        world.now.wall_ms -= after_ms;
+        world.wake_deaf(1, Input::Woke);
+        world.run_for(2);
+        assert!(world.tabs[1].signed_out && world.tabs[1].mirror.is_empty(), "{before_ms} and {after_ms} ms");
+    }
+}
+
+#[test]
+fn a_logout_from_before_a_tab_does_not_end_it_when_the_clock_is_set_back() {
+    let mut world = World::with_tabs(1);
+    log_out(&mut world, 0, None).unwrap();
+    world.run_for(600_000);
+    let again = world.open_tab("maya");
+    world.run_for(60_000);
+    // By now it seems to have been opened before that logout.
+    world.now.wall_ms -= 900_000;
+    for _ in 0..30 {
+        world.run_for(60_000);
+        world.tell(again, Input::Woke);
+    }
+    assert!(!world.tabs[again].signed_out);
+}
+
+#[test]
 fn one_user_leaving_takes_nothing_from_another() {
     let mut world = World::new();
     let (maya, jonas) = (world.open_tab("maya"), world.open_tab("jonas"));

@@ -18,6 +18,9 @@ use crate::engine::time::{CLOCK_AHEAD_MS_MAX, Timer};
 /// How long the mark of a logout stays. A tab that slept for longer finds its operations too old for the ledger, too.
 const MARK_MS_MAX: u64 = 30 * 24 * 60 * 60_000;
 
+/// How many marks of logouts are recognised. All but the last are deleted by whoever finds them.
+const KNOWN_MARKS_MAX: usize = 64;
+
 /// How far a logout has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leaving {
@@ -107,16 +110,20 @@ impl<R: Record> Engine<R> {
     pub(super) fn on_signed_out(&mut self, at_ms: u64) {
         if at_ms > self.now.wall_ms.saturating_add(CLOCK_AHEAD_MS_MAX) {
             self.problem(Problem::new("malformed-message", "signedOut", "nobody can have logged out so late"));
-        } else if at_ms > self.born_wall_ms {
-            mark!(SignOutHeard);
-            self.forget_everything(at_ms);
-            // Whoever logged out has emptied storage. What is there by now may be of somebody who has come back since.
-            if !sabotaged!(PurgeNothing) {
-                self.emit(Output::ForgetRecords);
-                self.emit(Output::ForgetQuarantined { prefix: self.session.quarantine_prefix() });
-            }
-            self.leave();
+        } else if at_ms > self.born.wall_ms {
+            self.follow_out(at_ms);
         }
+    }
+
+    fn follow_out(&mut self, at_ms: u64) {
+        mark!(SignOutHeard);
+        self.forget_everything(at_ms);
+        // Whoever logged out has emptied storage. What is there by now may be of somebody who has come back since.
+        if !sabotaged!(PurgeNothing) {
+            self.emit(Output::ForgetRecords);
+            self.emit(Output::ForgetQuarantined { prefix: self.session.quarantine_prefix() });
+        }
+        self.leave();
     }
 
     /// Looks at the marks that logouts left in storage. Returns true when one of them ended this engine.
@@ -124,13 +131,23 @@ impl<R: Record> Engine<R> {
         let mut marks: Vec<(u64, String)> =
             keys.into_iter().filter_map(|key| Some((self.session.mark_at_ms(&key)?, key))).collect();
         sort(&mut marks);
-        // One from the future was left before the clock was set back.
-        let is_news = |at_ms: u64| at_ms > self.born_wall_ms && at_ms <= self.now.wall_ms;
+        // One from the future was left before the clock was set back; before this engine was made, too, if it was there from the beginning.
+        let is_news = |at_ms: u64| match &self.known_marks {
+            Some(known) => at_ms > self.born.wall_ms && !known.contains(&at_ms),
+            None => at_ms > self.born.wall_ms && at_ms <= self.now.wall_ms,
+        };
         if let Some((at_ms, _)) = marks.iter().find(|(at_ms, _)| is_news(*at_ms)) {
             mark!(SignOutMarkFound);
-            self.on_signed_out(*at_ms);
+            self.follow_out(*at_ms);
             return true;
         }
+        let known = self.known_marks.get_or_insert_default();
+        for (at_ms, _) in &marks {
+            if !known.contains(at_ms) {
+                known.push(*at_ms);
+            }
+        }
+        known.drain(..known.len().saturating_sub(KNOWN_MARKS_MAX));
         // The last one stays for tabs that are still asleep.
         let stays = |at_ms: u64| at_ms <= self.now.wall_ms && self.now.wall_ms - at_ms <= MARK_MS_MAX;
         let last = marks.pop().filter(|(at_ms, _)| !stays(*at_ms));
