@@ -104,6 +104,8 @@ pub struct Engine<R> {
     /// What a new leader has only heard of, until it is found in storage, or told again: another operation may stand for it, and be over.
     unsure: SortedSet<OperationId>,
     leaving: leaving::Leaving,
+    /// What other tabs want cancelled and this one, which sends, has not heard of yet.
+    to_cancel: SortedSet<OperationId>,
     /// When the engine was made, on the wall clock as it goes by now, and on the monotonic one: what happened before does not concern it.
     born: Now,
     /// The times of the logouts whose marks were found in storage; nothing before storage was looked into.
@@ -295,6 +297,7 @@ impl<R: Record> Engine<R> {
             trusts_lock_at_mono_ms: None,
             unsure: SortedSet::new(),
             leaving: leaving::Leaving::No,
+            to_cancel: SortedSet::new(),
             born: now,
             known_marks: None,
             pulled_here: false,

@@ -24,6 +24,9 @@ use crate::engine::tabs::{Kind, Role};
 use crate::engine::time::{Hlc, Now};
 use crate::engine::value::Fields;
 
+/// How many operations are remembered that are to be cancelled, and were not heard of yet.
+const TO_CANCEL_MAX: usize = 1_000;
+
 /// What a command means, once it is known to make sense.
 pub(super) struct Intent {
     pub(super) table: TableId,
@@ -464,6 +467,9 @@ impl<R: Record> Engine<R> {
             self.note_decision_of(&op);
             self.end_if_doomed(&op);
         }
+        if self.to_cancel.remove(&id) {
+            self.on_cancel(id);
+        }
     }
 
     pub(super) fn cancel(&mut self, id: OperationId) -> Result<(), Error> {
@@ -484,9 +490,10 @@ impl<R: Record> Engine<R> {
         }
         if self.tabs.role == Role::Follower {
             mark!(CancelPassedOn);
-            let mut message = self.tabs.message(Kind::Cancel);
-            message.id = Some(id);
-            self.emit(Output::Broadcast(message));
+            if let Some(pending) = self.outbox.get_mut(id) {
+                pending.cancel_asked = true;
+            }
+            self.tell_cancel(id);
             return Ok(());
         }
         // What an earlier leader may have sent can still arrive, whatever the ledger says now.
@@ -495,6 +502,37 @@ impl<R: Record> Engine<R> {
         }
         self.cancel_here(id);
         Ok(())
+    }
+
+    pub(super) fn tell_cancel(&mut self, id: OperationId) {
+        let mut message = self.tabs.message(Kind::Cancel);
+        message.id = Some(id);
+        self.emit(Output::Broadcast(message));
+    }
+
+    /// Another tab asks the one that sends to cancel an operation.
+    pub(super) fn on_cancel(&mut self, id: OperationId) {
+        if !self.tabs.sends() || self.settled.contains(id) {
+            return;
+        }
+        if !self.outbox.contains(id) && self.outbox.replacing(id).is_none() {
+            // It has overtaken the operation itself.
+            if self.to_cancel.len() < TO_CANCEL_MAX {
+                self.to_cancel.insert(id);
+            }
+        } else if self.cancel(id).is_err() {
+            // Too late: the operation goes its way, and its author hears of its end like everyone.
+        }
+    }
+
+    /// Does what this tab has promised as a follower, as far as it can be done now that it leads.
+    pub(super) fn cancel_what_was_asked(&mut self) {
+        let asked = self.outbox.iter().filter(|pending| pending.cancel_asked).map(|pending| pending.op.id);
+        for id in asked.collect::<Vec<_>>() {
+            if self.cancel(id).is_err() {
+                // The leader before may have sent it.
+            }
+        }
     }
 
     /// Cancels an operation for all tabs.
@@ -522,7 +560,7 @@ impl<R: Record> Engine<R> {
             return;
         };
         mark!(Revived);
-        (pending.tries, pending.trouble) = (0, None);
+        (pending.tries, pending.trouble, pending.cancel_asked) = (0, None, false);
         let records = pending.records();
         self.outbox.wait(id, 0);
         self.outbox.mark_returned(id, OperationState::Queued);
@@ -593,6 +631,7 @@ pub(super) fn pending(op: Operation, records: Vec<RecordId>, mine: bool) -> Pend
         lookup: None,
         unarrived_since: None,
         perhaps_sent: false,
+        cancel_asked: false,
         replaced: vec![],
         conflict: None,
     }

@@ -41,6 +41,7 @@ impl<R: Record> Engine<R> {
         for pending in self.outbox.iter().filter(|pending| pending.accepted && !pending.mine && !pending.is_parked()) {
             self.unsure.insert(pending.op.id);
         }
+        self.cancel_what_was_asked();
         self.start_link();
         self.beat();
     }
@@ -98,6 +99,7 @@ impl<R: Record> Engine<R> {
         self.tabs.owed.clear();
         self.asked.clear();
         self.unsure.clear();
+        self.to_cancel.clear();
         self.emit(Output::Disconnect);
     }
 
