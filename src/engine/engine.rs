@@ -608,6 +608,9 @@ impl<R: Record> Engine<R> {
         }
         self.ended.push(report::view(&pending, Some(settlement)));
         self.emit(Output::Unpersist { key: self.session.operation_key(pending.op.hlc, pending.op.id) });
+        if pending.state == OperationState::Dead {
+            self.emit(Output::Unpersist { key: self.session.dead_key(pending.op.id) });
+        }
         self.end_replaced(&pending, settlement);
         let answered = self.take_answered(settlement.id);
         // Of a conflict its author has heard when it began.

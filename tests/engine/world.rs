@@ -951,6 +951,9 @@ impl World {
                 let before = self.storage[self.tabs[tab].browser].insert(key, text.clone());
                 assert!(before.is_none_or(|before| before == text), "a temporary key became two records");
             }
+            Output::PersistMark { key } => {
+                self.storage[self.tabs[tab].browser].insert(key, r#"{"v":1}"#.to_owned());
+            }
             Output::Unpersist { key } => {
                 self.storage[self.tabs[tab].browser].remove(&key);
             }

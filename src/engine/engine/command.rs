@@ -5,6 +5,7 @@ use rand_core::Rng;
 use super::Engine;
 use super::leaving::Leaving;
 use super::replacing::{flattened, merged};
+use super::sending::GIVEN_UP;
 use crate::engine::alias::{MARK, inserts_named, temporary_key};
 use crate::engine::error::{Error, Problem};
 use crate::engine::input::{Command, Stored};
@@ -23,6 +24,9 @@ use crate::engine::table::{RecordId, TableId};
 use crate::engine::tabs::{Kind, Role};
 use crate::engine::time::{Hlc, Now};
 use crate::engine::value::Fields;
+
+/// How long an operation's id is as text.
+const ID_LEN: usize = 36;
 
 /// How many operations are remembered that are to be cancelled, and were not heard of yet.
 const TO_CANCEL_MAX: usize = 1_000;
@@ -356,6 +360,9 @@ impl<R: Record> Engine<R> {
         if self.read_marks(marks.into_iter().map(|mark| mark.key).collect()) {
             return;
         }
+        let (marks, entries): (Vec<FoundEntry>, Vec<FoundEntry>) =
+            entries.into_iter().partition(|entry| self.session.dead_id(&entry.key).is_some());
+        let given_up = self.read_dead_marks(&marks, &entries);
         // What temporary keys turned out to be is read before what names them.
         let (aliases, others): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| matches!(entry.content, Content::Alias(_)));
@@ -365,6 +372,7 @@ impl<R: Record> Engine<R> {
             match read(entry, &self.session) {
                 Reading::Take(op) if self.settled.contains(op.id) => self.emit(Output::Unpersist { key }),
                 Reading::Take(op) => {
+                    let (id, is_known) = (op.id, self.outbox.contains(op.id));
                     if !self.outbox.contains(op.id) && !self.settled.contains(op.id) {
                         mark!(AdoptedFromStorage);
                         self.note_found(&op);
@@ -373,6 +381,11 @@ impl<R: Record> Engine<R> {
                     self.unsure.remove(&op.id);
                     found.push(op.id);
                     self.adopt(op);
+                    // Of what is known here somebody may have asked for another try since the mark was read.
+                    if !is_known && given_up.contains(&id) {
+                        mark!(GivenUpBefore);
+                        self.bury(id, (GIVEN_UP.to_owned(), "it was given up on an earlier visit".to_owned()));
+                    }
                 }
                 Reading::TakeAlias(alias) => {
                     let is_of_ours = self.tables.table_id(&alias.table).is_some();
@@ -404,6 +417,27 @@ impl<R: Record> Engine<R> {
         }
         self.drop_aliases(&found_aliases);
         self.leave_after_look();
+    }
+
+    /// Returns which operations were given up. A mark that was left behind by the end of its operation is deleted.
+    fn read_dead_marks(&mut self, marks: &[FoundEntry], entries: &[FoundEntry]) -> SortedSet<OperationId> {
+        let (mut stored, mut given_up) = (SortedSet::new(), SortedSet::new());
+        for entry in entries.iter().filter(|_| !marks.is_empty()) {
+            // Even one that can't be read, or is of another release, ends with its id.
+            let tail = entry.key.get(entry.key.len().saturating_sub(ID_LEN)..);
+            if let Some(id) = tail.and_then(OperationId::parse) {
+                stored.insert(id);
+            }
+        }
+        for mark in marks {
+            let Some(id) = self.session.dead_id(&mark.key) else { continue };
+            if stored.contains(&id) || self.outbox.contains(id) {
+                given_up.insert(id);
+            } else {
+                self.emit(Output::Unpersist { key: mark.key.clone() });
+            }
+        }
+        given_up
     }
 
     fn quarantine(&mut self, key: String) {
@@ -560,6 +594,7 @@ impl<R: Record> Engine<R> {
             return;
         };
         mark!(Revived);
+        self.outputs.push_back(Output::Unpersist { key: self.session.dead_key(id) });
         (pending.tries, pending.trouble, pending.cancel_asked) = (0, None, false);
         let records = pending.records();
         self.outbox.wait(id, 0);
