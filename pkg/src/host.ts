@@ -31,6 +31,7 @@ export class Host {
   readonly #early = new Map<string, { durability?: Durability; settlement?: Settlement }>()
   #engine: RotaEngine | undefined
   #signedOut: (() => void) | undefined
+  #logoutRefused: ((problem: Problem) => void) | undefined
   #disconnect: (() => void) | undefined
   #mutating = 0
 
@@ -40,10 +41,14 @@ export class Host {
     this.#keys = keys
   }
 
-  /** `signedOut` is called once the engine has let go of everything, because the person has logged out, here or in another tab. */
-  attach(engine: RotaEngine, signedOut: () => void): void {
+  /**
+   * `signedOut` is called once the engine has let go of everything, because the person has logged out, here or in another tab;
+   * `logoutRefused` when a logout that was asked for here is none after all.
+   */
+  attach(engine: RotaEngine, signedOut: () => void, logoutRefused: (problem: Problem) => void): void {
     this.#engine = engine
     this.#signedOut = signedOut
+    this.#logoutRefused = logoutRefused
   }
 
   /** Runs a mutation, and returns its id with what it promises; nothing where it turned out that none was needed. */
@@ -91,6 +96,8 @@ export class Host {
         return this.#disconnectNow()
       case 'signedOut':
         return this.#guard(() => this.#signedOut?.())
+      case 'logoutRefused':
+        return this.#guard(() => this.#logoutRefused?.(detail as Problem))
       case 'presence':
         return this.#guard(() => this.#backend.presence?.(detail as readonly Peer[]))
       case 'ping':

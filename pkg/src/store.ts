@@ -77,6 +77,8 @@ export class Store<T extends Tables = any> {
   readonly #host: Host
   readonly #tables: T
   readonly #name: string
+  /** Who waits for the end of a logout, and is told that there is none. */
+  readonly #leaving = new Set<(error: RotaError) => void>()
   #engine: RotaEngine | undefined
 
   /** @internal Use {@link createStore}. */
@@ -99,7 +101,14 @@ export class Store<T extends Tables = any> {
     if (options.onProblem) this.#mirror.watchProblems(options.onProblem)
     const engine = this.#call(() => new Engine(configOf(options), randomSeed(), this.#host.perform, options.storage === 'memory'))
     this.#engine = engine
-    this.#host.attach(engine, () => this.close())
+    this.#host.attach(
+      engine,
+      () => this.close(),
+      ({ message }) => {
+        for (const refuse of this.#leaving) refuse(new RotaError('unsent-operations', message))
+        this.#leaving.clear()
+      },
+    )
     openStores().add(this.#name)
     try {
       this.#call(() => engine.start())
@@ -246,12 +255,23 @@ export class Store<T extends Tables = any> {
    * Logs the person out: everything of theirs is deleted from this browser, in all its tabs, and their stores close. Throws
    * `unsent-operations`, and changes nothing, while operations are not done, unless `unsent` says what becomes of them: `wait` sends them
    * first, and takes nothing new; those that were given up keep it waiting until somebody retries or cancels them. `discard` drops them.
-   * Resolves when all that is done.
+   * Resolves when all that is done. Rejects with `unsent-operations` where one turns up that no tab has told this one of.
    */
   logout(options: { readonly unsent?: 'wait' | 'discard' } = {}): Promise<void> {
     const engine = this.#open()
-    const isOver = new Promise<void>((resolve) => this.#host.signal.addEventListener('abort', () => resolve(), { once: true }))
-    this.#call(() => engine.logout(options?.unsent))
+    let refuse: (error: RotaError) => void = () => {}
+    // Before the call: both ends may come within it.
+    const isOver = new Promise<void>((resolve, reject) => {
+      this.#host.signal.addEventListener('abort', () => resolve(), { once: true })
+      refuse = reject
+    })
+    this.#leaving.add(refuse)
+    try {
+      this.#call(() => engine.logout(options?.unsent))
+    } catch (error) {
+      this.#leaving.delete(refuse)
+      throw error
+    }
     return isOver
   }
 

@@ -72,7 +72,6 @@ const FROZEN_MS: u64 = 90_000;
 const COUNT_MS_MAX: u64 = 1 << 53;
 
 /// The sync engine: sans-IO and deterministic. Same configuration, same seed, same inputs: same outputs.
-#[expect(clippy::struct_excessive_bools, reason = "each says one thing that no other says")]
 pub struct Engine<R> {
     session: Session,
     rules: Box<dyn Rules<R>>,
@@ -108,10 +107,13 @@ pub struct Engine<R> {
     trusts_lock_at_mono_ms: Option<u64>,
     /// What a new leader has only heard of, until it is found in storage, or told again: another operation may stand for it, and be over.
     unsure: SortedSet<OperationId>,
-    /// True while a logout waits for what is not sent.
-    logging_out: bool,
-    /// When the engine was made: what happened before does not concern it.
-    born_wall_ms: u64,
+    leaving: leaving::Leaving,
+    /// What other tabs want cancelled and this one, which sends, has not heard of yet.
+    to_cancel: SortedSet<OperationId>,
+    /// When the engine was made, on the wall clock as it goes by now, and on the monotonic one: what happened before does not concern it.
+    born: Now,
+    /// The times of the logouts whose marks were found in storage; nothing before storage was looked into.
+    known_marks: Option<Vec<u64>>,
     /// True once this tab has itself pulled since it began to send.
     pulled_here: bool,
     /// How often in a row the network kept an operation from the server.
@@ -301,8 +303,10 @@ impl<R: Record> Engine<R> {
             looks_until_mono_ms: None,
             trusts_lock_at_mono_ms: None,
             unsure: SortedSet::new(),
-            logging_out: false,
-            born_wall_ms: now.wall_ms,
+            leaving: leaving::Leaving::No,
+            to_cancel: SortedSet::new(),
+            born: now,
+            known_marks: None,
             pulled_here: false,
             gate_failures: 0,
             token_failures: 0,
@@ -363,7 +367,7 @@ impl<R: Record> Engine<R> {
         }
         self.fire_timers();
         self.pump();
-        self.sign_out_if_nothing_waits();
+        self.leave_if_nothing_waits();
         if self.closed {
             return result;
         }
@@ -508,6 +512,9 @@ impl<R: Record> Engine<R> {
         let mono_passed = now.mono_ms.saturating_sub(self.now.mono_ms);
         let wall_passed = now.wall_ms.saturating_sub(self.now.wall_ms);
         self.now = Now { mono_ms: self.now.mono_ms.max(now.mono_ms), wall_ms: now.wall_ms };
+        // After the clock was set back, all that happens has earlier times, and this engine's beginning with it.
+        let age_ms = self.now.mono_ms.saturating_sub(self.born.mono_ms);
+        self.born.wall_ms = self.born.wall_ms.min(now.wall_ms.saturating_sub(age_ms));
         let late_ms = self.timers.late_ms(self.now.mono_ms);
         let slept = wall_passed > mono_passed + SLEPT_MS || late_ms > FROZEN_MS;
         if slept || late_ms > AWAKE_LATE_MS {
@@ -611,6 +618,9 @@ impl<R: Record> Engine<R> {
         }
         self.ended.push(report::view(&pending, Some(settlement)));
         self.emit(Output::Unpersist { key: self.session.operation_key(pending.op.hlc, pending.op.id) });
+        if pending.state == OperationState::Dead {
+            self.emit(Output::Unpersist { key: self.session.dead_key(pending.op.id) });
+        }
         self.end_replaced(&pending, settlement);
         let answered = self.take_answered(settlement.id);
         // Of a conflict its author has heard when it began.

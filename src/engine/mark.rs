@@ -181,8 +181,14 @@ mod counted {
         LateDecisionRefused,
         /// Cache and quarantine were given up for an operation.
         QuotaShed,
+        /// An operation was found in storage that had been given up.
+        GivenUpBefore,
         /// The mark of a logout was found in storage.
         SignOutMarkFound,
+        /// A logout that waited found more in storage to wait for.
+        LogoutFoundMore,
+        /// There was no logout, as something turned up in storage.
+        LogoutRefusedLate,
         /// Another tab told of a logout.
         SignOutHeard,
         /// Roles or scope changed.

@@ -62,6 +62,8 @@ pub(crate) struct Pending {
     pub(crate) unarrived_since: Option<Hlc>,
     /// It was made under a clock that has been set back since, so that its time does not tell whether an earlier leader sent it.
     pub(crate) perhaps_sent: bool,
+    /// A follower took its cancellation, for whoever leads to decide about.
+    pub(crate) cancel_asked: bool,
     /// What it stands for, of what this tab held or found.
     pub(crate) replaced: Vec<Replaced>,
     /// Why it waits for a person, while it does.
@@ -736,6 +738,7 @@ mod tests {
             lookup: None,
             unarrived_since: None,
             perhaps_sent: false,
+            cancel_asked: false,
             replaced: vec![],
             conflict: None,
         }

@@ -256,7 +256,9 @@ pub enum Output<R> {
     Persist { id: OperationId, key: String, entry: StoredOperation },
     /// Store what a temporary key turned out to be. Not answered: it can be asked of the server again.
     PersistAlias { key: String, entry: StoredAlias },
-    /// Delete a stored operation, or alias.
+    /// Store a mark, of which the key says all. Not answered: without it, the operation is tried once more.
+    PersistMark { key: String },
+    /// Delete a stored operation, alias or mark.
     Unpersist { key: String },
     /// Move an entry that can't be read out of the way.
     Quarantine { key: String, to: String },
@@ -275,6 +277,8 @@ pub enum Output<R> {
     PurgeSession { prefix: String, keep: String, mark: Option<String> },
     /// The person is logged out: the engine has closed, and all that it held is gone.
     SignedOut,
+    /// The person is not logged out: what was not known when they asked for it turned up in storage.
+    LogoutRefused(Problem),
     /// Queue for the lock; answered by `Input::LockGranted` or `Input::NoLocks`.
     RequestLock,
     /// Take the lock from whoever has it, who does not answer; answered by `Input::LockGranted`. The place in the queue is given up.

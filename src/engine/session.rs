@@ -65,8 +65,25 @@ impl Session {
 
     /// Returns what the storage keys begin with that the shell looks for.
     #[must_use]
-    pub fn looked_for(&self) -> [String; 3] {
-        [self.operations_prefix(), self.aliases_prefix(), self.marks_prefix()]
+    pub fn looked_for(&self) -> [String; 4] {
+        [self.operations_prefix(), self.aliases_prefix(), self.marks_prefix(), self.dead_prefix()]
+    }
+
+    /// Returns what the storage keys begin with that say of operations that they were given up.
+    #[must_use]
+    pub fn dead_prefix(&self) -> String {
+        format!("{}:dead:", self.name())
+    }
+
+    /// Returns the storage key that says of an operation that it was given up.
+    #[must_use]
+    pub fn dead_key(&self, id: OperationId) -> String {
+        format!("{}{id}", self.dead_prefix())
+    }
+
+    /// Returns which operation a storage key says to be given up; `None` when it says nothing of that kind.
+    pub(crate) fn dead_id(&self, key: &str) -> Option<OperationId> {
+        OperationId::parse(key.strip_prefix(&self.dead_prefix())?)
     }
 
     /// Returns what the storage keys of all operations begin with.

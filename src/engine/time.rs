@@ -47,10 +47,12 @@ pub(crate) enum Timer {
     Watch,
     /// Nobody has told this new tab anything.
     Boot,
+    /// A logout has asked what is stored, and was not answered.
+    Leave,
 }
 
 impl Timer {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Reconnect,
         Self::JoinTimeout,
         Self::Stable,
@@ -66,6 +68,7 @@ impl Timer {
         Self::Poll,
         Self::Watch,
         Self::Boot,
+        Self::Leave,
     ];
 
     fn slot(self) -> usize {

@@ -122,7 +122,7 @@ impl Database {
     /// Reads the operations and aliases of a session.
     pub(crate) fn load(
         &self,
-        prefixes: [String; 3],
+        prefixes: [String; 4],
         found: impl FnOnce(Result<Vec<(String, JsValue)>, JsValue>) + 'static,
     ) {
         let connection = Rc::clone(&self.connection);

@@ -173,6 +173,9 @@ impl Driver {
                 // The ledger can be asked for it again.
                 let _ = self.write(key, &to_js(&entry), |_| ());
             }
+            Output::PersistMark { key } => {
+                let _ = self.write(key, &mark_entry(), |_| ());
+            }
             Output::Unpersist { key } => self.unpersist(key),
             Output::Quarantine { key, to } => self.quarantine(key, to),
             Output::ForgetQuarantined { prefix } => {
@@ -190,6 +193,7 @@ impl Driver {
             }
             Output::PurgeSession { prefix, keep, mark } => self.purge(&prefix, &keep, mark),
             Output::SignedOut => self.call_host("signedOut", &JsValue::UNDEFINED),
+            Output::LogoutRefused(problem) => self.call_host("logoutRefused", &to_js(&problem)),
             Output::RequestLock => self.request_lock(),
             Output::StealLock => self.take_lock(true),
             Output::ReleaseLock => self.release(),
@@ -259,8 +263,7 @@ impl Driver {
     /// Deletes all of a session. The mark goes where it can be read at once.
     fn purge(&self, prefix: &str, keep: &str, mark: Option<String>) {
         let browser = self.browser.borrow();
-        let entry = Object::new();
-        set(&entry, "v", &JsValue::from(FORMAT));
+        let entry = mark_entry();
         let is_marked = browser.storage.as_ref().is_some_and(|storage| {
             let text = js_sys::JSON::stringify(&entry).map(String::from);
             let is_marked = mark.as_ref().is_none_or(|key| text.is_ok_and(|text| storage.set(key, &text).is_ok()));
@@ -271,7 +274,7 @@ impl Driver {
         if let Some(database) = &browser.database {
             database.purge(keep);
             if let Some(key) = mark.filter(|_| !is_marked) {
-                database.put(key, entry.into(), |_| ());
+                database.put(key, entry, |_| ());
             }
         }
     }
@@ -499,6 +502,13 @@ pub(crate) fn unreadable(code: &str, place: &str, message: &str) -> Input<JsReco
 /// Makes plain JavaScript of anything that is data: objects for maps, null for nothing.
 pub(crate) fn to_js<T: Serialize + ?Sized>(value: &T) -> JsValue {
     value.serialize(&Serializer::json_compatible()).unwrap_or(JsValue::NULL)
+}
+
+/// What is stored where the key says all.
+fn mark_entry() -> JsValue {
+    let entry = Object::new();
+    set(&entry, "v", &JsValue::from(FORMAT));
+    entry.into()
 }
 
 fn content_of_text(text: &str) -> Content {

@@ -496,3 +496,47 @@ fn a_call_whose_every_token_is_refused_while_pulls_go_through_asks_ever_more_rar
     let (refreshes, connects) = (world.tabs[0].refreshes, world.tabs[0].connects);
     assert!(refreshes <= 30, "{refreshes} tokens were asked for and {connects} streams opened in twenty seconds");
 }
+
+#[test]
+fn what_was_given_up_is_not_sent_again_by_a_reload_but_by_a_person() {
+    let mut world = World::with_tabs(1);
+    world.faults.push_failures.push_back((Failure::Invalid, None));
+    let dead = world.tab(0).delete("c-1");
+    world.run_for(1_000);
+    assert_eq!(world.outcome(0, dead), [OperationState::Dead]);
+    let later = world.tab(0).patch("c-1", "city", "Kiel");
+    world.run_for(1_000);
+    assert_eq!(world.outcome(0, later), [OperationState::Confirmed]);
+    let again = world.reload_tab(0);
+    world.run_for(60_000);
+    assert!(world.server.company("c-1").is_some(), "what was given up came after what was made later");
+    assert_eq!(world.tabs[again].operations[&dead].state, OperationState::Dead);
+    // Nor by the next one, until a person wants it.
+    let again = world.reload_tab(again);
+    world.run_for(1_000);
+    world.tab(again).retry(dead).unwrap();
+    let again = world.reload_tab(again);
+    world.run_until_quiet();
+    assert!(world.server.company("c-1").is_none());
+    assert!(world.stored(0).is_empty() && world.tabs[again].operations.is_empty());
+}
+
+#[test]
+fn what_was_given_up_and_dropped_leaves_nothing_stored() {
+    let mut world = World::with_tabs(2);
+    for tab in 0..2 {
+        world.faults.push_failures.push_back((Failure::Invalid, None));
+        let dead = world.tab(tab).patch("c-1", "city", "Kiel");
+        world.run_for(1_000);
+        assert_eq!(world.stored(0).len(), 2, "the operation, and that it was given up");
+        world.tab(tab).cancel(dead).unwrap();
+        world.run_for(1_000);
+        assert!(world.stored(0).is_empty());
+    }
+    // One whose tab died before it could delete the mark.
+    let left = world.tabs[0].engine.session().dead_key(world.ops.keys().next().copied().unwrap());
+    world.storage[0].insert(left, "{}".to_owned());
+    world.open_tab("maya");
+    world.run_for(1_000);
+    assert!(world.stored(0).is_empty());
+}

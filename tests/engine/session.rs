@@ -1,6 +1,8 @@
 //! Law 13: one user's data is theirs alone, and a logout leaves none of it. Law 8 around a change of rights.
 
-use rota_engine::{Choice, Failure, Input, JsonRecord, OperationState, Pulled, Role, ServerEvent, TabMessage, Unsent};
+use rota_engine::{
+    Choice, Failure, Input, JsonRecord, OperationId, OperationState, Pulled, Role, ServerEvent, TabMessage, Unsent,
+};
 use serde_json::json;
 
 use crate::world::{World, row};
@@ -46,7 +48,8 @@ fn a_logout_with_anything_undone_is_refused_unless_told_what_becomes_of_it() {
     world.run_for(10);
     let error = world.try_tell(0, Input::Logout { unsent: None }).unwrap_err();
     assert!(error.to_string().starts_with("2 operations"), "{error}");
-    assert!(!world.tabs[0].signed_out && world.stored(0).len() == 2);
+    assert!(!world.tabs[0].signed_out);
+    assert_eq!(world.stored(0).iter().filter(|key| key.contains(":op:")).count(), 2);
 }
 
 #[test]
@@ -91,6 +94,65 @@ fn waiting_sends_first_takes_nothing_new_and_then_leaves() {
         (world.outcome(0, ids[0]), world.outcome(1, ids[1])),
         (vec![OperationState::Confirmed], vec![OperationState::Confirmed])
     );
+}
+
+/// Another tab stores an operation, and dies before it tells of it. Returns who is left.
+fn die_over_a_stored_operation(world: &mut World) -> (usize, OperationId) {
+    world.faults.crash_before = Some("broadcast");
+    let other = 1 - world.leader().unwrap();
+    let id = world.tab(other).patch("c-1", "city", "Kiel");
+    assert!(!world.tabs[other].alive && world.stored(0).iter().any(|key| key.ends_with(&id.to_string())));
+    (1 - other, id)
+}
+
+#[test]
+fn a_logout_is_refused_over_what_a_tab_stored_and_died_over() {
+    let mut world = World::with_tabs(2);
+    world.cut_network();
+    world.run_for(500);
+    let (left, id) = die_over_a_stored_operation(&mut world);
+    // It is not known here, so the command itself is taken. Nothing new is, until storage has answered.
+    log_out(&mut world, left, None).unwrap();
+    assert_eq!(world.tab(left).try_patch("c-2", "Kiel").unwrap_err().code(), "signing-out");
+    world.run_for(10);
+    assert!(!world.tabs[left].signed_out && world.stored(0).len() == 1);
+    let refused: Vec<_> = world.tabs[left].logouts_refused.iter().map(|problem| &*problem.code).collect();
+    assert_eq!(refused, ["unsent-operations"]);
+    assert_eq!(world.tabs[left].field("c-1", "city"), "Kiel".into(), "the person sees what it is about");
+    assert_eq!(log_out(&mut world, left, None), Err("unsent-operations"));
+    assert!(world.tab(left).try_patch("c-2", "Kiel").is_ok());
+    world.heal_network();
+    world.run_until_quiet();
+    assert_eq!(world.server.effects.get(&id), Some(&1));
+    log_out(&mut world, left, None).unwrap();
+    world.run_for(10);
+    assert_gone(&world, &[left]);
+}
+
+#[test]
+fn a_logout_that_waits_waits_for_what_a_tab_stored_and_died_over() {
+    for is_known in [false, true] {
+        let mut world = World::with_tabs(2);
+        let leader = world.leader().unwrap();
+        if is_known {
+            world.faults.jitter_ms = 50;
+            let _ = world.tab(leader).patch("c-2", "city", "Kiel");
+        }
+        let (left, id) = die_over_a_stored_operation(&mut world);
+        log_out(&mut world, left, Some(Unsent::Wait)).unwrap();
+        world.run_for(10_000);
+        assert_eq!(world.server.effects.get(&id), Some(&1), "an accepted operation was lost");
+        assert_gone(&world, &[left]);
+    }
+}
+
+#[test]
+fn a_logout_does_not_wait_for_a_storage_that_says_nothing() {
+    let mut world = World::with_tabs(2);
+    world.faults.storage_mute = true;
+    log_out(&mut world, 1, None).unwrap();
+    world.run_for(2_000);
+    assert_gone(&world, &[0, 1]);
 }
 
 #[test]
@@ -223,6 +285,7 @@ fn a_tab_that_hears_late_of_a_logout_takes_nothing_from_who_has_come_back_since(
 fn an_engine_made_after_a_logout_is_not_ended_by_it_however_late_it_hears() {
     let mut world = World::with_tabs(2);
     log_out(&mut world, 0, None).unwrap();
+    world.run_for(1);
     let message: TabMessage<JsonRecord> = world.tabs[0].last_message("signedOut");
     world.run_for(1_000);
     let again = world.open_tab("maya");
@@ -238,6 +301,7 @@ fn an_engine_made_after_a_logout_is_not_ended_by_it_however_late_it_hears() {
 fn a_logout_from_a_time_that_has_not_come_is_malformed() {
     let mut world = World::with_tabs(2);
     log_out(&mut world, 1, None).unwrap();
+    world.run_for(1);
     let mut message = world.tabs[1].last_message("signedOut");
     message.at_ms = Some(u64::MAX);
     let again = world.open_tab("jonas");
@@ -278,6 +342,48 @@ fn a_clock_that_was_set_back_after_a_logout_ends_nobody() {
 }
 
 #[test]
+fn a_tab_that_was_opened_before_the_clock_was_set_back_hears_of_a_logout() {
+    let mut world = World::with_tabs(2);
+    world.now.wall_ms -= 3_600_000;
+    world.run_for(1_000);
+    log_out(&mut world, 0, None).unwrap();
+    world.run_for(1_000);
+    assert_gone(&world, &[0, 1]);
+}
+
+#[test]
+fn a_tab_that_slept_while_the_clock_was_set_back_finds_the_mark_of_a_logout() {
+    for (before_ms, after_ms) in [(3_600_000, 0), (0, 3_600_000), (3_600_000, 3_600_000)] {
+        let mut world = World::with_tabs(2);
+        world.hang(1);
+        world.now.wall_ms -= before_ms;
+        world.run_for(1_000);
+        log_out(&mut world, 0, None).unwrap();
+        world.run_for(60_000);
+        world.now.wall_ms -= after_ms;
+        world.wake_deaf(1, Input::Woke);
+        world.run_for(2);
+        assert!(world.tabs[1].signed_out && world.tabs[1].mirror.is_empty(), "{before_ms} and {after_ms} ms");
+    }
+}
+
+#[test]
+fn a_logout_from_before_a_tab_does_not_end_it_when_the_clock_is_set_back() {
+    let mut world = World::with_tabs(1);
+    log_out(&mut world, 0, None).unwrap();
+    world.run_for(600_000);
+    let again = world.open_tab("maya");
+    world.run_for(60_000);
+    // By now it seems to have been opened before that logout.
+    world.now.wall_ms -= 900_000;
+    for _ in 0..30 {
+        world.run_for(60_000);
+        world.tell(again, Input::Woke);
+    }
+    assert!(!world.tabs[again].signed_out);
+}
+
+#[test]
 fn one_user_leaving_takes_nothing_from_another() {
     let mut world = World::new();
     let (maya, jonas) = (world.open_tab("maya"), world.open_tab("jonas"));
@@ -300,6 +406,7 @@ fn without_locks_a_logout_leaves_nothing_either() {
     world.run_for(500);
     assert_eq!(world.tabs[tab].status.as_ref().unwrap().role, Role::Alone);
     log_out(&mut world, tab, None).unwrap();
+    world.run_for(10);
     assert_gone(&world, &[tab]);
 }
 

@@ -1,6 +1,6 @@
 //! Many tabs of one browser: one leads and sends for all, and whoever misses something is told again.
 
-use rota_engine::{Input, OperationState, Role, Value};
+use rota_engine::{Failure, Input, OperationState, Role, Value};
 
 use crate::world::World;
 
@@ -525,4 +525,46 @@ fn an_operation_of_a_table_that_the_leader_does_not_know_waits_for_a_leader_that
     world.run_until_quiet();
     assert_eq!((world.server.effects[&waits], world.outcome(newer, waits)), (1, vec![OperationState::Confirmed]));
     world.assert_all_agree();
+}
+
+#[test]
+fn a_cancel_that_a_follower_took_is_heard_though_its_message_was_lost() {
+    for is_heard_before in [false, true] {
+        let mut world = World::with_tabs(2);
+        let (leader, other) = (world.leader().unwrap(), 1 - world.leader().unwrap());
+        world.refresh_works = false;
+        world.expire_token();
+        world.tab(leader).patch("c-2", "city", "Kiel");
+        world.run_for(500);
+        world.faults.lost_messages_percent = if is_heard_before { 0 } else { 100 };
+        let id = world.tab(other).patch("c-1", "city", "Kiel");
+        world.run_for(100);
+        world.faults.lost_messages_percent = 100;
+        world.tab(other).cancel(id).unwrap();
+        assert_eq!(world.tabs[leader].operations.contains_key(&id), is_heard_before);
+        world.faults.lost_messages_percent = 0;
+        world.run_for(10_000);
+        assert_eq!(world.outcome(other, id), [OperationState::Cancelled]);
+        world.token_good = true;
+        world.tell(leader, Input::TokenRefreshed);
+        world.run_until_quiet();
+        assert_eq!(world.sent(id), 0);
+        world.assert_all_agree();
+    }
+}
+
+#[test]
+fn a_dead_operation_that_a_follower_has_dropped_is_dropped_by_it_when_it_leads() {
+    let mut world = World::with_tabs(2);
+    let (leader, other) = (world.leader().unwrap(), 1 - world.leader().unwrap());
+    world.faults.push_failures.push_back((Failure::Invalid, None));
+    let id = world.tab(other).patch("c-1", "city", "Kiel");
+    world.run_for(1_000);
+    assert_eq!(world.outcome(other, id), [OperationState::Dead]);
+    world.freeze(leader);
+    world.tab(other).cancel(id).unwrap();
+    world.run_for(100);
+    world.kill_tab(leader);
+    world.run_for(10_000);
+    assert!(world.tabs[other].operations.is_empty() && world.stored(0).is_empty());
 }

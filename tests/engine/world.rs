@@ -168,6 +168,7 @@ pub struct Tab {
     pub pushed: Vec<OperationId>,
     pub pulls: Vec<PullCall>,
     pub signed_out: bool,
+    pub logouts_refused: Vec<Problem>,
     pub announced: Vec<(u64, Vec<Peer>)>,
     /// Who is here, for the tab's subscribers.
     pub peers: Vec<Peer>,
@@ -388,6 +389,7 @@ impl World {
             pushed: Vec::new(),
             pulls: Vec::new(),
             signed_out: false,
+            logouts_refused: Vec::new(),
             announced: Vec::new(),
             peers: Vec::new(),
             peers_changed: 0,
@@ -949,6 +951,9 @@ impl World {
                 let before = self.storage[self.tabs[tab].browser].insert(key, text.clone());
                 assert!(before.is_none_or(|before| before == text), "a temporary key became two records");
             }
+            Output::PersistMark { key } => {
+                self.storage[self.tabs[tab].browser].insert(key, r#"{"v":1}"#.to_owned());
+            }
             Output::Unpersist { key } => {
                 self.storage[self.tabs[tab].browser].remove(&key);
             }
@@ -975,6 +980,7 @@ impl World {
                 self.tabs[tab].signed_out = true;
                 self.tabs[tab].link = None;
             }
+            Output::LogoutRefused(problem) => self.tabs[tab].logouts_refused.push(problem),
             Output::RequestLock if !self.locks_exist => {
                 self.later(1, Happening::Tell { tab, input: Input::NoLocks });
             }

@@ -411,6 +411,8 @@ impl World {
                 self.note_alias(tab, &key);
                 self.store(tab, key, Content::Alias(entry));
             }
+            // The mark has no content that anybody reads.
+            Output::PersistMark { key } => self.store(tab, key, Content::Corrupt("a mark".into())),
             Output::ForgetQuarantined { prefix } => {
                 self.faults.add(Fault::QuotaShed);
                 self.remove(tab, |key| key.starts_with(&prefix));
@@ -435,7 +437,7 @@ impl World {
                     made.is_rejected = true;
                 }
             }
-            Output::Durable { .. } | Output::Report(_) => {}
+            Output::Durable { .. } | Output::Report(_) | Output::LogoutRefused(_) => {}
         }
     }
 
@@ -701,7 +703,7 @@ pub fn is_of_rules(op: &Operation) -> bool {
     op.decision.as_ref().is_some_and(|decision| decision.by.is_none())
 }
 
-fn found(entries: &crate::browser::Entries, prefixes: &[String; 3]) -> Vec<FoundEntry> {
+fn found(entries: &crate::browser::Entries, prefixes: &[String]) -> Vec<FoundEntry> {
     let of = |prefix: &String| {
         let prefix = prefix.clone();
         entries.range(prefix.clone()..).take_while(move |(key, _)| key.starts_with(&prefix))

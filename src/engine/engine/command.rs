@@ -3,7 +3,9 @@
 use rand_core::Rng;
 
 use super::Engine;
+use super::leaving::Leaving;
 use super::replacing::{flattened, merged};
+use super::sending::GIVEN_UP;
 use crate::engine::alias::{MARK, inserts_named, temporary_key};
 use crate::engine::error::{Error, Problem};
 use crate::engine::input::{Command, Stored};
@@ -22,6 +24,12 @@ use crate::engine::table::{RecordId, TableId};
 use crate::engine::tabs::{Kind, Role};
 use crate::engine::time::{Hlc, Now};
 use crate::engine::value::Fields;
+
+/// How long an operation's id is as text.
+const ID_LEN: usize = 36;
+
+/// How many operations are remembered that are to be cancelled, and were not heard of yet.
+const TO_CANCEL_MAX: usize = 1_000;
 
 /// What a command means, once it is known to make sense.
 pub(super) struct Intent {
@@ -93,7 +101,7 @@ impl<R: Record> Engine<R> {
 
     /// Says whether something new may begin.
     pub(super) fn check_room(&self) -> Result<(), Error> {
-        if self.logging_out {
+        if self.leaving != Leaving::No {
             return Err(Error::SigningOut);
         }
         self.check_bound()
@@ -357,6 +365,9 @@ impl<R: Record> Engine<R> {
         if self.read_marks(marks.into_iter().map(|mark| mark.key).collect()) {
             return;
         }
+        let (marks, entries): (Vec<FoundEntry>, Vec<FoundEntry>) =
+            entries.into_iter().partition(|entry| self.session.dead_id(&entry.key).is_some());
+        let given_up = self.read_dead_marks(&marks, &entries);
         // What temporary keys turned out to be is read before what names them.
         let (aliases, others): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| matches!(entry.content, Content::Alias(_)));
@@ -366,6 +377,7 @@ impl<R: Record> Engine<R> {
             match read(entry, &self.session) {
                 Reading::Take(op) if self.settled.contains(op.id) => self.emit(Output::Unpersist { key }),
                 Reading::Take(op) => {
+                    let (id, is_known) = (op.id, self.outbox.contains(op.id));
                     if !self.outbox.contains(op.id) && !self.settled.contains(op.id) {
                         mark!(AdoptedFromStorage);
                         self.note_found(&op);
@@ -374,6 +386,11 @@ impl<R: Record> Engine<R> {
                     self.unsure.remove(&op.id);
                     found.push(op.id);
                     self.adopt(op);
+                    // Of what is known here somebody may have asked for another try since the mark was read.
+                    if !is_known && given_up.contains(&id) {
+                        mark!(GivenUpBefore);
+                        self.bury(id, (GIVEN_UP.to_owned(), "it was given up on an earlier visit".to_owned()));
+                    }
                 }
                 Reading::TakeAlias(alias) => {
                     let is_of_ours = self.tables.table_id(&alias.table).is_some();
@@ -404,6 +421,28 @@ impl<R: Record> Engine<R> {
             self.unpersist_replaced(id);
         }
         self.drop_aliases(&found_aliases);
+        self.leave_after_look();
+    }
+
+    /// Returns which operations were given up. A mark that was left behind by the end of its operation is deleted.
+    fn read_dead_marks(&mut self, marks: &[FoundEntry], entries: &[FoundEntry]) -> SortedSet<OperationId> {
+        let (mut stored, mut given_up) = (SortedSet::new(), SortedSet::new());
+        for entry in entries.iter().filter(|_| !marks.is_empty()) {
+            // Even one that can't be read, or is of another release, ends with its id.
+            let tail = entry.key.get(entry.key.len().saturating_sub(ID_LEN)..);
+            if let Some(id) = tail.and_then(OperationId::parse) {
+                stored.insert(id);
+            }
+        }
+        for mark in marks {
+            let Some(id) = self.session.dead_id(&mark.key) else { continue };
+            if stored.contains(&id) || self.outbox.contains(id) {
+                given_up.insert(id);
+            } else {
+                self.emit(Output::Unpersist { key: mark.key.clone() });
+            }
+        }
+        given_up
     }
 
     fn quarantine(&mut self, key: String) {
@@ -467,6 +506,9 @@ impl<R: Record> Engine<R> {
             self.note_decision_of(&op);
             self.end_if_doomed(&op);
         }
+        if self.to_cancel.remove(&id) {
+            self.on_cancel(id);
+        }
     }
 
     pub(super) fn cancel(&mut self, id: OperationId) -> Result<(), Error> {
@@ -487,9 +529,10 @@ impl<R: Record> Engine<R> {
         }
         if self.tabs.role == Role::Follower {
             mark!(CancelPassedOn);
-            let mut message = self.tabs.message(Kind::Cancel);
-            message.id = Some(id);
-            self.emit(Output::Broadcast(message));
+            if let Some(pending) = self.outbox.get_mut(id) {
+                pending.cancel_asked = true;
+            }
+            self.tell_cancel(id);
             return Ok(());
         }
         // What an earlier leader may have sent can still arrive, whatever the ledger says now.
@@ -498,6 +541,37 @@ impl<R: Record> Engine<R> {
         }
         self.cancel_here(id);
         Ok(())
+    }
+
+    pub(super) fn tell_cancel(&mut self, id: OperationId) {
+        let mut message = self.tabs.message(Kind::Cancel);
+        message.id = Some(id);
+        self.emit(Output::Broadcast(message));
+    }
+
+    /// Another tab asks the one that sends to cancel an operation.
+    pub(super) fn on_cancel(&mut self, id: OperationId) {
+        if !self.tabs.sends() || self.settled.contains(id) {
+            return;
+        }
+        if !self.outbox.contains(id) && self.outbox.replacing(id).is_none() {
+            // It has overtaken the operation itself.
+            if self.to_cancel.len() < TO_CANCEL_MAX {
+                self.to_cancel.insert(id);
+            }
+        } else if self.cancel(id).is_err() {
+            // Too late: the operation goes its way, and its author hears of its end like everyone.
+        }
+    }
+
+    /// Does what this tab has promised as a follower, as far as it can be done now that it leads.
+    pub(super) fn cancel_what_was_asked(&mut self) {
+        let asked = self.outbox.iter().filter(|pending| pending.cancel_asked).map(|pending| pending.op.id);
+        for id in asked.collect::<Vec<_>>() {
+            if self.cancel(id).is_err() {
+                // The leader before may have sent it.
+            }
+        }
     }
 
     /// Cancels an operation for all tabs.
@@ -525,7 +599,8 @@ impl<R: Record> Engine<R> {
             return;
         };
         mark!(Revived);
-        (pending.tries, pending.postponements, pending.trouble) = (0, 0, None);
+        self.outputs.push_back(Output::Unpersist { key: self.session.dead_key(id) });
+        (pending.tries, pending.postponements, pending.trouble, pending.cancel_asked) = (0, 0, None, false);
         let records = pending.records();
         self.outbox.wait(id, 0);
         self.outbox.mark_returned(id, OperationState::Queued);
@@ -597,6 +672,7 @@ pub(super) fn pending(op: Operation, records: Vec<RecordId>, mine: bool) -> Pend
         lookup: None,
         unarrived_since: None,
         perhaps_sent: false,
+        cancel_asked: false,
         replaced: vec![],
         conflict: None,
     }

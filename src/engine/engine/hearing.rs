@@ -124,11 +124,7 @@ impl<R: Record> Engine<R> {
                 self.relay(news);
             }
             Body::SettledLocally { settlement, decision } => self.on_state(settlement, decision),
-            Body::Cancel { id } => {
-                if self.tabs.sends() && self.cancel(id).is_err() {
-                    // Too late: the operation goes its way, and its author hears of its end like everyone.
-                }
-            }
+            Body::Cancel { id } => self.on_cancel(id),
             Body::SignedOut { at_ms } => self.on_signed_out(at_ms),
             Body::RightsChanged => self.look_anew(),
             Body::Presence { peers } => self.hear_peers(peers, Some(&from)),
@@ -424,16 +420,22 @@ impl<R: Record> Engine<R> {
         let told = |pending: &&Pending| pending.accepted && !pending.is_parked();
         let pending = || self.outbox.iter().filter(told);
         let others = pending().filter(|pending| !pending.mine).take(OTHERS_MAX);
+        let to_cancel: Vec<OperationId> =
+            self.outbox.iter().filter(|pending| pending.cancel_asked).map(|pending| pending.op.id).collect();
         let own: Vec<(Operation, Vec<Alias>)> = pending()
             .filter(|pending| pending.mine)
             .chain(others)
             .map(|pending| (pending.op.clone(), self.aliases_of(pending)))
             .collect();
         let (due_mono_ms, wait_ms) = self.tabs.retell;
-        if own.is_empty() {
+        if own.is_empty() && to_cancel.is_empty() {
             self.tabs.retell = (after(self.now, 2 * BEAT_MS), 2 * BEAT_MS);
         } else if due_mono_ms <= self.now.mono_ms {
             self.tabs.retell = (after(self.now, wait_ms), (wait_ms * 2).clamp(BEAT_MS, DELAY_MS_MAX));
+            // Before the operations, which a leader that has not heard of them would send at once.
+            for id in to_cancel {
+                self.tell_cancel(id);
+            }
             for (op, aliases) in own {
                 mark!(OperationRetold);
                 let mut message = self.tabs.message(Kind::Operation);

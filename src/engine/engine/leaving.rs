@@ -1,6 +1,8 @@
 //! Logging out, and what follows when a person may see other things than before.
 
 use super::Engine;
+use super::command::after;
+use super::sending::LOOK_MS;
 use crate::engine::error::{Error, Problem};
 use crate::engine::input::Unsent;
 use crate::engine::link::{LinkState, LinkStatus};
@@ -11,10 +13,27 @@ use crate::engine::record::Record;
 use crate::engine::sabotage::sabotaged;
 use crate::engine::sorted::sort;
 use crate::engine::tabs::{Kind, Role};
-use crate::engine::time::CLOCK_AHEAD_MS_MAX;
+use crate::engine::time::{CLOCK_AHEAD_MS_MAX, Timer};
 
 /// How long the mark of a logout stays. A tab that slept for longer finds its operations too old for the ledger, too.
 const MARK_MS_MAX: u64 = 30 * 24 * 60 * 60_000;
+
+/// How many marks of logouts are recognised. All but the last are deleted by whoever finds them.
+const KNOWN_MARKS_MAX: usize = 64;
+
+/// How far a logout has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// Nobody logs out.
+    No,
+    /// It waits for what is not sent.
+    Waits,
+    /// Nothing is left that this tab knows of. A tab may have died between storing an operation and telling of it, so storage is asked.
+    Looks {
+        /// What turns up is waited for; else there is no logout.
+        waits: bool,
+    },
+}
 
 impl<R: Record> Engine<R> {
     /// Leaves for good: nothing of this person's stays in this browser.
@@ -22,23 +41,55 @@ impl<R: Record> Engine<R> {
         let count = self.outbox.len();
         match unsent {
             None if count > 0 => return Err(Error::UnsentOperations { count }),
-            Some(Unsent::Wait) if count > 0 => {
-                self.logging_out = true;
-                self.reconnect();
-            }
-            None | Some(Unsent::Wait | Unsent::Discard) => self.sign_out(),
+            Some(Unsent::Wait) if count > 0 => self.wait_to_leave(),
+            None | Some(Unsent::Wait) => self.look_before_leaving(unsent.is_some()),
+            Some(Unsent::Discard) => self.sign_out(),
         }
         Ok(())
     }
 
-    /// Ends a logout that waited, once nothing is left to wait for.
-    pub(super) fn sign_out_if_nothing_waits(&mut self) {
-        if self.logging_out && self.outbox.len() == 0 {
+    fn wait_to_leave(&mut self) {
+        self.leaving = Leaving::Waits;
+        self.reconnect();
+    }
+
+    fn look_before_leaving(&mut self, waits: bool) {
+        if let Leaving::Looks { waits: already } = &mut self.leaving {
+            *already |= waits;
+            return;
+        }
+        self.leaving = Leaving::Looks { waits: waits || self.leaving == Leaving::Waits };
+        self.timers.set(Timer::Leave, after(self.now, LOOK_MS));
+        self.emit(Output::LoadOperations);
+    }
+
+    /// Goes on with a logout that waited, once nothing is left to wait for.
+    pub(super) fn leave_if_nothing_waits(&mut self) {
+        if self.leaving == Leaving::Waits && self.outbox.len() == 0 {
+            self.look_before_leaving(true);
+        }
+    }
+
+    /// Decides on a logout that has looked into storage, or has waited for that in vain.
+    pub(super) fn leave_after_look(&mut self) {
+        let Leaving::Looks { waits } = self.leaving else { return };
+        self.timers.stop(Timer::Leave);
+        let count = self.outbox.len();
+        if count == 0 {
             self.sign_out();
+        } else if waits {
+            mark!(LogoutFoundMore);
+            self.wait_to_leave();
+        } else {
+            mark!(LogoutRefusedLate);
+            self.leaving = Leaving::No;
+            let error = Error::UnsentOperations { count };
+            self.emit(Output::LogoutRefused(Problem::new(error.code(), "logout", error.to_string())));
         }
     }
 
     fn sign_out(&mut self) {
+        self.leaving = Leaving::No;
         let at_ms = self.now.wall_ms;
         let mark = self.session.mark_key(at_ms, &self.tabs.id);
         self.forget_everything(at_ms);
@@ -59,16 +110,20 @@ impl<R: Record> Engine<R> {
     pub(super) fn on_signed_out(&mut self, at_ms: u64) {
         if at_ms > self.now.wall_ms.saturating_add(CLOCK_AHEAD_MS_MAX) {
             self.problem(Problem::new("malformed-message", "signedOut", "nobody can have logged out so late"));
-        } else if at_ms > self.born_wall_ms {
-            mark!(SignOutHeard);
-            self.forget_everything(at_ms);
-            // Whoever logged out has emptied storage. What is there by now may be of somebody who has come back since.
-            if !sabotaged!(PurgeNothing) {
-                self.emit(Output::ForgetRecords);
-                self.emit(Output::ForgetQuarantined { prefix: self.session.quarantine_prefix() });
-            }
-            self.leave();
+        } else if at_ms > self.born.wall_ms {
+            self.follow_out(at_ms);
         }
+    }
+
+    fn follow_out(&mut self, at_ms: u64) {
+        mark!(SignOutHeard);
+        self.forget_everything(at_ms);
+        // Whoever logged out has emptied storage. What is there by now may be of somebody who has come back since.
+        if !sabotaged!(PurgeNothing) {
+            self.emit(Output::ForgetRecords);
+            self.emit(Output::ForgetQuarantined { prefix: self.session.quarantine_prefix() });
+        }
+        self.leave();
     }
 
     /// Looks at the marks that logouts left in storage. Returns true when one of them ended this engine.
@@ -76,13 +131,23 @@ impl<R: Record> Engine<R> {
         let mut marks: Vec<(u64, String)> =
             keys.into_iter().filter_map(|key| Some((self.session.mark_at_ms(&key)?, key))).collect();
         sort(&mut marks);
-        // One from the future was left before the clock was set back.
-        let is_news = |at_ms: u64| at_ms > self.born_wall_ms && at_ms <= self.now.wall_ms;
+        // One from the future was left before the clock was set back; before this engine was made, too, if it was there from the beginning.
+        let is_news = |at_ms: u64| match &self.known_marks {
+            Some(known) => at_ms > self.born.wall_ms && !known.contains(&at_ms),
+            None => at_ms > self.born.wall_ms && at_ms <= self.now.wall_ms,
+        };
         if let Some((at_ms, _)) = marks.iter().find(|(at_ms, _)| is_news(*at_ms)) {
             mark!(SignOutMarkFound);
-            self.on_signed_out(*at_ms);
+            self.follow_out(*at_ms);
             return true;
         }
+        let known = self.known_marks.get_or_insert_default();
+        for (at_ms, _) in &marks {
+            if !known.contains(at_ms) {
+                known.push(*at_ms);
+            }
+        }
+        known.drain(..known.len().saturating_sub(KNOWN_MARKS_MAX));
         // The last one stays for tabs that are still asleep.
         let stays = |at_ms: u64| at_ms <= self.now.wall_ms && self.now.wall_ms - at_ms <= MARK_MS_MAX;
         let last = marks.pop().filter(|(at_ms, _)| !stays(*at_ms));

@@ -322,7 +322,9 @@ impl<R: Record> Engine<R> {
     // ---- what is due
 
     pub(super) fn fire_timers(&mut self) {
-        while let Some(timer) = self.timers.take_due(self.now.mono_ms) {
+        while !self.closed
+            && let Some(timer) = self.timers.take_due(self.now.mono_ms)
+        {
             match timer {
                 Timer::Reconnect => self.connect(),
                 Timer::JoinTimeout => {
@@ -356,6 +358,7 @@ impl<R: Record> Engine<R> {
                 }
                 Timer::Watch => self.look_for_leader(),
                 Timer::Boot => self.pull_alone(),
+                Timer::Leave => self.leave_after_look(),
             }
         }
     }

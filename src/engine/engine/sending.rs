@@ -15,8 +15,11 @@ use crate::engine::sabotage::sabotaged;
 use crate::engine::tabs::Role;
 use crate::engine::time::Timer;
 
-/// How long a new leader waits for what is stored.
-const LOOK_MS: u64 = 1_000;
+/// How long a new leader, or who logs out, waits for what is stored.
+pub(super) const LOOK_MS: u64 = 1_000;
+
+/// Why an operation is dead of which no more is known than that it was given up.
+pub(super) const GIVEN_UP: &str = "given-up";
 
 impl<R: Record> Engine<R> {
     pub(super) fn lead(&mut self) {
@@ -41,6 +44,7 @@ impl<R: Record> Engine<R> {
         for pending in self.outbox.iter().filter(|pending| pending.accepted && !pending.mine && !pending.is_parked()) {
             self.unsure.insert(pending.op.id);
         }
+        self.cancel_what_was_asked();
         self.start_link();
         self.beat();
     }
@@ -100,6 +104,7 @@ impl<R: Record> Engine<R> {
         self.tabs.owed.clear();
         self.asked.clear();
         self.unsure.clear();
+        self.to_cancel.clear();
         self.emit(Output::Disconnect);
     }
 
@@ -389,6 +394,15 @@ impl<R: Record> Engine<R> {
     /// Gives an operation up. It is no longer seen, stays stored, and blocks nothing but what depends on it.
     pub(super) fn bury(&mut self, id: OperationId, trouble: (String, String)) {
         // What the server has decided is not given up by a word that comes late.
+        let known = self.outbox.get_mut(id).filter(|pending| pending.state == OperationState::Dead);
+        if let Some(pending) =
+            known.filter(|pending| pending.trouble.as_ref().is_some_and(|(code, _)| code == GIVEN_UP))
+        {
+            // The mark in storage does not say why.
+            pending.trouble = Some(trouble);
+            self.dirty_operations.insert(id);
+            return;
+        }
         let is_decided =
             |state| matches!(state, OperationState::Dead | OperationState::Conflicted | OperationState::Acknowledged);
         if self.outbox.get(id).is_none_or(|pending| is_decided(pending.state)) {
@@ -400,6 +414,10 @@ impl<R: Record> Engine<R> {
         let Some(pending) = self.outbox.get_mut(id) else { return };
         pending.trouble = Some(trouble.clone());
         let (records, mine) = (pending.records(), pending.mine);
+        if self.tabs.sends() {
+            // Whoever comes later must not send it again unasked.
+            self.emit(Output::PersistMark { key: self.session.dead_key(id) });
+        }
         if self.tabs.role == Role::Leader {
             self.tell_state(id, OperationState::Dead);
         }
