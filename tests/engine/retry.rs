@@ -413,7 +413,7 @@ fn limited(after_ms: Option<u64>) -> World {
     world.server.seed(100);
     world.open_tab("maya");
     world.run_for(1_000);
-    world.faults.push_failures.extend([(Failure::RateLimit, after_ms); 2_000]);
+    world.faults.push_failures.extend(vec![(Failure::RateLimit, after_ms); 2_000]);
     world
 }
 

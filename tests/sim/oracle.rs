@@ -139,6 +139,11 @@ pub struct Mirror {
 }
 
 impl Mirror {
+    /// The version in which this tab had a record when it was last checked.
+    pub fn version(&self, key: Key) -> u64 {
+        self.versions.get(key).copied().unwrap_or(0)
+    }
+
     /// Making an engine counts as its first input.
     pub fn of_new_tab(born_ms: u64) -> Self {
         Self { handled: 1, born_ms, ..Self::default() }

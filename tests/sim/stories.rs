@@ -15,12 +15,13 @@ pub fn beginning(seed: u64, draw: &mut Draw, browsers: &mut [Make]) -> Steps {
         9 => without_room(draw, browsers),
         7 => on_the_scales(),
         15 => behind_slow_answers(),
-        4 => transactions::strand(seed % 2 == 0, browsers),
+        4 => transactions::strand(seed.is_multiple_of(2), browsers),
         12 => transactions::join_halfway(),
         5 => two_decide(browsers),
         10 => joined_before_it_is_safe(browsers),
         19 => without_a_word_of_the_row(),
         8 => nobody_knows_of_it(browsers),
+        14 => a_logout_over_what_a_dead_tab_stored(if seed.is_multiple_of(2) { 0 } else { 4 }, browsers),
         _ => Vec::new(),
     }
 }
@@ -131,6 +132,19 @@ fn without_a_word_of_the_row() -> Steps {
 fn nobody_knows_of_it(browsers: &mut [Make]) -> Steps {
     browsers[0] = whole();
     (0..3).map(|tab| (Action::LeaveOrphan { tab }, 1_500)).collect()
+}
+
+/// A tab stores an operation and dies before anybody has heard of it; then somebody logs out.
+fn a_logout_over_what_a_dead_tab_stored(how: u64, browsers: &mut [Make]) -> Steps {
+    browsers[0] = whole();
+    vec![
+        (Action::Set { rate: Rate::MessageLoss, percent: 100 }, 0),
+        (Action::Cut { ms: 600 }, 10),
+        (Action::Patch { tab: 1, key: 0, field: "name", value: "Hof" }, 10),
+        (Action::Crash { tab: 1 }, 0),
+        (Action::Logout { tab: 0, how }, 300),
+        (Action::Set { rate: Rate::MessageLoss, percent: 0 }, 5_000),
+    ]
 }
 
 /// Somebody logs out, comes back and goes on, while a tab of before still sleeps.
