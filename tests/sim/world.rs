@@ -666,7 +666,20 @@ impl World {
             self.tabs[tab].crash_in = None;
             self.thaw(tab);
         }
-        // Whatever an earlier visit left behind, the next one brings to its end.
+        self.come_back();
+        self.run_for(70);
+        self.replace_deaf_leaders();
+        self.come_back();
+        for tab in self.open_tabs() {
+            let dead: Vec<OperationId> = self.dead_of(tab);
+            for id in dead {
+                let _ = self.feed(tab, Input::Retry { id });
+            }
+        }
+    }
+
+    /// Whatever an earlier visit left behind, the next one brings to its end.
+    fn come_back(&mut self) {
         for browser in 0..self.browsers.len() {
             for user in 0..USERS.len() {
                 let is_there = |tab: &Tab| tab.is_alive && !tab.is_closed && (tab.browser, tab.user) == (browser, user);
@@ -675,14 +688,6 @@ impl World {
                 if has_work && (!self.browsers[browser].has_locks || !self.tabs.iter().any(is_there)) {
                     self.open_tab(browser, user);
                 }
-            }
-        }
-        self.run_for(70);
-        self.replace_deaf_leaders();
-        for tab in self.open_tabs() {
-            let dead: Vec<OperationId> = self.dead_of(tab);
-            for id in dead {
-                let _ = self.feed(tab, Input::Retry { id });
             }
         }
     }
