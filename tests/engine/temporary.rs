@@ -166,6 +166,34 @@ fn a_tab_that_dies_between_the_inserts_end_and_the_dependants_leaves_the_mapping
 }
 
 #[test]
+fn a_mapping_stays_stored_as_long_as_an_entry_names_it_though_it_was_told_with_the_real_key() {
+    let mut world = World::with_tabs(2);
+    keep_from_sending(&mut world);
+    world.freeze(1);
+    let (first, temporary) = order(&mut world, 0, "first");
+    let later = patch(&mut world, 0, &temporary, "title", "changed").unwrap();
+    world.heal_network();
+    for _ in 0..200_000 {
+        world.run_for(1);
+        if !world.outcome(0, first).is_empty() {
+            break;
+        }
+    }
+    world.faults.silent = true;
+    world.tabs[1].waiting.clear();
+    world.thaw(1, false);
+    world.run_for(3_000);
+    world.kill_tab(0);
+    world.run_for(3_000);
+    assert_eq!(world.server.effects.get(&later), None);
+    assert_eq!(world.stored(0).iter().filter(|key| key.contains(":id:~")).count(), 1, "{:?}", world.stored(0));
+    world.faults.silent = false;
+    world.run_until_quiet();
+    assert_eq!(field(&world, 1, "1", "title"), "changed".into());
+    assert!(world.stored(0).is_empty(), "{:?}", world.stored(0));
+}
+
+#[test]
 fn a_mapping_outlives_no_operation_that_stands_for_the_one_that_named_it() {
     let mut world = World::new();
     world.concurrency = 1;

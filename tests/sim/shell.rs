@@ -540,7 +540,7 @@ impl World {
         // What others have made since is theirs: a person who has come back, or a tab that has not heard of it either.
         let since_ms = self.oracle.left.get(&(*browser, *user)).copied().unwrap_or(0);
         let is_late = since_ms < self.mono_ms;
-        let made = self.oracle.made.values().filter(|made| made.made_ms <= since_ms || made.tab == tab);
+        let made = self.oracle.made.values().filter(|made| made.made_ms < since_ms || made.tab == tab);
         let made: Vec<&String> = made.map(|made| &made.storage_key).collect();
         let is_theirs = |key: &String| is_late && !made.contains(&key);
         let is_left = |key: &&String| key.starts_with(&prefix) && !key.starts_with(&mark) && !is_theirs(key);

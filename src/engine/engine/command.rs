@@ -385,6 +385,9 @@ impl<R: Record> Engine<R> {
                     self.keep_for_newer(&op);
                     self.unsure.remove(&op.id);
                     found.push(op.id);
+                    if is_known {
+                        self.note_named(&op);
+                    }
                     self.adopt(op);
                     // Of what is known here somebody may have asked for another try since the mark was read.
                     if !is_known && given_up.contains(&id) {

@@ -168,6 +168,15 @@ impl<R: Record> Engine<R> {
         naming.any(|pending| pending.named.contains(from))
     }
 
+    /// Takes note of the temporary keys that an operation's entry names. It may have been told with the real ones.
+    pub(super) fn note_named(&mut self, stored: &Operation) {
+        let mut named = Vec::new();
+        self.aliases.rewrite(&mut stored.clone(), &mut named);
+        let known = self.outbox.get(stored.id).map(|pending| &pending.named);
+        named.retain(|from| known.is_some_and(|known| !known.contains(from)));
+        self.outbox.add_named(stored.id, named);
+    }
+
     /// Forgets what is stored of the temporary keys that nothing pending names any more.
     pub(super) fn drop_aliases(&mut self, named: &[String]) {
         for from in named {
