@@ -116,6 +116,26 @@ fn a_tab_that_comes_late_soon_knows_who_is_here() {
 }
 
 #[test]
+fn a_leader_that_slept_introduces_nobody_who_is_gone() {
+    let mut world = World::with_tabs(1);
+    world.use_browser(1);
+    let other = world.open_tab("jonas");
+    world.run_for(1_000);
+    be(&mut world, other, "board", Doing::Idle);
+    world.run_for(1_000);
+    assert_eq!(sees(&world, 0).len(), 1);
+    world.kill_tab(other);
+    world.freeze(0);
+    world.run_for(27_000);
+    world.use_browser(0);
+    let late = world.open_tab("maya");
+    world.run_for(4_000);
+    world.thaw(0, false);
+    world.run_for(100);
+    assert_eq!(sees(&world, late), []);
+}
+
+#[test]
 fn a_crowd_and_long_words_are_reported_and_harm_nothing() {
     let mut world = World::with_tabs(1);
     let peer = |n: usize, place: String| Peer {

@@ -43,6 +43,8 @@ impl<R: Record> Engine<R> {
     /// Tells a tab that has come who else is here.
     pub(super) fn introduce(&mut self) {
         self.everyone.say_again(Audience::Tabs);
+        // Whoever slept may know of people who are long gone.
+        self.everyone.expire(self.now.mono_ms);
         let strangers = self.everyone.strangers();
         if self.tabs.role == Role::Leader && !strangers.is_empty() {
             mark!(PeersIntroduced);

@@ -51,8 +51,7 @@ impl Heard {
             }
         };
         let words = self.words.get(&(peer.user.clone(), peer.tab.clone()));
-        // To the last moment: what comes in that one is taken before what is due in it.
-        words.is_some_and(|words| words.iter().any(|word| word.at_ms + PEER_MS >= mono_ms && says(word)))
+        words.is_some_and(|words| words.iter().any(|word| word.at_ms + PEER_MS > mono_ms && says(word)))
     }
 }
 
