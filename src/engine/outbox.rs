@@ -759,6 +759,34 @@ mod tests {
     }
 
     #[test]
+    fn one_operation_is_before_another_by_when_it_was_made() {
+        let outbox = outbox([pending(2, 1), pending(1, 1)]);
+        assert!(outbox.is_before(id(1), id(2)));
+        assert!(!outbox.is_before(id(2), id(1)) && !outbox.is_before(id(1), id(1)));
+        assert!(!outbox.is_before(id(1), id(3)) && !outbox.is_before(id(3), id(1)));
+    }
+
+    #[test]
+    fn what_depends_on_an_operation_in_vain_ends_with_it_unless_it_was_sent() {
+        let after = |n: u8, needed: u8| {
+            let mut entry = pending(n, u32::from(n));
+            entry.op.after = vec![id(needed)];
+            entry
+        };
+        let sent = Pending { state: OperationState::Sent, sent_at_mono_ms: 5, ..after(3, 1) };
+        let sent_before = Pending { sent_at_mono_ms: 5, ..after(6, 1) };
+        let dead = Pending { state: OperationState::Dead, sent_at_mono_ms: 5, ..after(7, 1) };
+        let unstored = Pending { accepted: false, ..after(8, 1) };
+        let others = [after(2, 1), sent, after(4, 3), after(5, 2), sent_before, dead, unstored, after(9, 4)];
+        let outbox = outbox([pending(1, 1)].into_iter().chain(others));
+        let mut doomed = outbox.doomed(&outbox.get(id(1)).unwrap().op);
+        let place = |n: u8| doomed.iter().position(|doomed| *doomed == id(n));
+        assert!(place(2) < place(5), "what others depend on comes first");
+        doomed.sort_unstable();
+        assert_eq!(doomed, [id(2), id(5), id(7)]);
+    }
+
+    #[test]
     fn order_per_record_and_independence_between_records() {
         let mut outbox = outbox([pending(3, 7), pending(1, 7), pending(2, 8)]);
         assert_eq!(outbox.sendable(0, CONCURRENCY), [id(1), id(2)]);

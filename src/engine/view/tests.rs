@@ -1,4 +1,13 @@
+use std::cmp::Ordering;
+use std::rc::Rc;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::order::{Order, compare};
 use super::*;
+use crate::engine::record::{JsonRecord, Record};
+use crate::engine::value::{Fields, Value};
 
 fn views() -> (Views, Vec<TableConfig>) {
     let table = |name: &str| {
@@ -49,4 +58,68 @@ fn a_view_that_is_closed_before_it_is_filled_waits_for_nothing() {
     assert!(!views.has_new());
     views.close(2).unwrap();
     assert!(!views.has_new());
+}
+
+fn value(json: serde_json::Value) -> Value {
+    serde_json::from_value(json).unwrap()
+}
+
+#[test]
+fn values_of_every_kind_have_one_order() {
+    let ascending = [
+        json!(false),
+        json!(true),
+        json!(-2),
+        json!(0),
+        json!(1.5),
+        json!(""),
+        json!("a"),
+        json!("ab"),
+        json!("\u{ffff}"),
+        json!("\u{10000}"),
+        json!([]),
+        json!([1]),
+        json!([1, 1]),
+        json!([2]),
+        json!({}),
+        json!({"a": 1}),
+        json!({"a": 1, "b": 1}),
+        json!({"a": 2}),
+        json!({"b": 0}),
+        json!(null),
+    ];
+    for (at, one) in ascending.iter().enumerate() {
+        for (other_at, other) in ascending.iter().enumerate() {
+            assert_eq!(compare(&value(one.clone()), &value(other.clone())), at.cmp(&other_at), "{one} and {other}");
+        }
+    }
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        Just(Value::Number(-0.0)),
+        (-3_i32..3).prop_map(|n| Value::Number(f64::from(n) / 2.0)),
+        any::<i32>().prop_map(|n| Value::Number(f64::from(n))),
+        "[a\u{e9}\u{10000}]{0,9}".prop_map(Value::String),
+        Just(Value::List(vec![])),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_hint_never_contradicts_the_order(one in any_value(), other in any_value(), descending in any::<bool>()) {
+        let order = Order::new(vec![(0, descending)]);
+        let row = |key: &str, value: Value| {
+            let record = JsonRecord::create(&Fields::from([("a".to_owned(), value)]));
+            Indexed::of(0, &Rc::from(key), &["a".to_owned()], &record)
+        };
+        let (one, other) = (row("1", one), row("2", other));
+        match order.compare(&one, &other) {
+            Ordering::Less => prop_assert!(order.hint(&one) <= order.hint(&other)),
+            Ordering::Greater => prop_assert!(order.hint(&one) >= order.hint(&other)),
+            Ordering::Equal => prop_assert!(false, "two records are never equal"),
+        }
+    }
 }
