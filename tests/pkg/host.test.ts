@@ -27,7 +27,11 @@ beforeEach(() => {
     },
   } as Backend
   host = new Host(scripted, {} as never, keys)
-  host.attach(engine as never, () => {})
+  host.attach(
+    engine as never,
+    () => {},
+    () => {},
+  )
   host.perform('connect', 1)
 })
 
