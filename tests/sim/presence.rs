@@ -111,6 +111,9 @@ impl World {
         }
         there.sort_by(|(_, one), (_, other)| (&one.user, &one.tab).cmp(&(&other.user, &other.tab)));
         self.run_for(PERIOD_MS);
+        // A logout that waited may have come to its end meanwhile.
+        let open = self.open_tabs();
+        there.retain(|(tab, _)| open.contains(tab));
         // A tab of the release before neither says nor hears anything of it.
         let is_old = |tab: usize| {
             let place = |tab: &Tab| (tab.browser, tab.user);
