@@ -60,6 +60,21 @@ fn a_view_that_is_closed_before_it_is_filled_waits_for_nothing() {
     assert!(!views.has_new());
 }
 
+#[test]
+fn a_view_has_so_many_sort_keys_figures_and_group_fields_and_no_more() {
+    let spec = |keys: usize, figures: usize, groups: usize| -> ViewSpec {
+        let keys: Vec<_> = (0..keys).map(|_| json!({"field": "name"})).collect();
+        let figures: Vec<_> = (0..figures).map(|n| json!({"name": n.to_string(), "kind": "count"})).collect();
+        let groups = vec!["name"; groups];
+        serde_json::from_value(json!({"table": "jobs", "sort": keys, "figures": figures, "groupBy": groups})).unwrap()
+    };
+    assert_eq!(spec(SORT_LEN_MAX, FIGURES_LEN_MAX, GROUP_FIELDS_MAX).validate(), Ok(()));
+    for (keys, figures, groups) in [(SORT_LEN_MAX + 1, 0, 0), (0, FIGURES_LEN_MAX + 1, 0), (0, 0, GROUP_FIELDS_MAX + 1)]
+    {
+        assert!(matches!(spec(keys, figures, groups).validate(), Err(Error::InvalidView(_))));
+    }
+}
+
 fn value(json: serde_json::Value) -> Value {
     serde_json::from_value(json).unwrap()
 }
