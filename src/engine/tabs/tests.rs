@@ -402,3 +402,20 @@ fn a_leader_stays_in_its_epoch_until_it_hears_of_a_later_one_that_nobody_leads()
     leader.catch_up_epoch();
     assert_eq!(leader.message::<JsonRecord>(Kind::Beat).epoch, epoch + 6);
 }
+
+#[test]
+fn an_operation_with_parts_needs_a_reader_of_protocol_2() {
+    let op = |parts: serde_json::Value| -> Operation {
+        serde_json::from_value(serde_json::json!({
+            "protocol": 1, "id": id(), "name": "patch", "table": "jobs", "key": "1", "args": {}, "set": {}, "base": {},
+            "baseVersion": null, "hlc": "019aa5e3f1c0-0000", "tab": "one", "after": [], "parts": parts,
+        }))
+        .unwrap()
+    };
+    let part = serde_json::json!({"name": "patch", "table": "jobs", "key": "1", "args": {}, "set": {}, "base": {}, "baseVersion": null});
+    for (parts, v) in [(serde_json::json!([]), 1), (serde_json::json!([part, part]), 2)] {
+        let mut message: Message = Tabs::new("one".into(), TAB_PROTOCOL).message(Kind::Operation);
+        message.with_operation(op(parts));
+        assert_eq!(message.v, v);
+    }
+}
