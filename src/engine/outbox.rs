@@ -767,6 +767,19 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_heard_of_late_waits_for_a_later_one_of_its_record_that_is_on_its_way() {
+        for parts in [vec![], vec![RecordId(3), RecordId(1)]] {
+            let mut outbox = outbox([Pending { parts, ..pending(2, 1) }]);
+            outbox.mark_sent(id(2), 5);
+            outbox.insert(pending(1, 1));
+            outbox.insert(pending(4, 4));
+            assert_eq!(outbox.sendable(10, 8), [id(4)]);
+            outbox.remove(id(2));
+            assert_eq!(outbox.sendable(10, 8), [id(1), id(4)]);
+        }
+    }
+
+    #[test]
     fn what_depends_on_an_operation_in_vain_ends_with_it_unless_it_was_sent() {
         let after = |n: u8, needed: u8| {
             let mut entry = pending(n, u32::from(n));
