@@ -55,7 +55,9 @@ impl Aliases {
 
     /// Returns those that an operation's inserts brought about.
     pub(crate) fn given_by(&self, id: OperationId) -> Vec<Alias> {
-        self.0.values().filter(|alias| inserting(&alias.from) == Some(id)).cloned().collect()
+        // Ids have one length, so that none is the beginning of another.
+        let prefix = temporary_key(id, None);
+        self.0.values().filter(|alias| alias.from.starts_with(&prefix)).cloned().collect()
     }
 
     /// Returns the temporary key under which an operation inserted a record.

@@ -103,7 +103,8 @@ pub struct Engine<R> {
     /// A new leader sends nothing before it has seen what is stored, or this moment of the monotonic clock has passed: an earlier
     /// leader's last operation may stand for one that this tab has heard of.
     looks_until_mono_ms: Option<u64>,
-    /// A leader that did not run for a while sends nothing before this moment: it may have been replaced, and not have been told yet.
+    /// A leader that did not run for a while takes nothing back before this moment, and without a ledger sends nothing: it may have been
+    /// replaced, and not have been told yet.
     trusts_lock_at_mono_ms: Option<u64>,
     /// What a new leader has only heard of, until it is found in storage, or told again: another operation may stand for it, and be over.
     unsure: SortedSet<OperationId>,

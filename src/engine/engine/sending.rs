@@ -135,8 +135,8 @@ impl<R: Record> Engine<R> {
     }
 
     /// A leader that did not run for a while may have been replaced, and be told so only after what else has waited for it. Until that
-    /// news has had its time, it takes nothing back. The ledger tells two leaders' calls apart; without one, nothing is sent either. One that wakes from timer to
-    /// timer only has heard it meanwhile, and need not wait again.
+    /// news has had its time, it takes nothing back. The ledger tells two leaders' calls apart; without one, nothing is sent either. One
+    /// that wakes from timer to timer only has heard it meanwhile, and need not wait again.
     pub(super) fn distrust_the_lock(&mut self) {
         if self.tabs.role == Role::Leader && self.trusts_lock_at_mono_ms.is_none() {
             mark!(LockDistrusted);
