@@ -66,7 +66,7 @@ export class InitialSnapshot {
     this.isReady = ready
     const rows = objectOf(itsTables, 'initialSnapshot.tables')
     // Of tables that are not declared here, another release of the application knows.
-    for (const name of Object.keys(tables)) if (Object.hasOwn(rows, name)) this.#readTable(name, keyFields(tables[name]!), rows[name])
+    for (const [name, table] of Object.entries(tables)) if (Object.hasOwn(rows, name)) this.#readTable(name, keyFields(table), rows[name])
   }
 
   get(table: string, key: string): object | undefined {
@@ -95,15 +95,15 @@ export class InitialSnapshot {
 
 /** @internal Makes a snapshot of what the engine says is confirmed: flat, table, version and record of each. `place` orders the records of a table. */
 export function makeSnapshot(app: string, user: string, ready: boolean, tables: Tables, flat: readonly unknown[], place: (table: string, key: string) => number): Snapshot {
-  const made: Record<string, [string, object][]> = Object.fromEntries(Object.keys(tables).map((name) => [name, []]))
-  for (let at = 0; at < flat.length; at += 3) made[flat[at] as string]?.push([flat[at + 1] as string, flat[at + 2] as object])
-  for (const [name, rows] of Object.entries(made)) {
-    const key = keyFields(tables[name]!)
-    const places = new Map(rows.map((row) => [row, place(name, keyOf(key, row[1], name))]))
+  const made = new Map(Object.keys(tables).map((name) => [name, [] as [string, object][]]))
+  for (let at = 0; at < flat.length; at += 3) made.get(flat[at] as string)?.push([flat[at + 1] as string, flat[at + 2] as object])
+  const listed = Object.entries(tables).map(([name, table]) => {
+    const key = keyFields(table)
+    const rows = (made.get(name) ?? []).map((row) => ({ row, place: place(name, keyOf(key, row[1], name)) }))
     // Records are listed as they are rendered, so that the browser renders them in this order, too.
-    rows.sort((one, other) => places.get(one)! - places.get(other)!)
-  }
-  return { v: FORM, app, user, ready, tables: made }
+    return [name, rows.sort((one, other) => one.place - other.place).map(({ row }) => row)] as const
+  })
+  return { v: FORM, app, user, ready, tables: Object.fromEntries(listed) }
 }
 
 const NOTHING: readonly object[] = Object.freeze([])

@@ -120,7 +120,7 @@ export class Store<T extends Tables = any> {
       const { flat } = this.#initial ?? {}
       if (flat) this.#call(() => engine.hydrate(flat))
       const { signal } = this.#host
-      const stopTokens = options.backend.onToken?.(() => this.#host.tell((engine) => engine.tokenRefreshed()))
+      const stopTokens = options.backend.onToken?.(() => this.#host.tell((open) => open.tokenRefreshed()))
       if (stopTokens) signal.addEventListener('abort', stopTokens, { once: true })
       listenToPage((fact) => this.#host.tell(fact), signal)
     } catch (error) {
