@@ -9,9 +9,9 @@ import { createServer } from 'node:net'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
-import type { Connect, InlineConfig, Plugin } from 'vite'
 import { createUser, startGateway, type Gateway } from './gateway/index.js'
 import { migrate } from './migrate.js'
+import { startPage } from './page.js'
 import { startPostgres, type Postgres } from './postgres.js'
 import { seed } from './seed.js'
 
@@ -23,6 +23,8 @@ export interface DemoOptions {
   readonly pagePort?: number | undefined
   /** `dev` serves the sources with hot reload, `built` what users would get, `none` leaves the page out. */
   readonly page: 'dev' | 'built' | 'none'
+  /** Another page than the demo's, with the same backend: the folder of its sources. */
+  readonly pageRoot?: string | undefined
   readonly log: (line: string) => void
 }
 
@@ -83,11 +85,22 @@ export async function startDemo(options: DemoOptions): Promise<Demo> {
     stops.push(() => stopGateway('close'))
 
     const { url: gatewayUrl, anonKey, port } = gateway
-    const page = await startPage(options, pagePort, { gatewayUrl, anonKey }, step)
-    stops.push(page.stop)
+    let pageUrl = ''
+    if (options.page !== 'none') {
+      // By port, as two demos at once may share the rest.
+      const outDir = path.resolve(dataDir, `page-${pagePort}`)
+      const page = { root: options.pageRoot ?? WWW, outDir, port: pagePort, kind: options.page, config: { gatewayUrl, anonKey } }
+      const { url, stop: stopPage } = await step(
+        `page (${options.page})`,
+        () => startPage(page),
+        (started) => started.url,
+      )
+      pageUrl = url
+      stops.push(stopPage)
+    }
 
     return {
-      pageUrl: page.url,
+      pageUrl,
       gatewayUrl,
       anonKey,
       databaseUrl: postgres.url,
@@ -156,94 +169,6 @@ function keptSecret(file: string): string {
     if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause
   }
   return readFileSync(file, 'utf8').trim()
-}
-
-interface PageConfig {
-  readonly gatewayUrl: string
-  readonly anonKey: string
-}
-
-interface Page {
-  readonly url: string
-  readonly stop: () => Promise<void>
-}
-
-async function startPage(options: DemoOptions, port: number, config: PageConfig, step: Step): Promise<Page> {
-  if (options.page === 'none') return { url: '', stop: async () => undefined }
-  // Loaded here: without a page nobody needs it.
-  const vite = await import('vite')
-  const shared: InlineConfig = {
-    configFile: path.join(WWW, 'vite.config.ts'),
-    root: WWW,
-    logLevel: 'warn',
-    clearScreen: false,
-    plugins: [configJson(config)],
-  }
-  const listen = { host: HOST, port, strictPort: true }
-  const url = `http://${HOST}:${port}`
-
-  if (options.page === 'dev') {
-    const server = await step(
-      'page (dev)',
-      () => keepingSignals(async () => (await vite.createServer({ ...shared, server: listen })).listen()),
-      () => url,
-    )
-    return { url, stop: () => server.close() }
-  }
-  // By port, as two demos at once may share the rest.
-  const outDir = path.resolve(options.dataDir, `page-${port}`)
-  await step('page built', () => asProduction(() => vite.build({ ...shared, build: { outDir, emptyOutDir: true, reportCompressedSize: false } })))
-  const server = await step(
-    'page',
-    () =>
-      keepingSignals(() =>
-        vite.preview({ ...shared, build: { outDir }, preview: { ...listen, headers: { 'Content-Security-Policy': policy(config) } } }),
-      ),
-    () => url,
-  )
-  return { url, stop: () => server.close() }
-}
-
-/** Tells the page where the gateway is. The page's own server answers, so it works while the gateway is down. */
-function configJson(config: PageConfig): Plugin {
-  const serve = (middlewares: Connect.Server) => {
-    middlewares.use('/config.json', (_request, response) => {
-      response.setHeader('Content-Type', 'application/json')
-      response.setHeader('Cache-Control', 'no-store')
-      response.end(JSON.stringify(config))
-    })
-  }
-  return {
-    name: 'rota-demo-config',
-    configureServer: (server) => serve(server.middlewares),
-    configurePreviewServer: (server) => serve(server.middlewares),
-  }
-}
-
-/** As strict as a page with Rota can have it: the engine needs `wasm-unsafe-eval`, and nothing else out of the ordinary. */
-function policy({ gatewayUrl }: PageConfig): string {
-  const socketUrl = gatewayUrl.replace(/^http/, 'ws')
-  return `default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' data:; connect-src 'self' ${gatewayUrl} ${socketUrl}`
-}
-
-/** Vite's servers end the process at SIGTERM, before the rest of the demo has stopped. This takes that back. */
-async function keepingSignals<T>(start: () => Promise<T>): Promise<T> {
-  const before = process.listeners('SIGTERM')
-  const started = await start()
-  for (const listener of process.listeners('SIGTERM')) if (!before.includes(listener)) process.off('SIGTERM', listener)
-  return started
-}
-
-/** Vite builds for whatever NODE_ENV says, and test runners set it. */
-async function asProduction<T>(build: () => Promise<T>): Promise<T> {
-  const before = process.env['NODE_ENV']
-  process.env['NODE_ENV'] = 'production'
-  try {
-    return await build()
-  } finally {
-    if (before === undefined) delete process.env['NODE_ENV']
-    else process.env['NODE_ENV'] = before
-  }
 }
 
 async function pickPort(who: string, chosen: number | undefined, usual: number, flag: string, log: (line: string) => void): Promise<number> {

@@ -64,7 +64,11 @@ fn candidates() -> Vec<PathBuf> {
 }
 
 fn install() -> Result<()> {
-    let missing = || Failure::new("no Chromium or Chrome was found").remedy(advice());
+    install_packages(&["chromium"], || Failure::new("no Chromium or Chrome was found").remedy(advice()))
+}
+
+/// Installs Debian's packages, where that is possible without asking anyone; else says what is missing.
+pub fn install_packages(packages: &[&str], missing: impl Fn() -> Failure) -> Result<()> {
     if !cfg!(target_os = "linux") || !Path::new("/usr/bin/apt-get").exists() {
         return Err(missing().into());
     }
@@ -73,13 +77,19 @@ fn install() -> Result<()> {
     };
     let apt = |arguments: &[&str]| {
         let (program, first) = root.split_first().unwrap_or((&"apt-get", &[]));
-        Tool::new(program).args(first).args(arguments).env("DEBIAN_FRONTEND", "noninteractive").remedy(advice())
+        Tool::new(program)
+            .args(first)
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .remedy(format!("install {} by hand", packages.join(" ")))
     };
     apt(&["update"]).run()?;
-    if !real_package(&Tool::new("apt-cache").args(["policy", "chromium"]).run()?.stdout) {
-        return Err(missing().into());
+    for package in packages {
+        if !real_package(&Tool::new("apt-cache").args(["policy", package]).run()?.stdout) {
+            return Err(missing().into());
+        }
     }
-    apt(&["install", "--yes", "--no-install-recommends", "chromium"]).run()?;
+    apt(&[&["install", "--yes", "--no-install-recommends"], packages].concat()).run()?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ mod check;
 mod clean;
 mod coverage;
 mod demo;
+mod engines;
 mod extra;
 mod fresh;
 mod fuzz;

@@ -1,23 +1,27 @@
 //! Runs every suite, one after the other and all of them even when one fails, then every check, and adds them up. The
 //! last line is for programs: `N passed, N failed`.
 
+use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::Deserialize;
 
+use crate::engines::Browsers;
 use crate::step::{Failure, Said, print_failure, seconds, step};
 use crate::tool::{Finished, Tool};
-use crate::{browser, build, check, root, sim, target};
+use crate::{browser, build, check, engines, root, sim, target};
 
 #[derive(clap::Args)]
 pub struct Options {
     /// Run this suite alone
     #[arg(long)]
     only: Option<Suite>,
+    /// Run the suite of tabs in this engine, or in all
+    #[arg(long, value_enum, default_value_t = Browsers::Chromium)]
+    browsers: Browsers,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -36,13 +40,24 @@ enum Suite {
     Artifact,
     /// Everything together, in a real browser
     E2e,
+    /// Several tabs, in real browsers
+    Browsers,
     /// Formatters, linters, types (cargo xtask check)
     Check,
 }
 
 /// The order of running: what is quick to run and easy to understand first.
-const SUITES: [Suite; 8] =
-    [Suite::Rust, Suite::Sim, Suite::Pkg, Suite::Sql, Suite::Gateway, Suite::Artifact, Suite::E2e, Suite::Check];
+const SUITES: [Suite; 9] = [
+    Suite::Rust,
+    Suite::Sim,
+    Suite::Pkg,
+    Suite::Sql,
+    Suite::Gateway,
+    Suite::Artifact,
+    Suite::E2e,
+    Suite::Browsers,
+    Suite::Check,
+];
 
 #[derive(Debug, Default, PartialEq)]
 struct Counts {
@@ -67,7 +82,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     for suite in SUITES.into_iter().filter(|suite| options.only.is_none_or(|only| only == *suite)) {
         let started = Instant::now();
-        let counts = suite.run();
+        let counts = suite.run(options.browsers);
         rows.push(Row { name: suite.name(), counts, time: started.elapsed() });
     }
     finish(&rows)
@@ -87,11 +102,12 @@ impl Suite {
             Self::Gateway => "gateway",
             Self::Artifact => "artifact",
             Self::E2e => "e2e",
+            Self::Browsers => "browsers",
             Self::Check => "check",
         }
     }
 
-    fn run(self) -> Counts {
+    fn run(self, browsers: Browsers) -> Counts {
         match self {
             Self::Check => {
                 let check::Tally { passed, failed } = check::all();
@@ -108,13 +124,26 @@ impl Suite {
                 Ok((finished, Counts { passed, failed, skipped: 0 }))
             }),
             Self::E2e => match browser::find() {
-                Ok(browser) => vitest("e2e", Some(browser)),
+                Ok(browser) => vitest("e2e", &[(browser::VARIABLE, browser.into())], None),
                 Err(error) => {
                     print_failure(&error);
                     one_failure()
                 }
             },
-            Self::Pkg | Self::Sql | Self::Gateway | Self::Artifact => vitest(self.name(), None),
+            Self::Browsers => match engines::environment(browsers) {
+                Ok(environment) => {
+                    let table = target().join("browsers/features.md");
+                    let _ = fs::remove_file(&table);
+                    let counts = vitest("browsers", &environment, Some("tests/browsers/table.ts"));
+                    println!("\n{}", fs::read_to_string(&table).unwrap_or_default());
+                    counts
+                }
+                Err(error) => {
+                    print_failure(&error);
+                    one_failure()
+                }
+            },
+            Self::Pkg | Self::Sql | Self::Gateway | Self::Artifact => vitest(self.name(), &[], None),
         }
     }
 }
@@ -140,7 +169,7 @@ fn in_one_step(name: &str, suite: impl FnOnce() -> Result<(Finished, Counts)>) -
     })
 }
 
-fn vitest(name: &str, browser: Option<PathBuf>) -> Counts {
+fn vitest(name: &str, environment: &[(&str, OsString)], reporter: Option<&str>) -> Counts {
     in_one_step(name, || {
         let config = format!("tests/{name}/vitest.config.ts");
         if !root().join(&config).exists() {
@@ -151,8 +180,11 @@ fn vitest(name: &str, browser: Option<PathBuf>) -> Counts {
         let mut tool = Tool::node_bin("vitest")
             .args(["run", "--config", &config, "--reporter=default", "--reporter=json"])
             .args([format!("--outputFile.json={}", report.display())]);
-        if let Some(browser) = browser {
-            tool = tool.env(browser::VARIABLE, browser);
+        if let Some(reporter) = reporter {
+            tool = tool.args([format!("--reporter={}", root().join(reporter).display())]);
+        }
+        for (key, value) in environment {
+            tool = tool.env(key, value);
         }
         let finished = tool.finish()?;
         let counts = match fs::read_to_string(&report) {

@@ -1,0 +1,5 @@
+import { fileURLToPath } from 'node:url'
+import type { TestProject } from 'vitest/node'
+import { startForSuite } from '../demo/setup.js'
+
+export default (project: TestProject): Promise<() => Promise<void>> => startForSuite(project, fileURLToPath(new URL('page', import.meta.url)))

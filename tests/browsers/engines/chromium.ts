@@ -1,0 +1,90 @@
+import puppeteer, { type CDPSession, type Page } from 'puppeteer-core'
+import type { Driver, DriverTab, LaunchOptions } from './driver.js'
+import { ended, family, killAll } from './processes.js'
+
+const FLAGS = ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+
+export async function launchChromium({ profile }: LaunchOptions): Promise<Driver> {
+  const executablePath = process.env['CHROME']
+  if (!executablePath) throw new Error('Set CHROME to the path of a Chromium or Chrome.')
+  // Chromium's sandbox refuses root; everybody else keeps it.
+  const sandbox = process.getuid?.() === 0 ? ['--no-sandbox'] : []
+  const browser = await puppeteer.launch({
+    executablePath,
+    userDataDir: profile,
+    protocolTimeout: 90_000,
+    args: [...FLAGS, ...sandbox],
+  })
+  const pages = new Set<Page>()
+  let isOffline = false
+  return {
+    name: 'chromium',
+    version: (await browser.version()).replace(/^.*Chrome\//, ''),
+    abilities: new Set(['crash', 'freeze', 'hide', 'offline', 'relaunch']),
+    newTab: async () => {
+      const page = await browser.newPage()
+      pages.add(page)
+      page.on('close', () => pages.delete(page))
+      if (isOffline) await page.setOfflineMode(true)
+      return new ChromiumTab(page, await page.createCDPSession())
+    },
+    setOffline: async (offline) => {
+      isOffline = offline
+      await Promise.all([...pages].map((page) => page.setOfflineMode(offline)))
+    },
+    close: () => browser.close(),
+    kill: async () => {
+      const processes = family(browser.process()?.pid ?? -1)
+      killAll(processes)
+      await ended(processes)
+      await browser.disconnect()
+    },
+  }
+}
+
+class ChromiumTab implements DriverTab {
+  readonly #page: Page
+  readonly #cdp: CDPSession
+
+  constructor(page: Page, cdp: CDPSession) {
+    this.#page = page
+    this.#cdp = cdp
+  }
+
+  async goto(url: string): Promise<void> {
+    await this.#page.goto(url, { waitUntil: 'domcontentloaded' })
+  }
+
+  async reload(): Promise<void> {
+    await this.#page.reload({ waitUntil: 'domcontentloaded' })
+  }
+
+  evaluate(expression: string): Promise<unknown> {
+    return this.#page.evaluate(expression)
+  }
+
+  close(): Promise<void> {
+    return this.#page.close()
+  }
+
+  async crash(): Promise<void> {
+    const crashed = new Promise<void>((resolve) => this.#cdp.once('Inspector.targetCrashed', () => resolve()))
+    await this.#cdp.send('Inspector.enable')
+    // Who has crashed does not answer.
+    void this.#cdp.send('Page.crash').catch(() => undefined)
+    await crashed
+  }
+
+  async freeze(): Promise<void> {
+    await this.#cdp.send('Page.setWebLifecycleState', { state: 'frozen' })
+  }
+
+  async resume(): Promise<void> {
+    await this.#cdp.send('Page.setWebLifecycleState', { state: 'active' })
+  }
+
+  show(): Promise<void> {
+    return this.#page.bringToFront()
+  }
+}
+
