@@ -39,7 +39,7 @@ const inBrowser = (json: string, backend: FakeBackend = new FakeBackend()): Worl
 
 /** A server that is there, and does not answer yet. */
 function slow(backend = seeded()): FakeBackend {
-  backend.delayMs = 50
+  backend.delayMs = 60_000
   backend.comesUp = false
   return backend
 }
