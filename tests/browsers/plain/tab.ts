@@ -37,6 +37,17 @@ export class PlainTab {
     return this.#tab.goto(url)
   }
 
+  /** Goes back to the page before. */
+  async back(): Promise<void> {
+    // Its answer may never come: the page that was asked is gone.
+    void this.#tab.evaluate('setTimeout(() => history.back(), 0)').catch(() => undefined)
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    await this.waitFor(
+      () => !!(window.plain?.store),
+      (isThere) => isThere,
+    )
+  }
+
   evaluate<A extends readonly unknown[], R>(run: (...args: A) => R, ...args: A): Promise<Awaited<R>> {
     return this.#tab.evaluate(`(${run.toString()})(${args.map((argument) => JSON.stringify(argument) ?? 'undefined').join(', ')})`) as Promise<Awaited<R>>
   }
