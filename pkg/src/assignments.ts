@@ -1,6 +1,7 @@
 import { RotaError } from './errors.js'
 import type { Mirror } from './mirror.js'
 import { keyText, type OwnedName, type Tables } from './tables.js'
+import type { FirstReads } from './snapshot.js'
 import type { Key, Mutated, OperationView } from './types.js'
 
 /** Why the last assignment of a record did not come true. */
@@ -41,16 +42,18 @@ export class Assignments<T extends Tables> {
   readonly #tables: T
   readonly #mutate: (table: string, key: Key, to: string | null) => Mutated
   readonly #requireOpen: () => void
+  readonly #first: FirstReads
   /** The last state of each record that is watched, with how many watch it; and of some that are not. */
   readonly #watched = new Map<string, { watchers: number; state: AssignmentState | undefined }>()
   readonly #unwatched = new Map<string, AssignmentState>()
 
   /** @internal */
-  constructor(mirror: Mirror, tables: T, mutate: (table: string, key: Key, to: string | null) => Mutated, requireOpen: () => void) {
+  constructor(mirror: Mirror, tables: T, mutate: (table: string, key: Key, to: string | null) => Mutated, requireOpen: () => void, first: FirstReads) {
     this.#mirror = mirror
     this.#tables = tables
     this.#mutate = mutate
     this.#requireOpen = requireOpen
+    this.#first = first
   }
 
   /** Assigns a record to a person, or to nobody. */
@@ -61,7 +64,19 @@ export class Assignments<T extends Tables> {
   /** Returns a record's assignment as it is to be seen now. */
   state(table: keyof T & string, key: Key): AssignmentState {
     const text = keyText(key)
-    const next = this.#compute(table, text)
+    return this.#same(table, text, this.#compute(table, text))
+  }
+
+  /** @internal The same while a server renders, and in a browser until what it rendered was taken over. */
+  firstState(table: keyof T & string, key: Key): AssignmentState {
+    const text = keyText(key)
+    const { owner, ownerName } = this.#options(table)
+    const record = this.#first.get(table, text)
+    const isLoading = !record && !this.#first.status().ready && !this.#mirror.isClosed
+    return this.#same(table, text, stateOf(record, owner, (ownerId) => nameOf(ownerId, ownerName, this.#first), isLoading))
+  }
+
+  #same(table: string, text: string, next: AssignmentState): AssignmentState {
     const name = JSON.stringify([table, text])
     const watched = this.#watched.get(name)
     const known = watched?.state ?? this.#unwatched.get(name)
@@ -123,24 +138,24 @@ export class Assignments<T extends Tables> {
   #compute(table: string, key: string): AssignmentState {
     const { owner, ownerName } = this.#options(table)
     const cell = this.#mirror.cell(table, key)
-    const record = cell?.record as Record<string, unknown> | undefined
-    const ownerId = ((owner !== undefined && record?.[owner]) as string | null | undefined) || null
     const isUpdating = [...(cell?.pending.values() ?? [])].some((view) => view.name === ASSIGN && view.state !== 'dead')
-    return {
-      ownerId,
-      ownerName: ownerId === null ? null : this.#nameOf(ownerId, ownerName),
-      isLoading: !record && !this.#mirror.status.ready && !this.#mirror.isClosed,
-      isUpdating,
-      error: isUpdating ? null : errorOf(cell?.ended),
-      canAssign: record !== undefined && owner !== undefined,
-    }
+    const isLoading = !cell?.record && !this.#mirror.status.ready && !this.#mirror.isClosed
+    const state = stateOf(cell?.record, owner, (ownerId) => nameOf(ownerId, ownerName, this.#mirror), isLoading)
+    return { ...state, isUpdating, error: isUpdating ? null : errorOf(cell?.ended) }
   }
+}
 
-  #nameOf(ownerId: string, names: Tables[string]['ownerName']): string {
-    const person = names && (this.#mirror.get(names.table, ownerId) as Record<string, unknown> | undefined)
-    const name = person?.[names?.field ?? '']
-    return typeof name === 'string' ? name : UPDATING
-  }
+/** The state of an assignment of which nothing is under way, and nothing has failed. */
+function stateOf(record: object | undefined, owner: string | undefined, nameOwner: (ownerId: string) => string, isLoading: boolean): AssignmentState {
+  const ownerId = ((owner !== undefined && (record as Record<string, unknown> | undefined)?.[owner]) as string | null | undefined) || null
+  const ownerName = ownerId === null ? null : nameOwner(ownerId)
+  return { ownerId, ownerName, isLoading, isUpdating: false, error: null, canAssign: record !== undefined && owner !== undefined }
+}
+
+function nameOf(ownerId: string, names: Tables[string]['ownerName'], reads: { get(table: string, key: string): object | undefined }): string {
+  const person = names && (reads.get(names.table, ownerId) as Record<string, unknown> | undefined)
+  const name = person?.[names?.field ?? '']
+  return typeof name === 'string' ? name : UPDATING
 }
 
 function errorOf(ended: OperationView | undefined): AssignmentError | null {

@@ -22,6 +22,8 @@ export type RotaErrorCode =
   | 'signing-out'
   | 'engine-crashed'
   | 'no-provider'
+  | 'invalid-snapshot'
+  | 'foreign-snapshot'
 
 /** A call that could not be taken. Nothing has changed when one is thrown. */
 export class RotaError extends Error {

@@ -17,6 +17,7 @@ export {
 } from './backend.js'
 export { RotaError, type RotaErrorCode } from './errors.js'
 export { init, version } from './init.js'
+export { escapeSnapshot, type Snapshot } from './snapshot.js'
 export { createStore, Store, type Mutation, type StoreOptions } from './store.js'
 export { table, type InputOf, type OwnedName, type RecordOf, type Table, type TableOptions, type Tables, type Unowned } from './tables.js'
 export type {

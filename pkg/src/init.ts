@@ -15,8 +15,14 @@ export interface RotaEngine {
   changed(events: unknown[]): void
   close(): void
   closeView(id: number): void
+  /** What the server last said of the records that are there: table, version and record of each, flat. Undefined once the engine has crashed. */
+  confirmed(): unknown[] | undefined
   free(): void
+  /** The page is about to be frozen, or kept for the way back. */
+  froze(): void
   hinted(online: boolean): void
+  /** Takes what {@link confirmed} gives, for as long as nothing better is known. */
+  hydrate(records: unknown[]): void
   joined(attempt: number): void
   linkClosed(attempt: number, failure: string, message: string): void
   live(attempt: number): void
@@ -49,6 +55,8 @@ export interface RotaEngine {
   undo(id: string): string | undefined
   unreadable(code: string, place: string, message: string): void
   visible(visible: boolean): void
+  /** The page runs again. */
+  woke(): void
 }
 
 /** The engine's class. */

@@ -101,6 +101,11 @@ export class Mirror {
     return entry.all
   }
 
+  /** The keys of the records of a table, in the order of {@link all}. */
+  keys(table: string): string[] {
+    return [...this.#table(table).cells].filter(([, { record }]) => record).map(([key]) => key)
+  }
+
   operations(): Operations {
     this.#operations ??= { pending: [...this.#pending.values()].sort(byAge), recent: this.#recent }
     return this.#operations

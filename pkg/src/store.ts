@@ -4,6 +4,8 @@ import { RotaError, toRotaError } from './errors.js'
 import { Host } from './host.js'
 import { crashed, engineClass, handles, type RotaEngine } from './init.js'
 import { Mirror } from './mirror.js'
+import { isInBrowser, listenToPage } from './page.js'
+import { FIRST_OPERATIONS, FIRST_STATUS, InitialSnapshot, makeSnapshot, type FirstReads, type Snapshot } from './snapshot.js'
 import { describeTable, keyFields, keyText, type InputOf, type RecordOf, type Tables, type Unowned } from './tables.js'
 import type { Changes, Key, LinkOptions, Mutated, Operations, PollingOptions, Problem, RetryOptions, Stats, Status } from './types.js'
 import { givenObject } from './values.js'
@@ -24,8 +26,10 @@ export interface StoreOptions<T extends Tables> {
   readonly link?: LinkOptions
   /** How many operations may be on their way at once, each of another record: 1 to 64, 8 by default. */
   readonly concurrency?: number
-  /** `memory` keeps everything in this store alone: no storage, no other tabs. `auto`, the default, uses what the browser has. */
+  /** `memory` keeps everything in this store alone: no storage, no other tabs. `auto`, the default, uses what the browser has; outside of browsers it is `memory`. */
   readonly storage?: 'auto' | 'memory'
+  /** What the server's store had, by its `snapshot()`: it shows at once, until something better is known. Of another application or person it is refused. */
+  readonly initialSnapshot?: Snapshot
   /** Hears of what came from outside and could not be used. Without any such listener it goes to the console. */
   readonly onProblem?: (problem: Problem) => void
 }
@@ -41,16 +45,6 @@ export type Mutation<T extends Tables> = {
     | { readonly name: 'delete'; readonly table: N; readonly key: Key; readonly after?: After }
     | (T[N] extends Unowned ? never : { readonly name: 'assign'; readonly table: N; readonly key: Key; readonly to: string | null; readonly after?: After })
 }[keyof T & string]
-
-const STARTING: Status = {
-  role: 'follower',
-  link: { state: 'offline', why: 'starting', sinceMs: 0 },
-  unsent: 0,
-  dead: 0,
-  conflicts: 0,
-  durability: 'memory',
-  ready: false,
-}
 
 /** Two copies of this package in one page share this, so that neither opens a second store beside the other's. */
 const REGISTRY = Symbol.for('rota-engine/stores')
@@ -77,6 +71,10 @@ export class Store<T extends Tables = any> {
   readonly #host: Host
   readonly #tables: T
   readonly #name: string
+  readonly #app: string
+  readonly #user: string
+  #initial: InitialSnapshot | undefined
+  #firstStatus = FIRST_STATUS
   /** Who waits for the end of a logout, and is told that there is none. */
   readonly #leaving = new Set<(error: RotaError) => void>()
   #engine: RotaEngine | undefined
@@ -85,21 +83,28 @@ export class Store<T extends Tables = any> {
   constructor(options: StoreOptions<T>) {
     const Engine = engineClass()
     checkOptions(options)
+    const { app, user, initialSnapshot } = options
+    this.#initial = initialSnapshot === undefined ? undefined : new InitialSnapshot(initialSnapshot, app, user, options.tables)
     this.#tables = options.tables
-    this.#name = JSON.stringify([options.app, options.user])
-    if (openStores().has(this.#name)) {
+    this.#app = app
+    this.#user = user
+    this.#name = JSON.stringify([app, user])
+    const isMemory = options.storage === 'memory' || !isInBrowser()
+    // A server renders for one person more than once at a time, and its stores share nothing.
+    if (isInBrowser() && openStores().has(this.#name)) {
       throw new RotaError('duplicate-store', `there is a store of app "${options.app}" and user "${options.user}" in this page already; share it, or close it first`)
     }
-    this.#mirror = new Mirror(options.tables, STARTING)
+    this.#mirror = new Mirror(options.tables, FIRST_STATUS)
     this.#host = new Host(options.backend, this.#mirror, new Map(Object.entries(options.tables).map(([name, table]) => [name, keyFields(table)])))
     this.assignments = new Assignments(
       this.#mirror,
       options.tables,
       (table, key, to) => this.mutate({ name: 'assign', table, key, to } as Mutation<T>),
       () => void this.#open(),
+      this.firstReads,
     )
     if (options.onProblem) this.#mirror.watchProblems(options.onProblem)
-    const engine = this.#call(() => new Engine(configOf(options), randomSeed(), this.#host.perform, options.storage === 'memory'))
+    const engine = this.#call(() => new Engine(configOf(options), randomSeed(), this.#host.perform, isMemory))
     this.#engine = engine
     this.#host.attach(
       engine,
@@ -109,10 +114,15 @@ export class Store<T extends Tables = any> {
         this.#leaving.clear()
       },
     )
-    openStores().add(this.#name)
+    if (isInBrowser()) openStores().add(this.#name)
     try {
       this.#call(() => engine.start())
-      this.#listenToPage(options.backend)
+      const { flat } = this.#initial ?? {}
+      if (flat) this.#call(() => engine.hydrate(flat))
+      const { signal } = this.#host
+      const stopTokens = options.backend.onToken?.(() => this.#host.tell((open) => open.tokenRefreshed()))
+      if (stopTokens) signal.addEventListener('abort', stopTokens, { once: true })
+      listenToPage((fact) => this.#host.tell(fact), signal)
     } catch (error) {
       this.close()
       throw error
@@ -208,6 +218,22 @@ export class Store<T extends Tables = any> {
     return this.#mirror.status
   }
 
+  /**
+   * Returns what a browser may begin with: the confirmed records, each with its version, for `initialSnapshot`. For a server that renders:
+   * wait until `status().ready`, then render and take the snapshot without waiting in between. It is JSON-safe; inside of HTML, write it
+   * with `escapeSnapshot`. Operations are never in it.
+   */
+  snapshot(): Snapshot {
+    const engine = this.#open()
+    const flat = this.#call(() => engine.confirmed()) ?? []
+    const places = new Map<string, Map<string, number>>()
+    for (const name of Object.keys(this.#tables)) places.set(name, new Map(this.#mirror.keys(name).map((key, place) => [key, place])))
+    return makeSnapshot(this.#app, this.#user, this.status().ready, this.#tables, flat, (table, key) => places.get(table)?.get(key) ?? Infinity)
+  }
+
+  /** @internal What bindings read while they render on a server, or take over what a server has rendered: what both know. */
+  readonly firstReads: FirstReads = this.#makeFirstReads()
+
   /** Returns figures for tests and devtools. */
   stats(): Stats {
     const figures = this.#engine?.stats() as Pick<Stats, 'records' | 'operations'> | undefined
@@ -244,7 +270,8 @@ export class Store<T extends Tables = any> {
       // A crashed engine closes by being left.
     }
     this.#host.stop(durability)
-    this.#mirror.close({ ...STARTING, link: { state: 'offline', why: 'closed', sinceMs: Date.now() } })
+    this.#initial = undefined
+    this.#mirror.close({ ...FIRST_STATUS, link: { state: 'offline', why: 'closed', sinceMs: Date.now() } })
     this.assignments.forget()
     openStores().delete(this.#name)
     // Not now: a listener that closes the store is still inside a call of the engine's.
@@ -291,6 +318,21 @@ export class Store<T extends Tables = any> {
     }
   }
 
+  #makeFirstReads(): FirstReads {
+    // Read anew each time: a store that was closed holds nothing.
+    const [initial, mirror] = [() => this.#initial, () => this.#mirror]
+    return {
+      get: (table, key) => (initial() ?? mirror()).get(table, keyText(key)),
+      all: (table) => (initial() ?? mirror()).all(table),
+      status: () => {
+        const ready = initial()?.isReady ?? mirror().status.ready
+        if (this.#firstStatus.ready !== ready) this.#firstStatus = Object.freeze({ ...FIRST_STATUS, ready })
+        return this.#firstStatus
+      },
+      operations: () => FIRST_OPERATIONS,
+    }
+  }
+
   #open(): RotaEngine {
     if (!this.#engine) throw new RotaError('closed', 'the store is closed')
     return this.#engine
@@ -302,26 +344,6 @@ export class Store<T extends Tables = any> {
     } catch (thrown) {
       throw toRotaError(thrown, crashed)
     }
-  }
-
-  /** Reports what the page hears: hints for the engine, which decides what to make of them. */
-  #listenToPage(backend: Backend): void {
-    const { signal } = this.#host
-    const stopTokens = backend.onToken?.(() => this.#host.tell((engine) => engine.tokenRefreshed()))
-    if (stopTokens) signal.addEventListener('abort', stopTokens, { once: true })
-    if (typeof globalThis.addEventListener !== 'function') return
-    globalThis.addEventListener('online', () => this.#host.tell((engine) => engine.hinted(true)), { signal })
-    globalThis.addEventListener('offline', () => this.#host.tell((engine) => engine.hinted(false)), { signal })
-    globalThis.document?.addEventListener(
-      'visibilitychange',
-      () => {
-        const visible = globalThis.document.visibilityState === 'visible'
-        this.#host.tell((engine) => engine.visible(visible))
-      },
-      { signal },
-    )
-    // A page may be opened in the background.
-    if (globalThis.document?.visibilityState === 'hidden') this.#host.tell((engine) => engine.visible(false))
   }
 }
 

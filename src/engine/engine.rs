@@ -15,6 +15,7 @@ mod renaming;
 mod replacing;
 mod replaying;
 mod report;
+mod resting;
 mod sending;
 mod sync;
 mod together;
@@ -46,7 +47,7 @@ use super::retry::{RateLimit, RetryPolicy};
 use super::sabotage::sabotaged;
 use super::session::Session;
 use super::sorted::{SortedSet, sort};
-use super::table::{RecordId, Tables};
+use super::table::{RecordId, Row, Tables};
 use super::tabs::{AWAKE_LATE_MS, Kind, Role, TAB_PROTOCOL, Tabs};
 use super::time::{Hlc, HybridClock, Now, Timers};
 use super::trace::{Recorder, TRACE_MAX};
@@ -359,6 +360,12 @@ impl<R: Record> Engine<R> {
             return handle_closed(&input);
         }
         self.advance(now);
+        if self.tabs.rests && resting::is_for_others(&input) {
+            return Ok(None);
+        }
+        if self.tabs.rests && resting::is_sign_of_life(&input) {
+            self.rise();
+        }
         let asks_to_store =
             matches!(input, Input::Mutate(_) | Input::Transact { .. } | Input::Undo { .. } | Input::Resolve { .. });
         let result = self.route(input);
@@ -419,6 +426,20 @@ impl<R: Record> Engine<R> {
         self.tables.cell(id)?.version.clone()
     }
 
+    /// Walks over what the server last said of the records that are there, in the order of their numbers. Left out is what may lack columns,
+    /// and was not looked up yet.
+    pub fn confirmed(&self) -> impl Iterator<Item = Row<R>> {
+        self.tables.cells().filter(|(_, cell)| !cell.filled).filter_map(|(_, cell)| {
+            Some(Row {
+                table: self.tables.config(cell.table).name.clone(),
+                key: cell.key.to_string(),
+                version: cell.version.clone()?,
+                op: cell.op,
+                record: Some(cell.confirmed.clone()?),
+            })
+        })
+    }
+
     /// Returns the conflicts that wait for a person, the oldest operation first.
     #[must_use]
     pub fn conflicts(&self) -> Vec<Conflict> {
@@ -470,6 +491,8 @@ impl<R: Record> Engine<R> {
             Input::StorageProbed { durability } => self.durability = durability,
             Input::EntriesFound { entries } => self.on_entries(entries),
             Input::RecordsFound { rows } => self.on_found(rows),
+            // It was on its way when this tab let go of it.
+            Input::LockGranted if self.tabs.rests => self.emit(Output::Rest),
             Input::LockGranted => self.lead(),
             Input::LockLost => self.on_lock_lost(),
             Input::NoLocks => self.go_alone(),
@@ -497,6 +520,7 @@ impl<R: Record> Engine<R> {
             Input::Activity { active } => self.on_activity(active),
             Input::Visibility { visible } => self.on_visibility(visible),
             Input::NetworkHinted { online } => self.on_hint(online),
+            Input::Froze => self.on_froze(),
             Input::Woke => {
                 self.emit(Output::LoadOperations);
                 self.on_hint(true);

@@ -265,6 +265,8 @@ pub enum Input<R> {
     Activity { active: bool },
     /// The page is shown, or hidden.
     Visibility { visible: bool },
+    /// The page is about to be frozen, or kept for the way back. It may never run again.
+    Froze,
     /// The page is shown again, or time has passed without us.
     Woke,
     /// Something is due.

@@ -151,6 +151,10 @@ mod counted {
         LeaderPinged,
         /// The lock was taken from a leader that did not answer.
         LockTaken,
+        /// A page that was about to be frozen let go of what others wait for.
+        Rested,
+        /// It ran again, or all along.
+        Rose,
         /// A leader that hears nobody lost the lock, and went on alone.
         DeafLeader,
         /// A new tab that nobody told anything pulled for itself.

@@ -285,6 +285,9 @@ pub enum Output<R> {
     StealLock,
     /// Give the lock back, or stop waiting for it.
     ReleaseLock,
+    /// Let go of what would hold others up while the page does not run, or would end it: the lock or the place in its queue, the channel,
+    /// open connections to storage. What is asked for next opens them again.
+    Rest,
     /// Tell the other tabs.
     Broadcast(Box<TabMessage<R>>),
     /// Open the link; answered by `LinkJoined`, `LinkLive`, `LinkClosed` with the same number.

@@ -414,7 +414,8 @@ impl<R: Record> Tables<R> {
         }
         let news = match &cell.version {
             None => true,
-            Some(_) if source == Source::Cache => false,
+            // Of two things that were kept, the newer one; nothing that was kept says more than what has arrived.
+            Some(known) if source == Source::Cache => cell.seen == 0 && cell.gone_at.is_none() && *known < fact.version,
             Some(known) if *known == fact.version => {
                 let looked = matches!(source, Source::Pull | Source::Leader);
                 let may_differ = source == Source::Leader || cell.filled;
@@ -536,7 +537,7 @@ impl<R: Record> Tables<R> {
         between.filter(|(id, cell)| scope.covers(*id, cell)).map(|(id, _)| id).collect()
     }
 
-    fn cells(&self) -> impl Iterator<Item = (RecordId, &Cell<R>)> {
+    pub(crate) fn cells(&self) -> impl Iterator<Item = (RecordId, &Cell<R>)> {
         (0..).map(RecordId).zip(&self.cells).filter_map(|(id, cell)| Some((id, cell.as_ref()?)))
     }
 

@@ -442,6 +442,8 @@ pub(crate) struct Tabs {
     pub(crate) heard_at_mono_ms: Option<u64>,
     /// Alone: true when that is so because the channel carries nothing.
     pub(crate) deaf: bool,
+    /// Follower: true while the page is frozen, or about to be.
+    pub(crate) rests: bool,
 }
 
 impl Tabs {
@@ -468,6 +470,7 @@ impl Tabs {
             woke_at_mono_ms: None,
             heard_at_mono_ms: None,
             deaf: false,
+            rests: false,
         }
     }
 

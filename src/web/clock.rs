@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 
 use gloo_timers::callback::Timeout;
-use js_sys::Reflect;
-use wasm_bindgen::JsCast;
+use js_sys::{Function, Reflect};
+use wasm_bindgen::{JsCast, JsValue};
 
 use crate::engine::time::Now;
 
@@ -31,8 +31,16 @@ fn millis(time: f64) -> u64 {
 /// Wakes the driver at one moment at a time.
 #[derive(Default)]
 pub(crate) struct Alarm {
-    set: RefCell<Option<(u64, Timeout)>>,
+    set: RefCell<Option<(u64, Timer)>>,
 }
+
+enum Timer {
+    Browser(Timeout),
+    /// In Node, where a timer would keep the process alive: only its handle can say that it must not.
+    Node(#[expect(dead_code, reason = "dropping it stops the timer")] Handle),
+}
+
+struct Handle(JsValue);
 
 impl Alarm {
     /// Sets the alarm to a moment of the monotonic clock, or off.
@@ -44,16 +52,51 @@ impl Alarm {
         *set = deadline_mono_ms.map(|due| {
             // One more, because both clocks are cut to whole milliseconds.
             let delay_ms = due.saturating_sub(now().mono_ms).saturating_add(1).min(DELAY_MS_MAX);
-            (due, Timeout::new(u32::try_from(delay_ms).unwrap_or(u32::MAX / 2), wake))
+            (due, Timer::start(u32::try_from(delay_ms).unwrap_or(u32::MAX / 2), wake))
         });
     }
 
     /// Forgets the moment that has come.
     pub(crate) fn ring(&self) {
         if let Ok(mut set) = self.set.try_borrow_mut()
-            && let Some((_, timeout)) = set.take()
+            && let Some((_, Timer::Browser(timeout))) = set.take()
         {
             timeout.forget();
         }
     }
+}
+
+impl Timer {
+    fn start(delay_ms: u32, wake: impl FnOnce() + 'static) -> Self {
+        let timeout = Timeout::new(delay_ms, wake);
+        if !is_node() {
+            return Self::Browser(timeout);
+        }
+        // What is forgotten is collected with its handle, rung or not.
+        let handle = timeout.forget();
+        call(&handle, "unref", &handle);
+        Self::Node(Handle(handle))
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        call(&js_sys::global(), "clearTimeout", &self.0);
+    }
+}
+
+fn call(of: &JsValue, name: &str, argument: &JsValue) {
+    if let Some(method) = Reflect::get(of, &name.into()).ok().and_then(|method| method.dyn_into::<Function>().ok()) {
+        let _ = method.call1(of, argument);
+    }
+}
+
+/// True in Node, and nowhere else: a browser's `setTimeout` gives a number.
+fn is_node() -> bool {
+    thread_local!(static IS_NODE: bool = {
+        let inner = |of: &JsValue, name: &str| Reflect::get(of, &name.into()).ok().filter(JsValue::is_object);
+        let versions = inner(&js_sys::global(), "process").and_then(|process| inner(&process, "versions"));
+        versions.is_some_and(|versions| Reflect::has(&versions, &"node".into()).unwrap_or(false))
+    });
+    IS_NODE.with(|is_node| *is_node)
 }

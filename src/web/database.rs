@@ -108,6 +108,11 @@ impl Database {
         self.send(Write::ClearCache);
     }
 
+    /// Closes the connection once what is being written is written. The next use opens it again.
+    pub(crate) fn rest(&self) {
+        self.connection.forget();
+    }
+
     /// Reads the cached records, each with its `[table, key]`.
     pub(crate) fn load_cache(&self, found: impl FnOnce(Vec<(JsValue, JsValue)>) + 'static) {
         let connection = Rc::clone(&self.connection);

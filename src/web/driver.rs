@@ -80,9 +80,9 @@ impl Driver {
     pub(crate) fn start(self: &Rc<Self>) -> Result<(), Refusal> {
         if !self.memory_only {
             let name = self.engine.try_borrow().map_err(|_| Refusal::Crashed)?.session().name();
-            let channel = Lock::supported().then(|| Channel::open(&name, self.hearing())).flatten();
-            let browser = Browser { storage: Storage::open(), database: Database::new(&name), channel, lock: None };
-            self.browser.replace(browser);
+            let (storage, database) = (Storage::open(), Database::new(&name));
+            self.browser.replace(Browser { storage, database, channel: None, lock: None });
+            self.open_channel();
         }
         let durability = self.durability();
         self.dispatch(Input::StorageProbed { durability })?;
@@ -145,6 +145,19 @@ impl Driver {
             .map(|engine| (engine.audit().map(to_js).collect::<Array>().into(), engine.audit_dropped()))
     }
 
+    /// Returns what the server last said of the records that are there: table, version and record of each, flat.
+    pub(crate) fn confirmed(&self) -> Option<Array> {
+        let engine = self.engine.try_borrow().ok()?;
+        let flat = Array::new();
+        for row in engine.confirmed() {
+            let Some(record) = &row.record else { continue };
+            flat.push(&JsValue::from_str(&row.table));
+            flat.push(&to_js(&row.version));
+            flat.push(record.object());
+        }
+        Some(flat)
+    }
+
     pub(crate) fn tab(&self) -> Option<String> {
         self.engine.try_borrow().ok().map(|engine| engine.tab().to_owned())
     }
@@ -197,6 +210,7 @@ impl Driver {
             Output::RequestLock => self.request_lock(),
             Output::StealLock => self.take_lock(true),
             Output::ReleaseLock => self.release(),
+            Output::Rest => self.rest(),
             Output::Broadcast(message) => self.broadcast(&*message),
             Output::Notify(changes) => self.notify(&changes),
             Output::Rejected { id, message } => *self.rejected.borrow_mut() = Some((id, message)),
@@ -346,7 +360,27 @@ impl Driver {
         }
     }
 
+    /// A message to a page that is kept for the way back would end it, and so would its lock, or a database that others want to change.
+    fn rest(&self) {
+        let mut browser = self.browser.borrow_mut();
+        (browser.lock, browser.channel) = (None, None);
+        if let Some(database) = &browser.database {
+            database.rest();
+        }
+    }
+
+    /// Opens the channel, where there is none yet.
+    fn open_channel(self: &Rc<Self>) {
+        if self.memory_only || self.browser.borrow().channel.is_some() || !Lock::supported() {
+            return;
+        }
+        let Ok(name) = self.engine.try_borrow().map(|engine| engine.session().name()) else { return };
+        let channel = Channel::open(&name, self.hearing());
+        self.browser.borrow_mut().channel = channel;
+    }
+
     fn request_lock(self: &Rc<Self>) {
+        self.open_channel();
         if self.browser.borrow().channel.is_none() {
             self.tell(Input::NoLocks);
             return;

@@ -293,6 +293,38 @@ impl RotaEngine {
         self.driver.tell(Input::Activity { active });
     }
 
+    /// The page is about to be frozen, or kept for the way back.
+    pub fn froze(&self) {
+        self.driver.tell(Input::Froze);
+    }
+
+    /// The page runs again.
+    pub fn woke(&self) {
+        self.driver.tell(Input::Woke);
+    }
+
+    /// Takes what a server has seen of the records, for as long as nothing better is known: table, version and record of each, flat.
+    pub fn hydrate(&self, records: &Array) {
+        let mut rows = Vec::with_capacity(records.length() as usize / 3);
+        for index in (0..records.length()).step_by(3) {
+            let (table, version, record) = (records.get(index), records.get(index + 1), records.get(index + 2));
+            let table = table.as_string().unwrap_or_default();
+            // Another release of the application may have declared it.
+            let Some(shape) = self.shapes.iter().find(|shape| shape.name() == table) else { continue };
+            match shape.versioned(&version, &record) {
+                Ok(row) => rows.push(row),
+                Err(problem) => self.report(&problem),
+            }
+        }
+        self.driver.tell(Input::RecordsFound { rows });
+    }
+
+    /// Returns what the server last said of the records that are there, in the form that `hydrate` takes; nothing once the engine has
+    /// crashed.
+    pub fn confirmed(&self) -> Option<Array> {
+        self.driver.confirmed()
+    }
+
     /// Something came from outside that can't be read.
     pub fn unreadable(&self, code: &str, place: &str, message: &str) {
         self.driver.tell(unreadable(code, place, message));

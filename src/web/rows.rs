@@ -47,6 +47,14 @@ impl Shape {
         Ok(Row { table: self.name.clone(), key, version, op, record: Some(JsRecord::new(object.clone())) })
     }
 
+    /// Reads a record whose version stands beside it.
+    pub(crate) fn versioned(&self, version: &JsValue, value: &JsValue) -> Result<Row<JsRecord>, Problem> {
+        let object = self.object(value)?;
+        let key = self.key(object)?;
+        let version = self.take_version(version, &key)?;
+        Ok(Row { table: self.name.clone(), key, version, op: None, record: Some(JsRecord::new(object.clone())) })
+    }
+
     /// True for a version that this table can have.
     pub(crate) fn takes(&self, version: &Version) -> bool {
         self.order.take(version.clone()).is_some()
@@ -83,7 +91,11 @@ impl Shape {
     }
 
     fn version(&self, object: &Object, key: &str) -> Result<Version, Problem> {
-        decode::version(&get(object, &self.version)).and_then(|version| self.order.take(version)).ok_or_else(|| {
+        self.take_version(&get(object, &self.version), key)
+    }
+
+    fn take_version(&self, version: &JsValue, key: &str) -> Result<Version, Problem> {
+        decode::version(version).and_then(|version| self.order.take(version)).ok_or_else(|| {
             let field = self.version.as_string().unwrap_or_default();
             let problem = self.order.wants();
             Problem::new("invalid-version", format!("{} {key}", self.name), format!("\"{field}\": {problem}"))

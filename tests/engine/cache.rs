@@ -1,6 +1,8 @@
 //! What is kept for the next visit, and a token that is refused again and again.
 
-use rota_engine::{Input, LinkState, OperationState, Value};
+use std::collections::BTreeMap;
+
+use rota_engine::{Input, LinkState, OperationState, Record, Value};
 
 use crate::world::World;
 
@@ -73,6 +75,54 @@ fn what_is_found_late_does_not_undo_what_the_server_said() {
     world.tell(0, Input::RecordsFound { rows: kept });
     assert!(world.tabs[0].field("c-1", "id").is_null());
     assert_eq!(world.owner(0, "c-2"), Value::from("jonas"));
+}
+
+#[test]
+fn of_what_was_kept_twice_the_newer_counts_in_whatever_order_it_is_found() {
+    for newer_first in [false, true] {
+        let mut world = World::new();
+        world.open_tab("maya");
+        world.run_for(500);
+        let kept = |world: &World| world.tabs[0].engine.confirmed().filter(|row| row.key == "c-1").collect::<Vec<_>>();
+        let older = kept(&world);
+        world.sql_update("c-1", "owner_id", "jonas");
+        world.run_until_quiet();
+        let mut found = vec![older, kept(&world)];
+        assert_ne!(found[0], found[1]);
+        world.kill_tab(0);
+        world.cut_network();
+        world.cached.clear();
+        let again = world.open_tab("maya");
+        if newer_first {
+            found.reverse();
+        }
+        for rows in found {
+            world.tell(again, Input::RecordsFound { rows });
+        }
+        assert_eq!(world.owner(again, "c-1"), Value::from("jonas"));
+    }
+}
+
+#[test]
+fn what_is_confirmed_is_told_without_what_is_pending_and_without_what_is_not_sure() {
+    let mut world = World::new();
+    world.streams_partial = true;
+    world.open_tab("maya");
+    world.run_for(500);
+    world.faults.silent = true;
+    world.tab(0).assign("c-1", "maya");
+    world.tab(0).delete("c-2");
+    let confirmed = |world: &World| {
+        let rows = world.tabs[0].engine.confirmed().filter(|row| row.table == "companies");
+        rows.map(|row| (row.key.clone(), row.record.unwrap())).collect::<BTreeMap<_, _>>()
+    };
+    let told = confirmed(&world);
+    assert!(told["c-1"].field("owner_id").unwrap_or_default() == Value::Null && told.contains_key("c-2"));
+    // An event that lacks columns leaves the record in doubt until the next pull.
+    world.checks = false;
+    world.sql_update("c-3", "name", "Half known");
+    world.run_for(50);
+    assert!(!confirmed(&world).contains_key("c-3"));
 }
 
 #[test]

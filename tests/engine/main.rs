@@ -31,6 +31,7 @@ mod keeping;
 mod link;
 mod pages;
 mod presence;
+mod resting;
 mod retry;
 mod seen;
 mod session;

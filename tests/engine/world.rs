@@ -144,6 +144,8 @@ pub struct Tab {
     pub browser: usize,
     pub user: String,
     pub alive: bool,
+    /// Its channel is closed.
+    pub rests: bool,
     /// It does not run. What happens to it meanwhile comes in a burst when it is thawed.
     pub frozen: bool,
     pub waiting: Vec<Input<JsonRecord>>,
@@ -369,6 +371,7 @@ impl World {
             browser: self.browser.get(),
             user: user.to_owned(),
             alive: true,
+            rests: false,
             frozen: false,
             waiting: Vec::new(),
             pings: 0,
@@ -982,14 +985,20 @@ impl World {
             }
             Output::LogoutRefused(problem) => self.tabs[tab].logouts_refused.push(problem),
             Output::RequestLock if !self.locks_exist => {
+                self.tabs[tab].rests = false;
                 self.later(1, Happening::Tell { tab, input: Input::NoLocks });
             }
             Output::RequestLock => {
+                self.tabs[tab].rests = false;
                 let lock = self.lock_name(tab);
                 self.locks.entry(lock.clone()).or_default().queue.push_back(tab);
                 self.later(hop, Happening::Grant { lock });
             }
             Output::ReleaseLock => self.release(tab),
+            Output::Rest => {
+                self.release(tab);
+                self.tabs[tab].rests = true;
+            }
             Output::StealLock => {
                 self.tabs[tab].steals += 1;
                 self.later(hop, Happening::Steal { tab });
@@ -1069,10 +1078,17 @@ impl World {
     }
 
     fn broadcast(&mut self, from: usize, json: &str) {
+        if self.tabs[from].rests {
+            return;
+        }
         self.tabs[from].told.push(json.to_owned());
         let name = self.lock_name(from);
         for tab in self.living() {
-            if tab == from || self.lock_name(tab) != name || self.chance(self.faults.lost_messages_percent) {
+            if tab == from
+                || self.tabs[tab].rests
+                || self.lock_name(tab) != name
+                || self.chance(self.faults.lost_messages_percent)
+            {
                 continue;
             }
             let copies = if self.chance(self.faults.doubled_percent) { 2 } else { 1 };

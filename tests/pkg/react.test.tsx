@@ -151,7 +151,7 @@ describe('a component', () => {
       const { ownerName, canAssign } = useAssignmentState({ entityType: 'companies', entityId: 'c2' })
       return <p>{[useRecord<World['store']['tables'], 'companies'>('companies', 'c1')?.city, useRecords('companies').length, useStatus().link.state, useOperations().pending.length, ownerName, String(canAssign)].join(' ')}</p>
     }
-    expect(renderToString(given(<Panel />))).toBe('<p>Bremen 2 live 0 Jonas true</p>')
+    expect(renderToString(given(<Panel />))).toBe('<p>Bremen 2 offline 0 Jonas true</p>')
     expect(store.stats().listeners).toBe(idle)
   })
 })

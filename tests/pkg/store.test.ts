@@ -7,6 +7,7 @@ beforeAll(init)
 
 describe('one store for each application and person', () => {
   test('a second one is refused until the first is closed', () => {
+    vi.stubGlobal('window', globalThis)
     const { store } = open(undefined, { user: 'maya' })
     const error = refusal(() => open(undefined, { user: 'maya' }))
     expect(error.code).toBe('duplicate-store')
@@ -15,6 +16,13 @@ describe('one store for each application and person', () => {
     open(undefined, { user: 'maya', app: 'other' })
     store.close()
     expect(open(undefined, { user: 'maya' }).store.isClosed).toBe(false)
+  })
+
+  test('on a server there may be many: each renders for itself', () => {
+    const one = open(undefined, { user: 'nils' }).store
+    const { store } = open(undefined, { user: 'nils' })
+    one.close()
+    expect(store.isClosed).toBe(false)
   })
 
   test('one that could not be made does not stand in the way', () => {

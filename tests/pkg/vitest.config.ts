@@ -7,5 +7,6 @@ export default defineConfig({
     include: ['*.test.ts', '*.test.tsx'],
     testTimeout: 20_000,
     restoreMocks: true,
+    unstubGlobals: true,
   },
 })

@@ -145,7 +145,7 @@ describe('composables', () => {
       },
     })
     app.use(rotaPlugin(store))
-    expect(await renderToString(app)).toBe('<p>North Mill live Jonas</p>')
+    expect(await renderToString(app)).toBe('<p>North Mill offline Jonas</p>')
     expect(store.stats().listeners).toBe(idle)
   })
 })

@@ -88,6 +88,7 @@ declare! {
     NoTokenGiver = "nobody to ask for a token",
     PingLost = "ping without an answer",
     PageHidden = "page hidden, or left alone",
+    PageRested = "page about to be frozen",
     ClockJumpedAhead = "clock jumped ahead",
     ClockJumpedBack = "clock jumped back",
     MachineSlept = "machine slept",

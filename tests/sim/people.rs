@@ -122,6 +122,7 @@ impl World {
                 }
             }
             Action::Hint { tab, online } => self.say(tab, Input::NetworkHinted { online }),
+            Action::Froze { tab } => self.say(tab, Input::Froze),
             Action::Woke { tab } => self.say(tab, Input::Woke),
             Action::Look { tab, active, visible } => {
                 self.faults.add(Fault::PageHidden);

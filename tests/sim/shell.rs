@@ -24,6 +24,8 @@ pub struct Tab {
     pub name: String,
     pub is_alive: bool,
     pub is_closed: bool,
+    /// Its page is about to be frozen: it has no channel.
+    pub rests: bool,
     /// While it is frozen: what waits for it.
     pub backlog: Option<Vec<Input<JsonRecord>>>,
     /// After how many outputs more it crashes.
@@ -81,6 +83,7 @@ impl World {
             name: format!("tab {index} ({} in browser {browser})", USERS[user]),
             is_alive: true,
             is_closed: false,
+            rests: false,
             backlog: None,
             crash_in: None,
             link: None,
@@ -350,11 +353,18 @@ impl World {
                 self.faults.add(Fault::CacheForgotten);
                 self.browsers[browser].cached[user].clear();
             }
+            Output::Rest => {
+                self.faults.add(Fault::PageRested);
+                self.release(tab, browser, user);
+                self.tabs[tab].rests = true;
+            }
             Output::RequestLock if !self.browsers[browser].has_locks => {
+                self.tabs[tab].rests = false;
                 self.faults.add(Fault::NoLocks);
                 self.later(1, Event::Tell { tab, input: Input::NoLocks });
             }
             Output::RequestLock => {
+                self.tabs[tab].rests = false;
                 self.browsers[browser].locks[user].queue.push_back(tab);
                 self.later(HOP_MS, Event::Grant { browser, user });
             }

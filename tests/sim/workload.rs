@@ -293,6 +293,9 @@ pub enum Action {
         tab: Pick,
         online: bool,
     },
+    Froze {
+        tab: Pick,
+    },
     Woke {
         tab: Pick,
     },
@@ -516,7 +519,8 @@ fn work(draw: &mut Draw) -> Action {
         90..=92 => Action::SqlDelete { key: key(draw) },
         93..=96 => Action::SqlOpen { key: key(draw), value: city(draw), ms: draw.of(&[5, 40, 400, 4_000]) },
         97 => Action::Purge { tab },
-        98 if draw.percent(50) => Action::Woke { tab },
+        98 if draw.percent(40) => Action::Woke { tab },
+        98 if draw.percent(40) => Action::Froze { tab },
         98 => Action::Look { tab, active: draw.percent(50), visible: draw.percent(50) },
         _ => Action::Hint { tab, online: draw.percent(60) },
     }

@@ -298,11 +298,12 @@ impl World {
     pub fn broadcast(&mut self, from: usize, message: &TabMessage<JsonRecord>) {
         let (browser, user) = (self.tabs[from].browser, self.tabs[from].user);
         // The shell opens no channel where there are no locks.
-        if !self.browsers[browser].has_locks {
+        if !self.browsers[browser].has_locks || self.tabs[from].rests {
             return;
         }
         for tab in 0..self.tabs.len() {
-            let hears = tab != from && self.tabs[tab].is_alive && !self.tabs[tab].is_closed;
+            let other = &self.tabs[tab];
+            let hears = tab != from && other.is_alive && !other.is_closed && !other.rests;
             if !hears || self.tabs[tab].browser != browser || self.tabs[tab].user != user {
                 continue;
             }

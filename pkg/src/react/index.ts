@@ -24,32 +24,44 @@ export function useRecord<T extends Tables = Tables, N extends keyof T & string 
   // A composite key is usually a new list at every render; its text is what counts.
   // oxlint-disable-next-line react-hooks/exhaustive-deps
   const subscribe = useCallback((listener: () => void) => store.subscribe(table, key, listener), [store, table, text])
-  const read = () => store.get(table, key)
-  return useSyncExternalStore(subscribe, read, read)
+  return useSyncExternalStore(
+    subscribe,
+    () => store.get(table, key),
+    () => store.firstReads.get(table, key) as RecordOf<T[N]> | undefined,
+  )
 }
 
 /** Returns all records of a table, and renders again when one changes. */
 export function useRecords<T extends Tables = Tables, N extends keyof T & string = keyof T & string>(table: N): readonly RecordOf<T[N]>[] {
   const store = useStore<T>()
   const subscribe = useCallback((listener: () => void) => store.subscribe(table, listener), [store, table])
-  const read = () => store.all(table)
-  return useSyncExternalStore(subscribe, read, read)
+  return useSyncExternalStore(
+    subscribe,
+    () => store.all(table),
+    () => store.firstReads.all(table) as readonly RecordOf<T[N]>[],
+  )
 }
 
 /** Returns how the store is, and renders again when that changes. */
 export function useStatus(): Status {
   const store = useStore()
   const subscribe = useCallback((listener: () => void) => store.subscribe(listener), [store])
-  const read = () => store.status()
-  return useSyncExternalStore(subscribe, read, read)
+  return useSyncExternalStore(
+    subscribe,
+    () => store.status(),
+    () => store.firstReads.status(),
+  )
 }
 
 /** Returns the operations of all tabs, and renders again when one changes. */
 export function useOperations(): Operations {
   const store = useStore()
   const subscribe = useCallback((listener: () => void) => store.subscribe(listener), [store])
-  const read = () => store.operations()
-  return useSyncExternalStore(subscribe, read, read)
+  return useSyncExternalStore(
+    subscribe,
+    () => store.operations(),
+    () => store.firstReads.operations(),
+  )
 }
 
 /** What {@link useAssignmentState} takes. */
@@ -84,8 +96,11 @@ export function useAssignmentState(options: AssignmentOptions): UseAssignmentSta
     // oxlint-disable-next-line react-hooks/exhaustive-deps
     [store, entityType, text],
   )
-  const read = () => store.assignments.state(entityType, entityId)
-  const state = useSyncExternalStore(subscribe, read, read)
+  const state = useSyncExternalStore(
+    subscribe,
+    () => store.assignments.state(entityType, entityId),
+    () => store.assignments.firstState(entityType, entityId),
+  )
   const assignToUser = useCallback(
     (userId: string | null) => {
       const mutated = store.assignments.assign(entityType, entityId, userId)

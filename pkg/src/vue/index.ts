@@ -1,4 +1,4 @@
-import { computed, inject, provide, shallowReadonly, shallowRef, toValue, watch, type ComputedRef, type InjectionKey, type MaybeRefOrGetter, type ShallowRef } from 'vue'
+import { computed, getCurrentInstance, inject, onMounted, provide, shallowReadonly, shallowRef, ssrContextKey, toValue, watch, type ComputedRef, type InjectionKey, type MaybeRefOrGetter, type ShallowRef } from 'vue'
 import { RotaError, type AssignmentError, type AssignmentState, type Key, type Mutated, type Operations, type RecordOf, type Settlement, type Status, type Store, type Tables } from '../index.js'
 
 const STORE: InjectionKey<Store> = Symbol('rota')
@@ -20,11 +20,23 @@ export function rotaPlugin(store: Store): { install(app: { provide(key: Injectio
   return { install: (app) => void app.provide(STORE, store) }
 }
 
-/** Keeps a ref equal to something read from the store, for as long as the component lives. */
-function useStored<V>(subscribe: () => (listener: () => void) => () => void, read: () => V): Readonly<ShallowRef<V>> {
-  const value = shallowRef(read()) as ShallowRef<V>
+/** True while a component renders on a server, or takes over what a server has rendered: it has its element before it was mounted. */
+function rendersWithServer(): boolean {
+  return !!getCurrentInstance()?.vnode.el || inject(ssrContextKey, null) !== null
+}
+
+/** Keeps a ref equal to something read from the store, for as long as the component lives. `readFirst` is for what renders with a server. */
+function useStored<V>(subscribe: () => (listener: () => void) => () => void, read: () => V, readFirst: () => V): Readonly<ShallowRef<V>> {
+  let isFirst = getCurrentInstance() !== null && rendersWithServer()
+  const value = shallowRef(isFirst ? readFirst() : read()) as ShallowRef<V>
   const refresh = () => {
-    value.value = read()
+    if (!isFirst) value.value = read()
+  }
+  if (isFirst) {
+    onMounted(() => {
+      isFirst = false
+      refresh()
+    })
   }
   watch(
     subscribe,
@@ -50,6 +62,7 @@ export function useRecord<T extends Tables = Tables, N extends keyof T & string 
       return (listener) => store.subscribe(name, value, listener)
     },
     () => store.get(toValue(table), toValue(key)),
+    () => store.firstReads.get(toValue(table), toValue(key)) as RecordOf<T[N]> | undefined,
   )
 }
 
@@ -64,6 +77,7 @@ export function useRecords<T extends Tables = Tables, N extends keyof T & string
       return (listener) => store.subscribe(name, listener)
     },
     () => store.all(toValue(table)),
+    () => store.firstReads.all(toValue(table)) as readonly RecordOf<T[N]>[],
   )
 }
 
@@ -73,6 +87,7 @@ export function useStatus(): Readonly<ShallowRef<Status>> {
   return useStored(
     () => (listener) => store.subscribe(listener),
     () => store.status(),
+    () => store.firstReads.status(),
   )
 }
 
@@ -82,6 +97,7 @@ export function useOperations(): Readonly<ShallowRef<Operations>> {
   return useStored(
     () => (listener) => store.subscribe(listener),
     () => store.operations(),
+    () => store.firstReads.operations(),
   )
 }
 
@@ -112,6 +128,7 @@ export function useAssignmentState(options: AssignmentOptions): UseAssignmentSta
       return (listener) => store.assignments.subscribe(table, key, listener)
     },
     () => store.assignments.state(toValue(options.entityType), toValue(options.entityId)),
+    () => store.assignments.firstState(toValue(options.entityType), toValue(options.entityId)),
   )
   const assignToUser = (userId: string | null): Mutated => {
     const mutated = store.assignments.assign(toValue(options.entityType), toValue(options.entityId), userId)

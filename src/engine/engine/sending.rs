@@ -52,6 +52,7 @@ impl<R: Record> Engine<R> {
     pub(super) fn go_alone(&mut self) {
         self.stop_watching();
         self.tabs.role = Role::Alone;
+        self.pulse();
         self.begin_to_send();
         self.start_link();
     }

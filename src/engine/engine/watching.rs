@@ -13,10 +13,13 @@ use crate::engine::record::Record;
 use crate::engine::tabs::{BEAT_MS, BOOT_MS, Kind, PONG_WAIT_MS, Role, SILENT_BEATS, SPREAD_MS, Watch};
 use crate::engine::time::Timer;
 
+/// How long after it a tab that is alone notices a sleep.
+const PULSE_MS: u64 = 30_000;
+
 impl<R: Record> Engine<R> {
     /// Starts, or starts anew, to count how long the leader has been silent.
     pub(super) fn watch(&mut self) {
-        if self.tabs.role != Role::Follower || !self.tabs.speaks(2) {
+        if self.tabs.role != Role::Follower || !self.tabs.speaks(2) || self.tabs.rests {
             return;
         }
         self.tabs.watch = Watch::Listening;
@@ -42,8 +45,21 @@ impl<R: Record> Engine<R> {
         self.watch();
     }
 
+    /// A tab that is alone may have nothing else due, and would not notice that the machine has slept.
+    pub(super) fn pulse(&mut self) {
+        self.timers.set(Timer::Watch, after(self.now, PULSE_MS));
+    }
+
     /// The leader has been silent for as long as this tab has listened.
     pub(super) fn look_for_leader(&mut self) {
+        if self.tabs.rests {
+            self.rise();
+            return;
+        }
+        if self.tabs.role == Role::Alone && !self.tabs.deaf {
+            self.pulse();
+            return;
+        }
         if self.tabs.deaf {
             self.call_out();
             return;

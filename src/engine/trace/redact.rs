@@ -227,6 +227,7 @@ fn walk<R: Record>(input: &mut Input<R>, tables: &[TableConfig], walker: &mut dy
         | Input::Activity { .. }
         | Input::Visibility { .. }
         | Input::NetworkHinted { .. }
+        | Input::Froze
         | Input::Woke
         | Input::TimerFired => {}
     }

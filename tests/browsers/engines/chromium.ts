@@ -13,6 +13,8 @@ export async function launchChromium({ profile }: LaunchOptions): Promise<Driver
     executablePath,
     userDataDir: profile,
     protocolTimeout: 90_000,
+    // Pages are kept for the way back, as they are for people.
+    ignoreDefaultArgs: ['--disable-back-forward-cache'],
     args: [...FLAGS, ...sandbox],
   })
   const pages = new Set<Page>()
