@@ -67,6 +67,7 @@ class Client {
 }
 
 const peer = (user: string, doing: 'idle' | 'typing' = 'idle'): Peer => ({ user, tab: `${user}-1`, presence: { place: 'board', doing } })
+const links = () => client.channels.filter(({ topic }) => !topic.startsWith('rota-presence-'))
 const rooms = () => client.channels.filter(({ topic }) => topic.startsWith('rota-presence-'))
 
 let client: Client
@@ -86,7 +87,7 @@ async function inRoom(presence: string | undefined = 'crm') {
   const backend = supabaseBackend(client as unknown as SupabaseClient, presence === undefined ? {} : { presence })
   const connect = async () => {
     const disconnect = backend.connect(['companies'], listener)
-    const link = client.channels.filter(({ topic }) => !topic.startsWith('rota-presence-')).at(-1)!
+    const link = links().at(-1)!
     await vi.advanceTimersByTimeAsync(0)
     link.status?.('SUBSCRIBED')
     link.handlers.get('system')?.({ extension: 'postgres_changes', status: 'ok' })
