@@ -4,6 +4,7 @@ import type { RotaEngine } from './init.js'
 import { add, type ChangeList, type Listener, type Mirror } from './mirror.js'
 import { keyText } from './tables.js'
 import type { Key } from './types.js'
+import { freeze } from './values.js'
 
 /** Where a person says that they are. */
 export interface PlaceGiven {
@@ -51,8 +52,8 @@ export class Presence {
   /** @internal */
   take({ presence }: ChangeList, tell: (listeners: Iterable<Listener>) => void): void {
     if (!presence) return
-    for (const peer of presence) Object.freeze(peer)
-    this.#peers = Object.freeze([...presence])
+    freeze(presence)
+    this.#peers = presence
     tell(this.#listeners)
   }
 

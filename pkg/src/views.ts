@@ -171,7 +171,11 @@ export class Views implements Part {
     shared.end()
     this.#byNumber.delete(shared.id)
     this.#bySpec.delete(shared.text)
-    this.#call((engine) => engine.closeView(shared.id))
+    try {
+      this.#call((engine) => engine.closeView(shared.id))
+    } catch {
+      // A crashed engine keeps nothing, and whoever closes a view, or a timer, is not the one to hear of it.
+    }
   }
 }
 
