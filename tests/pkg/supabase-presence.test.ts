@@ -7,9 +7,9 @@ type Handler = (payload: Record<string, unknown>) => void
 
 class Channel {
   readonly handlers = new Map<string, Handler>()
+  readonly tracks = new Map<string, unknown>()
   readonly calls: unknown[] = []
   status: ((status: string) => void) | undefined
-  state: Record<string, unknown[]> = {}
   answer = 'ok'
 
   constructor(
@@ -17,8 +17,8 @@ class Channel {
     readonly config: { config?: { presence?: { key: string; enabled: boolean } } } | undefined,
   ) {}
 
-  on(kind: string, _filter: unknown, handler: Handler): this {
-    this.handlers.set(kind, handler)
+  on(kind: string, filter: { event?: string }, handler: Handler): this {
+    this.handlers.set(kind === 'presence' ? `presence ${filter.event}` : kind, handler)
     return this
   }
 
@@ -37,14 +37,16 @@ class Channel {
     return this.answer
   }
 
-  presenceState(): Record<string, unknown[]> {
-    return this.state
-  }
-
-  /** The server says who is here. */
-  sync(state: Record<string, unknown[]>): void {
-    this.state = state
-    this.handlers.get('presence')?.({})
+  /** The server says what is tracked now, by its reference. */
+  sync(state: Record<string, unknown>): void {
+    const presences = (names: Iterable<string>, of: (name: string) => unknown) => [...names].map((name) => ({ presence_ref: name, peers: of(name) }))
+    const joined = Object.keys(state).filter((name) => !this.tracks.has(name))
+    const left = [...this.tracks.keys()].filter((name) => !(name in state))
+    this.handlers.get('presence join')?.({ newPresences: presences(joined, (name) => state[name]) })
+    this.handlers.get('presence leave')?.({ leftPresences: presences(left, (name) => this.tracks.get(name)) })
+    for (const name of joined) this.tracks.set(name, state[name])
+    for (const name of left) this.tracks.delete(name)
+    this.handlers.get('presence sync')?.({})
   }
 }
 
@@ -130,7 +132,7 @@ describe('the room', () => {
     const { link } = await inRoom()
     link.status?.('CHANNEL_ERROR')
     expect(client.removed).toEqual(rooms())
-    rooms()[0]!.sync({ k: [{ peers: [peer('jonas')] }] })
+    rooms()[0]!.sync({ k: [peer('jonas')] })
     expect(heard).toEqual([])
   })
 })
@@ -144,10 +146,13 @@ describe('what this browser says', () => {
     room.status?.('SUBSCRIBED')
     expect(room.calls).toEqual([{ peers: [peer('maya')] }])
     room.status?.('CHANNEL_ERROR')
+    room.status?.('CLOSED')
     backend.presence!([peer('maya', 'typing')])
-    expect(room.calls).toHaveLength(1)
-    room.status?.('SUBSCRIBED')
-    expect(room.calls.at(-1)).toEqual({ peers: [peer('maya', 'typing')] })
+    expect([room.calls.length, client.removed]).toEqual([1, [room]])
+    await vi.advanceTimersByTimeAsync(10_000)
+    expect(rooms()).toHaveLength(2)
+    rooms()[1]!.status?.('SUBSCRIBED')
+    expect(rooms()[1]!.calls).toEqual([{ peers: [peer('maya', 'typing')] }])
   })
 
   test('costs no call where nothing has changed, and one to leave', async () => {
@@ -193,18 +198,20 @@ describe('what others say', () => {
   test('is told, with those who are gone, and again before it runs out', async () => {
     await inRoom()
     const room = rooms()[0]!
-    room.sync({ one: [{ peers: [peer('jonas')] }], two: [{ peers: [peer('lena', 'typing')] }, { peers: [peer('omar')] }] })
+    room.sync({ one: [peer('jonas')], two: [peer('lena', 'typing'), peer('omar')] })
     expect(heard).toEqual([[peer('jonas'), peer('lena', 'typing'), peer('omar')]])
     await vi.advanceTimersByTimeAsync(3_000)
     expect(heard).toHaveLength(2)
-    room.sync({ one: [{ peers: [peer('jonas')] }] })
+    room.sync({ one: [peer('jonas')] })
     expect(heard.at(-1)).toEqual([peer('jonas'), { ...peer('lena', 'typing'), presence: null }, { ...peer('omar'), presence: null }])
     await vi.advanceTimersByTimeAsync(9_999)
     expect(heard).toHaveLength(3)
     await vi.advanceTimersByTimeAsync(1)
     expect(heard.at(-1)).toEqual([peer('jonas')])
+    room.sync({ three: [peer('jonas', 'typing')] })
+    expect(heard.at(-1)).toEqual([peer('jonas', 'typing')])
     room.sync({})
-    expect(heard.at(-1)).toEqual([{ ...peer('jonas'), presence: null }])
+    expect(heard.at(-1)).toEqual([{ ...peer('jonas', 'typing'), presence: null }])
     const { length } = heard
     await vi.advanceTimersByTimeAsync(60_000)
     expect(heard).toHaveLength(length)
@@ -213,7 +220,7 @@ describe('what others say', () => {
   test('may be nonsense, which hides nobody', async () => {
     await inRoom()
     const nonsense = [null, 5, 'x', {}, { user: 5, tab: 'x', presence: {} }, { user: 'x', tab: 'x', presence: null }, { user: 'x', tab: 'x', presence: { place: 'p', doing: 'dancing' } }, { user: 'x', tab: 'x', presence: { place: 'p', doing: 'idle', record: 5 } }]
-    rooms()[0]!.sync({ one: [{ peers: 'nobody' }, {}, { peers: nonsense }], two: [{ peers: [peer('jonas')] }] })
+    rooms()[0]!.sync({ none: undefined, text: 'nobody', nonsense, two: [peer('jonas')] })
     expect(heard).toEqual([[peer('jonas')]])
   })
 
@@ -222,7 +229,7 @@ describe('what others say', () => {
     const room = rooms()[0]!
     room.status?.('SUBSCRIBED')
     for (let at = 0; at < 9; at++) backend.presence!([peer(`maya-${at}`)])
-    room.sync({ one: [{ peers: [peer('jonas')] }] })
+    room.sync({ one: [peer('jonas')] })
     disconnect()
     await vi.advanceTimersByTimeAsync(0)
     expect(vi.getTimerCount()).toBe(0)

@@ -9,6 +9,9 @@ const CALLS_MS = 30_000
 const TELL_MS = 10_000
 const TELL_TYPING_MS = 3_000
 
+/** How long to wait before a channel that broke is joined again. */
+const REJOIN_MS = 10_000
+
 const DOING: ReadonlySet<unknown> = new Set<NonNullable<Peer['presence']>['doing']>(['idle', 'typing', 'editing'])
 
 /**
@@ -38,20 +41,30 @@ export class PresenceChannel {
     this.#open?.track()
   }
 
-  /** Listens for as long as a link is open; returns how to stop. A channel that can't be had breaks no link. */
+  /** Listens for as long as a link is open; returns how to stop. A channel that can't be had breaks no link, and is tried again. */
   open(present: (peers: readonly Peer[]) => void): () => void {
     let isWanted = true
     let joined: Joined | undefined
-    void this.#left.then(() => {
-      if (!isWanted) return
-      joined = new Joined(this.#client, this.#topic, () => this.#wanted, present, this.#calledAtMs)
-      this.#open = joined
-    })
-    return () => {
-      isWanted = false
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const leave = () => {
+      clearTimeout(timer)
       if (!joined || this.#open !== joined) return
       this.#open = undefined
       this.#left = joined.leave().catch(() => undefined)
+    }
+    const join = () =>
+      void this.#left.then(() => {
+        if (!isWanted) return
+        joined = new Joined(this.#client, this.#topic, () => this.#wanted, present, this.#calledAtMs, () => {
+          leave()
+          if (isWanted) timer = setTimeout(join, REJOIN_MS)
+        })
+        this.#open = joined
+      })
+    join()
+    return () => {
+      isWanted = false
+      leave()
     }
   }
 }
@@ -66,23 +79,35 @@ class Joined {
   /** What the server was told last, as text. */
   #tracked = '[]'
   #isSubscribed = false
+  #isLeft = false
+  /**
+   * What is tracked on the topic, by its reference. The client's own picture is of no use: up to 2.110 it loses the references of what is
+   * changed, and then keeps for good who has gone (supabase-js #2565). A channel is joined once, so what it tells is complete.
+   */
+  readonly #tracks = new Map<string, unknown>()
   /** Those who were here the last time. */
   #known = new Map<string, Peer>()
   #trackTimer: ReturnType<typeof setTimeout> | undefined
   #tellTimer: ReturnType<typeof setTimeout> | undefined
 
-  constructor(client: SupabaseClient, topic: string, wanted: () => readonly Peer[], present: (peers: readonly Peer[]) => void, calledAtMs: number[]) {
+  constructor(client: SupabaseClient, topic: string, wanted: () => readonly Peer[], present: (peers: readonly Peer[]) => void, calledAtMs: number[], broke: () => void) {
     this.#client = client
     this.#wanted = wanted
     this.#present = present
     this.#calledAtMs = calledAtMs
     this.#channel = client.channel(topic, { config: { presence: { key: globalThis.crypto.randomUUID(), enabled: true } } })
+    this.#channel.on<{ peers?: unknown }>('presence', { event: 'join' }, ({ newPresences }) => {
+      for (const { presence_ref, peers } of newPresences) this.#tracks.set(presence_ref, peers)
+    })
+    this.#channel.on('presence', { event: 'leave' }, ({ leftPresences }) => {
+      for (const { presence_ref } of leftPresences) this.#tracks.delete(presence_ref)
+    })
     this.#channel.on('presence', { event: 'sync' }, () => this.#tell())
     this.#channel.subscribe((status) => {
+      if (this.#isLeft) return
       this.#isSubscribed = status === 'SUBSCRIBED'
-      // Whoever joins anew is new to the server.
-      this.#tracked = '[]'
-      this.track()
+      if (this.#isSubscribed) this.track()
+      else broke()
     })
   }
 
@@ -107,6 +132,7 @@ class Joined {
 
   async leave(): Promise<void> {
     this.#isSubscribed = false
+    this.#isLeft = true
     clearTimeout(this.#trackTimer)
     clearTimeout(this.#tellTimer)
     await this.#client.removeChannel(this.#channel)
@@ -121,9 +147,10 @@ class Joined {
 
   /** Tells who is here now, and who is not any more; and again before that runs out. */
   #tell(): void {
+    if (this.#isLeft) return
     const here = new Map<string, Peer>()
-    for (const metas of Object.values(this.#channel.presenceState<{ peers?: unknown }>())) {
-      for (const { peers } of metas) if (Array.isArray(peers)) for (const peer of peers) if (isPeer(peer)) here.set(JSON.stringify([peer.user, peer.tab]), peer)
+    for (const peers of this.#tracks.values()) {
+      if (Array.isArray(peers)) for (const peer of peers) if (isPeer(peer)) here.set(JSON.stringify([peer.user, peer.tab]), peer)
     }
     const gone = [...this.#known].filter(([name]) => !here.has(name)).map(([, peer]) => ({ ...peer, presence: null }))
     this.#known = here
