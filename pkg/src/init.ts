@@ -136,6 +136,24 @@ export function handles(): number {
   return wasm.handles()
 }
 
+/**
+ * Returns how long to wait before a function that has failed is run again, in ms; nothing where it is not to be. Throws `{ code, message }`.
+ *
+ * @internal
+ */
+export function retryDelay(policy: object, failure: string, times: number, counted: number, afterMs: number | undefined, seed: Uint8Array): number | undefined {
+  return wasm.retryDelay(policy, failure, times, counted, afterMs, seed)
+}
+
+/**
+ * True for a failure that counts as a try.
+ *
+ * @internal
+ */
+export function failureCounts(failure: string): boolean {
+  return wasm.failureCounts(failure)
+}
+
 /** Returns the version of this package. */
 export function version(): string {
   return wasm.version()

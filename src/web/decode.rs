@@ -715,7 +715,8 @@ fn version_order(text: &str) -> Option<VersionOrder> {
     VersionOrder::ALL.into_iter().find(|order| order.name() == text)
 }
 
-fn retry(js: &JsValue) -> Result<RetryPolicy, Wrong> {
+/// Reads how to retry.
+pub(crate) fn retry(js: &JsValue) -> Result<RetryPolicy, Wrong> {
     let reader = Reader::new(js);
     let mut policy = RetryPolicy::default();
     let given = |name: &str| !reader.get(name).is_undefined();

@@ -28,6 +28,9 @@ use crate::engine::value::Fields;
 /// How long an operation's id is as text.
 const ID_LEN: usize = 36;
 
+/// What the temporary keys of a transaction begin with before they are completed with its id.
+const UNNAMED: &str = "~.";
+
 /// How many operations are remembered that are to be cancelled, and were not heard of yet.
 const TO_CANCEL_MAX: usize = 1_000;
 
@@ -188,7 +191,9 @@ impl<R: Record> Engine<R> {
         let Some(key) = command.key.clone() else {
             return Err(Error::MissingKey { table: config.name.clone(), field: config.key.join(", ") });
         };
-        let Some(record) = self.visible_after(draft, table, &key) else {
+        // What is drafted has the temporary keys of this very transaction, which nobody can name: they are completed with its id.
+        let named = Some(&key).filter(|key| !(config.temporary_keys && key.starts_with(UNNAMED)));
+        let Some(record) = named.and_then(|key| self.visible_after(draft, table, key)) else {
             return Err(Error::UnknownRecord { table: config.name.clone(), key });
         };
         let set = match command.name.as_str() {
