@@ -70,7 +70,7 @@ export interface World {
   close(): Promise<void>
 }
 
-export async function createWorld(options: { demo?: boolean } = {}): Promise<World> {
+export async function createWorld(options: { demo?: boolean; kit?: boolean } = {}): Promise<World> {
   const name = `rota_${randomBytes(6).toString('hex')}`
   const admin = new pg.Client(inject('postgresUrl'))
   await admin.connect()
@@ -81,8 +81,9 @@ export async function createWorld(options: { demo?: boolean } = {}): Promise<Wor
   const owner = new pg.Pool({ connectionString: url.href, max: 40 })
   owner.on('error', () => undefined)
   const client = await owner.connect()
-  await migrate(client, options.demo === false ? [KIT] : [KIT, DEMO])
-  if (options.demo !== false) await seed(client, async () => undefined)
+  const demo = options.demo !== false && options.kit !== false
+  if (options.kit !== false) await migrate(client, demo ? [KIT, DEMO] : [KIT])
+  if (demo) await seed(client, async () => undefined)
   client.release()
 
   const become = async (to: pg.PoolClient, person: string | null, role = 'authenticated') => {
