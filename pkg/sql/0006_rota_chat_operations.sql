@@ -122,7 +122,7 @@ declare
 begin
   if had is not distinct from has then return null; end if;
   if had is not null then
-    update public.chat_assignments a set released_at = clock_timestamp(), release_reason = coalesce(reason,
+    update public.chat_assignments a set released_at = case when has is null then clock_timestamp() else new.assigned_at end, release_reason = coalesce(reason,
       case when tg_op = 'DELETE' then 'deleted' when new.chat_state = 'completed' then 'completed' when has is not null then 'transferred'
         when new.chat_state = 'waiting_real_user_reply' then 'replied' else 'by hand' end)
       where a.chat_id = old.id and a.released_at is null;
