@@ -251,11 +251,24 @@ end
 $$;
 comment on function rota.change_chat(jsonb) is 'Decides one operation on one chat, and does it.';
 
+-- Locks the chat as the caller's policies let: true, or null where they don't, or where there is no such row.
+create function rota.may_change_chat(target rota.tables, key text) returns boolean language plpgsql set search_path = '' as $$
+declare
+  may boolean;
+  chat_id public.chats.id%type := key;
+begin
+  if not has_any_column_privilege(target.relation, 'update') then return null; end if;
+  select true into may from public.chats c where c.id = chat_id for no key update;
+  return may;
+end
+$$;
+comment on function rota.may_change_chat(rota.tables, text) is 'Locks a chat under the caller''s rights; null where the caller may not change it.';
+
 -- What all operations on chats share: arguments, base, and whether the caller may see and change the row.
 create function rota.op_chat(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = public, pg_temp as $$
 declare
   seen jsonb;
-  may boolean := false;
+  may boolean;
 begin
   if target.relation <> 'public.chats'::regclass then
     perform rota.refuse('invalid', format('%s is an operation of chats, not of %s', op ->> 'name', target.name));
@@ -263,9 +276,12 @@ begin
     perform rota.refuse('invalid', 'base lacks chat_state or assigned_operator_id');
   end if;
   perform rota.check_chat_args(op);
-  seen := rota.visible_record(target, op ->> 'key');
-  if seen is not null and has_any_column_privilege(target.relation, 'update') then
-    execute format('select true from %s t where %s for no key update', target.relation, rota.key_condition(target, '$1')) into may using op ->> 'key';
+  may := rota.may_change_chat(target, op ->> 'key');
+  if may is not true then
+    seen := rota.visible_record(target, op ->> 'key');
+    may := rota.may_change_chat(target, op ->> 'key'); -- once more, so that there is a look just before it
+  elsif target.guard is not null then
+    seen := rota.visible_record(target, op ->> 'key');
   end if;
   if may is not true then
     if rota.explain_absence(target, op, actor, seen) is null then
@@ -334,7 +350,9 @@ begin
     perform rota.refuse('queue-empty', 'no chat waits');
   end if;
   chosen_key := chosen.id::text;
-  perform rota.ask_guard(target, op || jsonb_build_object('key', chosen_key), rota.visible_record(target, chosen_key), actor);
+  if target.guard is not null then
+    perform rota.ask_guard(target, op || jsonb_build_object('key', chosen_key), rota.visible_record(target, chosen_key), actor);
+  end if;
   result := rota.change_chat(op || jsonb_build_object('name', 'claim', 'key', chosen_key));
   if result ->> 'outcome' <> 'confirmed' then return result; end if;
   return result || jsonb_build_object('chosen', chosen_key, 'records', (
@@ -388,7 +406,7 @@ $policies$;
 revoke all on all functions in schema rota from public;
 grant execute on function rota.chat_states(), rota.chat_leads_to(text, text), rota.operator_text(text), rota.operator_of(text), rota.is_supervisor(),
   rota.is_operator(), rota.take_turn(text), rota.check_chat_args(jsonb), rota.chat_objection(jsonb, text), rota.chat_moved(jsonb, public.chats),
-  rota.change_chat(jsonb), rota.op_chat(jsonb, rota.tables, text), rota.op_claim(jsonb, rota.tables, text), rota.op_reply(jsonb, rota.tables, text),
+  rota.change_chat(jsonb), rota.may_change_chat(rota.tables, text), rota.op_chat(jsonb, rota.tables, text), rota.op_claim(jsonb, rota.tables, text), rota.op_reply(jsonb, rota.tables, text),
   rota.op_user_message(jsonb, rota.tables, text), rota.op_release(jsonb, rota.tables, text), rota.op_unassign_chat(jsonb, rota.tables, text),
   rota.op_transfer(jsonb, rota.tables, text), rota.op_complete(jsonb, rota.tables, text), rota.next_chat(text),
   rota.op_request_next(jsonb, rota.tables, text) to authenticated;

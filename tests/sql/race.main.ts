@@ -141,25 +141,25 @@ async function race(url: string): Promise<number> {
   await look.query('analyze chats')
   const racers = Array.from({ length: OPERATORS }, (_, at) => new Racer(url, operatorId(at)))
   const replied: string[] = []
-  let over = false
+  const over = new AbortController()
   const killer = (async () => {
-    while (!over) {
+    while (!over.signal.aborted) {
       await sleep(60 + draw() * 120)
       const victim = pick(racers)
-      if (victim === undefined || over) continue
+      if (victim === undefined || over.signal.aborted) continue
       if (draw() < 0.5) await look.query('select pg_terminate_backend($1)', [victim.pid])
       else victim.break()
       count('connections killed')
     }
   })()
   const watcher = (async () => {
-    while (!over) {
+    while (!over.signal.aborted) {
       await sleep(200)
       await watch()
     }
   })()
   const scheduler = (async () => {
-    while (!over) {
+    while (!over.signal.aborted) {
       await sleep(700)
       const { rows } = await look.query(`select * from release_idle_chats('1 second')`)
       count('released as idle', rows.length)
@@ -168,7 +168,7 @@ async function race(url: string): Promise<number> {
   const started = performance.now()
   await Promise.all(racers.map((racer, at) => work(racer, at, replied)))
   const seconds = (performance.now() - started) / 1000
-  over = true
+  over.abort()
   await Promise.all([killer, watcher, scheduler])
   await drain(racers[0])
   await Promise.all(racers.map((racer) => racer.cut()))
