@@ -92,7 +92,7 @@ fn is_optional(name: &str, member: &str) -> bool {
     let optional: &[&str] = match name.split('.').next().unwrap() {
         // A null and a missing base version, or cursor, mean the same.
         "operation" => &["baseVersion", "parts", "replaces", "decision"],
-        "answer" => &["code", "message", "fields", "afterMs", "version", "record", "records"],
+        "answer" => &["code", "message", "fields", "afterMs", "version", "record", "records", "chosen", "winner"],
         "pull-request" => &["cursor", "keys", "page"],
         "pull-response" => &["cursor", "covers", "next"],
         "tab" => &[
