@@ -203,8 +203,8 @@ fn every_kind_outcome_and_name_has_a_fixture() {
         of_prefix.map(|(_, json)| json[member].as_str().unwrap().to_owned()).collect()
     };
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
-    let named = ["assign", "claim", "delete", "insert", "patch", "release", "request_next", "transaction"];
-    assert_eq!(of("operation.", "name"), names(&named));
+    let operations = ["assign", "claim", "delete", "insert", "patch", "release", "request_next", "transaction"];
+    assert_eq!(of("operation.", "name"), names(&operations));
     assert_eq!(of("answer.", "outcome"), names(&["confirmed", "conflicted", "refused", "retry"]));
     let kinds = [
         "attention",

@@ -4,7 +4,7 @@ pub(crate) mod assignment;
 pub(crate) mod chat;
 mod given;
 #[cfg(test)]
-mod testing;
+mod tests;
 
 use crate::engine::error::Error;
 use crate::engine::operation::Step;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::domain::Domains;
-use crate::domain::testing::World;
+use crate::domain::tests::World;
 use crate::engine::record::JsonRecord;
 use crate::engine::rules::Rules;
 
@@ -59,11 +59,10 @@ fn only_the_declared_transitions_exist_and_every_other_is_refused_by_name() {
     let mut world = world();
     world.user = "maya".into();
     let lead = |state: &str, name: &str| match (state, name) {
-        ("waiting_assignment", "claim" | "request_next") => Some("assigned"),
         ("assigned", "reply") => Some("waiting_real_user_reply"),
-        ("assigned", "release" | "unassign_chat") => Some("waiting_assignment"),
-        ("assigned", "transfer") => Some("assigned"),
-        ("waiting_assignment" | "assigned" | "waiting_real_user_reply", "user_message") => Some("waiting_assignment"),
+        ("waiting_assignment", "claim" | "request_next") | ("assigned", "transfer") => Some("assigned"),
+        ("assigned", "release" | "unassign_chat")
+        | ("waiting_assignment" | "assigned" | "waiting_real_user_reply", "user_message") => Some("waiting_assignment"),
         ("waiting_assignment" | "assigned" | "waiting_real_user_reply", "complete") => Some("completed"),
         _ => None,
     };
