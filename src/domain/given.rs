@@ -18,6 +18,11 @@ pub(crate) const fn ms(ms: u64) -> Value {
     Value::Number(ms as f64)
 }
 
+/// A person's id as text, whatever its column's type.
+pub(crate) fn key(value: &Value) -> Option<String> {
+    crate::engine::value::key_part(value)
+}
+
 /// The arguments of a named operation.
 #[derive(Clone, Copy)]
 pub(crate) struct Given<'a> {

@@ -1,6 +1,7 @@
 //! The rules of who does what when, on top of the engine. One file, one domain; they never import each other.
 
 pub(crate) mod assignment;
+pub(crate) mod availability;
 pub(crate) mod chat;
 mod given;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub struct Domains;
 enum Kind {
     /// None but what every table has: an owner, perhaps.
     Plain,
+    Availability,
     Chat,
 }
 
@@ -32,11 +34,12 @@ impl Kind {
     fn of(table: &TableConfig) -> Result<Self, Error> {
         match table.domain.get("kind").map(Value::as_str) {
             None if table.domain.is_empty() => Ok(Self::Plain),
+            Some(Some(availability::KIND)) => Ok(Self::Availability),
             Some(Some(chat::KIND)) => Ok(Self::Chat),
             None | Some(_) => Err(Error::InvalidConfiguration(text(&[
                 "the domain of table \"",
                 &table.name,
-                "\" has a kind that is not known here; there is \"chat\"",
+                "\" has a kind that is not known here; there are \"availability\" and \"chat\"",
             ]))),
         }
     }
@@ -51,8 +54,14 @@ impl<R: Record> Rules<R> for Domains {
     fn declare(&self, table: &mut TableConfig) -> Result<Vec<ViewSpec>, Error> {
         match Kind::of(table)? {
             Kind::Plain => Ok(Vec::new()),
+            Kind::Availability => availability::declare(table),
             Kind::Chat => chat::declare(table),
         }
+    }
+
+    fn check_fact(&self, name: &str, fact: &Value) -> Result<(), Error> {
+        let unknown = || Err(Error::InvalidOperation(text(&["no rule knows what \"", name, "\" is"])));
+        availability::check_fact(name, fact).unwrap_or_else(unknown)
     }
 
     fn leaves_choice(&self, table: &TableConfig, name: &str) -> bool {
@@ -80,14 +89,16 @@ impl<R: Record> Rules<R> for Domains {
         match (Kind::known(table), name) {
             (Kind::Chat, _) => chat::intend(table, name, args, record, context),
             (_, assignment::ASSIGN) => assignment::intend(table, args),
-            (Kind::Plain, _) if chat::NAMES.contains(&name) => Err(Error::InvalidOperation(text(&[
-                "\"",
-                name,
-                "\" is an operation of chats, and table \"",
-                &table.name,
-                "\" declares no domain of that kind",
-            ]))),
-            (Kind::Plain, _) => Err(Error::InvalidOperation(text(&[
+            (Kind::Plain | Kind::Availability, _) if chat::NAMES.contains(&name) => {
+                Err(Error::InvalidOperation(text(&[
+                    "\"",
+                    name,
+                    "\" is an operation of chats, and table \"",
+                    &table.name,
+                    "\" declares no domain of that kind",
+                ])))
+            }
+            (Kind::Plain | Kind::Availability, _) => Err(Error::InvalidOperation(text(&[
                 "there is no operation \"",
                 name,
                 "\"; there are insert, patch, delete, assign, and those of the table's domain",
@@ -99,11 +110,12 @@ impl<R: Record> Rules<R> for Domains {
         &self,
         table: &TableConfig,
         step: &Step<'_>,
-        _record: Option<&R>,
-        _context: &Context<'_, R>,
+        record: Option<&R>,
+        context: &Context<'_, R>,
     ) -> Result<(), Error> {
         match Kind::known(table) {
             Kind::Plain => Ok(()),
+            Kind::Availability => availability::check(table, step, record, context),
             Kind::Chat => chat::check(step),
         }
     }
@@ -123,9 +135,9 @@ impl<R: Record> Rules<R> for Domains {
     fn effect(&self, table: &TableConfig, step: &Step<'_>, record: &R) -> Effect {
         match (Kind::known(table), step.name) {
             (Kind::Chat, _) => chat::effect(step, record),
-            (Kind::Plain, assignment::ASSIGN) => assignment::effect(table, step, record),
+            (_, assignment::ASSIGN) => assignment::effect(table, step, record),
             // A newer release's operation: it stays in the outbox, and only the server can say what it does.
-            (Kind::Plain, _) => Effect::DoesNotApply,
+            (Kind::Plain | Kind::Availability, _) => Effect::DoesNotApply,
         }
     }
 }
