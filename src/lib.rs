@@ -34,6 +34,7 @@ mod web;
 pub use domain::Domains;
 pub use domain::availability::{Free, SlotIndex};
 pub use domain::chat::{IDLE_MS, Operators, Repeated, Standing, Waits, history, repeated, standing, summary, waits};
+pub use domain::policy::policy_sql;
 pub use engine::audit::{AUDIT_BYTES_MAX, AUDIT_LEN_MAX, AuditEntry};
 pub use engine::engine::{AFTER_MAX, Engine, REPLACES_MAX, ROUNDS_MAX, Stats, UNDO_MAX, replay};
 pub use engine::error::{Error, Problem};

@@ -4,6 +4,7 @@ pub(crate) mod assignment;
 pub(crate) mod availability;
 pub(crate) mod chat;
 mod given;
+pub(crate) mod policy;
 #[cfg(test)]
 mod tests;
 
@@ -61,7 +62,7 @@ impl<R: Record> Rules<R> for Domains {
 
     fn check_fact(&self, name: &str, fact: &Value) -> Result<(), Error> {
         let unknown = || Err(Error::InvalidOperation(text(&["no rule knows what \"", name, "\" is"])));
-        availability::check_fact(name, fact).unwrap_or_else(unknown)
+        availability::check_fact(name, fact).or_else(|| policy::check_fact(name, fact)).unwrap_or_else(unknown)
     }
 
     fn leaves_choice(&self, table: &TableConfig, name: &str) -> bool {
@@ -86,6 +87,9 @@ impl<R: Record> Rules<R> for Domains {
         record: &R,
         context: &Context<'_, R>,
     ) -> Result<Fields, Error> {
+        let none = Fields::new();
+        let step = Step { name, table: &table.name, key: "", args, set: &none, base: &none };
+        policy::can(&step, Some(record), context)?;
         match (Kind::known(table), name) {
             (Kind::Chat, _) => chat::intend(table, name, args, record, context),
             (_, assignment::ASSIGN) => assignment::intend(table, args),
@@ -113,6 +117,7 @@ impl<R: Record> Rules<R> for Domains {
         record: Option<&R>,
         context: &Context<'_, R>,
     ) -> Result<(), Error> {
+        policy::can(step, record, context)?;
         match Kind::known(table) {
             Kind::Plain => Ok(()),
             Kind::Availability => availability::check(table, step, record, context),
