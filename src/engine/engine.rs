@@ -16,6 +16,7 @@ mod replacing;
 mod replaying;
 mod report;
 mod resting;
+mod ruling;
 mod sending;
 mod sync;
 mod together;
@@ -40,10 +41,11 @@ use super::mark::mark;
 use super::operation::{Answer, OperationId, OperationState, Settlement};
 use super::outbox::{CONCURRENCY_MAX, Outbox};
 use super::output::{Conflict, Durability, OperationView, Output, Renamed, Status};
-use super::overlay::{Rules, apply, fold};
+use super::overlay::{apply, fold};
 use super::presence::Everyone;
 use super::record::Record;
 use super::retry::{RateLimit, RetryPolicy};
+use super::rules::Rules;
 use super::sabotage::sabotaged;
 use super::session::Session;
 use super::sorted::{SortedSet, sort};
@@ -51,8 +53,9 @@ use super::table::{RecordId, Row, Tables};
 use super::tabs::{AWAKE_LATE_MS, Kind, Role, TAB_PROTOCOL, Tabs};
 use super::time::{Hlc, HybridClock, Now, Timers};
 use super::trace::{Recorder, TRACE_MAX};
+use super::value::Fields;
 use super::version::Version;
-use super::view::Views;
+use super::view::{Views, WATCH_FROM};
 
 pub use conflicts::ROUNDS_MAX;
 pub use depend::AFTER_MAX;
@@ -76,6 +79,10 @@ const COUNT_MS_MAX: u64 = 1 << 53;
 pub struct Engine<R> {
     session: Session,
     rules: Box<dyn Rules<R>>,
+    /// What the application told of the world, for the rules.
+    facts: Fields,
+    /// How far the server's clock is ahead of this machine's, as far as is known.
+    server_ahead_ms: i64,
     retry: RetryPolicy,
     backend: Backend,
     random: Pcg64Mcg,
@@ -257,7 +264,7 @@ impl<R: Record> Engine<R> {
     ///
     /// # Errors
     /// [`Error::InvalidConfiguration`], which says what can't work.
-    pub fn new(config: Config, rules: Box<dyn Rules<R>>, seed: [u8; 16], now: Now) -> Result<Self, Error> {
+    pub fn new(mut config: Config, rules: Box<dyn Rules<R>>, seed: [u8; 16], now: Now) -> Result<Self, Error> {
         if config.trace > TRACE_MAX {
             return Err(Error::InvalidConfiguration(format!("a trace keeps at most {TRACE_MAX} inputs")));
         }
@@ -273,6 +280,7 @@ impl<R: Record> Engine<R> {
         if !(1..=CONCURRENCY_MAX).contains(&config.concurrency) {
             return Err(Error::InvalidConfiguration(format!("concurrency must be between 1 and {CONCURRENCY_MAX}")));
         }
+        let watches = ruling::declare(&*rules, &mut config.tables)?;
         let tables = Tables::new(config.tables)?;
         let views = Views::new(tables.configs());
         let mut random = Pcg64Mcg::from_seed(seed);
@@ -280,6 +288,8 @@ impl<R: Record> Engine<R> {
         let mut engine = Self {
             session,
             rules,
+            facts: Fields::new(),
+            server_ahead_ms: 0,
             retry: config.retry,
             backend: Backend { concurrency: config.concurrency, idempotent: config.idempotent },
             random,
@@ -333,6 +343,7 @@ impl<R: Record> Engine<R> {
             decisions: Vec::new(),
             reported: None,
         };
+        engine.open_watches(&watches)?;
         // The lock last: where it is granted at once, this tab has loaded what earlier ones left.
         engine.outputs.push_back(Output::LoadOperations);
         engine.outputs.push_back(Output::LoadRecords);
@@ -481,9 +492,11 @@ impl<R: Record> Engine<R> {
             Input::Purge => self.emit(Output::ForgetRecords),
             Input::Logout { unsent } => self.logout(unsent)?,
             Input::RightsChanged => self.rights_changed(),
+            Input::FactTold { name, fact } => self.on_fact(name, fact)?,
             Input::SetPresence { presence } => self.set_presence(presence)?,
             Input::PresenceHeard { peers } => self.on_presence(peers),
             Input::OpenView { id, spec } => self.open_view(id, &spec)?,
+            Input::CloseView { id } if id >= WATCH_FROM => return Err(Error::UnknownView { id }),
             Input::CloseView { id } => self.views.close(id)?,
             Input::Close => self.close(),
             Input::OperationStored { id, stored } => self.on_stored(id, stored),
@@ -690,11 +703,9 @@ impl<R: Record> Engine<R> {
                 continue;
             }
             self.emit(Output::Settled(Settlement {
-                id,
-                outcome: OperationState::Unknown,
                 code: Some("closed".to_owned()),
                 message: Some("the store was closed before the server answered; the operation stays stored and is sent by the next store".to_owned()),
-                fields: vec![],
+                ..sync::settlement(id, OperationState::Unknown)
             }));
         }
         self.take_leave();
@@ -720,6 +731,7 @@ fn handle_closed<R>(input: &Input<R>) -> Result<Option<OperationId>, Error> {
         | Input::Reconnect
         | Input::Logout { .. }
         | Input::OpenView { .. }
+        | Input::FactTold { .. }
         | Input::SetPresence { .. } => Err(Error::Closed),
         _ => Ok(None),
     }

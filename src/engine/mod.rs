@@ -19,6 +19,7 @@ pub(crate) mod overlay;
 pub(crate) mod presence;
 pub(crate) mod record;
 pub(crate) mod retry;
+pub(crate) mod rules;
 pub(crate) mod sabotage;
 pub(crate) mod session;
 pub(crate) mod sorted;

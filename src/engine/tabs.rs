@@ -331,6 +331,8 @@ impl<R> TabMessage<R> {
                         code: self.code.take(),
                         message: self.message.take(),
                         fields: vec![],
+                        chosen: None,
+                        winner: None,
                     },
                     decision: self.decision.take(),
                 },

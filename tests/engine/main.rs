@@ -22,6 +22,7 @@ mod bounds;
 mod cache;
 mod chance;
 mod channel;
+mod chats;
 mod coalesce;
 mod conflicts;
 mod depend;

@@ -11,7 +11,7 @@ use crate::engine::error::{Error, Problem};
 use crate::engine::input::{Command, Stored};
 use crate::engine::mark::mark;
 use crate::engine::operation::{
-    Operation, OperationId, OperationState, PARTS_MAX, PROTOCOL, PROTOCOL_WITH_PARTS, Part, Settlement, Step, name,
+    Operation, OperationId, OperationState, PARTS_MAX, PROTOCOL, PROTOCOL_WITH_PARTS, Part, Step, name,
 };
 use crate::engine::outbox::{OUTBOX_LEN_MAX, Pending};
 use crate::engine::output::{Durability, Output};
@@ -59,9 +59,18 @@ impl<R> Draft<R> {
         Self(Vec::new())
     }
 
-    fn get(&self, table: TableId, key: &str) -> Option<Option<&R>> {
+    pub(super) fn get(&self, table: TableId, key: &str) -> Option<Option<&R>> {
         let drafted = self.0.iter().rfind(|(of, named, _)| *of == table && named == key);
         drafted.map(|(_, _, record)| record.as_ref())
+    }
+
+    /// Returns what is left of the records of a table.
+    pub(super) fn of(&self, table: TableId) -> impl Iterator<Item = (&str, &R)> {
+        let is_last =
+            move |at: usize, key: &str| !self.0[at + 1..].iter().any(|(of, named, _)| *of == table && named == key);
+        let of_table = self.0.iter().enumerate().filter(move |(_, (of, ..))| *of == table);
+        let last = of_table.filter(move |(at, (_, key, _))| is_last(*at, key));
+        last.filter_map(|(_, (_, key, record))| Some((key.as_str(), record.as_ref()?)))
     }
 }
 
@@ -69,8 +78,10 @@ impl<R: Record> Engine<R> {
     pub(super) fn mutate(&mut self, command: Command) -> Result<OperationId, Error> {
         self.check_room()?;
         let after = self.dependencies(&command.after)?;
+        let mut command = command;
+        let chosen = self.choose(&mut command)?;
         let intent = self.intend(command, &Draft::new())?;
-        Ok(self.accept(vec![intent], after, true))
+        Ok(self.accept(vec![intent], after, !chosen))
     }
 
     /// Takes several commands as one operation. Each is checked against what the earlier ones leave; if any makes no sense, none is taken.
@@ -82,7 +93,11 @@ impl<R: Record> Engine<R> {
         let named: Vec<OperationId> = commands.iter().flat_map(|command| command.after.iter().copied()).collect();
         let after = self.dependencies(&named)?;
         let (mut draft, mut intents) = (Draft::new(), Vec::with_capacity(commands.len()));
-        for command in commands {
+        for mut command in commands {
+            if self.choose(&mut command)? {
+                let why = "what leaves the record to the server can't be a part of a transaction";
+                return Err(Error::InvalidOperation(why.to_owned()));
+            }
             let mut intent = self.intend(command, &draft)?;
             if intent.is_unnamed() {
                 if intents.iter().any(|earlier: &Intent| earlier.is_unnamed_of(intent.table)) {
@@ -117,6 +132,37 @@ impl<R: Record> Engine<R> {
             return Err(Error::OutboxFull { len_max: OUTBOX_LEN_MAX });
         }
         Ok(())
+    }
+
+    /// Has the rules choose the record of a command that leaves it to the server. Returns whether it is one.
+    fn choose(&self, command: &mut Command) -> Result<bool, Error> {
+        let Some(table) = self.tables.table_id(&command.table) else { return Ok(false) };
+        let config = self.tables.config(table);
+        if !self.rules.leaves_choice(config, &command.name) {
+            return Ok(false);
+        }
+        if command.key.is_some() {
+            let why = "the server chooses the record of this operation, so none is named";
+            return Err(Error::InvalidOperation(why.to_owned()));
+        }
+        let chosen =
+            self.ask(&Draft::new(), |rules, context| rules.choose(config, &command.name, &command.args, context));
+        command.key = Some(chosen?);
+        Ok(true)
+    }
+
+    /// Has the rules look at a plain change.
+    fn check(
+        &self,
+        (table, key): (TableId, &str),
+        command: &Command,
+        record: Option<&R>,
+        draft: &Draft<R>,
+    ) -> Result<(), Error> {
+        let (config, none) = (self.tables.config(table), Fields::new());
+        let Command { name, set, .. } = command;
+        let step = Step { name, table: &config.name, key, args: &none, set, base: &none };
+        self.ask(draft, |rules, context| rules.check(config, &step, record, context))
     }
 
     fn intend(&self, mut command: Command, draft: &Draft<R>) -> Result<Intent, Error> {
@@ -165,6 +211,7 @@ impl<R: Record> Engine<R> {
             && config.key.iter().all(|field| !command.set.contains_key(field))
             && command.key.is_none()
         {
+            self.check((table, ""), command, None, draft)?;
             return Ok((MARK.to_string(), command.set.clone(), Fields::new()));
         }
         let key = config.key_of(&command.set)?;
@@ -178,6 +225,7 @@ impl<R: Record> Engine<R> {
         if self.visible_after(draft, table, &key).is_some() {
             return Err(Error::RecordExists { table: config.name.clone(), key });
         }
+        self.check((table, &key), command, None, draft)?;
         Ok((key, command.set.clone(), Fields::new()))
     }
 
@@ -202,10 +250,14 @@ impl<R: Record> Engine<R> {
                 if command.set.is_empty() {
                     return Err(Error::InvalidOperation("a patch must set at least one field".to_owned()));
                 }
+                self.check((table, &key), command, Some(record), draft)?;
                 command.set.clone()
             }
-            name::DELETE => Fields::new(),
-            named => self.rules.intend(config, named, &command.args, record)?,
+            name::DELETE => {
+                self.check((table, &key), command, Some(record), draft)?;
+                Fields::new()
+            }
+            named => self.ask(draft, |rules, context| rules.intend(config, named, &command.args, record, context))?,
         };
         let base = base(record, &set);
         Ok((key, set, base))
@@ -229,9 +281,12 @@ impl<R: Record> Engine<R> {
         let records: Vec<RecordId> =
             intents.iter().map(|intent| self.tables.intern(intent.table, &intent.part.key)).collect();
         let mut op = operation(id, hlc, &self.tabs.id, intents.into_iter().map(|intent| intent.part).collect());
-        for insert in self.inserts_of(&op, &records) {
-            if !after.contains(&insert) {
-                after.push(insert);
+        let tables = records.iter().filter_map(|record| self.tables.cell(*record)).map(|cell| cell.table);
+        let ruled: Vec<OperationId> =
+            tables.zip(op.steps()).flat_map(|(table, step)| self.ruled_before(table, &step)).collect();
+        for needed in self.inserts_of(&op, &records).into_iter().chain(ruled) {
+            if !after.contains(&needed) {
+                after.push(needed);
             }
         }
         op.after = after;
@@ -584,7 +639,7 @@ impl<R: Record> Engine<R> {
 
     /// Cancels an operation for all tabs.
     pub(super) fn cancel_here(&mut self, id: OperationId) {
-        self.settle(&Settlement { id, outcome: OperationState::Cancelled, code: None, message: None, fields: vec![] });
+        self.settle(&super::sync::settlement(id, OperationState::Cancelled));
         self.tell_state(id, OperationState::Cancelled);
     }
 

@@ -251,6 +251,8 @@ impl<R: Record> Engine<R> {
             record: version.as_ref().and(cell).map(|cell| cell.confirmed.clone()),
             version,
             records,
+            chosen: ended.settlement.chosen.clone(),
+            winner: ended.settlement.winner.clone(),
         };
         let mut message = self.tabs.message(Kind::Settled);
         message.answer = Some(answer);
@@ -464,6 +466,7 @@ fn conflict_of(pending: &Pending) -> Option<Ended> {
     let parked = pending.conflict.as_ref()?;
     let (code, message) = pending.trouble.clone().unzip();
     let fields = parked.fields.clone();
-    let settlement = Settlement { id: pending.op.id, outcome: OperationState::Conflicted, code, message, fields };
+    let settlement =
+        Settlement { code, message, fields, ..super::sync::settlement(pending.op.id, OperationState::Conflicted) };
     Some(Ended { records: vec![(pending.op.table.clone(), pending.op.key.clone())], settlement })
 }

@@ -171,7 +171,11 @@ impl<R: Record> Engine<R> {
             // What was ever sent may have been done.
             let outcome = if was_sent { OperationState::Unknown } else { OperationState::Cancelled };
             let (code, message) = ("signed-out".to_owned(), "the person logged out before it was done".to_owned());
-            self.settle(&Settlement { id, outcome, code: Some(code), message: Some(message), fields: vec![] });
+            self.settle(&Settlement {
+                code: Some(code),
+                message: Some(message),
+                ..super::sync::settlement(id, outcome)
+            });
         }
         // The other tabs of this browser leave with this one, and a leader says so of them, too.
         self.everyone.clear();

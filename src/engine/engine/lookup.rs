@@ -169,6 +169,8 @@ impl<R: Record> Engine<R> {
             version: cell.version.clone(),
             record: Some(cell.confirmed.clone()),
             records: vec![],
+            chosen: None,
+            winner: None,
         };
         self.on_answer(answer);
     }

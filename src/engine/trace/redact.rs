@@ -208,6 +208,7 @@ fn walk<R: Record>(input: &mut Input<R>, tables: &[TableConfig], walker: &mut dy
         | Input::Purge
         | Input::Logout { .. }
         | Input::RightsChanged
+        | Input::FactTold { .. }
         | Input::CloseView { .. }
         | Input::SetPresence { .. }
         | Input::PresenceHeard { .. }
