@@ -44,6 +44,7 @@ export type Mutation<T extends Tables> = {
 
 const STARTING: Status = {
   role: 'follower',
+  tabs: 'alone',
   link: { state: 'offline', why: 'starting', sinceMs: 0 },
   unsent: 0,
   dead: 0,

@@ -8,6 +8,7 @@ mod depend;
 mod hearing;
 mod leaving;
 mod linking;
+mod lockless;
 mod lookup;
 mod peopling;
 mod releases;
@@ -16,6 +17,7 @@ mod replacing;
 mod replaying;
 mod report;
 mod sending;
+mod storing;
 mod sync;
 mod together;
 mod undo;
@@ -32,13 +34,14 @@ use rustc_hash::FxBuildHasher;
 
 use super::alias::Aliases;
 use super::audit::{Audit, AuditEntry};
+use super::authors::Authors;
 use super::error::{Error, Problem};
 use super::input::{Config, Input};
 use super::link::{Attention, Gate, Link, LinkConfig, Onlookers, Puller};
 use super::mark::mark;
 use super::operation::{Answer, OperationId, OperationState, Settlement};
 use super::outbox::{CONCURRENCY_MAX, Outbox};
-use super::output::{Conflict, Durability, OperationView, Output, Renamed, Status};
+use super::output::{Conflict, Durability, OperationView, Output, Reach, Renamed, Status};
 use super::overlay::{Rules, apply, fold};
 use super::presence::Everyone;
 use super::record::Record;
@@ -93,7 +96,10 @@ pub struct Engine<R> {
     gate: Gate,
     rate_limit: RateLimit,
     tabs: Tabs,
+    /// The other tabs, where there are no locks.
+    authors: Authors,
     durability: Durability,
+    reach: Reach,
     ready: bool,
     last_sync_ms: Option<u64>,
     closed: bool,
@@ -296,7 +302,9 @@ impl<R: Record> Engine<R> {
             gate: Gate::Open,
             rate_limit: RateLimit::default(),
             tabs: Tabs::new(tab, tab_protocol),
+            authors: Authors::default(),
             durability: Durability::Full,
+            reach: Reach::Channel,
             ready: false,
             last_sync_ms: None,
             closed: false,
@@ -468,6 +476,7 @@ impl<R: Record> Engine<R> {
             Input::OperationStored { id, stored } => self.on_stored(id, stored),
             Input::OperationDurable { id, durable } => self.on_durable(id, durable),
             Input::StorageProbed { durability } => self.durability = durability,
+            Input::ChannelProbed { reach } => self.reach = reach,
             Input::EntriesFound { entries } => self.on_entries(entries),
             Input::RecordsFound { rows } => self.on_found(rows),
             Input::LockGranted => self.lead(),
@@ -519,7 +528,7 @@ impl<R: Record> Engine<R> {
         let late_ms = self.timers.late_ms(self.now.mono_ms);
         let slept = wall_passed > mono_passed + SLEPT_MS || late_ms > FROZEN_MS;
         if slept || late_ms > AWAKE_LATE_MS {
-            self.wake_up();
+            self.wake_up(late_ms.max(wall_passed.saturating_sub(mono_passed)));
         }
         if mono_passed.max(wall_passed) > SLEPT_MS {
             // This tab was frozen, or idle. A logout that it has not heard of left its mark in storage.

@@ -7,11 +7,15 @@ use rand_core::Rng;
 
 use super::Engine;
 use super::command::after;
+use crate::engine::authors::GRACE_MS;
 use crate::engine::mark::mark;
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::tabs::{BEAT_MS, BOOT_MS, Kind, PONG_WAIT_MS, Role, SILENT_BEATS, SPREAD_MS, Watch};
 use crate::engine::time::Timer;
+
+/// How often a tab that hears nobody says something.
+const CALL_MS: u64 = 2 * SILENT_BEATS * BEAT_MS;
 
 impl<R: Record> Engine<R> {
     /// Starts, or starts anew, to count how long the leader has been silent.
@@ -36,16 +40,26 @@ impl<R: Record> Engine<R> {
     }
 
     /// This tab did not run for a while, and so can't say who else did.
-    pub(super) fn wake_up(&mut self) {
+    pub(super) fn wake_up(&mut self, away_ms: u64) {
         self.tabs.woke_at_mono_ms = Some(self.now.mono_ms);
         self.distrust_the_lock();
         self.watch();
+        if self.tabs.role == Role::Alone {
+            self.authors.forget_questions();
+            if away_ms >= GRACE_MS {
+                // Others may have taken this one for gone, and sent what it made.
+                self.begin_to_send();
+            }
+        }
     }
 
     /// The leader has been silent for as long as this tab has listened.
     pub(super) fn look_for_leader(&mut self) {
-        if self.tabs.deaf {
-            self.call_out();
+        if self.tabs.role == Role::Alone {
+            if self.tabs.deaf {
+                self.call_out();
+            }
+            self.look_after_others();
             return;
         }
         let wait_ms = match self.tabs.watch {
@@ -103,7 +117,7 @@ impl<R: Record> Engine<R> {
     fn call_out(&mut self) {
         self.tell_all(Kind::Ping);
         self.emit(Output::LoadOperations);
-        self.timers.set(Timer::Watch, after(self.now, 2 * SILENT_BEATS * BEAT_MS));
+        self.timers.set(Timer::Watch, after(self.now, CALL_MS));
     }
 
     fn is_deaf(&self) -> bool {
@@ -113,7 +127,8 @@ impl<R: Record> Engine<R> {
     }
 
     /// Another tab was heard, which ends the time without a channel.
-    pub(super) fn on_heard(&mut self) {
+    pub(super) fn on_heard(&mut self, from: &str) {
+        self.authors.hear(from, self.now.mono_ms);
         self.tabs.heard_at_mono_ms = Some(self.now.mono_ms);
         if std::mem::take(&mut self.tabs.deaf) {
             self.follow();
