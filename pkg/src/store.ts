@@ -1,5 +1,6 @@
 import { Assignments } from './assignments.js'
 import type { Backend } from './backend.js'
+import type { Encryption } from './encryption.js'
 import { RotaError, toRotaError } from './errors.js'
 import { Host } from './host.js'
 import { crashed, engineClass, handles, type RotaEngine } from './init.js'
@@ -26,6 +27,8 @@ export interface StoreOptions<T extends Tables> {
   readonly concurrency?: number
   /** `memory` keeps everything in this store alone: no storage, no other tabs. `auto`, the default, uses what the browser has. */
   readonly storage?: 'auto' | 'memory'
+  /** Encrypts what is kept in the browser: `encryptWith(key)` of `rota-engine/encryption`, or your own. What another key sealed stays closed, and is reported. */
+  readonly encryption?: Encryption
   /** Hears of what came from outside and could not be used. Without any such listener it goes to the console. */
   readonly onProblem?: (problem: Problem) => void
 }
@@ -100,7 +103,7 @@ export class Store<T extends Tables = any> {
       () => void this.#open(),
     )
     if (options.onProblem) this.#mirror.watchProblems(options.onProblem)
-    const engine = this.#call(() => new Engine(configOf(options), randomSeed(), this.#host.perform, options.storage === 'memory'))
+    const engine = this.#call(() => new Engine(configOf(options), randomSeed(), this.#host.perform, options.storage === 'memory', options.encryption))
     this.#engine = engine
     this.#host.attach(
       engine,
