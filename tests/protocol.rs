@@ -207,6 +207,7 @@ fn every_kind_outcome_and_name_has_a_fixture() {
     assert_eq!(of("operation.", "name"), names(&operations));
     assert_eq!(of("answer.", "outcome"), names(&["confirmed", "conflicted", "refused", "retry"]));
     let kinds = [
+        "alive",
         "attention",
         "beat",
         "bye",

@@ -60,7 +60,7 @@ export interface RotaEngine {
 }
 
 /** The engine's class. */
-export type EngineClass = new (config: object, seed: Uint8Array, host: (name: string, detail: unknown) => void, memoryOnly: boolean) => RotaEngine
+export type EngineClass = new (config: object, seed: Uint8Array, host: (name: string, detail: unknown) => void, memoryOnly: boolean, sealer?: object) => RotaEngine
 
 let loading: Promise<void> | undefined
 let ready = false

@@ -1,6 +1,7 @@
 import { Assignments } from './assignments.js'
 import type { Backend } from './backend.js'
 import { Conflicts } from './conflicts.js'
+import type { Encryption } from './encryption.js'
 import { RotaError, toRotaError } from './errors.js'
 import { Host } from './host.js'
 import { crashed, engineClass, handles, type RotaEngine } from './init.js'
@@ -38,6 +39,8 @@ export interface StoreOptions<T extends Tables> {
   readonly storage?: 'auto' | 'memory'
   /** What the server's store had, by its `snapshot()`: it shows at once, until something better is known. Of another application or person it is refused. */
   readonly initialSnapshot?: Snapshot
+  /** Encrypts what is kept in the browser: `encryptWith(key)` of `rota-engine/encryption`, or your own. What another key sealed stays closed, and is reported. */
+  readonly encryption?: Encryption
   /** Hears of what came from outside and could not be used. Without any such listener it goes to the console. */
   readonly onProblem?: (problem: Problem) => void
 }
@@ -116,7 +119,7 @@ export class Store<T extends Tables = any> {
     this.presence = new Presence(this.#mirror, (run) => this.#do(run))
     this.recovery = new Recovery(this, this.#mirror, options.retry)
     if (options.onProblem) this.#mirror.watchProblems(options.onProblem)
-    const engine = this.#call(() => new Engine(configOf(options), randomSeed(), this.#host.perform, isMemory))
+    const engine = this.#call(() => new Engine(configOf(options), randomSeed(), this.#host.perform, isMemory, options.encryption))
     this.#engine = engine
     this.#host.attach(
       engine,

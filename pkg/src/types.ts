@@ -187,6 +187,11 @@ export interface LinkStatus {
 export interface Status {
   /** This tab's part: the leader has the link and sends for all; a tab that is alone sends its own. */
   readonly role: 'follower' | 'leader' | 'alone'
+  /**
+   * How this tab reaches the others: by BroadcastChannel, by entries of localStorage where there is none, or not at all. A tab that reaches
+   * no other hears of what they do from the server only.
+   */
+  readonly tabs: 'channel' | 'storage' | 'alone'
   readonly link: LinkStatus
   /** Operations of all tabs that are not settled. */
   readonly unsent: number

@@ -8,6 +8,7 @@ mod depend;
 mod hearing;
 mod leaving;
 mod linking;
+mod lockless;
 mod lookup;
 mod peopling;
 mod releases;
@@ -18,6 +19,7 @@ mod report;
 mod resting;
 mod ruling;
 mod sending;
+mod storing;
 mod sync;
 mod together;
 mod undo;
@@ -34,13 +36,14 @@ use rustc_hash::FxBuildHasher;
 
 use super::alias::Aliases;
 use super::audit::{Audit, AuditEntry};
+use super::authors::Authors;
 use super::error::{Error, Problem};
 use super::input::{Config, Input};
 use super::link::{Attention, Gate, Link, LinkConfig, Onlookers, Puller};
 use super::mark::mark;
 use super::operation::{Answer, OperationId, OperationState, Settlement};
 use super::outbox::{CONCURRENCY_MAX, Outbox};
-use super::output::{Conflict, Durability, OperationView, Output, Renamed, Status};
+use super::output::{Conflict, Durability, OperationView, Output, Reach, Renamed, Status};
 use super::overlay::{apply, fold};
 use super::presence::Everyone;
 use super::record::Record;
@@ -101,7 +104,10 @@ pub struct Engine<R> {
     gate: Gate,
     rate_limit: RateLimit,
     tabs: Tabs,
+    /// The other tabs, where there are no locks.
+    authors: Authors,
     durability: Durability,
+    reach: Reach,
     ready: bool,
     last_sync_ms: Option<u64>,
     closed: bool,
@@ -307,7 +313,9 @@ impl<R: Record> Engine<R> {
             gate: Gate::Open,
             rate_limit: RateLimit::default(),
             tabs: Tabs::new(tab, tab_protocol),
+            authors: Authors::default(),
             durability: Durability::Full,
+            reach: Reach::Channel,
             ready: false,
             last_sync_ms: None,
             closed: false,
@@ -502,6 +510,7 @@ impl<R: Record> Engine<R> {
             Input::OperationStored { id, stored } => self.on_stored(id, stored),
             Input::OperationDurable { id, durable } => self.on_durable(id, durable),
             Input::StorageProbed { durability } => self.durability = durability,
+            Input::ChannelProbed { reach } => self.reach = reach,
             Input::EntriesFound { entries } => self.on_entries(entries),
             Input::RecordsFound { rows } => self.on_found(rows),
             // It was on its way when this tab let go of it.
@@ -556,7 +565,7 @@ impl<R: Record> Engine<R> {
         let late_ms = self.timers.late_ms(self.now.mono_ms);
         let slept = wall_passed > mono_passed + SLEPT_MS || late_ms > FROZEN_MS;
         if slept || late_ms > AWAKE_LATE_MS {
-            self.wake_up();
+            self.wake_up(late_ms.max(wall_passed.saturating_sub(mono_passed)));
         }
         if mono_passed.max(wall_passed) > SLEPT_MS {
             // This tab was frozen, or idle. A logout that it has not heard of left its mark in storage.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::link::{LinkConfig, PullRequest};
 use super::operation::{Answer, OperationId, Version};
 use super::outbox::CONCURRENCY;
-use super::output::Durability;
+use super::output::{Durability, Reach};
 use super::presence::{Peer, Presence};
 use super::retry::{Failure, RetryPolicy};
 use super::stored::FoundEntry;
@@ -219,6 +219,8 @@ pub enum Input<R> {
     OperationDurable { id: OperationId, durable: bool },
     /// What storage there is, before anything was stored.
     StorageProbed { durability: Durability },
+    /// How other tabs can be reached.
+    ChannelProbed { reach: Reach },
     /// What the shell found in storage.
     EntriesFound { entries: Vec<FoundEntry> },
     /// What the shell kept from the last visit.

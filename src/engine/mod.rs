@@ -5,6 +5,7 @@
 
 pub(crate) mod alias;
 pub(crate) mod audit;
+pub(crate) mod authors;
 pub(crate) mod engine;
 pub(crate) mod error;
 pub(crate) mod input;

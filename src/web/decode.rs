@@ -546,6 +546,7 @@ pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         "reconnect" => Some(Kind::Reconnect),
         "token" => Some(Kind::Token),
         "attention" => Some(Kind::Attention),
+        "alive" => Some(Kind::Alive),
         _ => None,
     })?;
     let has_cursor = !reader.get("cursor").is_undefined();

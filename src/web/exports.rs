@@ -12,6 +12,7 @@ use super::clock::now;
 use super::driver::{Driver, Refusal, unreadable};
 use super::js_record::{JsRecord, handles, set};
 use super::rows::Shape;
+use super::sealing::Sealing;
 use super::{decode, panic};
 use crate::domain::Domains;
 use crate::engine::engine::Engine;
@@ -30,19 +31,27 @@ pub struct RotaEngine {
 
 #[wasm_bindgen]
 impl RotaEngine {
-    /// Makes an engine. `seed`: sixteen random bytes. `host(name, detail)` performs what the shell does not.
+    /// Makes an engine. `seed`: sixteen random bytes. `host(name, detail)` performs what the shell does not. `sealer` encrypts what is
+    /// stored, if it is given.
     ///
     /// # Errors
     /// `{code, message}`, when the configuration can't work.
     #[wasm_bindgen(constructor)]
-    pub fn new(config: &JsValue, seed: &[u8], host: Function, memory_only: bool) -> Result<RotaEngine, JsValue> {
+    pub fn new(
+        config: &JsValue,
+        seed: &[u8],
+        host: Function,
+        memory_only: bool,
+        sealer: &JsValue,
+    ) -> Result<RotaEngine, JsValue> {
         panic::set_hook();
         let config = decode::config(config).map_err(|wrong| refuse("invalid-configuration", &wrong))?;
         let seed: [u8; 16] =
             seed.try_into().map_err(|_| refuse("invalid-configuration", "the seed must have sixteen bytes"))?;
+        let sealing = Sealing::new(sealer).map_err(|wrong| refuse("invalid-configuration", wrong))?;
         let shapes = config.tables.iter().map(Shape::new).collect();
         let engine = Engine::new(config, Box::new(Domains), seed, now()).map_err(|error| refuse_with(&error))?;
-        Ok(Self { driver: Driver::new(engine, host, memory_only), shapes })
+        Ok(Self { driver: Driver::new(engine, host, memory_only, sealing), shapes })
     }
 
     /// Starts the engine. From here on the host is called.

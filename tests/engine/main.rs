@@ -30,6 +30,7 @@ mod durable;
 mod found;
 mod keeping;
 mod link;
+mod lockless;
 mod pages;
 mod presence;
 mod resting;

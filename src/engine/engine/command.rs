@@ -8,20 +8,20 @@ use super::replacing::{flattened, merged};
 use super::sending::GIVEN_UP;
 use crate::engine::alias::{MARK, inserts_named, temporary_key};
 use crate::engine::error::{Error, Problem};
-use crate::engine::input::{Command, Stored};
+use crate::engine::input::Command;
 use crate::engine::mark::mark;
 use crate::engine::operation::{
     Operation, OperationId, OperationState, PARTS_MAX, PROTOCOL, PROTOCOL_WITH_PARTS, Part, Step, name,
 };
 use crate::engine::outbox::{OUTBOX_LEN_MAX, Pending};
-use crate::engine::output::{Durability, Output};
+use crate::engine::output::Output;
 use crate::engine::overlay::{apply, base};
 use crate::engine::record::Record;
 use crate::engine::sabotage::sabotaged;
 use crate::engine::sorted::SortedSet;
 use crate::engine::stored::{Content, FoundEntry, Reading, StoredOperation, read};
 use crate::engine::table::{RecordId, TableId};
-use crate::engine::tabs::{Kind, Role};
+use crate::engine::tabs::Kind;
 use crate::engine::time::{Hlc, Now};
 use crate::engine::value::Fields;
 
@@ -327,97 +327,6 @@ impl<R: Record> Engine<R> {
         self.emit(Output::Persist { id: op.id, key, entry });
     }
 
-    /// Gives up what can be fetched again, or can't be read, for the sake of an operation.
-    fn make_room(&mut self, op: &Operation) {
-        mark!(QuotaShed);
-        self.made_room_for = Some(op.id);
-        self.emit(Output::ForgetRecords);
-        self.emit(Output::ForgetQuarantined { prefix: self.session.quarantine_prefix() });
-        self.persist(op);
-    }
-
-    pub(super) fn on_stored(&mut self, id: OperationId, stored: Stored) {
-        let Some(entry) = self.outbox.get_mut(id) else { return };
-        let (op, record, mine, is_stored) = (entry.op.clone(), entry.record, entry.mine, stored == Stored::Now);
-        if matches!(stored, Stored::Failed(_)) && self.made_room_for != Some(id) {
-            return self.make_room(&op);
-        }
-        let answered = self.take_answered(id);
-        match stored {
-            Stored::Failed(message) => {
-                mark!(NotStored);
-                if sabotaged!(KeepUnstored) {
-                    entry_accepted(self, id);
-                    self.show(id, record);
-                    self.emit(Output::Rejected { id, message });
-                    return;
-                }
-                let removed = self.outbox.remove(id);
-                if let Some(answer) = answered {
-                    // The decision could not be kept, so it is a person's.
-                    self.end_answered(answer, None);
-                    return;
-                }
-                for record in removed.map(|pending| pending.records()).unwrap_or_default() {
-                    if !self.outbox.concerns(record) {
-                        self.tables.release_if_unknown(record);
-                    }
-                }
-                self.emit(Output::Rejected { id, message });
-                return;
-            }
-            Stored::Now => {}
-            Stored::Later => {
-                mark!(StoredLater);
-                self.durability = Durability::Async;
-            }
-            Stored::Memory => {
-                self.durability = Durability::Memory;
-                if mine {
-                    self.emit(Output::Durable { id, durability: Durability::Memory });
-                }
-            }
-        }
-        entry_accepted(self, id);
-        let before = self.fields_before(&op);
-        self.undoable.remember(op.clone(), before);
-        self.show(id, record);
-        // Until an entry that is written later is there, those that it stands for stay as well.
-        match answered {
-            Some(answer) => self.take_resolved(&op, &answer, is_stored),
-            None => self.let_go_of_replaced(&op, is_stored, None),
-        }
-        self.note_decision_of(&op);
-        let mut message = self.tabs.message(Kind::Operation);
-        message.with_operation(op);
-        self.emit(Output::Broadcast(message));
-    }
-
-    pub(super) fn on_durable(&mut self, id: OperationId, durable: bool) {
-        if durable {
-            self.unpersist_replaced(id);
-        }
-        let level = match (durable, self.durability) {
-            (true, _) => Durability::Full,
-            // Neither step has it: say so, and keep it while this tab lives.
-            (false, Durability::Async | Durability::Memory) => {
-                mark!(DurabilityLost);
-                self.durability = Durability::Memory;
-                let why = "an operation could be stored neither at once nor later; it lives as long as this page";
-                self.problem(Problem::new("storage", id.to_string(), why));
-                Durability::Memory
-            }
-            (false, Durability::Full | Durability::Tab) => {
-                self.durability = Durability::Tab;
-                Durability::Tab
-            }
-        };
-        // What the rules decided has no author who waits for this.
-        if self.outbox.get(id).is_none_or(|pending| pending.mine) {
-            self.emit(Output::Durable { id, durability: level });
-        }
-    }
-
     /// Takes in what earlier tabs left in storage.
     pub(super) fn on_entries(&mut self, entries: Vec<FoundEntry>) {
         let (marks, entries): (Vec<FoundEntry>, Vec<FoundEntry>) =
@@ -562,6 +471,7 @@ impl<R: Record> Engine<R> {
         pending.keyed = self.keyed(&pending.op);
         self.ask_for_keys(&pending);
         self.outbox.insert(pending);
+        self.authors.is_due = true;
         entry_accepted(self, id);
         self.show(id, record);
         if let Some(op) = bound {
@@ -590,7 +500,7 @@ impl<R: Record> Engine<R> {
         if pending.state == OperationState::Conflicted {
             return Err(Error::InvalidOperation(format!("operation {id} is in conflict; resolve it")));
         }
-        if self.tabs.role == Role::Follower {
+        if !self.sends_for(id) {
             mark!(CancelPassedOn);
             if let Some(pending) = self.outbox.get_mut(id) {
                 pending.cancel_asked = true;
@@ -614,7 +524,7 @@ impl<R: Record> Engine<R> {
 
     /// Another tab asks the one that sends to cancel an operation.
     pub(super) fn on_cancel(&mut self, id: OperationId) {
-        if !self.tabs.sends() || self.settled.contains(id) {
+        if !self.sends_for(id) || self.settled.contains(id) {
             return;
         }
         if !self.outbox.contains(id) && self.outbox.replacing(id).is_none() {
@@ -735,13 +645,15 @@ pub(super) fn pending(op: Operation, records: Vec<RecordId>, mine: bool) -> Pend
         lookup: None,
         unarrived_since: None,
         perhaps_sent: false,
+        made_here: mine,
+        stored_at_once: false,
         cancel_asked: false,
         replaced: vec![],
         conflict: None,
     }
 }
 
-fn entry_accepted<R: Record>(engine: &mut Engine<R>, id: OperationId) {
+pub(super) fn entry_accepted<R: Record>(engine: &mut Engine<R>, id: OperationId) {
     engine.outbox.accept(id);
     engine.dirty_operations.insert(id);
 }

@@ -8,11 +8,11 @@ use crate::engine::input::Unsent;
 use crate::engine::link::{LinkState, LinkStatus};
 use crate::engine::mark::mark;
 use crate::engine::operation::{OperationState, Settlement};
-use crate::engine::output::Output;
+use crate::engine::output::{Output, Reach};
 use crate::engine::record::Record;
 use crate::engine::sabotage::sabotaged;
 use crate::engine::sorted::sort;
-use crate::engine::tabs::{Kind, Role};
+use crate::engine::tabs::Kind;
 use crate::engine::time::{CLOCK_AHEAD_MS_MAX, Timer};
 
 /// How long the mark of a logout stays. A tab that slept for longer finds its operations too old for the ledger, too.
@@ -213,7 +213,7 @@ impl<R: Record> Engine<R> {
 
     /// Roles or scope have changed: everything is looked at anew, by all tabs.
     pub(super) fn rights_changed(&mut self) {
-        if self.tabs.role != Role::Alone {
+        if self.reach != Reach::Alone {
             let message = self.tabs.message(Kind::RightsChanged);
             self.emit(Output::Broadcast(message));
         }

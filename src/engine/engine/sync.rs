@@ -351,14 +351,14 @@ impl<R: Record> Engine<R> {
             let news = self.learn_answer(&answer);
             self.asked.remove(&answer.id);
             self.relay(news);
-            if self.tabs.role == Role::Leader {
+            if self.tabs.sends() {
                 self.tell_end(answer.id);
             }
             return;
         }
         if answer.is_acknowledgement() && self.outbox.contains(answer.id) {
             self.acknowledge(&answer);
-            if self.tabs.role == Role::Leader {
+            if self.tabs.sends() {
                 let mut message = self.tabs.message(Kind::Settled);
                 // To a tab of protocol 1 it is the end.
                 (message.v, message.answer) = (self.tabs.protocol(), Some(answer));
@@ -367,8 +367,8 @@ impl<R: Record> Engine<R> {
             return;
         }
         let is_patch = self.outbox.get(answer.id).is_some_and(|pending| pending.op.name == name::PATCH);
-        if answer.outcome == Outcome::Conflicted && is_patch && !self.tabs.sends() {
-            // A follower that pulled for itself: who sends hears the same, decides or asks a person, and tells.
+        if answer.outcome == Outcome::Conflicted && is_patch && !self.sends_for(answer.id) {
+            // A tab that pulled for itself: who sends hears the same, decides or asks a person, and tells.
             self.learn_answer(&answer);
             return;
         }
@@ -386,7 +386,7 @@ impl<R: Record> Engine<R> {
     /// Takes in a server's answer, and tells the others.
     pub(super) fn end_answered(&mut self, answer: Answer<R>, decision: Option<Decision>) {
         let news = self.end_with(&answer);
-        if self.tabs.role == Role::Leader && !sabotaged!(SilentEnd) {
+        if self.tabs.sends() && !sabotaged!(SilentEnd) {
             let mut message = self.tabs.message(Kind::Settled);
             (message.answer, message.decision) = (Some(answer), decision);
             self.emit(Output::Broadcast(message));
