@@ -34,7 +34,14 @@ export { Tab, type Owned } from './tab.js'
 declare module 'vitest' {
   interface TaskMeta {
     /** In which engine a test of this suite ran, what stopped it there, and what it measured. */
-    browsers?: { readonly engine: EngineName; readonly version: string; readonly lacks?: readonly Ability[]; readonly instead?: string }
+    browsers?: {
+      readonly engine: EngineName
+      readonly version: string
+      readonly lacks?: readonly Ability[]
+      readonly instead?: string
+      /** By what was measured. */
+      figures?: Record<string, string>
+    }
   }
 }
 
@@ -120,9 +127,11 @@ export interface World {
   readonly engine: EngineName
   readonly db: DemoDatabase
   newProfile(): Promise<Profile>
-  test(name: string, run: () => Promise<void>): void
-  test(name: string, needs: Needs, run: () => Promise<void>): void
+  test(name: string, run: Run): void
+  test(name: string, needs: Needs, run: Run): void
 }
+
+type Run = (note: (what: string, figure: string) => void) => Promise<void>
 
 /** The engines that were asked for. */
 export function chosenEngines(): readonly EngineName[] {
@@ -175,13 +184,15 @@ function worldOf(engine: EngineName): World {
     engine,
     db,
     newProfile,
-    test: (name: string, first: Needs | (() => Promise<void>), second?: () => Promise<void>) => {
+    test: (name: string, first: Needs | Run, second?: Run) => {
       const [{ needs = [], instead, timeoutMs }, run] = typeof first === 'function' ? [{} as Needs, first] : [first, second!]
       test(name, { timeout: timeoutMs ?? 120_000 }, async ({ task, skip }) => {
         const lacks = needs.filter((need) => !abilities.has(need))
         task.meta.browsers = { engine, version, ...(lacks.length > 0 ? { lacks, ...(instead === undefined ? {} : { instead }) } : {}) }
         if (lacks.length > 0) skip(`${engine} can't: ${lacks.join(', ')}`)
-        await run()
+        const figures: Record<string, string> = {}
+        await run((what, figure) => (figures[what] = figure))
+        task.meta.browsers = { ...task.meta.browsers, figures }
       })
     },
   }

@@ -47,15 +47,16 @@ export class Tab {
     return (await this.#driver.evaluate(`(${run.toString()})(${given})`)) as Awaited<R>
   }
 
-  async close(): Promise<void> {
+  /** Resolves, as `crash` does, with the moment at which it was told to go, in ms since 1970. */
+  close(): Promise<number> {
     this.isAlive = false
-    await this.#driver.close()
+    return this.#driver.close()
   }
 
   /** Kills the process that the page runs in. Needs `crash`. */
-  async crash(): Promise<void> {
+  crash(): Promise<number> {
     this.isAlive = false
-    await this.#driver.crash()
+    return this.#driver.crash()
   }
 
   /** Keeps the page's only thread busy, from a moment after this has resolved on. */

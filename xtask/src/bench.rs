@@ -1,4 +1,5 @@
-//! Runs the benches and prints how their costs grow. The machine is shared and noisy: what counts is the ratio within one run.
+//! Runs the benches and prints how their costs grow, or measures in real browsers. The machine is shared and noisy: what counts is the ratio
+//! within one run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,9 +8,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use crate::engines::Browsers;
 use crate::step::{Failure, Said, step};
-use crate::target;
 use crate::tool::Tool;
+use crate::{build, engines, target};
 
 const BENCHES: [&str; 5] = ["table", "view", "overlay", "outbox", "value"];
 
@@ -21,6 +23,9 @@ pub struct Options {
     /// How long each figure is measured
     #[arg(long, default_value_t = 2, value_name = "SECONDS")]
     seconds: u64,
+    /// Measure tabs in this engine instead, or in all: latency, hand-over, cache, durable changes
+    #[arg(long, value_enum, value_name = "ENGINE", num_args = 0..=1, default_missing_value = "chromium")]
+    browsers: Option<Browsers>,
 }
 
 #[derive(Deserialize)]
@@ -44,6 +49,27 @@ struct Estimate {
 type Figures = BTreeMap<(String, String), BTreeMap<u64, f64>>;
 
 pub fn run(options: &Options) -> Result<()> {
+    match options.browsers {
+        Some(browsers) => in_browsers(browsers),
+        None => native(options),
+    }
+}
+
+fn in_browsers(browsers: Browsers) -> Result<()> {
+    build()?;
+    let environment = engines::environment(browsers)?;
+    step("measuring: browsers", || {
+        let config = ["run", "--config", "tests/browsers/figures.config.ts"];
+        let tool = Tool::node_bin("vitest").args(config).log("bench-browsers");
+        environment.iter().fold(tool, |tool, (key, value)| tool.env(key, value)).run()?;
+        Ok(Said::done(()))
+    })?;
+    let figures = target().join("browsers/figures.md");
+    println!("\n{}", fs::read_to_string(&figures).context("the run left no figures")?);
+    Ok(())
+}
+
+fn native(options: &Options) -> Result<()> {
     let found = target().join("criterion");
     if found.exists() {
         fs::remove_dir_all(&found).context("old figures can't be deleted")?;

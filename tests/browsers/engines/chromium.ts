@@ -1,5 +1,5 @@
 import puppeteer, { type CDPSession, type Page } from 'puppeteer-core'
-import type { Driver, DriverTab, LaunchOptions } from './driver.js'
+import { sharedMs, type Driver, type DriverTab, type LaunchOptions } from './driver.js'
 import { ended, family, killAll } from './processes.js'
 
 const FLAGS = ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
@@ -65,16 +65,20 @@ class ChromiumTab implements DriverTab {
     return this.#page.evaluate(expression)
   }
 
-  close(): Promise<void> {
-    return this.#page.close()
+  async close(): Promise<number> {
+    const toldAt = sharedMs()
+    await this.#page.close()
+    return toldAt
   }
 
-  async crash(): Promise<void> {
+  async crash(): Promise<number> {
     const crashed = new Promise<void>((resolve) => this.#cdp.once('Inspector.targetCrashed', () => resolve()))
     await this.#cdp.send('Inspector.enable')
+    const toldAt = sharedMs()
     // Who has crashed does not answer.
     void this.#cdp.send('Page.crash').catch(() => undefined)
     await crashed
+    return toldAt
   }
 
   async freeze(): Promise<void> {

@@ -22,8 +22,9 @@ export interface DriverTab {
   reload(): Promise<void>
   /** Runs an expression in the page, awaits what it gives, and brings that back as JSON would. */
   evaluate(expression: string): Promise<unknown>
-  close(): Promise<void>
-  crash(): Promise<void>
+  /** Both resolve with the moment at which it was told to go, in ms since 1970. */
+  close(): Promise<number>
+  crash(): Promise<number>
   freeze(): Promise<void>
   resume(): Promise<void>
   /** Puts it in front of all other tabs, which are hidden by that. */
@@ -46,6 +47,9 @@ export interface LaunchOptions {
   /** A folder, made before, that the next process may go on with. */
   readonly profile: string
 }
+
+/** Now, on the clock that pages have too: `performance.timeOrigin + performance.now()`. */
+export const sharedMs = (): number => performance.timeOrigin + performance.now()
 
 export class Lacking extends Error {
   constructor(engine: EngineName, ability: Ability) {

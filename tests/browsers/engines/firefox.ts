@@ -1,16 +1,18 @@
 import puppeteer, { type Browser, type Page } from 'puppeteer-core'
-import { Lacking, type Driver, type DriverTab, type LaunchOptions } from './driver.js'
+import { Lacking, sharedMs, type Driver, type DriverTab, type LaunchOptions } from './driver.js'
 import { ended, family, killAll, type Process } from './processes.js'
 
 const PREFS = {
   // A process for each tab: one of them can be killed, or be busy, without the others. Firefox would share them among tabs of one site.
   'dom.ipc.processCount': 12,
   'dom.ipc.processCount.webIsolated': 12,
+  'dom.ipc.processCount.webCOOP+COEP': 12,
   'dom.ipc.processPrelaunch.enabled': false,
   'dom.ipc.keepProcessesAlive.web': 0,
   // A busy page stays busy, without anybody being asked.
   'dom.ipc.processHangMonitor': false,
   'dom.max_script_run_time': 0,
+  'privacy.reduceTimerPrecision': false,
   // After it was killed it starts as if nothing had been.
   'browser.sessionstore.resume_from_crash': false,
   'toolkit.startup.max_resumed_crashes': -1,
@@ -76,14 +78,18 @@ class FirefoxTab implements DriverTab {
     return this.#page.evaluate(expression)
   }
 
-  close(): Promise<void> {
-    return this.#page.close()
+  async close(): Promise<number> {
+    const toldAt = sharedMs()
+    await this.#page.close()
+    return toldAt
   }
 
-  async crash(): Promise<void> {
+  async crash(): Promise<number> {
     const process = await this.#process()
+    const toldAt = sharedMs()
     killAll([process])
     await ended([process])
+    return toldAt
   }
 
   freeze(): Promise<void> {

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { createServer, type AddressInfo } from 'node:net'
 import { Builder, Capabilities, type WebDriver } from 'selenium-webdriver'
-import { Lacking, type Driver, type DriverTab } from './driver.js'
+import { Lacking, sharedMs, type Driver, type DriverTab } from './driver.js'
 import { ended, family, killAll } from './processes.js'
 
 export async function launchWebkit(): Promise<Driver> {
@@ -41,7 +41,6 @@ export async function launchWebkit(): Promise<Driver> {
 class Session {
   readonly #driver: WebDriver
   #last: Promise<unknown> = Promise.resolve()
-  #isFirstUsed = false
 
   constructor(driver: WebDriver) {
     this.#driver = driver
@@ -53,10 +52,12 @@ class Session {
     return done
   }
 
+  /** The first window stays, so that the session outlives its tabs. */
   newTab(): Promise<DriverTab> {
     return this.alone(async (driver) => {
-      if (this.#isFirstUsed) await driver.switchTo().newWindow('tab')
-      this.#isFirstUsed = true
+      const [first = ''] = await driver.getAllWindowHandles()
+      await driver.switchTo().window(first)
+      await driver.switchTo().newWindow('tab')
       return new WebkitTab(this, await driver.getWindowHandle())
     })
   }
@@ -91,11 +92,15 @@ class WebkitTab implements DriverTab {
     return value
   }
 
-  close(): Promise<void> {
-    return this.#in((driver) => driver.close())
+  close(): Promise<number> {
+    return this.#in(async (driver) => {
+      const toldAt = sharedMs()
+      await driver.close()
+      return toldAt
+    })
   }
 
-  crash(): Promise<void> {
+  crash(): Promise<number> {
     return Promise.reject(new Lacking('webkit', 'crash'))
   }
 

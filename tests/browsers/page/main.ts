@@ -1,7 +1,7 @@
 /** A page without anything to see: a store of the built package on the demo's backend, held out to tests as `window.tab`. */
 
 import { createClient, type SupabaseClient } from '@supabase/supabase-js'
-import { createStore, init, type Problem } from 'rota-engine'
+import { createStore, init, table, type Problem } from 'rota-engine'
 import { supabaseBackend } from 'rota-engine/supabase'
 import { DEMO_PASSWORD, DEMO_PEOPLE } from '../../../www/server/people.js'
 import { loadConfig } from '../../../www/src/config.js'
@@ -15,14 +15,16 @@ export interface PageTab {
   start(): Promise<void>
   readonly client: SupabaseClient | undefined
   readonly store: DemoStore | undefined
+  /** The package, for tests that make stores of their own; loaded, but `init()` is theirs to call where nothing was started. */
+  readonly rota: { readonly createStore: typeof createStore; readonly init: typeof init; readonly table: typeof table }
   /** What went wrong and nobody caught. */
   readonly errors: string[]
   readonly problems: Problem[]
   /** Whatever a test wants to find again in a later call. */
   readonly notes: Record<string, any>
-  /** When the page began, and when its store first had a record, both in ms since 1970 on the clock that all tabs share. */
-  readonly beganAt: number
-  firstRecordAt: number | undefined
+  /** How long after the page's navigation began its store was there, and had a record, in ms. */
+  readonly storeMs: number | undefined
+  readonly firstRecordMs: number | undefined
 }
 
 declare global {
@@ -39,11 +41,12 @@ const tab = {
   start,
   client: undefined as SupabaseClient | undefined,
   store: undefined as DemoStore | undefined,
+  rota: { createStore, init, table },
   errors: [] as string[],
   problems: [] as Problem[],
   notes: {},
-  beganAt: performance.timeOrigin,
-  firstRecordAt: undefined as number | undefined,
+  storeMs: undefined as number | undefined,
+  firstRecordMs: undefined as number | undefined,
 }
 window.tab = tab
 addEventListener('error', ({ error, message }) => tab.errors.push(error instanceof Error ? `${error.message}\n${error.stack}` : message))
@@ -68,9 +71,10 @@ async function start(): Promise<void> {
   const onProblem = (problem: Problem) => void tab.problems.push(problem)
   const store = createStore({ ...options, app, user: person.id, tables, backend: supabaseBackend(tab.client), onProblem })
   tab.store = window.rota = store
+  tab.storeMs = performance.now()
   const stop = store.subscribe('companies', () => {
     if (store.all('companies').length === 0) return
-    tab.firstRecordAt = performance.timeOrigin + performance.now()
+    tab.firstRecordMs = performance.now()
     stop()
   })
 }

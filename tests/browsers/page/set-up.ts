@@ -18,6 +18,8 @@ export interface SetUp {
   readonly hide?: readonly Part[]
   /** As in a browser that has them, and forbids them. */
   readonly block?: readonly Part[]
+  /** Alone in its process group, which gives it clocks as fine as the browser has. */
+  readonly isolated?: boolean
   /** False: the page loads, and waits for `tab.start()`. */
   readonly start?: boolean
 }
