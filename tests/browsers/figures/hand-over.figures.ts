@@ -8,9 +8,21 @@ const ROUNDS = 20
 const HUNG_ROUNDS = 5
 
 interface Round {
+  /** When a plain Web Lock that the same tab held came to the next one; none while the tab lives on. */
+  readonly rawMs: number | undefined
   readonly leadsMs: number
   readonly confirmedMs: number
 }
+
+/** Queues for a lock of no meaning. */
+const queue = (tab: Tab): Promise<void> =>
+  tab.evaluate(
+    () =>
+      void navigator.locks.request('raw', () => {
+        window.tab.notes['rawAt'] = performance.timeOrigin + performance.now()
+        return new Promise(() => undefined)
+      }),
+  )
 
 /** Has the follower make a change as soon as it leads. */
 async function prepare(follower: Tab, key: string, owner: string): Promise<void> {
@@ -33,26 +45,28 @@ async function prepare(follower: Tab, key: string, owner: string): Promise<void>
 }
 
 async function read(follower: Tab, from: number): Promise<Round> {
-  const { leadsAt, confirmedAt } = await follower.waitFor(
+  const { rawAt, leadsAt, confirmedAt } = await follower.waitFor(
     'the next leader',
-    () => follower.evaluate(() => ({ leadsAt: window.tab.notes['leadsAt'] as number, confirmedAt: window.tab.notes['confirmedAt'] as number | undefined })),
+    () => follower.evaluate(() => window.tab.notes as { rawAt?: number; leadsAt: number; confirmedAt?: number }),
     (notes) => notes.confirmedAt !== undefined,
     40_000,
   )
-  return { leadsMs: leadsAt - from, confirmedMs: (confirmedAt ?? Number.NaN) - from }
+  return { rawMs: rawAt === undefined ? undefined : rawAt - from, leadsMs: leadsAt - from, confirmedMs: (confirmedAt ?? Number.NaN) - from }
 }
 
 inEachBrowser((world) => {
   const rounds = async (count: number, end: (leader: Tab) => Promise<number>, isGone: boolean): Promise<Round[]> => {
     const profile: Profile = await world.newProfile()
     let [leader, follower] = await profile.newTabs(2)
+    for (const tab of [leader, follower]) await queue(tab)
     const found: Round[] = []
     while (found.length < count) {
-      const key = await world.db.recordOf('companies', 'Sales', [people.aiko], found.length)
+      const key = await world.db.recordOf('companies', 'Sales', [people.aiko])
       await prepare(follower, key, people.aiko.id)
       found.push(await read(follower, await end(leader)))
       if (isGone) {
         ;[leader, follower] = [follower, await profile.newTab()]
+        await queue(follower)
       } else {
         await leader.waitForRole('follower', 30_000)
         ;[leader, follower] = [follower, leader]
@@ -61,6 +75,8 @@ inEachBrowser((world) => {
     return found
   }
   const tell = (note: (what: string, figure: string) => void, what: string, found: readonly Round[]) => {
+    const raw = found.map(({ rawMs }) => rawMs).filter((ms) => ms !== undefined)
+    if (raw.length > 0) note(`${what}: a plain Web Lock of its comes to the next after`, spread(raw))
     note(`${what}: the next tab leads after`, spread(found.map(({ leadsMs }) => leadsMs)))
     note(`${what}: its first change is confirmed after`, spread(found.map(({ confirmedMs }) => confirmedMs)))
   }

@@ -16,10 +16,10 @@ async function sample(author: Tab, other: Tab, owners: readonly string[]): Promi
   await other.evaluate(() => {
     const { tab } = window
     const heard = (tab.notes['heard'] = { raw: [] as number[], rota: [] as number[] })
-    const channel = (tab.notes['channel'] ??= new BroadcastChannel('raw')) as BroadcastChannel
-    channel.onmessage = () => void heard.raw.push(performance.timeOrigin + performance.now())
+    const channel = new BroadcastChannel('raw')
+    channel.addEventListener('message', () => void heard.raw.push(performance.timeOrigin + performance.now()))
     const shown = new Map(tab.store!.all('companies').map(({ id, owner_id }) => [id, owner_id]))
-    tab.notes['stop'] = tab.store!.subscribe('companies', () => {
+    const stop = tab.store!.subscribe('companies', () => {
       const at = performance.timeOrigin + performance.now()
       for (const { id, owner_id } of tab.store!.all('companies')) {
         if (shown.get(id) === owner_id) continue
@@ -27,26 +27,32 @@ async function sample(author: Tab, other: Tab, owners: readonly string[]): Promi
         heard.rota.push(at)
       }
     })
+    tab.notes['stop'] = () => {
+      stop()
+      channel.close()
+    }
   })
   await author.evaluate(
-    (count, people) => {
+    (count, persons) => {
       const { tab } = window
       const said = (tab.notes['said'] = { raw: [] as number[], rota: [] as number[], isDone: false })
-      const channel = (tab.notes['channel'] ??= new BroadcastChannel('raw')) as BroadcastChannel
+      const channel = new BroadcastChannel('raw')
       const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
       const keys = tab.store!.all('companies').filter(({ department }) => department === 'Sales').map(({ id }) => id)
       const run = async () => {
         for (let at = 0; at < count; at++) {
           said.raw.push(performance.timeOrigin + performance.now())
-          channel.postMessage({ table: 'companies', key: keys[0], owner: people[0], at })
+          // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a channel has none
+          channel.postMessage({ table: 'companies', key: keys[0], owner: persons[0], at })
           await pause(4)
           const key = keys[at % keys.length]!
           const owner = tab.store!.get('companies', key)?.owner_id
-          const next = people.find((person) => person !== owner)!
+          const next = persons.find((person) => person !== owner)!
           said.rota.push(performance.timeOrigin + performance.now())
           await tab.store!.assignments.assign('companies', key, next).settled
           await pause(4)
         }
+        channel.close()
         said.isDone = true
       }
       void run().catch((error: unknown) => tab.errors.push(String(error)))
