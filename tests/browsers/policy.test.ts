@@ -69,7 +69,7 @@ inPlainPages((world) => {
     await mine.isLive('leader')
     const others = [await world.open({ user: 'jonas' }), await world.open({ app: 'elsewhere' })]
     for (const other of others) await other.isLive('leader')
-    world.server.backend.online = false
+    world.server.backend.hold()
     for (const other of others) await other.patch('c1', 'Kiel')
     // As if it came from a tab of theirs, whatever channel it comes on; and as if it lay in a place of theirs.
     await mine.evaluate(() => {
@@ -85,10 +85,11 @@ inPlainPages((world) => {
     expect(await mine.city('c1')).toBeNull()
     expect(await mine.status()).toMatchObject({ unsent: 0 })
     await mine.evaluate(() => void window.plain.store!.close({ purge: true }))
-    world.server.backend.online = true
     for (const other of others) {
       expect(await other.status()).toMatchObject({ unsent: 1 })
-      await other.evaluate(() => window.plain.store!.reconnect())
+    }
+    world.server.backend.release()
+    for (const other of others) {
       await other.waitFor(() => window.plain.store!.status().unsent, (unsent) => unsent === 0)
     }
     expect(world.server.backend.ledger.size).toBe(2)
