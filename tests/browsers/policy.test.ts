@@ -3,8 +3,8 @@
 import { expect } from 'vitest'
 import { inPlainPages } from './plain/tab.js'
 
-/** As strict as a page can be that loads its own scripts, asks its own server, and runs WebAssembly. */
-const STRICT = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+/** As strict as a page can be that loads its own scripts, asks its own server, and runs WebAssembly; and browsers ask for an icon. */
+const STRICT = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 inPlainPages((world) => {
   for (const [what, policy] of [
@@ -35,7 +35,7 @@ inPlainPages((world) => {
   }
 
   world.test('without wasm-unsafe-eval, init says why there is no engine', async () => {
-    const tab = await world.open({ policy: "default-src 'none'; script-src 'self'; connect-src 'self'" })
+    const tab = await world.open({ policy: "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self'" })
     expect((await errors(tab)).join()).toMatch(/wasm|WebAssembly|Content Security Policy|unsafe-eval/i)
     expect(await tab.evaluate(() => window.plain.store === undefined)).toBe(true)
   })
@@ -77,7 +77,9 @@ inPlainPages((world) => {
       for (const key of entries) localStorage.setItem(`${key}x`, localStorage.getItem(key) ?? '')
       for (const name of ['rota:1:plain:jonas', 'rota:1:elsewhere:maya']) {
         const channel = new BroadcastChannel(name)
+        // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a channel, which is of one origin
         channel.postMessage({ v: 1, kind: 'signedOut', from: 'x', epoch: 1, seq: 1 })
+        // oxlint-disable-next-line unicorn/require-post-message-target-origin -- the same
         channel.postMessage('nonsense')
         channel.close()
       }
