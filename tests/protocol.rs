@@ -92,7 +92,7 @@ fn is_optional(name: &str, member: &str) -> bool {
     let optional: &[&str] = match name.split('.').next().unwrap() {
         // A null and a missing base version, or cursor, mean the same.
         "operation" => &["baseVersion", "parts", "replaces", "decision"],
-        "answer" => &["code", "message", "fields", "afterMs", "version", "record", "records"],
+        "answer" => &["code", "message", "fields", "afterMs", "version", "record", "records", "chosen", "winner"],
         "pull-request" => &["cursor", "keys", "page"],
         "pull-response" => &["cursor", "covers", "next"],
         "tab" => &[
@@ -203,9 +203,11 @@ fn every_kind_outcome_and_name_has_a_fixture() {
         of_prefix.map(|(_, json)| json[member].as_str().unwrap().to_owned()).collect()
     };
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
-    assert_eq!(of("operation.", "name"), names(&["assign", "delete", "insert", "patch", "transaction"]));
+    let operations = ["assign", "claim", "delete", "insert", "patch", "release", "request_next", "transaction"];
+    assert_eq!(of("operation.", "name"), names(&operations));
     assert_eq!(of("answer.", "outcome"), names(&["confirmed", "conflicted", "refused", "retry"]));
     let kinds = [
+        "alive",
         "attention",
         "beat",
         "bye",

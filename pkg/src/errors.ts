@@ -24,16 +24,25 @@ export type RotaErrorCode =
   | 'no-provider'
   | 'invalid-snapshot'
   | 'foreign-snapshot'
+  | 'transaction-length'
+  | 'unknown-conflict'
+  | 'invalid-view'
+  | 'not-indexed'
+  | 'too-many-views'
+  | 'cancelled'
 
 /** A call that could not be taken. Nothing has changed when one is thrown. */
 export class RotaError extends Error {
   override readonly name = 'RotaError'
   /** What kind of error it is; for programs. `message` is for people. */
   readonly code: RotaErrorCode
+  /** The message without its code. */
+  readonly reason: string
 
   constructor(code: RotaErrorCode, message: string, options?: ErrorOptions) {
     super(`${message} [${code}]`, options)
     this.code = code
+    this.reason = message
   }
 }
 

@@ -68,7 +68,7 @@ export class Host {
       if (early?.durability) whole.durable(early.durability)
       if (early?.settlement) whole.settled(early.settlement)
       else this.#promised.set(id, whole)
-      return { id, durable, settled }
+      return { id, temporaryKeys: [], durable, settled }
     } finally {
       this.#mutating--
       if (this.#mutating === 0) this.#early.clear()

@@ -11,6 +11,8 @@ export {
   type Failure,
   type LinkListener,
   type Operation,
+  type Peer,
+  type Presence as PeerPresence,
   type PullRequest,
   type PullResponse,
   type StreamEvent,
@@ -18,22 +20,34 @@ export {
 export { RotaError, type RotaErrorCode } from './errors.js'
 export { init, version } from './init.js'
 export { escapeSnapshot, type Snapshot } from './snapshot.js'
-export { createStore, Store, type Mutation, type StoreOptions } from './store.js'
-export { table, type InputOf, type OwnedName, type RecordOf, type Table, type TableOptions, type Tables, type Unowned } from './tables.js'
+export { Presence, type PlaceGiven } from './presence.js'
+export { Recovery, RetryError, type RetryRunOptions } from './recovery.js'
+export { createStore, Store, type After, type Mutation, type StoreOptions } from './store.js'
+export { table, type InputOf, type InsertOf, type OwnedName, type RecordOf, type Table, type TableOptions, type Tables, type Unkeyed, type Unowned } from './tables.js'
+export type { FigureDeclaration, Figures, Filter, SortKey, ViewGroup, ViewSpec, ViewSpecOf } from './viewing.js'
+export type { SnapshotOf, View, ViewOf, ViewSnapshot } from './views.js'
 export type {
+  Audit,
+  AuditEntry,
   Changes,
+  Conflict,
+  ConflictChange,
+  ConflictChoice,
   DeepReadonly,
   Durability,
+  FieldConflict,
   Key,
   LinkOptions,
   LinkState,
   LinkStatus,
+  MergeRule,
   Mutated,
   Operations,
   OperationState,
   OperationView,
   PollingOptions,
   Problem,
+  Renamed,
   RetryOptions,
   Settlement,
   Stats,

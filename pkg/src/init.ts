@@ -60,7 +60,7 @@ export interface RotaEngine {
 }
 
 /** The engine's class. */
-export type EngineClass = new (config: object, seed: Uint8Array, host: (name: string, detail: unknown) => void, memoryOnly: boolean) => RotaEngine
+export type EngineClass = new (config: object, seed: Uint8Array, host: (name: string, detail: unknown) => void, memoryOnly: boolean, sealer?: object) => RotaEngine
 
 let loading: Promise<void> | undefined
 let ready = false
@@ -134,6 +134,24 @@ export function crashed(): string | undefined {
  */
 export function handles(): number {
   return wasm.handles()
+}
+
+/**
+ * Returns how long to wait before a function that has failed is run again, in ms; nothing where it is not to be. Throws `{ code, message }`.
+ *
+ * @internal
+ */
+export function retryDelay(policy: object, failure: string, times: number, counted: number, afterMs: number | undefined, seed: Uint8Array): number | undefined {
+  return wasm.retryDelay(policy, failure, times, counted, afterMs, seed)
+}
+
+/**
+ * True for a failure that counts as a try.
+ *
+ * @internal
+ */
+export function failureCounts(failure: string): boolean {
+  return wasm.failureCounts(failure)
 }
 
 /** Returns the version of this package. */

@@ -1,6 +1,7 @@
+import type { Peer } from './backend.js'
 import { RotaError } from './errors.js'
 import type { Tables } from './tables.js'
-import type { Changes, OperationState, OperationView, Operations, Problem, Status } from './types.js'
+import type { AuditEntry, Changes, ConflictChange, OperationState, OperationView, Operations, Problem, Renamed, Status } from './types.js'
 import { freeze } from './values.js'
 
 /** What the engine's shell hands over: records flat — number, table, key, record, released — and by reference. */
@@ -14,12 +15,32 @@ export interface ChangeList {
    */
   readonly views?: readonly unknown[]
   readonly status?: Status
+  /** Conflicts that came, changed or ended. */
+  readonly conflicts?: readonly ConflictChange[]
+  /** Decisions on conflicts, of any tab. */
+  readonly decisions?: readonly AuditEntry[]
+  /** Temporary keys, and what they turned out to be. */
+  readonly renamed?: readonly Renamed[]
+  /** Everybody else who is here, where that changed. */
+  readonly presence?: readonly Peer[]
+}
+
+/** A part of the picture that has a file of its own. */
+export interface Part {
+  /** Takes in what a change list says of its subject. Listeners that are due are given to `tell`, and called later. */
+  take(list: ChangeList, tell: (listeners: Iterable<Listener>) => void): void
+  countListeners(): number
+  /** Forgets everything: the store was closed. */
+  close(): void
 }
 
 /** How many ended operations are kept for people to see. */
 const RECENT_MAX = 100
 
-type Listener = () => void
+/** How many temporary keys of a table still lead to their record once it has a real one; the engine has the same bound. */
+const RENAMED_MAX = 10_000
+
+export type Listener = () => void
 
 const LIVING: ReadonlySet<OperationState> = new Set<OperationState>(['queued', 'sent', 'acknowledged', 'dead'])
 
@@ -37,7 +58,25 @@ export interface Cell {
 interface MirrorTable {
   readonly cells: Map<string, Cell>
   readonly listeners: Set<Listener>
+  /** What temporary keys turned out to be, the oldest first. */
+  readonly renamed: Map<string, string>
   all: readonly object[] | undefined
+}
+
+/** Somebody who watches a record, under whatever key it has by now. */
+interface Watch {
+  key: string
+  readonly listener: Listener
+}
+
+interface Untold {
+  readonly records: Map<string, Changes['records'][number]>
+  readonly operations: Map<string, OperationView>
+  readonly conflicts: Map<string, ConflictChange>
+  readonly decisions: AuditEntry[]
+  readonly renamed: Renamed[]
+  status: boolean
+  presence: readonly Peer[] | undefined
 }
 
 declare const process: { env: { NODE_ENV?: string } }
@@ -68,7 +107,9 @@ export class Mirror {
   #operations: Operations | undefined
   #status: Status
   /** What listeners have not been told of yet. */
-  #untold: { records: Map<string, Changes['records'][number]>; operations: Map<string, OperationView>; status: boolean } | undefined
+  #untold: Untold | undefined
+  readonly #parts: Part[] = []
+  readonly #watches = new Map<Listener, Watch>()
   readonly #dueListeners = new Set<Listener>()
   #depth = 0
   #isClosed = false
@@ -76,7 +117,12 @@ export class Mirror {
   constructor(tables: Tables, status: Status) {
     this.#names = Object.keys(tables)
     this.#status = status
-    for (const name of this.#names) this.#tables.set(name, { cells: new Map(), listeners: new Set(), all: undefined })
+    for (const name of this.#names) this.#tables.set(name, { cells: new Map(), listeners: new Set(), renamed: new Map(), all: undefined })
+  }
+
+  /** Lets a part follow the change lists. */
+  add(part: Part): void {
+    this.#parts.push(part)
   }
 
   get status(): Status {
@@ -88,7 +134,17 @@ export class Mirror {
   }
 
   get(table: string, key: string): object | undefined {
-    return this.#table(table).cells.get(key)?.record
+    return this.cell(table, key)?.record
+  }
+
+  /** The record that has this number in the change lists. */
+  numbered(number: number): object | undefined {
+    return this.#numbered[number]?.record
+  }
+
+  /** The key that a record has by now: a temporary one leads to the one that the server gave. */
+  keyNow(table: string, key: string): string {
+    return nowOf(this.#table(table), key)
   }
 
   all(table: string): readonly object[] {
@@ -113,7 +169,8 @@ export class Mirror {
 
   /** The cell of a record, for those who need more than the record. */
   cell(table: string, key: string): Readonly<Cell> | undefined {
-    return this.#table(table).cells.get(key)
+    const entry = this.#table(table)
+    return entry.cells.get(nowOf(entry, key))
   }
 
   countListeners(): number {
@@ -122,6 +179,7 @@ export class Mirror {
       count += table.listeners.size
       for (const cell of table.cells.values()) count += cell.listeners.size
     }
+    for (const part of this.#parts) count += part.countListeners()
     return count
   }
 
@@ -138,21 +196,30 @@ export class Mirror {
   }
 
   watchRecord(table: string, key: string, listener: Listener): () => void {
-    const cell = this.#cellOf(this.#table(table), key)
-    const remove = add(cell.listeners, listener)
+    const entry = this.#table(table)
+    const watch: Watch = { key: nowOf(entry, key), listener: () => this.#watches.has(watch.listener) && listener() }
+    this.#watches.set(watch.listener, watch)
+    this.#cellOf(entry, watch.key).listeners.add(watch.listener)
     return () => {
-      remove()
-      this.#forgetIfUnused(table, key, cell)
+      this.#watches.delete(watch.listener)
+      const cell = entry.cells.get(watch.key)
+      if (!cell) return
+      cell.listeners.delete(watch.listener)
+      this.#forgetIfUnused(table, watch.key, cell)
     }
   }
 
   /** Takes a change list in, and tells listeners unless that is being put off. */
   apply(list: ChangeList): void {
     if (this.#isClosed) return
-    this.#untold ??= { records: new Map(), operations: new Map(), status: false }
+    this.#untold ??= { records: new Map(), operations: new Map(), conflicts: new Map(), decisions: [], renamed: [], status: false, presence: undefined }
+    for (const renamed of list.renamed ?? []) this.#applyRenamed(renamed, this.#untold)
     for (let at = 0; at < list.records.length; at += 5) this.#applyRecord(list.records, at)
     for (const view of list.operations) this.#applyOperation(view)
     if (list.status) this.#applyStatus(list.status)
+    this.#collect(list, this.#untold)
+    // After the records, which views are made of.
+    for (const part of this.#parts) part.take(list, this.#due)
     this.#flush()
   }
 
@@ -184,8 +251,11 @@ export class Mirror {
       table.listeners.clear()
       for (const cell of table.cells.values()) cell.listeners.clear()
       table.cells.clear()
+      table.renamed.clear()
       table.all = undefined
     }
+    this.#watches.clear()
+    for (const part of this.#parts) part.close()
     this.#numbered.length = 0
     this.#pending.clear()
     this.#recent = []
@@ -215,6 +285,41 @@ export class Mirror {
     if (cells.get(key) === cell) cells.delete(key)
   }
 
+  readonly #due = (listeners: Iterable<Listener>): void => {
+    for (const listener of listeners) this.#dueListeners.add(listener)
+  }
+
+  /** Notes what is told as it came. Of a conflict, the last word counts. */
+  #collect({ conflicts, decisions, presence }: ChangeList, untold: Untold): void {
+    for (const change of conflicts ?? []) untold.conflicts.set(change.id, change)
+    untold.decisions.push(...(decisions ?? []))
+    untold.presence = presence ?? untold.presence
+  }
+
+  /** Whoever watches a record under its temporary key goes on watching it. */
+  #applyRenamed(renamed: Renamed, untold: Untold): void {
+    const { table, from, to } = renamed
+    const entry = this.#tables.get(table)
+    if (!entry) return
+    entry.renamed.set(from, to)
+    for (const oldest of entry.renamed.keys()) {
+      if (entry.renamed.size <= RENAMED_MAX) break
+      entry.renamed.delete(oldest)
+    }
+    untold.renamed.push(renamed)
+    const old = entry.cells.get(from)
+    if (!old) return
+    const now = this.#cellOf(entry, to)
+    for (const listener of old.listeners) {
+      now.listeners.add(listener)
+      const watch = this.#watches.get(listener)
+      if (watch) watch.key = to
+    }
+    this.#due(old.listeners)
+    old.listeners.clear()
+    this.#forgetIfUnused(table, from, old)
+  }
+
   #applyRecord(records: readonly unknown[], at: number): void {
     const [number, tableNumber, key, record, released] = records.slice(at, at + 5) as [number, number, string, object | undefined, boolean]
     const name = this.#names[tableNumber] ?? ''
@@ -235,6 +340,9 @@ export class Mirror {
   }
 
   #applyOperation(view: OperationView): void {
+    const before = this.#pending.get(view.id)
+    // Its record has its real key meanwhile.
+    if (before && before.key !== view.key) this.#leave(before)
     const cell = this.#cellOf(this.#table(view.table), view.key)
     if (view.replacedBy !== undefined) {
       this.#pending.delete(view.id)
@@ -255,6 +363,13 @@ export class Mirror {
     this.#operations = undefined
     for (const listener of cell.listeners) this.#dueListeners.add(listener)
     this.#untold?.operations.set(view.id, view)
+  }
+
+  #leave(view: OperationView): void {
+    const cell = this.#table(view.table).cells.get(view.key)
+    if (!cell?.pending.delete(view.id)) return
+    if (cell.ended?.id === view.id) cell.ended = undefined
+    this.#forgetIfUnused(view.table, view.key, cell)
   }
 
   #forgetEnded(view: OperationView): void {
@@ -281,17 +396,13 @@ export class Mirror {
     this.#depth++
     try {
       while (this.#untold) {
-        const { records, operations, status } = this.#untold
+        const untold = this.#untold
         this.#untold = undefined
         const due = [...this.#dueListeners]
         this.#dueListeners.clear()
         for (const listener of due) callSafely(listener)
         if (this.#watchers.size === 0) continue
-        const changes: Changes = {
-          records: [...records.values()],
-          operations: [...operations.values()],
-          ...(status ? { status: this.#status } : {}),
-        }
+        const changes = changesOf(untold, this.#status)
         for (const watcher of Array.from(this.#watchers)) callSafely(() => watcher(changes))
       }
     } finally {
@@ -300,8 +411,25 @@ export class Mirror {
   }
 }
 
+function nowOf(table: MirrorTable, key: string): string {
+  // Nearly every key is told apart by its first letter.
+  return key.startsWith('~') ? (table.renamed.get(key) ?? key) : key
+}
+
+function changesOf({ records, operations, conflicts, decisions, renamed, presence, status }: Untold, now: Status): Changes {
+  return {
+    records: [...records.values()],
+    operations: [...operations.values()],
+    ...(status ? { status: now } : {}),
+    ...(conflicts.size > 0 ? { conflicts: [...conflicts.values()] } : {}),
+    ...(decisions.length > 0 ? { decisions } : {}),
+    ...(renamed.length > 0 ? { renamed } : {}),
+    ...(presence ? { presence } : {}),
+  }
+}
+
 /** Every subscription is its own, even of the same function twice, and is silent from the moment it ends. */
-function add<T extends (...args: never[]) => void>(set: Set<T>, listener: T): () => void {
+export function add<T extends (...args: never[]) => void>(set: Set<T>, listener: T): () => void {
   const own = ((...args: never[]) => {
     if (set.has(own)) listener(...args)
   }) as T

@@ -37,6 +37,7 @@ export interface FirstReads {
 /** @internal Nothing that only the one side knows is in it: whether there is a link, what is durable, what is unsent. */
 export const FIRST_STATUS: Status = Object.freeze({
   role: 'follower',
+  tabs: 'alone',
   link: Object.freeze({ state: 'offline', why: 'starting', sinceMs: 0 }),
   unsent: 0,
   dead: 0,

@@ -1,14 +1,23 @@
 import { Assignments } from './assignments.js'
 import type { Backend } from './backend.js'
+import { Conflicts } from './conflicts.js'
+import type { Encryption } from './encryption.js'
 import { RotaError, toRotaError } from './errors.js'
 import { Host } from './host.js'
 import { crashed, engineClass, handles, type RotaEngine } from './init.js'
 import { Mirror } from './mirror.js'
+import { commandOf, commandsOf, temporaryKeysOf, type Command, type Mutation } from './mutations.js'
 import { isInBrowser, listenToPage } from './page.js'
+import { Presence } from './presence.js'
+import { Recovery } from './recovery.js'
 import { FIRST_OPERATIONS, FIRST_STATUS, InitialSnapshot, makeSnapshot, type FirstReads, type Snapshot } from './snapshot.js'
-import { describeTable, keyFields, keyText, type InputOf, type RecordOf, type Tables, type Unowned } from './tables.js'
-import type { Changes, Key, LinkOptions, Mutated, Operations, PollingOptions, Problem, RetryOptions, Stats, Status } from './types.js'
+import { describeTable, keyFields, keyText, type RecordOf, type Tables } from './tables.js'
+import type { Audit, Changes, Conflict, ConflictChoice, Key, LinkOptions, Mutated, Operations, PollingOptions, Problem, RetryOptions, Stats, Status } from './types.js'
 import { givenObject } from './values.js'
+import type { ViewSpec } from './viewing.js'
+import { Views, type ViewOf } from './views.js'
+
+export type { After, Mutation } from './mutations.js'
 
 /** What a store is made of. */
 export interface StoreOptions<T extends Tables> {
@@ -30,21 +39,12 @@ export interface StoreOptions<T extends Tables> {
   readonly storage?: 'auto' | 'memory'
   /** What the server's store had, by its `snapshot()`: it shows at once, until something better is known. Of another application or person it is refused. */
   readonly initialSnapshot?: Snapshot
+  /** Encrypts what is kept in the browser: `encryptWith(key)` of `rota-engine/encryption`, or your own. What another key sealed stays closed, and is reported. */
+  readonly encryption?: Encryption
   /** Hears of what came from outside and could not be used. Without any such listener it goes to the console. */
   readonly onProblem?: (problem: Problem) => void
 }
 
-/** Operations that another one depends on: it is sent after they are confirmed, and ends with them if they are not. At most a hundred. */
-export type After = readonly string[]
-
-/** Something to do to a record. */
-export type Mutation<T extends Tables> = {
-  [N in keyof T & string]:
-    | { readonly name: 'insert'; readonly table: N; readonly record: InputOf<T[N]>; readonly after?: After }
-    | { readonly name: 'patch'; readonly table: N; readonly key: Key; readonly set: Partial<InputOf<T[N]>>; readonly after?: After }
-    | { readonly name: 'delete'; readonly table: N; readonly key: Key; readonly after?: After }
-    | (T[N] extends Unowned ? never : { readonly name: 'assign'; readonly table: N; readonly key: Key; readonly to: string | null; readonly after?: After })
-}[keyof T & string]
 
 /** Two copies of this package in one page share this, so that neither opens a second store beside the other's. */
 const REGISTRY = Symbol.for('rota-engine/stores')
@@ -67,6 +67,13 @@ export function createStore<T extends Tables>(options: StoreOptions<T>): Store<T
 export class Store<T extends Tables = any> {
   /** Who is assigned to what. */
   readonly assignments: Assignments<T>
+  /** Who is here, where, and what they are doing. */
+  readonly presence: Presence
+  /** Functions that are tried again when they fail, together with the operations that wait. */
+  readonly recovery: Recovery
+  /** @internal */
+  readonly views: Views
+  readonly #conflicts: Conflicts
   readonly #mirror: Mirror
   readonly #host: Host
   readonly #tables: T
@@ -103,8 +110,16 @@ export class Store<T extends Tables = any> {
       () => void this.#open(),
       this.firstReads,
     )
+    this.views = new Views(
+      this.#mirror,
+      (run) => this.#do(run),
+      () => this.#engine !== undefined,
+    )
+    this.#conflicts = new Conflicts(this.#mirror, () => this.#engine)
+    this.presence = new Presence(this.#mirror, (run) => this.#do(run))
+    this.recovery = new Recovery(this, this.#mirror, options.retry)
     if (options.onProblem) this.#mirror.watchProblems(options.onProblem)
-    const engine = this.#call(() => new Engine(configOf(options), randomSeed(), this.#host.perform, isMemory))
+    const engine = this.#call(() => new Engine(configOf(options), randomSeed(), this.#host.perform, isMemory, options.encryption))
     this.#engine = engine
     this.#host.attach(
       engine,
@@ -166,9 +181,60 @@ export class Store<T extends Tables = any> {
    * Throws a {@link RotaError}, and changes nothing, when the mutation makes no sense.
    */
   mutate(mutation: Mutation<T>): Mutated {
-    const engine = this.#open()
+    this.#open()
     const command = commandOf(mutation)
-    return this.#host.mutate(() => this.#call(() => engine.mutate(command)))
+    return this.#keyed([command], this.#host.mutate(() => this.#do((engine) => engine.mutate(command))))
+  }
+
+  /**
+   * Does several things or none: 2 to 100 mutations, each on what the earlier ones leave, stored, sent, decided and undone as one operation.
+   * Throws a {@link RotaError}, and changes nothing, when one of them makes no sense. Needs a server that knows transactions.
+   */
+  transact(mutations: readonly Mutation<T>[]): Mutated {
+    this.#open()
+    const commands = commandsOf(mutations)
+    return this.#keyed(commands, this.#host.mutate(() => this.#do((engine) => engine.transact(commands))))
+  }
+
+  /** Returns the key of a record as it is by now, as text: the one that the server gave, where the key is a temporary one. */
+  keyOf(table: keyof T & string, key: Key): string {
+    return this.#mirror.keyNow(table, keyText(key))
+  }
+
+  /**
+   * Opens a live list: the records of a table that pass a filter, sorted, and of these a window, with figures over all of them. Two equal
+   * ones are kept once. Close it when it is not needed any more; `using` does that too.
+   */
+  view<const S extends ViewSpec<T>>(spec: S): ViewOf<T, S> {
+    this.#open()
+    return this.views.open(spec as ViewSpec<Tables>) as unknown as ViewOf<T, S>
+  }
+
+  /** Returns the changes that wait for a person to decide, since somebody else changed the same; the oldest first. The same list until one of them changes. */
+  conflicts(): readonly Conflict[] {
+    return this.#conflicts.list()
+  }
+
+  /**
+   * Decides on a conflict: for what this person wanted, for what the server has, for the merge that the conflict shows, or for these values,
+   * which must name every field in conflict. Returns the operation that carries it out, or nothing where nothing is left to do.
+   */
+  resolve(conflictId: string, choice: ConflictChoice): Mutated | undefined {
+    this.#open()
+    requireOperationId('resolve', conflictId)
+    if (typeof choice !== 'string' && !isObject(choice)) throw new RotaError('invalid-operation', "a decision is 'local', 'server', 'merge', or an object of values")
+    const decision = typeof choice === 'string' ? choice : givenObject(choice, 'choice')
+    return this.#host.mutate(() => this.#do((engine) => engine.resolve(conflictId, decision)))
+  }
+
+  /** Returns what was decided on conflicts, by rules and people, in any tab. The same object until there is a further decision. */
+  audit(): Audit {
+    return this.#conflicts.audit()
+  }
+
+  /** Returns the decisions as JSON text, for a file or a report. */
+  exportAudit(): string {
+    return JSON.stringify(this.audit(), null, 2)
   }
 
   /** Runs several mutations, and tells subscribers once, afterwards. Not a transaction: each stands for itself. */
@@ -237,7 +303,7 @@ export class Store<T extends Tables = any> {
   /** Returns figures for tests and devtools. */
   stats(): Stats {
     const figures = this.#engine?.stats() as Pick<Stats, 'records' | 'operations'> | undefined
-    return { records: 0, operations: 0, ...figures, handles: handles(), listeners: this.#mirror.countListeners() }
+    return { records: 0, operations: 0, ...figures, handles: handles(), listeners: this.#mirror.countListeners(), views: this.views.size }
   }
 
   /** True after {@link close}. */
@@ -338,6 +404,16 @@ export class Store<T extends Tables = any> {
     return this.#engine
   }
 
+  /** Asks something of the engine, and throws what applications may see. */
+  #do<R>(run: (engine: RotaEngine) => R): R {
+    const engine = this.#open()
+    return this.#call(() => run(engine))
+  }
+
+  #keyed(commands: readonly Command[], mutated: Mutated): Mutated {
+    return { ...mutated, temporaryKeys: temporaryKeysOf(mutated.id, commands, this.#tables) }
+  }
+
   #call<R>(run: () => R): R {
     try {
       return run()
@@ -377,10 +453,12 @@ function checkOptions(options: StoreOptions<Tables>): void {
   }
   for (const [name, declared] of Object.entries(tables)) {
     if (!isObject(declared)) throw invalid(`table "${name}" must be declared with table({ key, fields })`)
-    const { key, fields, indexed, ownerName } = declared
+    const { key, fields, indexed, merge, ownerName, temporaryKeys } = declared
     if (typeof key !== 'string' && !isTexts(key)) throw invalid(`the key of table "${name}" must be a field's name or a list of them`)
     if (!isTexts(fields)) throw invalid(`the fields of table "${name}" must be a list of names`)
     if (indexed !== undefined && !isTexts(indexed)) throw invalid(`the indexed fields of table "${name}" must be a list of names`)
+    if (temporaryKeys !== undefined && typeof temporaryKeys !== 'boolean') throw invalid(`temporaryKeys of table "${name}" must be true or false`)
+    if (merge !== undefined && !isObject(merge)) throw invalid(`merge of table "${name}" must be an object of rules by field`)
     const twice = repeated(fields) ?? repeated(keyFields({ key }))
     if (twice !== undefined) throw invalid(`table "${name}" names the field "${twice}" twice`)
     if (ownerName === undefined) continue
@@ -433,32 +511,6 @@ function linkOf({ link = {}, backend }: StoreOptions<Tables>): object {
     ...(link.polling === false ? { polling: null } : {}),
     // What can't be asked must not be waited for.
     ...(typeof backend.ping === 'function' ? {} : { heartbeatMs: null }),
-  }
-}
-
-function commandOf(mutation: Mutation<Tables>): object {
-  const command = targetOf(mutation)
-  const { after } = mutation
-  if (after === undefined) return command
-  if (!isTexts(after)) throw new RotaError('invalid-operation', '"after" is a list of operation ids')
-  return { ...command, after: [...after] }
-}
-
-function targetOf(mutation: Mutation<Tables>): object {
-  if (typeof mutation !== 'object' || mutation === null) throw new RotaError('invalid-operation', 'mutate takes an object: { name, table, … }')
-  const { name, table } = mutation
-  if (typeof name !== 'string' || typeof table !== 'string') throw new RotaError('invalid-operation', 'a mutation needs a name and a table')
-  switch (mutation.name) {
-    case 'insert':
-      return { name, table, set: givenObject(mutation.record, 'record') }
-    case 'patch':
-      return { name, table, key: keyText(mutation.key), set: givenObject(mutation.set, 'set') }
-    case 'delete':
-      return { name, table, key: keyText(mutation.key) }
-    case 'assign':
-      return { name, table, key: keyText(mutation.key), args: givenObject({ to: mutation.to }, 'assign') }
-    default:
-      throw new RotaError('invalid-operation', `there is no operation "${name as string}"; there are insert, patch, delete and assign`)
   }
 }
 

@@ -14,6 +14,8 @@ export interface TableOptions<T> {
   readonly owner?: Field<T>
   /** Where to find an owner's name: a declared table whose key is the owner's id, and its field. */
   readonly ownerName?: { readonly table: string; readonly field: string }
+  /** True where the server gives the keys: an insert may then come without one. For tables with a key of one field. */
+  readonly temporaryKeys?: boolean
   /** How conflicts are decided, by field; where nothing is declared, by a person. */
   readonly merge?: { readonly [N in Field<T>]?: MergeRule }
   /** The fields that views may filter, sort, group and sum by, at most 64; the key's always are. Views hold these values, so list what is needed. */
@@ -40,6 +42,11 @@ export interface Unowned {
   readonly owner?: undefined
 }
 
+/** What tells a table whose keys the server gives. */
+export interface Unkeyed {
+  readonly temporaryKeys: true
+}
+
 /** Declared tables by name. */
 // The record types differ from table to table, and `Table` is invariant in its record's: only `any` fits them all.
 // oxlint-disable-next-line typescript/no-explicit-any
@@ -54,6 +61,11 @@ export type RecordOf<X> = X extends Table<infer T> ? DeepReadonly<T> : never
 /** The record type of a declared table, as an application writes it. */
 export type InputOf<X> = X extends Table<infer T> ? T : never
 
+/** What an insert takes: the whole record, or, where the server gives the key, all but that one field. */
+export type InsertOf<X> = InputOf<X> | (X extends Unkeyed ? AllButOne<InputOf<X>> : never)
+
+type AllButOne<R> = { [F in keyof R]: Omit<R, F> & { readonly [K in F]?: never } }[keyof R]
+
 /**
  * Declares a table.
  *
@@ -61,6 +73,8 @@ export type InputOf<X> = X extends Table<infer T> ? T : never
  * const companies = table<Company>({ key: 'id', fields: ['id', 'name', 'owner_id'], owner: 'owner_id' })
  * ```
  */
+export function table<T extends object>(options: TableOptions<T> & Unowned & Unkeyed): Table<T> & Unowned & Unkeyed
+export function table<T extends object>(options: TableOptions<T> & Unkeyed): Table<T> & Unkeyed
 export function table<T extends object>(options: TableOptions<T> & Unowned): Table<T> & Unowned
 export function table<T extends object>(options: TableOptions<T>): Table<T>
 export function table<T extends object>(options: TableOptions<T>): Table<T> {
@@ -73,12 +87,13 @@ export function keyFields({ key }: Pick<Tables[string], 'key'>): string[] {
 }
 
 /** What the engine is told of a table. */
-export function describeTable(name: string, { key, fields, owner, merge, indexed, version, versionOrder, operation, secret }: Tables[string]): Record<string, unknown> {
+export function describeTable(name: string, { key, fields, owner, temporaryKeys, merge, indexed, version, versionOrder, operation, secret }: Tables[string]): Record<string, unknown> {
   return {
     name,
     key: keyFields({ key }),
     fields: [...(fields ?? [])],
     ...(owner === undefined ? {} : { owner }),
+    ...(temporaryKeys === undefined ? {} : { temporaryKeys }),
     ...(merge === undefined ? {} : { merge }),
     ...(indexed === undefined ? {} : { indexed: [...indexed] }),
     ...(version === undefined ? {} : { version }),

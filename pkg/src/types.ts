@@ -1,3 +1,5 @@
+import type { Peer } from './backend.js'
+
 /** What the package's users see. Shapes that also travel or are stored are those of `PROTOCOL.md`. */
 
 /** Everything that a record's field may hold. */
@@ -28,6 +30,11 @@ export interface Settlement {
 export interface Mutated {
   /** The operation's id, a UUIDv7. It is the same in the server's ledger. */
   readonly id: string
+  /**
+   * The temporary keys of the records that it inserts without a key, in the order in which they were given. They stand for these records
+   * wherever a key does, also after the server gave the real one, which is then what `store.keyOf` returns.
+   */
+  readonly temporaryKeys: readonly string[]
   /** Resolves when the operation is as durable as it gets here, and says how durable that is. Never rejects. */
   readonly durable: Promise<Durability>
   /** Resolves when the operation has ended, whatever the end. Never rejects. */
@@ -103,6 +110,14 @@ export interface Conflict {
   }
 }
 
+/** A conflict came, changed, or ended. */
+export interface ConflictChange {
+  /** The operation. */
+  readonly id: string
+  /** The conflict as it is now; null when it has ended. */
+  readonly conflict: Conflict | null
+}
+
 /** What a person decides on a conflict: a side, the merge that is shown, or values for (at least) every field in conflict. */
 export type ConflictChoice = 'local' | 'server' | 'merge' | { readonly [field: string]: Value }
 
@@ -124,6 +139,23 @@ export interface AuditEntry {
   /** When, in milliseconds since 1970. */
   readonly atMs: number
   readonly fields: readonly FieldConflict[]
+}
+
+/** The decisions on conflicts that this store made or heard of. */
+export interface Audit {
+  /** The last thousand, the oldest first. */
+  readonly entries: readonly AuditEntry[]
+  /** How many older ones were forgotten. */
+  readonly dropped: number
+}
+
+/** A record has its real key, in place of a temporary one. */
+export interface Renamed {
+  readonly table: string
+  /** The temporary key. */
+  readonly from: string
+  /** The key that the server gave. */
+  readonly to: string
 }
 
 /** The operations of all tabs of this browser. */
@@ -155,6 +187,11 @@ export interface LinkStatus {
 export interface Status {
   /** This tab's part: the leader has the link and sends for all; a tab that is alone sends its own. */
   readonly role: 'follower' | 'leader' | 'alone'
+  /**
+   * How this tab reaches the others: by BroadcastChannel, by entries of localStorage where there is none, or not at all. A tab that reaches
+   * no other hears of what they do from the server only.
+   */
+  readonly tabs: 'channel' | 'storage' | 'alone'
   readonly link: LinkStatus
   /** Operations of all tabs that are not settled. */
   readonly unsent: number
@@ -177,6 +214,8 @@ export interface Stats {
   readonly handles: number
   readonly operations: number
   readonly listeners: number
+  /** Live lists that the engine keeps. */
+  readonly views: number
 }
 
 /** Something from outside — a server, a tab, storage — that could not be used. It was dropped, and the store goes on. */
@@ -194,6 +233,14 @@ export interface Changes {
   readonly operations: readonly OperationView[]
   /** The status, if it changed. */
   readonly status?: Status
+  /** Conflicts that came, changed or ended, if any did. */
+  readonly conflicts?: readonly ConflictChange[]
+  /** Decisions on conflicts, of any tab, if there were any. */
+  readonly decisions?: readonly AuditEntry[]
+  /** Records that have their real key now, if any were given one. */
+  readonly renamed?: readonly Renamed[]
+  /** Everybody else who is here, if that changed. */
+  readonly presence?: readonly Peer[]
 }
 
 /** How the link to the server is kept. */

@@ -3,8 +3,8 @@
 
 use crate::engine::error::Error;
 use crate::engine::operation::Step;
-use crate::engine::overlay::{Effect, Inverse};
 use crate::engine::record::Record;
+use crate::engine::rules::{Effect, Inverse};
 use crate::engine::table::TableConfig;
 use crate::engine::value::{Fields, Value};
 

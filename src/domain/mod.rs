@@ -1,40 +1,148 @@
 //! The rules of who does what when, on top of the engine. One file, one domain; they never import each other.
 
 pub(crate) mod assignment;
+pub(crate) mod availability;
+pub(crate) mod chat;
+mod given;
+pub(crate) mod policy;
+#[cfg(test)]
+mod tests;
 
 use crate::engine::error::Error;
 use crate::engine::operation::Step;
-use crate::engine::overlay::{Effect, Inverse, Rules};
 use crate::engine::record::Record;
+use crate::engine::rules::{Context, Effect, Inverse, Rules};
 use crate::engine::table::TableConfig;
-use crate::engine::value::Fields;
+use crate::engine::value::{Fields, Value};
+use crate::engine::view::ViewSpec;
 
-/// Sends each named operation to its domain.
+use given::text;
+
+/// Sends each table to its domain, and each named operation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Domains;
 
-impl<R: Record> Rules<R> for Domains {
-    fn intend(&self, table: &TableConfig, name: &str, args: &Fields, _record: &R) -> Result<Fields, Error> {
-        match name {
-            assignment::ASSIGN => assignment::intend(table, args),
-            _ => Err(Error::InvalidOperation(format!(
-                "there is no operation \"{name}\"; there are insert, patch, delete and assign"
-            ))),
+/// The domain of a table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// None but what every table has: an owner, perhaps.
+    Plain,
+    Availability,
+    Chat,
+}
+
+impl Kind {
+    fn of(table: &TableConfig) -> Result<Self, Error> {
+        match table.domain.get("kind").map(Value::as_str) {
+            None if table.domain.is_empty() => Ok(Self::Plain),
+            Some(Some(availability::KIND)) => Ok(Self::Availability),
+            Some(Some(chat::KIND)) => Ok(Self::Chat),
+            None | Some(_) => Err(Error::InvalidConfiguration(text(&[
+                "the domain of table \"",
+                &table.name,
+                "\" has a kind that is not known here; there are \"availability\" and \"chat\"",
+            ]))),
         }
+    }
+
+    /// The kinds were checked when the tables were declared.
+    fn known(table: &TableConfig) -> Self {
+        Self::of(table).unwrap_or(Self::Plain)
+    }
+}
+
+impl<R: Record> Rules<R> for Domains {
+    fn declare(&self, table: &mut TableConfig) -> Result<Vec<ViewSpec>, Error> {
+        match Kind::of(table)? {
+            Kind::Plain => Ok(Vec::new()),
+            Kind::Availability => availability::declare(table),
+            Kind::Chat => chat::declare(table),
+        }
+    }
+
+    fn check_fact(&self, name: &str, fact: &Value) -> Result<(), Error> {
+        let unknown = || Err(Error::InvalidOperation(text(&["no rule knows what \"", name, "\" is"])));
+        availability::check_fact(name, fact).or_else(|| policy::check_fact(name, fact)).unwrap_or_else(unknown)
+    }
+
+    fn leaves_choice(&self, table: &TableConfig, name: &str) -> bool {
+        Kind::known(table) == Kind::Chat && chat::leaves_choice(name)
+    }
+
+    fn choose(
+        &self,
+        table: &TableConfig,
+        _name: &str,
+        args: &Fields,
+        context: &Context<'_, R>,
+    ) -> Result<String, Error> {
+        chat::choose(table, args, context)
+    }
+
+    fn intend(
+        &self,
+        table: &TableConfig,
+        name: &str,
+        args: &Fields,
+        record: &R,
+        context: &Context<'_, R>,
+    ) -> Result<Fields, Error> {
+        let none = Fields::new();
+        let step = Step { name, table: &table.name, key: "", args, set: &none, base: &none };
+        policy::can(&step, Some(record), context)?;
+        match (Kind::known(table), name) {
+            (Kind::Chat, _) => chat::intend(table, name, args, record, context),
+            (_, assignment::ASSIGN) => assignment::intend(table, args),
+            (Kind::Plain | Kind::Availability, _) if chat::NAMES.contains(&name) => {
+                Err(Error::InvalidOperation(text(&[
+                    "\"",
+                    name,
+                    "\" is an operation of chats, and table \"",
+                    &table.name,
+                    "\" declares no domain of that kind",
+                ])))
+            }
+            (Kind::Plain | Kind::Availability, _) => Err(Error::InvalidOperation(text(&[
+                "there is no operation \"",
+                name,
+                "\"; there are insert, patch, delete, assign, and those of the table's domain",
+            ]))),
+        }
+    }
+
+    fn check(
+        &self,
+        table: &TableConfig,
+        step: &Step<'_>,
+        record: Option<&R>,
+        context: &Context<'_, R>,
+    ) -> Result<(), Error> {
+        policy::can(step, record, context)?;
+        match Kind::known(table) {
+            Kind::Plain => Ok(()),
+            Kind::Availability => availability::check(table, step, record, context),
+            Kind::Chat => chat::check(step),
+        }
+    }
+
+    fn waits_for(&self, table: &TableConfig, step: &Step<'_>, pending: &Step<'_>) -> bool {
+        Kind::known(table) == Kind::Chat && chat::waits_for(step, pending)
     }
 
     fn inverse(&self, table: &TableConfig, step: &Step<'_>) -> Option<Inverse> {
         match step.name {
             assignment::ASSIGN => assignment::inverse(table, step),
+            // What a chat has been through is not undone: somebody may have read it.
             _ => None,
         }
     }
 
     fn effect(&self, table: &TableConfig, step: &Step<'_>, record: &R) -> Effect {
-        match step.name {
-            assignment::ASSIGN => assignment::effect(table, step, record),
+        match (Kind::known(table), step.name) {
+            (Kind::Chat, _) => chat::effect(step, record),
+            (_, assignment::ASSIGN) => assignment::effect(table, step, record),
             // A newer release's operation: it stays in the outbox, and only the server can say what it does.
-            _ => Effect::DoesNotApply,
+            (Kind::Plain | Kind::Availability, _) => Effect::DoesNotApply,
         }
     }
 }

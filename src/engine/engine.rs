@@ -8,6 +8,7 @@ mod depend;
 mod hearing;
 mod leaving;
 mod linking;
+mod lockless;
 mod lookup;
 mod peopling;
 mod releases;
@@ -16,7 +17,9 @@ mod replacing;
 mod replaying;
 mod report;
 mod resting;
+mod ruling;
 mod sending;
+mod storing;
 mod sync;
 mod together;
 mod undo;
@@ -33,17 +36,19 @@ use rustc_hash::FxBuildHasher;
 
 use super::alias::Aliases;
 use super::audit::{Audit, AuditEntry};
+use super::authors::Authors;
 use super::error::{Error, Problem};
 use super::input::{Config, Input};
 use super::link::{Attention, Gate, Link, LinkConfig, Onlookers, Puller};
 use super::mark::mark;
 use super::operation::{Answer, OperationId, OperationState, Settlement};
 use super::outbox::{CONCURRENCY_MAX, Outbox};
-use super::output::{Conflict, Durability, OperationView, Output, Renamed, Status};
-use super::overlay::{Rules, apply, fold};
+use super::output::{Conflict, Durability, OperationView, Output, Reach, Renamed, Status};
+use super::overlay::{apply, fold};
 use super::presence::Everyone;
 use super::record::Record;
 use super::retry::{RateLimit, RetryPolicy};
+use super::rules::Rules;
 use super::sabotage::sabotaged;
 use super::session::Session;
 use super::sorted::{SortedSet, sort};
@@ -51,8 +56,9 @@ use super::table::{RecordId, Row, Tables};
 use super::tabs::{AWAKE_LATE_MS, Kind, Role, TAB_PROTOCOL, Tabs};
 use super::time::{Hlc, HybridClock, Now, Timers};
 use super::trace::{Recorder, TRACE_MAX};
+use super::value::Fields;
 use super::version::Version;
-use super::view::Views;
+use super::view::{Views, WATCH_FROM};
 
 pub use conflicts::ROUNDS_MAX;
 pub use depend::AFTER_MAX;
@@ -76,6 +82,10 @@ const COUNT_MS_MAX: u64 = 1 << 53;
 pub struct Engine<R> {
     session: Session,
     rules: Box<dyn Rules<R>>,
+    /// What the application told of the world, for the rules.
+    facts: Fields,
+    /// How far the server's clock is ahead of this machine's, as far as is known.
+    server_ahead_ms: i64,
     retry: RetryPolicy,
     backend: Backend,
     random: Pcg64Mcg,
@@ -94,7 +104,10 @@ pub struct Engine<R> {
     gate: Gate,
     rate_limit: RateLimit,
     tabs: Tabs,
+    /// The other tabs, where there are no locks.
+    authors: Authors,
     durability: Durability,
+    reach: Reach,
     ready: bool,
     last_sync_ms: Option<u64>,
     closed: bool,
@@ -257,7 +270,7 @@ impl<R: Record> Engine<R> {
     ///
     /// # Errors
     /// [`Error::InvalidConfiguration`], which says what can't work.
-    pub fn new(config: Config, rules: Box<dyn Rules<R>>, seed: [u8; 16], now: Now) -> Result<Self, Error> {
+    pub fn new(mut config: Config, rules: Box<dyn Rules<R>>, seed: [u8; 16], now: Now) -> Result<Self, Error> {
         if config.trace > TRACE_MAX {
             return Err(Error::InvalidConfiguration(format!("a trace keeps at most {TRACE_MAX} inputs")));
         }
@@ -273,6 +286,7 @@ impl<R: Record> Engine<R> {
         if !(1..=CONCURRENCY_MAX).contains(&config.concurrency) {
             return Err(Error::InvalidConfiguration(format!("concurrency must be between 1 and {CONCURRENCY_MAX}")));
         }
+        let watches = ruling::declare(&*rules, &mut config.tables)?;
         let tables = Tables::new(config.tables)?;
         let views = Views::new(tables.configs());
         let mut random = Pcg64Mcg::from_seed(seed);
@@ -280,6 +294,8 @@ impl<R: Record> Engine<R> {
         let mut engine = Self {
             session,
             rules,
+            facts: Fields::new(),
+            server_ahead_ms: 0,
             retry: config.retry,
             backend: Backend { concurrency: config.concurrency, idempotent: config.idempotent },
             random,
@@ -297,7 +313,9 @@ impl<R: Record> Engine<R> {
             gate: Gate::Open,
             rate_limit: RateLimit::default(),
             tabs: Tabs::new(tab, tab_protocol),
+            authors: Authors::default(),
             durability: Durability::Full,
+            reach: Reach::Channel,
             ready: false,
             last_sync_ms: None,
             closed: false,
@@ -333,6 +351,7 @@ impl<R: Record> Engine<R> {
             decisions: Vec::new(),
             reported: None,
         };
+        engine.open_watches(&watches)?;
         // The lock last: where it is granted at once, this tab has loaded what earlier ones left.
         engine.outputs.push_back(Output::LoadOperations);
         engine.outputs.push_back(Output::LoadRecords);
@@ -481,14 +500,17 @@ impl<R: Record> Engine<R> {
             Input::Purge => self.emit(Output::ForgetRecords),
             Input::Logout { unsent } => self.logout(unsent)?,
             Input::RightsChanged => self.rights_changed(),
+            Input::FactTold { name, fact } => self.on_fact(name, fact)?,
             Input::SetPresence { presence } => self.set_presence(presence)?,
             Input::PresenceHeard { peers } => self.on_presence(peers),
             Input::OpenView { id, spec } => self.open_view(id, &spec)?,
+            Input::CloseView { id } if id >= WATCH_FROM => return Err(Error::UnknownView { id }),
             Input::CloseView { id } => self.views.close(id)?,
             Input::Close => self.close(),
             Input::OperationStored { id, stored } => self.on_stored(id, stored),
             Input::OperationDurable { id, durable } => self.on_durable(id, durable),
             Input::StorageProbed { durability } => self.durability = durability,
+            Input::ChannelProbed { reach } => self.reach = reach,
             Input::EntriesFound { entries } => self.on_entries(entries),
             Input::RecordsFound { rows } => self.on_found(rows),
             // It was on its way when this tab let go of it.
@@ -543,7 +565,7 @@ impl<R: Record> Engine<R> {
         let late_ms = self.timers.late_ms(self.now.mono_ms);
         let slept = wall_passed > mono_passed + SLEPT_MS || late_ms > FROZEN_MS;
         if slept || late_ms > AWAKE_LATE_MS {
-            self.wake_up();
+            self.wake_up(late_ms.max(wall_passed.saturating_sub(mono_passed)));
         }
         if mono_passed.max(wall_passed) > SLEPT_MS {
             // This tab was frozen, or idle. A logout that it has not heard of left its mark in storage.
@@ -690,11 +712,9 @@ impl<R: Record> Engine<R> {
                 continue;
             }
             self.emit(Output::Settled(Settlement {
-                id,
-                outcome: OperationState::Unknown,
                 code: Some("closed".to_owned()),
                 message: Some("the store was closed before the server answered; the operation stays stored and is sent by the next store".to_owned()),
-                fields: vec![],
+                ..sync::settlement(id, OperationState::Unknown)
             }));
         }
         self.take_leave();
@@ -720,6 +740,7 @@ fn handle_closed<R>(input: &Input<R>) -> Result<Option<OperationId>, Error> {
         | Input::Reconnect
         | Input::Logout { .. }
         | Input::OpenView { .. }
+        | Input::FactTold { .. }
         | Input::SetPresence { .. } => Err(Error::Closed),
         _ => Ok(None),
     }

@@ -27,6 +27,8 @@ pub enum Error {
     MissingKey { table: String, field: String },
     /// The operation makes no sense; says why.
     InvalidOperation(String),
+    /// A rule of the table's domain does not allow it; the code is the one that a server would refuse with (`PROTOCOL.md` §4).
+    NotAllowed { code: &'static str, message: String },
     /// No pending operation has this id.
     UnknownOperation { id: String },
     /// The operation may have reached the server, or has ended: it can't be cancelled any more.
@@ -77,6 +79,7 @@ impl Error {
             Self::RecordExists { .. } => "record-exists",
             Self::MissingKey { .. } => "missing-key",
             Self::InvalidOperation(_) => "invalid-operation",
+            Self::NotAllowed { code, .. } => code,
             Self::UnknownOperation { .. } => "unknown-operation",
             Self::TooLate { .. } | Self::Replaced { .. } => "too-late",
             Self::TransactionLength { .. } => "transaction-length",
@@ -101,9 +104,10 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InvalidConfiguration(what) | Self::InvalidOperation(what) | Self::InvalidView(what) => {
-                f.write_str(what)
-            }
+            Self::InvalidConfiguration(what)
+            | Self::InvalidOperation(what)
+            | Self::InvalidView(what)
+            | Self::NotAllowed { message: what, .. } => f.write_str(what),
             Self::UnknownTable { table } => {
                 write!(f, "there is no table \"{table}\"; declare it in createStore({{ tables }})")
             }

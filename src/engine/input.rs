@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use super::link::{LinkConfig, PullRequest};
 use super::operation::{Answer, OperationId, Version};
 use super::outbox::CONCURRENCY;
-use super::output::Durability;
+use super::output::{Durability, Reach};
 use super::presence::{Peer, Presence};
 use super::retry::{Failure, RetryPolicy};
 use super::stored::FoundEntry;
 use super::table::{Cover, Row, TableConfig};
 use super::tabs::TabMessage;
-use super::value::Fields;
+use super::value::{Fields, Value};
 use super::view::ViewSpec;
 
 /// What an engine is made for.
@@ -200,6 +200,8 @@ pub enum Input<R> {
     Logout { unsent: Option<Unsent> },
     /// The person's roles or scope have changed.
     RightsChanged,
+    /// Command: know something of the world that the rules need, a time zone say. Told again, it takes the place of what was told.
+    FactTold { name: String, fact: Value },
     /// Command: say where the person of this tab is, and what they do; nothing when they are nowhere. Typing runs out unless it is said
     /// again.
     SetPresence { presence: Option<Presence> },
@@ -217,6 +219,8 @@ pub enum Input<R> {
     OperationDurable { id: OperationId, durable: bool },
     /// What storage there is, before anything was stored.
     StorageProbed { durability: Durability },
+    /// How other tabs can be reached.
+    ChannelProbed { reach: Reach },
     /// What the shell found in storage.
     EntriesFound { entries: Vec<FoundEntry> },
     /// What the shell kept from the last visit.

@@ -27,6 +27,12 @@ impl Instant {
         Some(Self { seconds: time.unix_timestamp(), nanoseconds: time.nanosecond() })
     }
 
+    /// Returns the milliseconds since 1970; nothing for what was before.
+    pub(crate) fn wall_ms(self) -> Option<u64> {
+        let ms = u64::try_from(self.seconds).ok()?.checked_mul(1_000)?;
+        ms.checked_add(u64::from(self.nanoseconds / 1_000_000))
+    }
+
     /// Reads the same without an offset, too, or a date alone: both are in UTC, as everywhere in the protocol.
     pub(crate) fn parse_lax(text: &str) -> Option<Self> {
         // Nearly every text is told apart by its first letter.
@@ -36,6 +42,28 @@ impl Instant {
         let zone = if text.len() == 10 { "T00:00:00Z" } else { "Z" };
         Self::parse(text).or_else(|| Self::parse(&[text, zone].concat()))
     }
+}
+
+/// Writes milliseconds since 1970 as RFC 3339 does, in UTC. By hand, as the crate's own writer would cost the wasm 4 kB.
+pub(crate) fn text(wall_ms: u64) -> String {
+    let seconds = i64::try_from(wall_ms / 1_000).unwrap_or(i64::MAX);
+    // Beyond the year 9999 no clock is right.
+    let time = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let mut text = String::with_capacity(24);
+    let mut put = |number: u32, digits: u32, end: char| {
+        for place in (0..digits).rev() {
+            text.extend(char::from_digit(number / 10_u32.pow(place) % 10, 10));
+        }
+        text.push(end);
+    };
+    put(u32::try_from(time.year()).unwrap_or(0), 4, '-');
+    put(u32::from(u8::from(time.month())), 2, '-');
+    put(u32::from(time.day()), 2, 'T');
+    put(u32::from(time.hour()), 2, ':');
+    put(u32::from(time.minute()), 2, ':');
+    put(u32::from(time.second()), 2, '.');
+    put(u32::try_from(wall_ms % 1_000).unwrap_or(0), 3, 'Z');
+    text
 }
 
 #[cfg(test)]
@@ -126,6 +154,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn milliseconds_are_written_as_they_are_read(ms in 0_u64..253_402_300_800_000) {
+            let text = super::text(ms);
+            prop_assert_eq!(text.len(), 24);
+            prop_assert_eq!(Instant::parse(&text).and_then(Instant::wall_ms), Some(ms), "{}", text);
+        }
+
         #[test]
         fn what_is_written_is_read_again(
             seconds in -62_000_000_000_i64..253_000_000_000,

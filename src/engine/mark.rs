@@ -159,6 +159,10 @@ mod counted {
         DeafLeader,
         /// A new tab that nobody told anything pulled for itself.
         PulledAlone,
+        /// Without locks: the tab that made something was asked whether it is there.
+        AuthorAsked,
+        /// Without locks: it is not, and another one sends what it made.
+        AuthorGone,
         /// A leader went ahead of an epoch that an earlier one had reached.
         EpochCaughtUp,
         /// A patch joined one that had not been sent.

@@ -5,6 +5,7 @@
 
 pub(crate) mod alias;
 pub(crate) mod audit;
+pub(crate) mod authors;
 pub(crate) mod engine;
 pub(crate) mod error;
 pub(crate) mod input;
@@ -19,6 +20,7 @@ pub(crate) mod overlay;
 pub(crate) mod presence;
 pub(crate) mod record;
 pub(crate) mod retry;
+pub(crate) mod rules;
 pub(crate) mod sabotage;
 pub(crate) mod session;
 pub(crate) mod sorted;

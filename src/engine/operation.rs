@@ -279,6 +279,22 @@ pub struct Answer<R> {
     /// A transaction: its records now, as far as the person may see them.
     #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
     pub records: Vec<Told<R>>,
+    /// The key of the record that the server chose, where it was left to the server which one it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<String>,
+    /// Who was first, where the race was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub winner: Option<Winner>,
+}
+
+/// Who was first, and when: for whoever lost a race.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Winner {
+    /// The person's id.
+    pub user: String,
+    /// When, as the server writes it.
+    pub at: String,
 }
 
 /// A record as an answer tells it.
@@ -366,6 +382,12 @@ pub struct Settlement {
     /// The fields in conflict.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<String>,
+    /// The key of the record that the server chose, where it was left to the server which one it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<String>,
+    /// Who was first, where the race was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub winner: Option<Winner>,
 }
 
 #[cfg(test)]

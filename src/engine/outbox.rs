@@ -62,6 +62,10 @@ pub(crate) struct Pending {
     pub(crate) unarrived_since: Option<Hlc>,
     /// It was made under a clock that has been set back since, so that its time does not tell whether an earlier leader sent it.
     pub(crate) perhaps_sent: bool,
+    /// This tab made it, or its rules did: it is for this tab to send, with locks or without.
+    pub(crate) made_here: bool,
+    /// The first step of storing it went well.
+    pub(crate) stored_at_once: bool,
     /// A follower took its cancellation, for whoever leads to decide about.
     pub(crate) cancel_asked: bool,
     /// What it stands for, of what this tab held or found.
@@ -641,8 +645,13 @@ impl Outbox {
         ids
     }
 
-    /// Returns the operations that may be sent now.
-    pub(crate) fn sendable(&mut self, mono_ms: u64, concurrency: usize) -> Vec<OperationId> {
+    /// Returns the operations that may be sent now, of those that are for this tab to send.
+    pub(crate) fn sendable(
+        &mut self,
+        mono_ms: u64,
+        concurrency: usize,
+        may: impl Fn(&Pending) -> bool,
+    ) -> Vec<OperationId> {
         let due_len = self.waiting.iter().take_while(|(until_mono_ms, _)| *until_mono_ms <= mono_ms).count();
         if due_len > 0 {
             for (_, slot) in self.waiting.take_first(due_len) {
@@ -652,7 +661,7 @@ impl Outbox {
         let concurrency = if sabotaged!(NoBoundInFlight) { usize::MAX } else { concurrency };
         let room = concurrency.saturating_sub(self.in_flight.0.len());
         let ready = self.walk(&self.free.0).filter(|pending| pending.not_before_mono_ms <= mono_ms);
-        ready.take(room).map(|pending| pending.op.id).collect()
+        ready.filter(|pending| may(pending)).take(room).map(|pending| pending.op.id).collect()
     }
 
     /// True when an operation waits for nothing but its time: first of each of its records, and all it depends on settled.
@@ -738,6 +747,8 @@ mod tests {
             lookup: None,
             unarrived_since: None,
             perhaps_sent: false,
+            made_here: true,
+            stored_at_once: false,
             cancel_asked: false,
             replaced: vec![],
             conflict: None,
@@ -773,9 +784,9 @@ mod tests {
             outbox.mark_sent(id(2), 5);
             outbox.insert(pending(1, 1));
             outbox.insert(pending(4, 4));
-            assert_eq!(outbox.sendable(10, 8), [id(4)]);
+            assert_eq!(outbox.sendable(10, 8, |_| true), [id(4)]);
             outbox.remove(id(2));
-            assert_eq!(outbox.sendable(10, 8), [id(1), id(4)]);
+            assert_eq!(outbox.sendable(10, 8, |_| true), [id(1), id(4)]);
         }
     }
 
@@ -802,11 +813,11 @@ mod tests {
     #[test]
     fn order_per_record_and_independence_between_records() {
         let mut outbox = outbox([pending(3, 7), pending(1, 7), pending(2, 8)]);
-        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(1), id(2)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(1), id(2)]);
         outbox.mark_sent(id(1), 0);
-        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(2)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(2)]);
         outbox.remove(id(1));
-        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(2), id(3)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(2), id(3)]);
     }
 
     #[test]
@@ -816,19 +827,25 @@ mod tests {
         let mut outbox = outbox([pending(1, 7), pending(2, 7), dependent]);
         outbox.mark_sent(id(1), 0);
         outbox.mark_returned(id(1), OperationState::Dead);
-        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(2)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(2)]);
+    }
+
+    #[test]
+    fn what_is_not_for_this_tab_to_send_takes_no_place_of_what_is() {
+        let mut outbox = outbox([pending(1, 1), pending(2, 2), pending(3, 3)]);
+        assert_eq!(outbox.sendable(0, 1, |pending| pending.op.id == id(3)), [id(3)]);
     }
 
     #[test]
     fn no_more_than_the_bound_is_on_its_way_at_once() {
         let mut outbox = outbox((0..20).map(|n| pending(n, u32::from(n))));
-        for id in outbox.sendable(0, CONCURRENCY) {
+        for id in outbox.sendable(0, CONCURRENCY, |_| true) {
             outbox.mark_sent(id, 0);
         }
         assert_eq!(outbox.in_flight.0.len(), CONCURRENCY);
-        assert_eq!(outbox.sendable(0, CONCURRENCY), []);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), []);
         outbox.remove(id(0));
-        assert_eq!(outbox.sendable(0, CONCURRENCY).len(), 1);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true).len(), 1);
     }
 
     #[test]
@@ -837,9 +854,9 @@ mod tests {
         dependent.op.after.push(id(1));
         let mut outbox = outbox([pending(1, 7), pending(2, 7), dependent]);
         outbox.mark_sent(id(1), 0);
-        assert_eq!(outbox.sendable(0, 1), []);
+        assert_eq!(outbox.sendable(0, 1, |_| true), []);
         outbox.mark_returned(id(1), OperationState::Acknowledged);
-        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(2), id(3)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(2), id(3)]);
         assert_eq!(outbox.shown(RecordId(7)).count(), 2);
     }
 
@@ -868,9 +885,9 @@ mod tests {
         waiting.tries = 1;
         let mut outbox = outbox([waiting, pending(2, 7)]);
         outbox.wait(id(1), 500);
-        assert_eq!(outbox.sendable(499, CONCURRENCY), []);
+        assert_eq!(outbox.sendable(499, CONCURRENCY, |_| true), []);
         assert_eq!(outbox.deadline(499, 10_000), Some(500));
-        assert_eq!(outbox.sendable(500, CONCURRENCY), [id(1)]);
+        assert_eq!(outbox.sendable(500, CONCURRENCY, |_| true), [id(1)]);
     }
 
     #[test]
@@ -879,9 +896,9 @@ mod tests {
         for n in 0..200 {
             outbox.wait(id(n), 1_000 + u64::from(n));
         }
-        assert_eq!(outbox.sendable(999, CONCURRENCY), []);
+        assert_eq!(outbox.sendable(999, CONCURRENCY, |_| true), []);
         assert_eq!((outbox.free.0.len(), outbox.waiting.len(), outbox.deadline(999, 10_000)), (0, 200, Some(1_000)));
-        assert_eq!(outbox.sendable(1_001, CONCURRENCY), [id(0), id(1)]);
+        assert_eq!(outbox.sendable(1_001, CONCURRENCY, |_| true), [id(0), id(1)]);
         assert_eq!((outbox.free.0.len(), outbox.waiting.len(), outbox.deadline(1_001, 10_000)), (2, 198, Some(1_002)));
     }
 
@@ -901,9 +918,9 @@ mod tests {
         two.op.after.push(id(1));
         three.op.after.push(id(3));
         let mut outbox = outbox([two, three, one]);
-        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(1), id(3)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(1), id(3)]);
         outbox.remove(id(1));
-        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(2), id(3)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(2), id(3)]);
     }
 
     #[test]
@@ -911,15 +928,18 @@ mod tests {
         let mut dependent = pending(4, 8);
         dependent.op.after.push(id(1));
         let mut outbox = outbox([pending(3, 7), dependent]);
-        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(3), id(4)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(3), id(4)]);
         outbox.insert(pending(1, 7));
-        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(1)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(1)]);
         outbox.mark_returned(id(1), OperationState::Dead);
-        assert_eq!((outbox.sendable(0, CONCURRENCY), outbox.unsent(), outbox.dead()), (vec![id(3)], 2, 1));
+        assert_eq!((outbox.sendable(0, CONCURRENCY, |_| true), outbox.unsent(), outbox.dead()), (vec![id(3)], 2, 1));
         outbox.mark_returned(id(1), OperationState::Queued);
-        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(1)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(1)]);
         outbox.remove(id(1));
-        assert_eq!((outbox.sendable(0, CONCURRENCY), outbox.unsent(), outbox.dead()), (vec![id(3), id(4)], 2, 0));
+        assert_eq!(
+            (outbox.sendable(0, CONCURRENCY, |_| true), outbox.unsent(), outbox.dead()),
+            (vec![id(3), id(4)], 2, 0)
+        );
     }
 
     #[test]
@@ -955,25 +975,25 @@ mod tests {
     #[test]
     fn a_transaction_is_free_when_it_is_the_first_of_each_of_its_records() {
         let mut outbox = outbox([pending(1, 7), transaction(2, &[7, 8]), pending(3, 8), pending(4, 9)]);
-        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(1), id(4)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(1), id(4)]);
         outbox.remove(id(1));
-        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(2), id(4)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(2), id(4)]);
         outbox.mark_sent(id(2), 0);
-        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(4)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(4)]);
         outbox.mark_returned(id(2), OperationState::Dead);
-        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(3), id(4)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(3), id(4)]);
         outbox.mark_returned(id(2), OperationState::Queued);
-        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(2), id(4)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(2), id(4)]);
     }
 
     #[test]
     fn what_comes_late_before_a_transaction_in_one_record_holds_it_in_all() {
         let mut outbox = outbox([transaction(2, &[7, 8]), pending(3, 8)]);
-        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(2)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(2)]);
         outbox.insert(pending(1, 7));
-        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(1)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(1)]);
         outbox.remove(id(1));
-        assert_eq!(outbox.sendable(0, CONCURRENCY), [id(2)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(2)]);
     }
 
     proptest::proptest! {
@@ -988,7 +1008,7 @@ mod tests {
             }));
             let (mut last, mut ended) = ([None; 6], 0);
             for choice in choices {
-                let sendable = outbox.sendable(0, CONCURRENCY);
+                let sendable = outbox.sendable(0, CONCURRENCY, |_| true);
                 let on_its_way: Vec<OperationId> = outbox.walk(&outbox.in_flight.0).map(|pending| pending.op.id).collect();
                 if let (true, Some(next)) = (choice % 2 == 0, sendable.get(choice % sendable.len().max(1))) {
                     let of: Vec<RecordId> = outbox.get(*next).map(Pending::records).unwrap_or_default();
@@ -1026,7 +1046,7 @@ mod tests {
                         outbox.insert(next);
                     },
                     2 => outbox.accept(id_),
-                    3 => if outbox.sendable(0, 64).contains(&id_) { outbox.mark_sent(id_, 1) },
+                    3 => if outbox.sendable(0, 64, |_| true).contains(&id_) { outbox.mark_sent(id_, 1) },
                     4 => outbox.mark_returned(id_, OperationState::ALL[usize::from(n) % 9]),
                     5 => drop(outbox.remove(id_)),
                     6 => outbox.wait(id_, u64::from(record)),
@@ -1043,7 +1063,7 @@ mod tests {
                 assert_eq!(outbox.deadline(mono_ms, 9), deadline, "after deed {deed} of {n}");
                 mono_ms += u64::from(deed == 6 && record == 4);
                 let due: Vec<OperationId> = free.iter().filter(|(_, until)| *until <= mono_ms).map(|(id, _)| *id).collect();
-                assert_eq!(outbox.sendable(mono_ms, usize::MAX), due, "after deed {deed} of {n}");
+                assert_eq!(outbox.sendable(mono_ms, usize::MAX, |_| true), due, "after deed {deed} of {n}");
                 assert_eq!(outbox.free.0.len() + outbox.waiting.len(), free.len(), "after deed {deed} of {n}");
             }
         }

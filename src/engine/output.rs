@@ -32,6 +32,18 @@ pub enum Durability {
     Memory,
 }
 
+/// How the tabs of this browser reach each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reach {
+    /// By BroadcastChannel.
+    Channel,
+    /// By entries of localStorage, of whose changes browsers tell the other tabs.
+    Storage,
+    /// Not at all: each is on its own.
+    Alone,
+}
+
 /// A record changed for its viewers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -136,6 +148,8 @@ pub struct ConflictChange {
 pub struct Status {
     /// This tab's part.
     pub role: Role,
+    /// How it reaches the other tabs.
+    pub tabs: Reach,
     /// The link, this tab's or the leader's.
     pub link: LinkStatus,
     /// Operations that are not settled, of all tabs.

@@ -7,47 +7,10 @@
 use super::mark::mark;
 use super::operation::{Step, name};
 use super::record::Record;
+use super::rules::{Effect, Rules};
 use super::sabotage::sabotaged;
 use super::table::{RecordId, TableConfig};
 use super::value::{Fields, Value};
-
-/// What a named operation does to the current record.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// It sets these fields.
-    Set(Fields),
-    /// It no longer applies: it is hidden, and doubtful until the server answers.
-    DoesNotApply,
-}
-
-/// What undoes a named operation.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Inverse {
-    /// `patch`, or a named operation.
-    pub name: String,
-    /// Its arguments.
-    pub args: Fields,
-    /// What it sets.
-    pub set: Fields,
-    /// What it must find in the record: what the undone operation set.
-    pub base: Fields,
-}
-
-/// The named operations of the domains, as functions of the current record.
-pub trait Rules<R> {
-    /// Says what a named operation sets, when a person asks for it.
-    ///
-    /// # Errors
-    /// When there is no such operation, or its arguments make no sense.
-    fn intend(&self, table: &TableConfig, name: &str, args: &Fields, record: &R)
-    -> Result<Fields, super::error::Error>;
-
-    /// Says what undoes a named operation; `None` when nothing does.
-    fn inverse(&self, table: &TableConfig, step: &Step<'_>) -> Option<Inverse>;
-
-    /// Says what a pending named operation, or such a part of one, does to the record as it is now.
-    fn effect(&self, table: &TableConfig, step: &Step<'_>, record: &R) -> Effect;
-}
 
 /// The outcome of a fold: what to show, whether any operation made it so, and which ones no longer apply (by position).
 pub(crate) struct Folded<R> {

@@ -60,6 +60,21 @@ impl Failure {
             Self::Unknown => "unknown",
         }
     }
+
+    /// True for a failure that counts as a try. Of the others, some say that nobody could be asked, and some that asking again is of no use.
+    #[must_use]
+    pub const fn counts(self) -> bool {
+        matches!(self, Self::Timeout | Self::Server | Self::Unknown)
+    }
+}
+
+/// How often something has failed, the last time included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// Whatever the failures were.
+    pub times: u32,
+    /// Of these, those that count as tries.
+    pub counted: u32,
 }
 
 /// How often and how fast to try again.
@@ -107,6 +122,22 @@ impl RetryPolicy {
             return Err("retry.maxRetries must be at most 100".to_owned());
         }
         Ok(())
+    }
+
+    /// Returns how long to wait before an application's function that has failed is run again, in milliseconds; `None`: it is not run again. The
+    /// rule is that of operations, but for what only the engine can do for these: it neither fetches tokens for a function nor looks up
+    /// what became of it.
+    #[must_use]
+    pub fn again_ms(&self, failure: Failure, failed: Failed, asked_ms: u64, random: &mut dyn Rng) -> Option<u64> {
+        match failure {
+            Failure::Network => Some(self.delay_ms(failed.times.saturating_sub(1), random)),
+            Failure::RateLimit => {
+                Some(self.delay_ms(failed.times.saturating_sub(1), random).max(asked_ms.min(AFTER_MS_MAX)))
+            }
+            Failure::Timeout | Failure::Server | Failure::Unknown => (failed.counted <= self.max_retries)
+                .then(|| self.delay_ms(failed.counted.saturating_sub(1), random).max(asked_ms.min(AFTER_MS_MAX))),
+            Failure::Auth | Failure::Conflict | Failure::Forbidden | Failure::Invalid | Failure::Gone => None,
+        }
     }
 
     /// Returns the wait before retry number `attempt` (from 0): a random part of the capped exponential ("full jitter", as in the
@@ -166,6 +197,29 @@ mod tests {
             assert!(waits.iter().all(|wait| (ceiling / 20..=ceiling).contains(wait)));
             assert!(waits.iter().any(|wait| *wait < ceiling / 10) && waits.iter().any(|wait| *wait > ceiling * 9 / 10));
         }
+    }
+
+    #[test]
+    fn a_function_is_run_again_as_often_as_the_policy_says_and_while_nobody_can_be_asked_forever() {
+        let mut random = rand_pcg::Pcg64Mcg::from_seed([7; 16]);
+        let policy = RetryPolicy::default();
+        let failed = |times, counted| Failed { times, counted };
+        for failure in Failure::ALL {
+            let mut again = |failed| policy.again_ms(failure, failed, 0, &mut random).is_some();
+            let (first, last, forever) = (again(failed(1, 1)), again(failed(3, 3)), again(failed(4, 4)));
+            let expected = match failure {
+                Failure::Network | Failure::RateLimit => (true, true, true),
+                Failure::Timeout | Failure::Server | Failure::Unknown => (true, true, false),
+                Failure::Auth | Failure::Conflict | Failure::Forbidden | Failure::Invalid | Failure::Gone => {
+                    (false, false, false)
+                }
+            };
+            assert_eq!((first, last, forever), expected, "{failure:?}");
+            assert_eq!(failure.counts(), expected == (true, true, false), "{failure:?}");
+        }
+        assert_eq!(policy.again_ms(Failure::RateLimit, failed(1, 0), 90_000, &mut random), Some(90_000));
+        assert_eq!(policy.again_ms(Failure::Server, failed(1, 1), u64::MAX, &mut random), Some(AFTER_MS_MAX));
+        assert!(policy.again_ms(Failure::Network, failed(1, 0), 0, &mut random).is_some_and(|wait| wait <= 1_000));
     }
 
     #[test]

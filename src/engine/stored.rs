@@ -66,6 +66,8 @@ pub enum Content {
     Other(f64),
     /// Not readable; says why.
     Corrupt(String),
+    /// Encrypted, and not to be opened here; says so by a stable code, and why.
+    Sealed(String, String),
 }
 
 /// What to do with an entry.
@@ -75,7 +77,7 @@ pub(crate) enum Reading {
     TakeAlias(Alias),
     /// Move it away, and report.
     Quarantine(Problem),
-    /// Leave it for the release that wrote it, and report.
+    /// Leave it for the release that wrote it, or whoever has the key, and report.
     Leave(Problem),
 }
 
@@ -102,6 +104,7 @@ pub(crate) fn read(entry: FoundEntry, session: &Session) -> Reading {
         }
         Content::Other(v) => other(key, v),
         Content::Corrupt(why) => corrupt(key, why),
+        Content::Sealed(code, why) => Reading::Leave(Problem::new(&code, key, why)),
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) use cover::Scope;
 pub use cover::{COVERS_MAX, Cover};
 
 /// A table as the application declares it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TableConfig {
     /// Its name, on the server too.
@@ -58,6 +58,9 @@ pub struct TableConfig {
     /// The fields by which views may filter, sort, group and sum; the key's always are.
     #[serde(default)]
     pub indexed: Vec<String>,
+    /// The domain that its records are of: its `kind`, and what that takes. The engine does not look into it, the rules do.
+    #[serde(default, skip_serializing_if = "Fields::is_empty")]
+    pub domain: Fields,
 }
 
 fn default_version() -> String {
@@ -94,6 +97,7 @@ impl TableConfig {
             merge: Named::new(),
             secret: Vec::new(),
             indexed: Vec::new(),
+            domain: Fields::new(),
         }
     }
 

@@ -189,6 +189,8 @@ pub enum Kind {
     Token,
     /// Whether somebody looks at the page of a tab that has no link.
     Attention,
+    /// A tab that sends its own is there.
+    Alive,
 }
 
 impl Kind {
@@ -210,7 +212,8 @@ impl Kind {
             | Self::Presence
             | Self::Reconnect
             | Self::Token
-            | Self::Attention => 2,
+            | Self::Attention
+            | Self::Alive => 2,
         }
     }
 
@@ -281,6 +284,7 @@ pub(crate) enum Body<R> {
     Reconnect,
     Token,
     Attention(Attention),
+    Alive,
 }
 
 impl<R> TabMessage<R> {
@@ -331,6 +335,8 @@ impl<R> TabMessage<R> {
                         code: self.code.take(),
                         message: self.message.take(),
                         fields: vec![],
+                        chosen: None,
+                        winner: None,
                     },
                     decision: self.decision.take(),
                 },
@@ -344,6 +350,7 @@ impl<R> TabMessage<R> {
             Kind::Pong => Body::Pong,
             Kind::Reconnect => Body::Reconnect,
             Kind::Token => Body::Token,
+            Kind::Alive => Body::Alive,
             Kind::Attention => {
                 Body::Attention(Attention { active: self.active.take()?, visible: self.visible.take()? })
             }

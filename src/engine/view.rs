@@ -20,6 +20,7 @@ use rows::Rows;
 use super::error::Error;
 use super::output::ViewChange;
 use super::table::{RecordId, TableConfig, TableId};
+use super::value::Value;
 use crate::engine::sorted::sort;
 
 pub use figures::GROUPS_MAX;
@@ -28,6 +29,9 @@ pub use spec::{
     FIGURES_LEN_MAX, FILTER_DEPTH_MAX, FILTER_LEN_MAX, FieldName, FigureKind, FigureSpec, Filter, GROUP_FIELDS_MAX,
     Range, SORT_LEN_MAX, SortKey, Term, Terms, VIEWS_MAX, ViewSpec,
 };
+
+/// The numbers from here on are those of the lists that rules look into. Nobody is told of them.
+pub(crate) const WATCH_FROM: u32 = u32::MAX - 0xffff;
 
 /// What is known of a table, whether it has views or not.
 #[derive(Debug)]
@@ -59,7 +63,9 @@ impl Views {
     /// Opens a view. It is filled by [`Views::fill`].
     pub(crate) fn open(&mut self, id: u32, spec: &ViewSpec, table: TableId, config: &TableConfig) -> Result<(), Error> {
         let Err(at) = self.find(id) else { return Err(Error::ViewOpen { id }) };
-        if self.views.len() >= VIEWS_MAX {
+        // The lists that rules look into come last.
+        let len = self.views.partition_point(|view| view.id < WATCH_FROM);
+        if len >= VIEWS_MAX && id < WATCH_FROM {
             return Err(Error::TooManyViews { len_max: VIEWS_MAX });
         }
         let fields = &self.tables[table].fields;
@@ -103,6 +109,16 @@ impl Views {
     /// Returns the records that a view shows, in order.
     pub(crate) fn shown(&self, id: u32) -> Option<Vec<RecordId>> {
         self.find(id).ok().map(|at| self.views[at].shown())
+    }
+
+    /// Returns the first records of a list, whatever its window shows.
+    pub(crate) fn first(&self, id: u32, len: usize) -> Option<Vec<RecordId>> {
+        self.find(id).ok().map(|at| self.views[at].first(len))
+    }
+
+    /// Returns the first records of a list whose first field to sort by has a value.
+    pub(crate) fn equal(&self, id: u32, value: &Value, len: usize) -> Option<Vec<RecordId>> {
+        self.find(id).ok().map(|at| self.views[at].equal(value, len, &self.rows))
     }
 
     /// True when some view is still to be filled.

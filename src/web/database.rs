@@ -1,21 +1,34 @@
 //! IndexedDB: the step of durability that survives the end of the browser.
 //!
-//! Writes queue up and go in one transaction a turn, in order. A database that can't be opened, or that breaks, answers
-//! each operation with an error; the next write opens it again. Where there is no room for an operation, the cached records
-//! make room.
+//! Writes queue up and go in one transaction a turn, in order. A database that can't be opened, or that breaks, is opened once more,
+//! and then answers each operation with an error; the next write tries again. One that is deleted under us gets back what
+//! is not deleted yet. Nothing waits for an answer for ever: browsers are known to give none. Where there is no room for an
+//! operation, the cached records make room.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures::StreamExt;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use js_sys::futures::{JsFuture, spawn_local};
+use gloo_timers::callback::Timeout;
+use js_sys::futures::{JsFuture, future_to_promise, spawn_local};
 use js_sys::{Array, Function, Object, Promise, Reflect};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{IdbDatabase, IdbFactory, IdbKeyRange, IdbObjectStore, IdbOpenDbRequest, IdbRequest, IdbTransaction};
 
+use super::driver::describe;
 use super::js_record::set;
+
+/// How long the browser may take to open the database.
+const OPEN_MS: u32 = 5_000;
+
+/// The same, for whoever asks while it is late already.
+const LATE_MS: u32 = 50;
+
+/// How long it may take to read, or to write and flush.
+const ANSWER_MS: u32 = 10_000;
 
 /// The number of the database's layout.
 const LAYOUT: u32 = 1;
@@ -46,6 +59,8 @@ enum Write {
         entry: Option<JsValue>,
     },
     ClearCache,
+    /// The database was closed: what was kept there is written again.
+    Restore,
     /// Deletes all operations, and what else lies beside them, but for what begins with this.
     Purge {
         keep: String,
@@ -61,40 +76,80 @@ impl Write {
 /// The database of one session.
 pub(crate) struct Database {
     connection: Rc<Connection>,
-    writes: UnboundedSender<Write>,
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // The writer ends with what is in its queue.
+        self.connection.writer.take();
+    }
 }
 
 struct Connection {
     name: String,
     factory: IdbFactory,
-    open: RefCell<Option<IdbDatabase>>,
+    open: RefCell<Option<(IdbDatabase, Closure<dyn FnMut()>)>>,
+    /// Settles when the browser has answered the request to open.
+    opening: RefCell<Option<Promise>>,
+    /// What this tab has put there and not deleted since.
+    kept: RefCell<BTreeMap<String, JsValue>>,
+    /// True since the database was closed: what was kept may be gone with it.
+    is_lost: Cell<bool>,
+    works: Cell<bool>,
+    /// Hears when it stops to work, with the reason, and when it works again.
+    tell: Box<dyn Fn(Result<(), String>)>,
+    /// The way to the writer; none once the session is over.
+    writer: RefCell<Option<UnboundedSender<Write>>>,
 }
 
 impl Database {
     /// Prepares the database of a session; `None` where there is no IndexedDB. It is opened by the first use.
-    pub(crate) fn new(name: &str) -> Option<Self> {
+    pub(crate) fn new(name: &str, tell: impl Fn(Result<(), String>) + 'static) -> Option<Self> {
         let factory = Reflect::get(&js_sys::global(), &"indexedDB".into()).ok()?.dyn_into::<IdbFactory>().ok()?;
-        let connection = Rc::new(Connection { name: name.to_owned(), factory, open: RefCell::new(None) });
         let (writes, queue) = unbounded();
+        let connection = Rc::new(Connection {
+            name: name.to_owned(),
+            factory,
+            open: RefCell::default(),
+            opening: RefCell::default(),
+            kept: RefCell::default(),
+            is_lost: Cell::new(false),
+            works: Cell::new(true),
+            tell: Box::new(tell),
+            writer: RefCell::new(Some(writes)),
+        });
         spawn_local(write_all(Rc::clone(&connection), queue));
-        Some(Self { connection, writes })
+        Some(Self { connection })
+    }
+
+    /// False while it can't be written.
+    pub(crate) fn works(&self) -> bool {
+        self.connection.works.get()
+    }
+
+    /// Looks whether it works again.
+    pub(crate) fn try_again(&self) {
+        self.send(Write::Restore);
     }
 
     pub(crate) fn put(&self, key: String, entry: JsValue, done: impl FnOnce(bool) + 'static) {
+        self.connection.kept.borrow_mut().insert(key.clone(), entry.clone());
         self.send(Write::Put { key, entry, done: Box::new(done) });
     }
 
     pub(crate) fn delete(&self, key: String) {
+        self.connection.kept.borrow_mut().remove(&key);
         self.send(Write::Delete { key });
     }
 
     pub(crate) fn rename(&self, key: String, to: String) {
+        self.connection.kept.borrow_mut().remove(&key);
         self.send(Write::Move { key, to });
     }
 
     /// Keeps a record for the next visit, or forgets it. A cache that can't be written is none, and nobody is told.
-    pub(crate) fn cache(&self, table: &str, key: &str, entry: Option<JsValue>) {
-        self.send(Write::Cache { key: Array::of2(&table.into(), &key.into()).into(), entry });
+    pub(crate) fn cache(&self, key: JsValue, entry: Option<JsValue>) {
+        self.send(Write::Cache { key, entry });
     }
 
     /// Forgets all cached records.
@@ -104,24 +159,24 @@ impl Database {
 
     /// Deletes everything, but for the entries whose keys begin with something.
     pub(crate) fn purge(&self, keep: &str) {
+        self.connection.kept.borrow_mut().retain(|key, _| key.starts_with(keep));
         self.send(Write::Purge { keep: keep.to_owned() });
         self.send(Write::ClearCache);
     }
 
     /// Closes the connection once what is being written is written. The next use opens it again.
     pub(crate) fn rest(&self) {
-        self.connection.forget();
+        self.connection.close();
     }
 
     /// Reads the cached records, each with its `[table, key]`.
     pub(crate) fn load_cache(&self, found: impl FnOnce(Vec<(JsValue, JsValue)>) + 'static) {
         let connection = Rc::clone(&self.connection);
-        spawn_local(async move { found(connection.all(RECORDS).await.unwrap_or_default()) });
+        spawn_local(async move { found(connection.read(RECORDS).await.unwrap_or_default()) });
     }
 
     fn send(&self, write: Write) {
-        // The writer ends only with this sender, so the queue is open.
-        let _ = self.writes.unbounded_send(write);
+        self.connection.send(write);
     }
 
     /// Reads the operations and aliases of a session.
@@ -156,55 +211,126 @@ async fn write_all(connection: Rc<Connection>, mut queue: UnboundedReceiver<Writ
 }
 
 impl Connection {
-    async fn database(&self) -> Result<IdbDatabase, JsValue> {
-        if let Some(open) = self.open.borrow().clone() {
-            return Ok(open);
+    fn send(&self, write: Write) {
+        if let Some(writer) = &*self.writer.borrow() {
+            // The writer ends only with this sender, so the queue is open.
+            let _ = writer.unbounded_send(write);
         }
+    }
+
+    async fn database(self: &Rc<Self>) -> Result<IdbDatabase, JsValue> {
+        if let Some((open, _)) = &*self.open.borrow() {
+            return Ok(open.clone());
+        }
+        let asked = self.opening.borrow().clone();
+        let (opening, wait_ms) = match asked {
+            Some(opening) => (opening, LATE_MS),
+            None => {
+                let opening = future_to_promise(Rc::clone(self).open_anew());
+                *self.opening.borrow_mut() = Some(opening.clone());
+                (opening, OPEN_MS)
+            }
+        };
+        within(wait_ms, &opening).await.map(JsCast::unchecked_into)
+    }
+
+    /// However long it takes: whoever asks next has what comes late.
+    async fn open_anew(self: Rc<Self>) -> Result<JsValue, JsValue> {
+        let opened = self.ask_to_open().await;
+        self.opening.take();
+        let database = opened?;
+        let is_over = self.writer.borrow().is_none() && Rc::strong_count(&self) == 1;
+        if is_over {
+            database.close();
+            return Err("the session is over".into());
+        }
+        // Another tab that deletes or upgrades the database must not wait for us; and the browser may close it by itself.
+        let on_close = {
+            let connection = Rc::downgrade(&self);
+            Closure::<dyn FnMut()>::new(move || {
+                if let Some(connection) = connection.upgrade() {
+                    connection.forget();
+                    connection.send(Write::Restore);
+                }
+            })
+        };
+        database.set_onversionchange(Some(on_close.as_ref().unchecked_ref()));
+        database.set_onclose(Some(on_close.as_ref().unchecked_ref()));
+        *self.open.borrow_mut() = Some((database.clone(), on_close));
+        Ok(database.into())
+    }
+
+    async fn ask_to_open(&self) -> Result<IdbDatabase, JsValue> {
         let request = self.factory.open_with_u32(&self.name, LAYOUT)?;
         let upgrade = {
             let request = request.clone();
             Closure::<dyn FnMut()>::new(move || make_stores(&request))
         };
         request.set_onupgradeneeded(Some(upgrade.as_ref().unchecked_ref()));
-        let database: IdbDatabase = result(&request).await?.unchecked_into();
+        let opened = JsFuture::from(ended(&request)).await;
         request.set_onupgradeneeded(None);
-        // Another tab that deletes or upgrades the database must not wait for us.
-        let closing = database.clone();
-        let on_version_change = Closure::<dyn FnMut()>::new(move || closing.close());
-        database.set_onversionchange(Some(on_version_change.as_ref().unchecked_ref()));
-        on_version_change.forget();
-        *self.open.borrow_mut() = Some(database.clone());
-        Ok(database)
+        opened?;
+        request.result().map(JsCast::unchecked_into)
     }
 
     fn forget(&self) {
-        if let Some(database) = self.open.borrow_mut().take() {
+        if self.close() {
+            self.is_lost.set(true);
+        }
+    }
+
+    /// Gives the handle back. Returns whether there was one.
+    fn close(&self) -> bool {
+        let open = self.open.borrow_mut().take();
+        let was_open = open.is_some();
+        if let Some((database, on_close)) = open {
+            database.set_onversionchange(None);
+            database.set_onclose(None);
             database.close();
+            // It may be running right now.
+            spawn_local(async move { drop(on_close) });
+        }
+        was_open
+    }
+
+    fn note(&self, written: &Result<(), JsValue>) {
+        if self.works.replace(written.is_ok()) != written.is_ok() {
+            (self.tell)(written.as_ref().copied().map_err(describe));
         }
     }
 
     /// Writes operations. Returns whether they are safe.
-    async fn write_operations(&self, batch: &[Write]) -> bool {
-        if self.write(OPERATIONS, "strict", batch).await.is_ok() {
+    async fn write_operations(self: &Rc<Self>, batch: &[Write]) -> bool {
+        if batch.is_empty() {
             return true;
         }
-        // The browser may have dropped the handle (background tabs do lose theirs), or there is no room: open once more, and
-        // shed the cache.
-        self.forget();
-        let _ = self.write(RECORDS, "strict", &[Write::ClearCache]).await;
-        let safe = self.write(OPERATIONS, "strict", batch).await.is_ok();
-        if !safe {
+        let mut written = self.write(OPERATIONS, "strict", batch).await;
+        if written.is_err() {
+            // The browser may have dropped the handle (background tabs do lose theirs), or there is no room: open once more, and
+            // shed the cache.
+            self.forget();
+            let _ = self.write(RECORDS, "strict", &[Write::ClearCache]).await;
+            written = self.write(OPERATIONS, "strict", batch).await;
+        }
+        if written.is_err() {
             self.forget();
         }
-        safe
+        self.note(&written);
+        written.is_ok()
     }
 
-    async fn write(&self, store: &str, durability: &str, batch: &[Write]) -> Result<(), JsValue> {
+    async fn write(self: &Rc<Self>, store: &str, durability: &str, batch: &[Write]) -> Result<(), JsValue> {
         if batch.is_empty() {
             return Ok(());
         }
         let transaction = self.begin(store, "readwrite", durability).await?;
+        let restores = store == OPERATIONS && self.is_lost.get();
         let store = transaction.object_store(store)?;
+        if restores {
+            for (key, entry) in &*self.kept.borrow() {
+                drop(store.put_with_key(entry, &key.into())?);
+            }
+        }
         for write in batch {
             match write {
                 Write::Put { key, entry, .. } => drop(store.put_with_key(entry, &key.into())?),
@@ -214,12 +340,17 @@ impl Connection {
                 Write::Cache { key, entry: Some(entry) } => drop(store.put_with_key(entry, key)?),
                 Write::Cache { key, entry: None } => drop(store.delete(key)?),
                 Write::ClearCache => drop(store.clear()?),
+                Write::Restore => {}
             }
         }
-        committed(&transaction).await
+        committed(&transaction).await?;
+        if restores {
+            self.is_lost.set(false);
+        }
+        Ok(())
     }
 
-    async fn begin(&self, store: &str, mode: &str, durability: &str) -> Result<IdbTransaction, JsValue> {
+    async fn begin(self: &Rc<Self>, store: &str, mode: &str, durability: &str) -> Result<IdbTransaction, JsValue> {
         let database = self.database().await?;
         // web-sys has no stable binding for the options yet.
         let begin: Function = Reflect::get(&database, &"transaction".into())?.unchecked_into();
@@ -228,17 +359,26 @@ impl Connection {
         begin.call3(&database, &store.into(), &mode.into(), &options).map(JsCast::unchecked_into)
     }
 
-    /// Reads everything of one store, with its keys.
-    async fn all(&self, store: &str) -> Result<Vec<(JsValue, JsValue)>, JsValue> {
+    /// Reads everything of one store, with its keys. A handle that the browser has dropped is taken up anew, once.
+    async fn read(self: &Rc<Self>, store: &str) -> Result<Vec<(JsValue, JsValue)>, JsValue> {
+        if let Ok(all) = self.all(store).await {
+            return Ok(all);
+        }
+        self.forget();
+        self.all(store).await
+    }
+
+    async fn all(self: &Rc<Self>, store: &str) -> Result<Vec<(JsValue, JsValue)>, JsValue> {
         let store = self.begin(store, "readonly", "relaxed").await?.object_store(store)?;
         let (keys, values) = (store.get_all_keys()?, store.get_all()?);
-        let keys: Array = result(&keys).await?.unchecked_into();
-        let values: Array = result(&values).await?.unchecked_into();
+        let both = Promise::all(&Array::of2(&ended(&keys), &ended(&values)));
+        within(ANSWER_MS, &both).await?;
+        let (keys, values): (Array, Array) = (keys.result()?.unchecked_into(), values.result()?.unchecked_into());
         Ok(keys.iter().zip(values.iter()).collect())
     }
 
-    async fn entries(&self, prefixes: &[String]) -> Result<Vec<(String, JsValue)>, JsValue> {
-        let named = self.all(OPERATIONS).await?.into_iter().filter_map(|(key, value)| Some((key.as_string()?, value)));
+    async fn entries(self: &Rc<Self>, prefixes: &[String]) -> Result<Vec<(String, JsValue)>, JsValue> {
+        let named = self.read(OPERATIONS).await?.into_iter().filter_map(|(key, value)| Some((key.as_string()?, value)));
         Ok(named.filter(|(key, _)| prefixes.iter().any(|prefix| key.starts_with(prefix))).collect())
     }
 }
@@ -276,20 +416,47 @@ fn rename(store: &IdbObjectStore, key: &str, to: &str) -> Result<(), JsValue> {
     Ok(())
 }
 
-async fn result(request: &IdbRequest) -> Result<JsValue, JsValue> {
-    let ended = Promise::new(&mut |resolve, reject| {
+/// Settles when a request has ended.
+fn ended(request: &IdbRequest) -> Promise {
+    Promise::new(&mut |resolve, reject| {
+        let failed = {
+            let request = request.clone();
+            // What the event says of the error is hard to read for a person.
+            Closure::once_into_js(move |event: JsValue| {
+                let why = request.error().ok().flatten().map_or(event, JsValue::from);
+                let _ = reject.call1(&JsValue::UNDEFINED, &why);
+            })
+        };
         request.set_onsuccess(Some(&resolve));
-        request.set_onerror(Some(&reject));
-    });
-    JsFuture::from(ended).await?;
-    request.result()
+        request.set_onerror(Some(failed.unchecked_ref()));
+    })
 }
 
 async fn committed(transaction: &IdbTransaction) -> Result<(), JsValue> {
     let ended = Promise::new(&mut |resolve, reject| {
+        let failed = {
+            let transaction = transaction.clone();
+            Closure::once_into_js(move |event: JsValue| {
+                let why = transaction.error().map_or(event, JsValue::from);
+                let _ = reject.call1(&JsValue::UNDEFINED, &why);
+            })
+        };
         transaction.set_oncomplete(Some(&resolve));
-        transaction.set_onerror(Some(&reject));
-        transaction.set_onabort(Some(&reject));
+        transaction.set_onabort(Some(failed.unchecked_ref()));
     });
-    JsFuture::from(ended).await.map(|_| ())
+    within(ANSWER_MS, &ended).await.map(|_| ())
+}
+
+/// Waits for something, but not for ever.
+async fn within(wait_ms: u32, wanted: &Promise) -> Result<JsValue, JsValue> {
+    let mut timeout = None;
+    let too_late = Promise::new(&mut |_resolve, reject| {
+        timeout = Some(Timeout::new(wait_ms, move || {
+            let _ = reject.call1(&JsValue::UNDEFINED, &"it does not answer".into());
+        }));
+    });
+    let answered = JsFuture::from(Promise::race(&Array::of2(wanted, &too_late))).await;
+    // Which is forgotten here, if it has not come.
+    drop(timeout);
+    answered
 }

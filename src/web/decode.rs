@@ -12,7 +12,7 @@ use super::js_record::JsRecord;
 use crate::engine::input::{Choice, Command, Config, Gone};
 use crate::engine::link::{LinkConfig, LinkState, LinkStatus, Polling};
 use crate::engine::merge::{Decided, Decision, FieldConflict, Rule};
-use crate::engine::operation::{Alias, Answer, Operation, OperationId, OperationState, Outcome, Part, Told};
+use crate::engine::operation::{Alias, Answer, Operation, OperationId, OperationState, Outcome, Part, Told, Winner};
 use crate::engine::outbox::CONCURRENCY;
 use crate::engine::presence::{At, Doing, Peer, Presence};
 use crate::engine::retry::{Failure, RetryPolicy};
@@ -361,8 +361,17 @@ pub(crate) fn answer(js: &JsValue) -> Result<Answer<JsRecord>, Wrong> {
         version: reader.optional("version", version_item),
         record: is_told.then(|| reader.optional("record", record_item)),
         records: reader.list_or_none("records", told).unwrap_or_default(),
+        chosen: reader.text_or_none("chosen"),
+        winner: reader.optional("winner", winner),
     };
     reader.end(answer)
+}
+
+/// Reads who was first (`PROTOCOL.md` §3).
+fn winner(js: &JsValue) -> Result<Winner, Wrong> {
+    let reader = Reader::new(js);
+    let winner = Winner { user: reader.text("user"), at: reader.text("at") };
+    reader.end(winner)
 }
 
 /// Reads an answer that a server gave. It must have all that its outcome calls for; between tabs less is told.
@@ -537,6 +546,7 @@ pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         "reconnect" => Some(Kind::Reconnect),
         "token" => Some(Kind::Token),
         "attention" => Some(Kind::Attention),
+        "alive" => Some(Kind::Alive),
         _ => None,
     })?;
     let has_cursor = !reader.get("cursor").is_undefined();
@@ -695,6 +705,9 @@ fn table(js: &JsValue) -> Result<TableConfig, Wrong> {
     if let Some(operation) = reader.text_or_none("operation") {
         table.operation = operation;
     }
+    if reader.given("domain").is_some() {
+        table.domain = reader.fields("domain");
+    }
     if let Some(rules) = reader.given("merge") {
         table.merge = reader.noted(merge_rules(&rules)).unwrap_or_default();
     }
@@ -715,7 +728,8 @@ fn version_order(text: &str) -> Option<VersionOrder> {
     VersionOrder::ALL.into_iter().find(|order| order.name() == text)
 }
 
-fn retry(js: &JsValue) -> Result<RetryPolicy, Wrong> {
+/// Reads how to retry.
+pub(crate) fn retry(js: &JsValue) -> Result<RetryPolicy, Wrong> {
     let reader = Reader::new(js);
     let mut policy = RetryPolicy::default();
     let given = |name: &str| !reader.get(name).is_undefined();

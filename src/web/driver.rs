@@ -10,21 +10,19 @@ use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::JsValue;
 
-use super::channel::Channel;
+use super::channel::{Channel, Heard};
 use super::clock::{Alarm, now};
-use super::database::Database;
 use super::decode;
 use super::js_record::{JsRecord, list_of, set};
 use super::locks::Lock;
-use super::storage::Storage;
+use super::sealing::Sealing;
+use super::shelf::{Shelf, Written};
 use crate::engine::engine::{Engine, Stats};
 use crate::engine::error::{Error, Problem};
 use crate::engine::input::{Input, Stored};
 use crate::engine::operation::OperationId;
-use crate::engine::output::{Changes, Durability, Edit, Output, ViewChange, WindowChange};
-use crate::engine::session::FORMAT;
-use crate::engine::stored::{Content, FoundEntry, StoredOperation};
-use crate::engine::table::Row;
+use crate::engine::output::{Changes, Durability, Edit, Output, Reach, ViewChange, WindowChange};
+use crate::engine::stored::StoredOperation;
 
 /// Why a call could not be taken.
 pub(crate) enum Refusal {
@@ -44,8 +42,7 @@ impl From<Error> for Refusal {
 /// What the browser lends an engine. In memory mode: nothing.
 #[derive(Default)]
 struct Browser {
-    storage: Option<Storage>,
-    database: Option<Database>,
+    shelf: Shelf,
     channel: Option<Channel>,
     lock: Option<Lock>,
 }
@@ -59,18 +56,20 @@ pub(crate) struct Driver {
     alarm: Alarm,
     /// The operation that storage refused last, and why.
     rejected: RefCell<Option<(OperationId, String)>>,
+    sealing: Sealing,
     memory_only: bool,
     closed: Cell<bool>,
 }
 
 impl Driver {
-    pub(crate) fn new(engine: Engine<JsRecord>, host: Function, memory_only: bool) -> Rc<Self> {
+    pub(crate) fn new(engine: Engine<JsRecord>, host: Function, memory_only: bool, sealing: Sealing) -> Rc<Self> {
         Rc::new(Self {
             engine: RefCell::new(engine),
             host,
             browser: RefCell::default(),
             alarm: Alarm::default(),
             rejected: RefCell::new(None),
+            sealing,
             memory_only,
             closed: Cell::new(false),
         })
@@ -78,39 +77,47 @@ impl Driver {
 
     /// Opens what the browser has, and performs what the engine asked for when it was made.
     pub(crate) fn start(self: &Rc<Self>) -> Result<(), Refusal> {
-        if !self.memory_only {
-            let name = self.engine.try_borrow().map_err(|_| Refusal::Crashed)?.session().name();
-            let (storage, database) = (Storage::open(), Database::new(&name));
-            self.browser.replace(Browser { storage, database, channel: None, lock: None });
-            self.open_channel();
+        if self.memory_only {
+            self.tell(Input::ChannelProbed { reach: Reach::Alone });
+            self.dispatch(Input::StorageProbed { durability: Durability::Memory })?;
+            return Ok(());
         }
-        let durability = self.durability();
+        let name = self.engine.try_borrow().map_err(|_| Refusal::Crashed)?.session().name();
+        let places = Shelf::open(&name, self.sealing.clone(), self.watching());
+        let durability = places.durability();
+        self.browser.replace(Browser { shelf: places, channel: None, lock: None });
+        self.open_channel();
+        let reach = self.browser.borrow().channel.as_ref().map_or(Reach::Alone, Channel::reach);
+        self.tell(Input::ChannelProbed { reach });
         self.dispatch(Input::StorageProbed { durability })?;
+        if durability == Durability::Memory && web_sys::window().is_some() {
+            let why = "the browser lends no storage; operations live as long as this page";
+            self.tell(unreadable("storage", "localStorage, IndexedDB", why));
+        }
         Ok(())
     }
 
-    fn durability(&self) -> Durability {
-        let browser = self.browser.borrow();
-        match (browser.storage.is_some(), browser.database.is_some()) {
-            (true, true) => Durability::Full,
-            (false, true) => Durability::Async,
-            (true, false) => Durability::Tab,
-            (false, false) => Durability::Memory,
+    /// Tells the engine how safe operations are, each time the database stops to work, or works again.
+    fn watching(self: &Rc<Self>) -> impl Fn(Result<(), String>) + 'static {
+        let driver = Rc::downgrade(self);
+        move |works| {
+            let Some(driver) = driver.upgrade() else { return };
+            let durability = driver.browser.borrow().shelf.durability();
+            driver.tell(Input::StorageProbed { durability });
+            if let Err(why) = works {
+                driver.tell(unreadable("storage", "IndexedDB", &why));
+            }
         }
     }
 
-    fn hearing(self: &Rc<Self>) -> impl FnMut(JsValue) + 'static {
+    fn hearing(self: &Rc<Self>) -> impl Fn(Heard) + Clone + 'static {
         let driver = Rc::downgrade(self);
-        move |message| {
-            if let Some(driver) = driver.upgrade() {
-                driver.tell(match decode::tab_message(&message) {
-                    Ok(message) => Input::TabMessageReceived(Box::new(message)),
-                    Err(wrong) if decode::is_of_newer_protocol(&message) => {
-                        unreadable("newer-message", "another tab", &wrong)
-                    }
-                    Err(wrong) => unreadable("malformed-message", "another tab", &wrong),
-                });
-            }
+        move |heard| {
+            let Some(driver) = driver.upgrade() else { return };
+            driver.tell(match heard.and_then(|message| read_message(&message)) {
+                Ok(input) => input,
+                Err(wrong) => unreadable("malformed-message", "another tab", &wrong),
+            });
         }
     }
 
@@ -184,27 +191,17 @@ impl Driver {
             }
             Output::PersistAlias { key, entry } => {
                 // The ledger can be asked for it again.
-                let _ = self.write(key, &to_js(&entry), |_| ());
+                let _ = self.browser.borrow().shelf.write(key, &to_js(&entry), |_| ());
             }
-            Output::PersistMark { key } => {
-                let _ = self.write(key, &mark_entry(), |_| ());
-            }
-            Output::Unpersist { key } => self.unpersist(key),
-            Output::Quarantine { key, to } => self.quarantine(key, to),
-            Output::ForgetQuarantined { prefix } => {
-                if let Some(storage) = &self.browser.borrow().storage {
-                    storage.purge(&prefix, None);
-                }
-            }
+            Output::PersistMark { key } => self.browser.borrow().shelf.write_mark(key),
+            Output::Unpersist { key } => self.browser.borrow().shelf.remove(key),
+            Output::Quarantine { key, to } => self.browser.borrow().shelf.rename(key, to),
+            Output::ForgetQuarantined { prefix } => self.browser.borrow().shelf.forget_quarantined(&prefix),
             Output::LoadOperations => self.load(),
-            Output::CacheRecords { rows } => self.cache(&rows),
+            Output::CacheRecords { rows } => self.browser.borrow().shelf.cache(&rows),
             Output::LoadRecords => self.load_records(),
-            Output::ForgetRecords => {
-                if let Some(database) = &self.browser.borrow().database {
-                    database.clear_cache();
-                }
-            }
-            Output::PurgeSession { prefix, keep, mark } => self.purge(&prefix, &keep, mark),
+            Output::ForgetRecords => self.browser.borrow().shelf.clear_cache(),
+            Output::PurgeSession { prefix, keep, mark } => self.browser.borrow().shelf.purge(&prefix, &keep, mark),
             Output::SignedOut => self.call_host("signedOut", &JsValue::UNDEFINED),
             Output::LogoutRefused(problem) => self.call_host("logoutRefused", &to_js(&problem)),
             Output::RequestLock => self.request_lock(),
@@ -234,153 +231,72 @@ impl Driver {
 
     fn persist(self: &Rc<Self>, id: OperationId, key: String, entry: &StoredOperation) -> Stored {
         let driver = Rc::downgrade(self);
-        match self.write(key, &to_js(entry), move |durable| ended(&driver, id, durable)) {
-            (Some(Ok(())), Some(())) => Stored::Now,
-            (Some(Ok(())), None) => {
+        let entry = to_js(entry);
+        let written = self.browser.borrow().shelf.write(key, &entry, move |durable| ended(&driver, id, durable));
+        match written {
+            Written { at_once: Some(Ok(())), later: true } => Stored::Now,
+            Written { at_once: Some(Ok(())), later: false } => {
                 // There is no second step here, so the first is all there is.
                 let driver = Rc::downgrade(self);
                 js_sys::futures::spawn_local(async move { ended(&driver, id, false) });
                 Stored::Now
             }
-            (None | Some(Err(_)), Some(())) => Stored::Later,
-            (Some(Err(error)), None) => Stored::Failed(describe(&error)),
-            (None, None) => Stored::Memory,
-        }
-    }
-
-    /// Writes an entry to both places: at once to the one, a moment later to the other. Says what came of it where there is such a place.
-    fn write(
-        &self,
-        key: String,
-        entry: &JsValue,
-        done: impl FnOnce(bool) + 'static,
-    ) -> (Option<Result<(), JsValue>>, Option<()>) {
-        let browser = self.browser.borrow();
-        let at_once = browser.storage.as_ref().map(|storage| {
-            let text = js_sys::JSON::stringify(entry).map(String::from)?;
-            storage.set(&key, &text)
-        });
-        let later = browser.database.as_ref().map(|database| database.put(key, entry.clone(), done));
-        (at_once, later)
-    }
-
-    fn unpersist(&self, key: String) {
-        let browser = self.browser.borrow();
-        if let Some(storage) = &browser.storage {
-            storage.remove(&key);
-        }
-        if let Some(database) = &browser.database {
-            database.delete(key);
-        }
-    }
-
-    /// Deletes all of a session. The mark goes where it can be read at once.
-    fn purge(&self, prefix: &str, keep: &str, mark: Option<String>) {
-        let browser = self.browser.borrow();
-        let entry = mark_entry();
-        let is_marked = browser.storage.as_ref().is_some_and(|storage| {
-            let text = js_sys::JSON::stringify(&entry).map(String::from);
-            let is_marked = mark.as_ref().is_none_or(|key| text.is_ok_and(|text| storage.set(key, &text).is_ok()));
-            storage.purge(prefix, Some(keep));
-            // Where there was no room for it, there is now.
-            is_marked || mark.as_ref().is_some_and(|key| storage.set(key, "{}").is_ok())
-        });
-        if let Some(database) = &browser.database {
-            database.purge(keep);
-            if let Some(key) = mark.filter(|_| !is_marked) {
-                database.put(key, entry, |_| ());
-            }
-        }
-    }
-
-    fn quarantine(&self, key: String, to: String) {
-        let browser = self.browser.borrow();
-        if let Some(storage) = &browser.storage {
-            storage.rename(&key, &to);
-        }
-        if let Some(database) = &browser.database {
-            database.rename(key, to);
+            Written { at_once: None | Some(Err(_)), later: true } => Stored::Later,
+            Written { at_once: Some(Err(error)), later: false } => Stored::Failed(describe(&error)),
+            Written { at_once: None, later: false } => Stored::Memory,
         }
     }
 
     /// Reads what is stored: at once from the one place, a moment later from the other.
     fn load(self: &Rc<Self>) {
-        let Ok(engine) = self.engine.try_borrow() else { return };
-        let prefixes = engine.session().looked_for();
-        drop(engine);
-        let texts = self.browser.borrow().storage.as_ref().map(|storage| storage.entries(&prefixes));
+        let Ok(prefixes) = self.engine.try_borrow().map(|engine| engine.session().looked_for()) else { return };
+        let at_once = self.browser.borrow().shelf.entries_at_once(&prefixes);
         // Told even where there is no storage: a new leader waits for this.
-        if let Some(texts) = texts.or_else(|| self.browser.borrow().database.is_none().then(Vec::new)) {
-            let entries = texts.into_iter().map(|(key, text)| FoundEntry { key, content: content_of_text(&text) });
-            self.tell(Input::EntriesFound { entries: entries.collect() });
+        if let Some(entries) = at_once {
+            self.tell(Input::EntriesFound { entries });
         }
         let driver = Rc::downgrade(self);
-        if let Some(database) = &self.browser.borrow().database {
-            database.load(prefixes, move |found| {
-                if let Some(driver) = driver.upgrade() {
-                    driver.tell(match found {
-                        Ok(found) => {
-                            let entries = found
-                                .into_iter()
-                                .map(|(key, value)| FoundEntry { key, content: decode::content(&value) });
-                            Input::EntriesFound { entries: entries.collect() }
-                        }
-                        Err(error) => unreadable("storage", "IndexedDB", &describe(&error)),
-                    });
-                }
-            });
-        }
-    }
-
-    fn cache(&self, rows: &[Row<JsRecord>]) {
-        let browser = self.browser.borrow();
-        let Some(database) = &browser.database else { return };
-        for row in rows {
-            let entry = row.record.as_ref().map(|record| {
-                let entry = Object::new();
-                set(&entry, "v", &JsValue::from(FORMAT));
-                set(&entry, "version", &to_js(&row.version));
-                set(&entry, "record", record.object());
-                entry.into()
-            });
-            database.cache(&row.table, &row.key, entry);
-        }
+        self.browser.borrow().shelf.entries_later(prefixes, move |found| {
+            if let Some(driver) = driver.upgrade() {
+                driver.tell(match found {
+                    Ok(entries) => Input::EntriesFound { entries },
+                    Err(error) => unreadable("storage", "IndexedDB", &describe(&error)),
+                });
+            }
+        });
     }
 
     fn load_records(self: &Rc<Self>) {
         let driver = Rc::downgrade(self);
-        if let Some(database) = &self.browser.borrow().database {
-            database.load_cache(move |found| {
-                // What can't be read is not worth a word: the next pull brings it again.
-                let rows: Vec<_> = found.iter().filter_map(|(key, entry)| decode::cached(key, entry)).collect();
-                if let Some(driver) = driver.upgrade().filter(|_| !rows.is_empty()) {
-                    driver.tell(Input::RecordsFound { rows });
-                }
-            });
-        }
+        self.browser.borrow().shelf.load_cache(move |rows| {
+            if let Some(driver) = driver.upgrade().filter(|_| !rows.is_empty()) {
+                driver.tell(Input::RecordsFound { rows });
+            }
+        });
     }
 
     /// A message to a page that is kept for the way back would end it, and so would its lock, or a database that others want to change.
     fn rest(&self) {
         let mut browser = self.browser.borrow_mut();
         (browser.lock, browser.channel) = (None, None);
-        if let Some(database) = &browser.database {
-            database.rest();
-        }
+        browser.shelf.rest();
     }
 
     /// Opens the channel, where there is none yet.
     fn open_channel(self: &Rc<Self>) {
-        if self.memory_only || self.browser.borrow().channel.is_some() || !Lock::supported() {
+        // Where nothing is shared, no tab is: a server has a BroadcastChannel, too.
+        let is_shared = self.browser.borrow().shelf.durability() != Durability::Memory || Lock::supported();
+        if self.memory_only || !is_shared || self.browser.borrow().channel.is_some() {
             return;
         }
         let Ok(name) = self.engine.try_borrow().map(|engine| engine.session().name()) else { return };
-        let channel = Channel::open(&name, self.hearing());
+        let channel = Channel::open(&name, &self.sealing, self.hearing());
         self.browser.borrow_mut().channel = channel;
     }
 
     fn request_lock(self: &Rc<Self>) {
         self.open_channel();
+        // A leader that nobody hears would have followers that nobody sends for.
         if self.browser.borrow().channel.is_none() {
             self.tell(Input::NoLocks);
             return;
@@ -414,12 +330,13 @@ impl Driver {
         let message = to_js(message);
         let failed = match &self.browser.borrow().channel {
             // What can't be written would reach the others as nothing at all.
-            Some(_) if message.is_null() => Some(JsValue::from_str("a message could not be written")),
-            Some(channel) => channel.send(&message).err(),
+            Some(channel) if message.is_null() => Some(("a message could not be written".into(), channel.place())),
+            Some(channel) => channel.send(&message).err().map(|error| (error, channel.place())),
             None => None,
         };
-        if let Some(error) = failed {
-            self.call_host("report", &to_js(&Problem::new("storage", "BroadcastChannel", describe(&error))));
+        if let Some((error, place)) = failed {
+            let why = format!("the other tabs miss messages, and have to ask for them: {}", describe(&error));
+            self.call_host("report", &to_js(&Problem::new("storage", place, why)));
         }
     }
 
@@ -538,17 +455,12 @@ pub(crate) fn to_js<T: Serialize + ?Sized>(value: &T) -> JsValue {
     value.serialize(&Serializer::json_compatible()).unwrap_or(JsValue::NULL)
 }
 
-/// What is stored where the key says all.
-fn mark_entry() -> JsValue {
-    let entry = Object::new();
-    set(&entry, "v", &JsValue::from(FORMAT));
-    entry.into()
-}
-
-fn content_of_text(text: &str) -> Content {
-    match js_sys::JSON::parse(text) {
-        Ok(value) => decode::content(&value),
-        Err(error) => Content::Corrupt(describe(&error)),
+/// Reads what another tab said.
+fn read_message(message: &JsValue) -> Result<Input<JsRecord>, String> {
+    match decode::tab_message(message) {
+        Ok(message) => Ok(Input::TabMessageReceived(Box::new(message))),
+        Err(wrong) if decode::is_of_newer_protocol(message) => Ok(unreadable("newer-message", "another tab", &wrong)),
+        Err(wrong) => Err(wrong),
     }
 }
 

@@ -3,6 +3,8 @@
 use std::rc::Rc;
 
 use js_sys::{Array, Function, Object, Reflect};
+use rand_core::SeedableRng;
+use rand_pcg::Pcg64Mcg;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 
@@ -10,13 +12,14 @@ use super::clock::now;
 use super::driver::{Driver, Refusal, unreadable};
 use super::js_record::{JsRecord, handles, set};
 use super::rows::Shape;
+use super::sealing::Sealing;
 use super::{decode, panic};
 use crate::domain::Domains;
 use crate::engine::engine::Engine;
 use crate::engine::error::{Error, Problem};
 use crate::engine::input::{Input, Pulled, ServerEvent, Unread, Unsent};
 use crate::engine::operation::{OperationId, PROTOCOL};
-use crate::engine::retry::Failure;
+use crate::engine::retry::{Failed, Failure};
 use crate::engine::version::Version;
 
 /// The engine in its shell. The package's TypeScript owns it; applications never see it.
@@ -28,19 +31,27 @@ pub struct RotaEngine {
 
 #[wasm_bindgen]
 impl RotaEngine {
-    /// Makes an engine. `seed`: sixteen random bytes. `host(name, detail)` performs what the shell does not.
+    /// Makes an engine. `seed`: sixteen random bytes. `host(name, detail)` performs what the shell does not. `sealer` encrypts what is
+    /// stored, if it is given.
     ///
     /// # Errors
     /// `{code, message}`, when the configuration can't work.
     #[wasm_bindgen(constructor)]
-    pub fn new(config: &JsValue, seed: &[u8], host: Function, memory_only: bool) -> Result<RotaEngine, JsValue> {
+    pub fn new(
+        config: &JsValue,
+        seed: &[u8],
+        host: Function,
+        memory_only: bool,
+        sealer: &JsValue,
+    ) -> Result<RotaEngine, JsValue> {
         panic::set_hook();
         let config = decode::config(config).map_err(|wrong| refuse("invalid-configuration", &wrong))?;
         let seed: [u8; 16] =
             seed.try_into().map_err(|_| refuse("invalid-configuration", "the seed must have sixteen bytes"))?;
+        let sealing = Sealing::new(sealer).map_err(|wrong| refuse("invalid-configuration", wrong))?;
         let shapes = config.tables.iter().map(Shape::new).collect();
         let engine = Engine::new(config, Box::new(Domains), seed, now()).map_err(|error| refuse_with(&error))?;
-        Ok(Self { driver: Driver::new(engine, host, memory_only), shapes })
+        Ok(Self { driver: Driver::new(engine, host, memory_only, sealing), shapes })
     }
 
     /// Starts the engine. From here on the host is called.
@@ -462,6 +473,37 @@ impl RotaEngine {
     pub fn tab(&self) -> Option<String> {
         self.driver.tab()
     }
+}
+
+/// Returns how long to wait before an application's function that has failed is run again, in milliseconds; nothing where it is not to be. It has
+/// failed `times` times, `counted` of them with failures that count as tries. `seed`: sixteen random bytes.
+///
+/// # Errors
+/// `{code, message}`, when the policy can't work.
+#[wasm_bindgen(js_name = retryDelay)]
+pub fn retry_delay(
+    policy: &JsValue,
+    failure: &str,
+    times: u32,
+    counted: u32,
+    after_ms: Option<u32>,
+    seed: &[u8],
+) -> Result<Option<u32>, JsValue> {
+    let policy = decode::retry(policy)
+        .and_then(|policy| policy.validate().map(|()| policy))
+        .map_err(|wrong| refuse("invalid-configuration", &wrong))?;
+    let seed: [u8; 16] =
+        seed.try_into().map_err(|_| refuse("invalid-configuration", "the seed must have sixteen bytes"))?;
+    let mut random = Pcg64Mcg::from_seed(seed);
+    let asked_ms = u64::from(after_ms.unwrap_or(0));
+    let wait_ms = policy.again_ms(decode::failure(failure), Failed { times, counted }, asked_ms, &mut random);
+    Ok(wait_ms.map(|wait_ms| u32::try_from(wait_ms).unwrap_or(u32::MAX)))
+}
+
+/// True for a failure that counts as a try.
+#[wasm_bindgen(js_name = failureCounts)]
+pub fn failure_counts(failure: &str) -> bool {
+    decode::failure(failure).counts()
 }
 
 /// Returns what a panic said, if there was one.

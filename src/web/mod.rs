@@ -11,4 +11,6 @@ mod js_record;
 mod locks;
 mod panic;
 mod rows;
+mod sealing;
+mod shelf;
 mod storage;

@@ -58,15 +58,20 @@ export class Tab {
     await this.#driver.crash()
   }
 
-  /** Keeps the page's only thread busy from now on. Resolves before that. */
+  /** Keeps the page's only thread busy, from a moment after this has resolved on. */
   async block(forMs: number): Promise<void> {
     await this.evaluate((ms) => {
-      window.tab.notes['blockedAt'] = undefined
-      setTimeout(() => {
+      // Not a timer: those of a hidden tab come late.
+      const { port1, port2 } = new MessageChannel()
+      const startMs = performance.now() + 30
+      port1.addEventListener('message', () => {
+        if (performance.now() < startMs) return port2.postMessage(0)
         window.tab.notes['blockedAt'] = performance.timeOrigin + performance.now()
         const endMs = performance.now() + ms
         while (performance.now() < endMs);
-      }, 30)
+      })
+      port1.start()
+      port2.postMessage(0)
     }, forMs)
     await new Promise((resolve) => setTimeout(resolve, 60))
   }
@@ -140,6 +145,34 @@ export class Tab {
   /** How durable an operation is that `assign` made in this page; undefined until that is known. */
   async durable(operation: string): Promise<Durability | undefined> {
     return (await this.evaluate((id) => window.tab.notes['promised']?.[id] ?? {}, operation)).durable
+  }
+
+  /** Tries to reach the server now. */
+  reconnect(): Promise<void> {
+    return this.evaluate(() => window.tab.store!.reconnect())
+  }
+
+  /** What the browser keeps of a person's: how many operations and records, and the names of what else there is. */
+  kept(user: string, app = 'browsers'): Promise<{ operations: number; records: number; others: string[] }> {
+    return this.evaluate(async (name) => {
+      const keys = Object.keys(localStorage).filter((key) => key.startsWith(`${name}:`)).map((key) => key.slice(name.length + 1))
+      const database = await new Promise<IDBDatabase>((resolve, reject) => {
+        const opening = indexedDB.open(name)
+        opening.addEventListener('success', () => resolve(opening.result))
+        opening.addEventListener('error', () => reject(opening.error))
+      })
+      const count = (store: string) =>
+        new Promise<number>((resolve, reject) => {
+          if (!database.objectStoreNames.contains(store)) return resolve(0)
+          const counting = database.transaction(store).objectStore(store).count()
+          counting.addEventListener('success', () => resolve(counting.result))
+          counting.addEventListener('error', () => reject(counting.error))
+        })
+      const [operations, records] = [await count('operations'), await count('records')]
+      database.close()
+      const isOperation = (key: string) => key.startsWith('op:')
+      return { operations: operations + keys.filter(isOperation).length, records, others: keys.filter((key) => !isOperation(key)) }
+    }, `rota:1:${app}:${user}`)
   }
 
   // -------------------------------------------------------------------------------------------------- waiting

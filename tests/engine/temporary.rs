@@ -454,3 +454,15 @@ fn an_insert_that_was_not_heard_of_is_looked_for_in_storage_before_what_names_it
     assert_eq!(field(&world, tab, "1", "title"), "changed".into());
     world.assert_all_agree();
 }
+
+#[test]
+fn a_later_part_of_a_transaction_cannot_name_a_temporary_key_that_is_not_complete_yet() {
+    let mut world = World::with_tabs(1);
+    let insert = json!({"name": "insert", "table": "orders", "set": {"title": "first"}});
+    for name in ["patch", "delete"] {
+        let later = json!({"name": name, "table": "orders", "key": "~.0", "set": {"title": "changed"}});
+        let refused = world.tab(0).try_transact(json!([insert, later]));
+        assert_eq!(refused.unwrap_err().code(), "unknown-record", "{name}");
+    }
+    assert!(orders(&world, 0).is_empty());
+}

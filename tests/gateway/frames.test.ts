@@ -77,7 +77,8 @@ describe('A frame that makes no sense is answered with an error', () => {
     ['a filter on an unknown column', changes({ ...NOTES, filter: 'nope=eq.1' }), /no column nope/],
     ['a filter value that does not fit', changes({ ...NOTES, filter: 'id=eq.x' }), /MalformedFilter: invalid input/],
     ['a filter list left open', changes({ ...NOTES, filter: 'id=in.(1,2' }), /MalformedFilter/],
-    ['presence', join({ config: { presence: { enabled: true } } }), /Unsupported: presence/],
+    ['presence that is a list', join({ config: { presence: [] } }), /MalformedJoin: presence/],
+    ['presence under a number', join({ config: { presence: { enabled: true, key: 5 } } }), /presence key/],
     ['broadcast to oneself', join({ config: { broadcast: { self: true } } }), /Unsupported: broadcast/],
     ['a private channel', join({ config: { private: true } }), /Unsupported: private/],
     ['a join that would wait', join({ config: { postgres_changes_options: { wait: true } } }), /Unsupported: postgres_changes_options/],
@@ -90,7 +91,7 @@ describe('A frame that makes no sense is answered with an error', () => {
     socket.ws.close()
   })
 
-  it('a broadcast of the real client, which is binary, and presence', async () => {
+  it('a broadcast of the real client, which is binary, and presence that was not asked for', async () => {
     const socket = await rawSocket(world)
     await socket.join('realtime:a', [])
     const names = ['1', '5', 'realtime:a', 'hi', '']

@@ -73,6 +73,11 @@ export class FakeBackend implements Backend {
     return this.#facts.get(`${table}/${key}`)?.row ?? null
   }
 
+  /** The version of what is, or was, under a key. */
+  versionOf(table: string, key: string): string {
+    return String(this.#facts.get(`${table}/${key}`)?.version ?? 0)
+  }
+
   tell(...events: unknown[]): void {
     this.listener?.changed(events as StreamEvent[])
   }

@@ -127,7 +127,7 @@ describe('closing', () => {
     expect(store.operations()).toEqual({ pending: [], recent: [] })
     expect(store.operations()).toBe(store.operations())
     const { link, ...status } = store.status()
-    expect(status).toEqual({ role: 'follower', unsent: 0, dead: 0, conflicts: 0, durability: 'memory', ready: false })
+    expect(status).toEqual({ role: 'follower', tabs: 'alone', unsent: 0, dead: 0, conflicts: 0, durability: 'memory', ready: false })
     expect(link).toEqual({ state: 'offline', why: 'closed', sinceMs: expect.any(Number) })
     expect(link.sinceMs).toBeGreaterThanOrEqual(before)
     expect(store.status()).toBe(store.status())

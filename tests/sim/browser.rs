@@ -43,6 +43,7 @@ pub struct Browser {
     pub has_local: bool,
     pub has_database: bool,
     pub has_locks: bool,
+    pub has_channel: bool,
     pub local_is_full: bool,
     pub database_is_full: bool,
     /// What the tabs read.
@@ -68,6 +69,7 @@ impl Browser {
             has_local: make.local,
             has_database: make.database,
             has_locks: make.locks,
+            has_channel: make.locks || make.channel,
             skew_ms: make.skew_ms,
             locks: (0..users).map(|_| Lock::default()).collect(),
             signed_out_ms: vec![None; users],

@@ -78,7 +78,7 @@ fn answers_that_cannot_be_read(draw: &mut Draw) -> Steps {
 
 /// A browser in which everything works, so that the story is told to its end.
 pub const fn whole() -> Make {
-    Make { locks: true, local: true, database: true, skew_ms: 0 }
+    Make { locks: true, channel: true, local: true, database: true, skew_ms: 0 }
 }
 
 /// Two people's wishes collide, and two tabs of one person decide, each before it hears of the other.

@@ -318,6 +318,8 @@ pub struct Step {
 #[derive(Clone, Copy, Debug)]
 pub struct Make {
     pub locks: bool,
+    /// Its tabs hear each other. With locks they always do.
+    pub channel: bool,
     pub local: bool,
     pub database: bool,
     pub skew_ms: i64,
@@ -393,10 +395,11 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut draw = Draw(generator(seed, 0));
         let mut browsers = Vec::new();
-        for _ in 0..3 {
+        for browser in 0..3 {
             let plain = !draw.percent(30);
             browsers.push(Make {
                 locks: plain || !draw.percent(30),
+                channel: (seed + browser) % 3 > 0,
                 local: plain || !draw.percent(25),
                 database: plain || !draw.percent(40),
                 skew_ms: if plain { 0 } else { draw.of(&[0, -90_000, 240_000, 700_000]) },

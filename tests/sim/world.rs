@@ -297,8 +297,7 @@ impl World {
 
     pub fn broadcast(&mut self, from: usize, message: &TabMessage<JsonRecord>) {
         let (browser, user) = (self.tabs[from].browser, self.tabs[from].user);
-        // The shell opens no channel where there are no locks.
-        if !self.browsers[browser].has_locks || self.tabs[from].rests {
+        if !self.browsers[browser].has_channel || self.tabs[from].rests {
             return;
         }
         for tab in 0..self.tabs.len() {

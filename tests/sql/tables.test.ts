@@ -119,6 +119,7 @@ test('a numeric with a fraction can be no key, one without can', async () => {
 test('two first calls of sync_table at the same moment both succeed', async () => {
   const fresh = await createWorld({ demo: false })
   try {
+    await fresh.owner.query('drop publication supabase_realtime') // the kit's own tables had made it
     for (const table of ['one', 'two', 'three']) await fresh.owner.query(`create table ${table} (id int primary key)`)
     await Promise.all(['one', 'two', 'three'].map((table) => fresh.owner.query(`select rota.sync_table('${table}', '{id}', '{}'), pg_sleep(0.1)`)))
     expect((await fresh.owner.query('select count(*)::int n from pg_publication_tables')).rows).toEqual([{ n: 3 }])

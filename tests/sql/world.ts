@@ -7,11 +7,11 @@ import pg from 'pg'
 import { inject } from 'vitest'
 import { migrate } from '../../www/server/migrate.js'
 import { seed } from '../../www/server/seed.js'
+import { hlc, type Json, KIT, operationId } from './plain.js'
 
-export type Json = Record<string, any>
+export { hlc, type Json, KIT, operationId }
 
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
-export const KIT = here('../../pkg/sql')
 export const DEMO = here('../../www/server/sql/demo')
 export const fixture = (name: string): Json => JSON.parse(readFileSync(here(`../fixtures/protocol/${name}.json`), 'utf8'))
 
@@ -20,15 +20,6 @@ export const JONAS = '22222222-2222-4222-8222-222222222222' // member of Sales
 export const AIKO = '33333333-3333-4333-8333-333333333333' // member of Sales
 export const TOMAS = '55555555-5555-4555-8555-555555555555' // member of Support
 export const RUTH = '88888888-8888-4888-8888-888888888888' // admin
-
-/** A UUIDv7 of this moment, or of another. */
-export function operationId(at = Date.now()): string {
-  const time = at.toString(16).padStart(12, '0')
-  const noise = randomBytes(10).toString('hex')
-  return `${time.slice(0, 8)}-${time.slice(8)}-7${noise.slice(0, 3)}-a${noise.slice(3, 6)}-${noise.slice(6, 18)}`
-}
-
-export const hlc = (at = Date.now()): string => `${at.toString(16).padStart(12, '0')}-0000`
 
 export function operation(parts: Json): Json {
   return {
@@ -70,7 +61,7 @@ export interface World {
   close(): Promise<void>
 }
 
-export async function createWorld(options: { demo?: boolean } = {}): Promise<World> {
+export async function createWorld(options: { demo?: boolean; kit?: boolean } = {}): Promise<World> {
   const name = `rota_${randomBytes(6).toString('hex')}`
   const admin = new pg.Client(inject('postgresUrl'))
   await admin.connect()
@@ -81,8 +72,9 @@ export async function createWorld(options: { demo?: boolean } = {}): Promise<Wor
   const owner = new pg.Pool({ connectionString: url.href, max: 40 })
   owner.on('error', () => undefined)
   const client = await owner.connect()
-  await migrate(client, options.demo === false ? [KIT] : [KIT, DEMO])
-  if (options.demo !== false) await seed(client, async () => undefined)
+  const demo = options.demo !== false && options.kit !== false
+  if (options.kit !== false) await migrate(client, demo ? [KIT, DEMO] : [KIT])
+  if (demo) await seed(client, async () => undefined)
   client.release()
 
   const become = async (to: pg.PoolClient, person: string | null, role = 'authenticated') => {

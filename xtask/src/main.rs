@@ -11,6 +11,7 @@ mod engines;
 mod extra;
 mod fresh;
 mod fuzz;
+mod kit;
 mod mutants;
 mod package;
 mod setup;
@@ -57,6 +58,10 @@ enum Command {
     Coverage(coverage::Options),
     /// Change the engine in small ways, and see whether a test notices
     Mutants(mutants::Options),
+    /// Apply, take back and apply again the server kit's migrations, on an empty database and on one with chats in use
+    Sql,
+    /// Let 64 operators empty a queue of chats on a real PostgreSQL while connections are killed, and count everything
+    Race(kit::RaceOptions),
     /// Build, then print the sizes of what is shipped
     Size(size::Options),
     /// Delete what the other commands made, except target/ and `node_modules`
@@ -86,6 +91,8 @@ fn run(command: &Command) -> Result<()> {
         Command::Fuzz(options) => fuzz::run(options),
         Command::Coverage(options) => coverage::run(options),
         Command::Mutants(options) => mutants::run(options),
+        Command::Sql => kit::sql(),
+        Command::Race(options) => kit::race(options),
         Command::Size(options) => size::run(options),
         Command::Clean(options) => clean::run(options),
     }

@@ -32,6 +32,13 @@ pub fn for_building() -> Result<()> {
     step("checking the PostgreSQL binaries", postgres_links)
 }
 
+/// All that a script with a PostgreSQL of its own needs.
+pub fn for_database() -> Result<()> {
+    step("looking for node and npm", || node_and_npm().map(|found| Said::noted((), found)))?;
+    step("checking the node packages", node_packages)?;
+    step("checking the PostgreSQL binaries", postgres_links)
+}
+
 fn node_and_npm() -> Result<String> {
     let node = version("node").ok_or_else(|| Failure::new("node was not found").remedy(NODE_REMEDY))?;
     if !node_is_supported(&node) {

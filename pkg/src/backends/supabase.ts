@@ -1,10 +1,16 @@
 import type { RealtimeChannel, SupabaseClient } from '@supabase/supabase-js'
 import { BackendError, type Answer, type Backend, type Failure, type LinkListener, type Operation, type PullRequest, type PullResponse } from '../backend.js'
+import { PresenceChannel } from './supabase-presence.js'
 
 /** How to reach the tables. */
 export interface SupabaseOptions {
   /** The schema of the synced tables; `public` by default. */
   readonly schema?: string
+  /**
+   * The name of the room in which people see each other (`store.presence`), the same for all who are to meet; without it nobody is seen. Uses
+   * Realtime's presence: whoever may join the room can say anything of themselves.
+   */
+  readonly presence?: string
 }
 
 /** What the client's `rpc` resolves to, as far as it is read here. */
@@ -22,10 +28,12 @@ interface Reply {
  */
 export function supabaseBackend(client: SupabaseClient, options: SupabaseOptions = {}): Backend {
   const schema = options.schema ?? 'public'
+  const room = options.presence === undefined ? undefined : new PresenceChannel(client, options.presence)
   return {
+    ...(room ? { presence: (peers) => room.say(peers) } : {}),
     pull: (request, signal) => call(client, 'rota_pull', { request }, signal) as Promise<PullResponse>,
     push: (operation, signal) => call(client, 'apply_operation', { op: operation }, signal) as Promise<Answer>,
-    connect: (tables, listener) => connect(client, schema, tables, listener),
+    connect: (tables, listener) => connect(client, schema, tables, listener, room),
     refreshToken: () => refreshToken(client),
     onToken: (listener) => {
       const { data } = client.auth.onAuthStateChange((event) => {
@@ -72,12 +80,14 @@ async function refreshToken(client: SupabaseClient): Promise<void> {
 /** Topics must differ: the client hands out the same channel for the same topic, and leaving one takes a round trip. */
 let topics = 0
 
-function connect(client: SupabaseClient, schema: string, tables: readonly string[], listener: LinkListener): () => void {
+function connect(client: SupabaseClient, schema: string, tables: readonly string[], listener: LinkListener, room: PresenceChannel | undefined): () => void {
   const channel = client.channel(`rota-${Date.now().toString(36)}-${(topics++).toString(36)}`)
   let isOpen = true
+  let leaveRoom: (() => void) | undefined
   const close = (failure: Failure, message: string) => {
     if (!isOpen) return
     isOpen = false
+    leaveRoom?.()
     listener.closed(new BackendError(failure, message))
   }
   for (const table of tables) {
@@ -96,12 +106,15 @@ function connect(client: SupabaseClient, schema: string, tables: readonly string
   }
   channel.on('system', {}, (payload: { extension?: string; status?: string; message?: string }) => {
     if (!isOpen || payload.extension !== 'postgres_changes') return
-    if (payload.status === 'ok') listener.live()
-    else close(isAboutToken(payload.message) ? 'auth' : 'server', payload.message ?? 'the stream failed')
+    if (payload.status === 'ok') {
+      listener.live()
+      leaveRoom ??= room?.open((peers) => isOpen && listener.present?.(peers))
+    } else close(isAboutToken(payload.message) ? 'auth' : 'server', payload.message ?? 'the stream failed')
   })
   void subscribe(client, channel, () => isOpen, listener, close)
   return () => {
     isOpen = false
+    leaveRoom?.()
     void client.removeChannel(channel)
   }
 }

@@ -1,9 +1,28 @@
 'use client'
 
 import { createContext, createElement, useCallback, useContext, useEffect, useRef, useSyncExternalStore, type ReactNode } from 'react'
-import { RotaError, type AssignmentError, type AssignmentState, type Key, type Mutated, type Operations, type RecordOf, type Settlement, type Status, type Store, type Tables } from '../index.js'
+import {
+  RotaError,
+  type AssignmentError,
+  type AssignmentState,
+  type Conflict,
+  type Key,
+  type Mutated,
+  type Operations,
+  type Peer,
+  type RecordOf,
+  type Settlement,
+  type SnapshotOf,
+  type Status,
+  type Store,
+  type Tables,
+  type ViewSpec,
+} from '../index.js'
 
 const StoreContext = createContext<Store | null>(null)
+
+/** A server knows of no decisions of this browser's, and of nobody who is here. */
+const NONE: readonly never[] = Object.freeze([])
 
 /** Gives a store to every component below. It neither opens nor closes the store. */
 export function RotaProvider({ store, children }: { readonly store: Store; readonly children?: ReactNode }): ReactNode {
@@ -39,6 +58,48 @@ export function useRecords<T extends Tables = Tables, N extends keyof T & string
     subscribe,
     () => store.all(table),
     () => store.firstReads.all(table) as readonly RecordOf<T[N]>[],
+  )
+}
+
+/**
+ * Returns what a live list shows, and renders again when that changes. Equal specs share one list, which is closed with the last component
+ * that shows it. The spec may be written down in the call: what counts is what it says.
+ */
+export function useView<T extends Tables = Tables, const S extends ViewSpec<T> = ViewSpec<T>>(spec: S): SnapshotOf<T, S> {
+  const store = useStore<T>()
+  const text = JSON.stringify(spec)
+  const subscribe = useCallback(
+    (listener: () => void) => {
+      const view = store.view(spec)
+      view.subscribe(listener)
+      return () => view.close()
+    },
+    // oxlint-disable-next-line react-hooks/exhaustive-deps
+    [store, text],
+  )
+  const read = () => store.views.read(spec as ViewSpec<Tables>) as unknown as SnapshotOf<T, S>
+  return useSyncExternalStore(subscribe, read, read)
+}
+
+/** Returns the changes that wait for a person to decide, and renders again when one comes, changes or ends. */
+export function useConflicts(): readonly Conflict[] {
+  const store = useStore()
+  const subscribe = useCallback((listener: () => void) => store.subscribe(listener), [store])
+  return useSyncExternalStore(
+    subscribe,
+    () => store.conflicts(),
+    () => NONE,
+  )
+}
+
+/** Returns everybody else who is here, and renders again when somebody comes, moves or goes. */
+export function usePeers(): readonly Peer[] {
+  const store = useStore()
+  const subscribe = useCallback((listener: () => void) => store.presence.subscribe(listener), [store])
+  return useSyncExternalStore(
+    subscribe,
+    () => store.presence.peers(),
+    () => NONE,
   )
 }
 

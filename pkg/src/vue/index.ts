@@ -1,7 +1,26 @@
 import { computed, getCurrentInstance, inject, onMounted, provide, shallowReadonly, shallowRef, ssrContextKey, toValue, watch, type ComputedRef, type InjectionKey, type MaybeRefOrGetter, type ShallowRef } from 'vue'
-import { RotaError, type AssignmentError, type AssignmentState, type Key, type Mutated, type Operations, type RecordOf, type Settlement, type Status, type Store, type Tables } from '../index.js'
+import {
+  RotaError,
+  type AssignmentError,
+  type AssignmentState,
+  type Conflict,
+  type Key,
+  type Mutated,
+  type Operations,
+  type Peer,
+  type RecordOf,
+  type Settlement,
+  type SnapshotOf,
+  type Status,
+  type Store,
+  type Tables,
+  type ViewSpec,
+} from '../index.js'
 
 const STORE: InjectionKey<Store> = Symbol('rota')
+
+/** A server knows of no decisions of this browser's, and of nobody who is here. */
+const NONE: readonly never[] = Object.freeze([])
 
 /** Gives a store to every component below the one that calls this. It neither opens nor closes the store. */
 export function provideRota(store: Store): void {
@@ -78,6 +97,46 @@ export function useRecords<T extends Tables = Tables, N extends keyof T & string
     },
     () => store.all(toValue(table)),
     () => store.firstReads.all(toValue(table)) as readonly RecordOf<T[N]>[],
+  )
+}
+
+/** Returns what a live list shows; it stays current. Equal specs share one list, which is closed with the last component that shows it. */
+export function useView<T extends Tables = Tables, const S extends ViewSpec<T> = ViewSpec<T>>(spec: MaybeRefOrGetter<S>): Readonly<ShallowRef<SnapshotOf<T, S>>> {
+  const store = useStore<T>()
+  const read = () => store.views.read(toValue(spec) as ViewSpec<Tables>) as unknown as SnapshotOf<T, S>
+  return useStored(
+    () => {
+      const now = toValue(spec)
+      // Reads all of it, so that a change deep inside is noticed.
+      JSON.stringify(now)
+      return (listener) => {
+        const view = store.view(now)
+        view.subscribe(listener)
+        return () => view.close()
+      }
+    },
+    read,
+    read,
+  )
+}
+
+/** Returns the changes that wait for a person to decide. */
+export function useConflicts(): Readonly<ShallowRef<readonly Conflict[]>> {
+  const store = useStore()
+  return useStored(
+    () => (listener) => store.subscribe(listener),
+    () => store.conflicts(),
+    () => NONE,
+  )
+}
+
+/** Returns everybody else who is here. */
+export function usePeers(): Readonly<ShallowRef<readonly Peer[]>> {
+  const store = useStore()
+  return useStored(
+    () => (listener) => store.presence.subscribe(listener),
+    () => store.presence.peers(),
+    () => NONE,
   )
 }
 

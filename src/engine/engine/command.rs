@@ -8,25 +8,28 @@ use super::replacing::{flattened, merged};
 use super::sending::GIVEN_UP;
 use crate::engine::alias::{MARK, inserts_named, temporary_key};
 use crate::engine::error::{Error, Problem};
-use crate::engine::input::{Command, Stored};
+use crate::engine::input::Command;
 use crate::engine::mark::mark;
 use crate::engine::operation::{
-    Operation, OperationId, OperationState, PARTS_MAX, PROTOCOL, PROTOCOL_WITH_PARTS, Part, Settlement, Step, name,
+    Operation, OperationId, OperationState, PARTS_MAX, PROTOCOL, PROTOCOL_WITH_PARTS, Part, Step, name,
 };
 use crate::engine::outbox::{OUTBOX_LEN_MAX, Pending};
-use crate::engine::output::{Durability, Output};
+use crate::engine::output::Output;
 use crate::engine::overlay::{apply, base};
 use crate::engine::record::Record;
 use crate::engine::sabotage::sabotaged;
 use crate::engine::sorted::SortedSet;
 use crate::engine::stored::{Content, FoundEntry, Reading, StoredOperation, read};
 use crate::engine::table::{RecordId, TableId};
-use crate::engine::tabs::{Kind, Role};
+use crate::engine::tabs::Kind;
 use crate::engine::time::{Hlc, Now};
 use crate::engine::value::Fields;
 
 /// How long an operation's id is as text.
 const ID_LEN: usize = 36;
+
+/// What the temporary keys of a transaction begin with before they are completed with its id.
+const UNNAMED: &str = "~.";
 
 /// How many operations are remembered that are to be cancelled, and were not heard of yet.
 const TO_CANCEL_MAX: usize = 1_000;
@@ -56,9 +59,18 @@ impl<R> Draft<R> {
         Self(Vec::new())
     }
 
-    fn get(&self, table: TableId, key: &str) -> Option<Option<&R>> {
+    pub(super) fn get(&self, table: TableId, key: &str) -> Option<Option<&R>> {
         let drafted = self.0.iter().rfind(|(of, named, _)| *of == table && named == key);
         drafted.map(|(_, _, record)| record.as_ref())
+    }
+
+    /// Returns what is left of the records of a table.
+    pub(super) fn of(&self, table: TableId) -> impl Iterator<Item = (&str, &R)> {
+        let is_last =
+            move |at: usize, key: &str| !self.0[at + 1..].iter().any(|(of, named, _)| *of == table && named == key);
+        let of_table = self.0.iter().enumerate().filter(move |(_, (of, ..))| *of == table);
+        let last = of_table.filter(move |(at, (_, key, _))| is_last(*at, key));
+        last.filter_map(|(_, (_, key, record))| Some((key.as_str(), record.as_ref()?)))
     }
 }
 
@@ -66,8 +78,10 @@ impl<R: Record> Engine<R> {
     pub(super) fn mutate(&mut self, command: Command) -> Result<OperationId, Error> {
         self.check_room()?;
         let after = self.dependencies(&command.after)?;
+        let mut command = command;
+        let chosen = self.choose(&mut command)?;
         let intent = self.intend(command, &Draft::new())?;
-        Ok(self.accept(vec![intent], after, true))
+        Ok(self.accept(vec![intent], after, !chosen))
     }
 
     /// Takes several commands as one operation. Each is checked against what the earlier ones leave; if any makes no sense, none is taken.
@@ -79,7 +93,11 @@ impl<R: Record> Engine<R> {
         let named: Vec<OperationId> = commands.iter().flat_map(|command| command.after.iter().copied()).collect();
         let after = self.dependencies(&named)?;
         let (mut draft, mut intents) = (Draft::new(), Vec::with_capacity(commands.len()));
-        for command in commands {
+        for mut command in commands {
+            if self.choose(&mut command)? {
+                let why = "what leaves the record to the server can't be a part of a transaction";
+                return Err(Error::InvalidOperation(why.to_owned()));
+            }
             let mut intent = self.intend(command, &draft)?;
             if intent.is_unnamed() {
                 if intents.iter().any(|earlier: &Intent| earlier.is_unnamed_of(intent.table)) {
@@ -114,6 +132,37 @@ impl<R: Record> Engine<R> {
             return Err(Error::OutboxFull { len_max: OUTBOX_LEN_MAX });
         }
         Ok(())
+    }
+
+    /// Has the rules choose the record of a command that leaves it to the server. Returns whether it is one.
+    fn choose(&self, command: &mut Command) -> Result<bool, Error> {
+        let Some(table) = self.tables.table_id(&command.table) else { return Ok(false) };
+        let config = self.tables.config(table);
+        if !self.rules.leaves_choice(config, &command.name) {
+            return Ok(false);
+        }
+        if command.key.is_some() {
+            let why = "the server chooses the record of this operation, so none is named";
+            return Err(Error::InvalidOperation(why.to_owned()));
+        }
+        let chosen =
+            self.ask(&Draft::new(), |rules, context| rules.choose(config, &command.name, &command.args, context));
+        command.key = Some(chosen?);
+        Ok(true)
+    }
+
+    /// Has the rules look at a plain change.
+    fn check(
+        &self,
+        (table, key): (TableId, &str),
+        command: &Command,
+        record: Option<&R>,
+        draft: &Draft<R>,
+    ) -> Result<(), Error> {
+        let (config, none) = (self.tables.config(table), Fields::new());
+        let Command { name, set, .. } = command;
+        let step = Step { name, table: &config.name, key, args: &none, set, base: &none };
+        self.ask(draft, |rules, context| rules.check(config, &step, record, context))
     }
 
     fn intend(&self, mut command: Command, draft: &Draft<R>) -> Result<Intent, Error> {
@@ -162,6 +211,7 @@ impl<R: Record> Engine<R> {
             && config.key.iter().all(|field| !command.set.contains_key(field))
             && command.key.is_none()
         {
+            self.check((table, ""), command, None, draft)?;
             return Ok((MARK.to_string(), command.set.clone(), Fields::new()));
         }
         let key = config.key_of(&command.set)?;
@@ -175,6 +225,7 @@ impl<R: Record> Engine<R> {
         if self.visible_after(draft, table, &key).is_some() {
             return Err(Error::RecordExists { table: config.name.clone(), key });
         }
+        self.check((table, &key), command, None, draft)?;
         Ok((key, command.set.clone(), Fields::new()))
     }
 
@@ -188,7 +239,9 @@ impl<R: Record> Engine<R> {
         let Some(key) = command.key.clone() else {
             return Err(Error::MissingKey { table: config.name.clone(), field: config.key.join(", ") });
         };
-        let Some(record) = self.visible_after(draft, table, &key) else {
+        // What is drafted has the temporary keys of this very transaction, which nobody can name: they are completed with its id.
+        let named = Some(&key).filter(|key| !(config.temporary_keys && key.starts_with(UNNAMED)));
+        let Some(record) = named.and_then(|key| self.visible_after(draft, table, key)) else {
             return Err(Error::UnknownRecord { table: config.name.clone(), key });
         };
         let set = match command.name.as_str() {
@@ -197,10 +250,14 @@ impl<R: Record> Engine<R> {
                 if command.set.is_empty() {
                     return Err(Error::InvalidOperation("a patch must set at least one field".to_owned()));
                 }
+                self.check((table, &key), command, Some(record), draft)?;
                 command.set.clone()
             }
-            name::DELETE => Fields::new(),
-            named => self.rules.intend(config, named, &command.args, record)?,
+            name::DELETE => {
+                self.check((table, &key), command, Some(record), draft)?;
+                Fields::new()
+            }
+            named => self.ask(draft, |rules, context| rules.intend(config, named, &command.args, record, context))?,
         };
         let base = base(record, &set);
         Ok((key, set, base))
@@ -224,9 +281,12 @@ impl<R: Record> Engine<R> {
         let records: Vec<RecordId> =
             intents.iter().map(|intent| self.tables.intern(intent.table, &intent.part.key)).collect();
         let mut op = operation(id, hlc, &self.tabs.id, intents.into_iter().map(|intent| intent.part).collect());
-        for insert in self.inserts_of(&op, &records) {
-            if !after.contains(&insert) {
-                after.push(insert);
+        let tables = records.iter().filter_map(|record| self.tables.cell(*record)).map(|cell| cell.table);
+        let ruled: Vec<OperationId> =
+            tables.zip(op.steps()).flat_map(|(table, step)| self.ruled_before(table, &step)).collect();
+        for needed in self.inserts_of(&op, &records).into_iter().chain(ruled) {
+            if !after.contains(&needed) {
+                after.push(needed);
             }
         }
         op.after = after;
@@ -265,97 +325,6 @@ impl<R: Record> Engine<R> {
     pub(super) fn persist(&mut self, op: &Operation) {
         let (key, entry) = (self.session.operation_key(op.hlc, op.id), StoredOperation::new(op.clone()));
         self.emit(Output::Persist { id: op.id, key, entry });
-    }
-
-    /// Gives up what can be fetched again, or can't be read, for the sake of an operation.
-    fn make_room(&mut self, op: &Operation) {
-        mark!(QuotaShed);
-        self.made_room_for = Some(op.id);
-        self.emit(Output::ForgetRecords);
-        self.emit(Output::ForgetQuarantined { prefix: self.session.quarantine_prefix() });
-        self.persist(op);
-    }
-
-    pub(super) fn on_stored(&mut self, id: OperationId, stored: Stored) {
-        let Some(entry) = self.outbox.get_mut(id) else { return };
-        let (op, record, mine, is_stored) = (entry.op.clone(), entry.record, entry.mine, stored == Stored::Now);
-        if matches!(stored, Stored::Failed(_)) && self.made_room_for != Some(id) {
-            return self.make_room(&op);
-        }
-        let answered = self.take_answered(id);
-        match stored {
-            Stored::Failed(message) => {
-                mark!(NotStored);
-                if sabotaged!(KeepUnstored) {
-                    entry_accepted(self, id);
-                    self.show(id, record);
-                    self.emit(Output::Rejected { id, message });
-                    return;
-                }
-                let removed = self.outbox.remove(id);
-                if let Some(answer) = answered {
-                    // The decision could not be kept, so it is a person's.
-                    self.end_answered(answer, None);
-                    return;
-                }
-                for record in removed.map(|pending| pending.records()).unwrap_or_default() {
-                    if !self.outbox.concerns(record) {
-                        self.tables.release_if_unknown(record);
-                    }
-                }
-                self.emit(Output::Rejected { id, message });
-                return;
-            }
-            Stored::Now => {}
-            Stored::Later => {
-                mark!(StoredLater);
-                self.durability = Durability::Async;
-            }
-            Stored::Memory => {
-                self.durability = Durability::Memory;
-                if mine {
-                    self.emit(Output::Durable { id, durability: Durability::Memory });
-                }
-            }
-        }
-        entry_accepted(self, id);
-        let before = self.fields_before(&op);
-        self.undoable.remember(op.clone(), before);
-        self.show(id, record);
-        // Until an entry that is written later is there, those that it stands for stay as well.
-        match answered {
-            Some(answer) => self.take_resolved(&op, &answer, is_stored),
-            None => self.let_go_of_replaced(&op, is_stored, None),
-        }
-        self.note_decision_of(&op);
-        let mut message = self.tabs.message(Kind::Operation);
-        message.with_operation(op);
-        self.emit(Output::Broadcast(message));
-    }
-
-    pub(super) fn on_durable(&mut self, id: OperationId, durable: bool) {
-        if durable {
-            self.unpersist_replaced(id);
-        }
-        let level = match (durable, self.durability) {
-            (true, _) => Durability::Full,
-            // Neither step has it: say so, and keep it while this tab lives.
-            (false, Durability::Async | Durability::Memory) => {
-                mark!(DurabilityLost);
-                self.durability = Durability::Memory;
-                let why = "an operation could be stored neither at once nor later; it lives as long as this page";
-                self.problem(Problem::new("storage", id.to_string(), why));
-                Durability::Memory
-            }
-            (false, Durability::Full | Durability::Tab) => {
-                self.durability = Durability::Tab;
-                Durability::Tab
-            }
-        };
-        // What the rules decided has no author who waits for this.
-        if self.outbox.get(id).is_none_or(|pending| pending.mine) {
-            self.emit(Output::Durable { id, durability: level });
-        }
     }
 
     /// Takes in what earlier tabs left in storage.
@@ -502,6 +471,7 @@ impl<R: Record> Engine<R> {
         pending.keyed = self.keyed(&pending.op);
         self.ask_for_keys(&pending);
         self.outbox.insert(pending);
+        self.authors.is_due = true;
         entry_accepted(self, id);
         self.show(id, record);
         if let Some(op) = bound {
@@ -530,7 +500,7 @@ impl<R: Record> Engine<R> {
         if pending.state == OperationState::Conflicted {
             return Err(Error::InvalidOperation(format!("operation {id} is in conflict; resolve it")));
         }
-        if self.tabs.role == Role::Follower {
+        if !self.sends_for(id) {
             mark!(CancelPassedOn);
             if let Some(pending) = self.outbox.get_mut(id) {
                 pending.cancel_asked = true;
@@ -554,7 +524,7 @@ impl<R: Record> Engine<R> {
 
     /// Another tab asks the one that sends to cancel an operation.
     pub(super) fn on_cancel(&mut self, id: OperationId) {
-        if !self.tabs.sends() || self.settled.contains(id) {
+        if !self.sends_for(id) || self.settled.contains(id) {
             return;
         }
         if !self.outbox.contains(id) && self.outbox.replacing(id).is_none() {
@@ -579,7 +549,7 @@ impl<R: Record> Engine<R> {
 
     /// Cancels an operation for all tabs.
     pub(super) fn cancel_here(&mut self, id: OperationId) {
-        self.settle(&Settlement { id, outcome: OperationState::Cancelled, code: None, message: None, fields: vec![] });
+        self.settle(&super::sync::settlement(id, OperationState::Cancelled));
         self.tell_state(id, OperationState::Cancelled);
     }
 
@@ -675,13 +645,15 @@ pub(super) fn pending(op: Operation, records: Vec<RecordId>, mine: bool) -> Pend
         lookup: None,
         unarrived_since: None,
         perhaps_sent: false,
+        made_here: mine,
+        stored_at_once: false,
         cancel_asked: false,
         replaced: vec![],
         conflict: None,
     }
 }
 
-fn entry_accepted<R: Record>(engine: &mut Engine<R>, id: OperationId) {
+pub(super) fn entry_accepted<R: Record>(engine: &mut Engine<R>, id: OperationId) {
     engine.outbox.accept(id);
     engine.dirty_operations.insert(id);
 }

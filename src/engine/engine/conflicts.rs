@@ -79,7 +79,7 @@ impl<R: Record> Engine<R> {
         mark!(RuleDecided);
         // Nothing is taken in before the decision is stored: what is seen goes from the one straight to the other.
         self.persist(&op);
-        self.outbox.insert(pending(op, vec![record], false));
+        self.outbox.insert(Pending { made_here: true, ..pending(op, vec![record], false) });
         self.resolving.push((id, answer));
         Met::Later
     }
@@ -90,7 +90,7 @@ impl<R: Record> Engine<R> {
         let news = self.learn_answer(answer);
         self.remember_settled(vec![(answer.table.clone(), answer.key.clone())], &settlement);
         self.settle(&settlement);
-        if self.tabs.role == Role::Leader {
+        if self.tabs.sends() {
             self.tell_end(answer.id);
         }
         self.relay(news);

@@ -9,7 +9,6 @@ use crate::engine::outbox::Pending;
 use crate::engine::record::Record;
 use crate::engine::sabotage::sabotaged;
 use crate::engine::sorted::SortedSet;
-use crate::engine::tabs::Role;
 
 /// How many operations a command may name in `after`.
 pub const AFTER_MAX: usize = 100;
@@ -93,7 +92,7 @@ impl<R: Record> Engine<R> {
             message: Some(message),
             ..super::sync::settlement(id, outcome)
         });
-        if self.tabs.role == Role::Leader {
+        if self.tabs.sends() {
             self.tell_end(id);
         }
     }

@@ -64,7 +64,7 @@ impl<R: Record> Engine<R> {
                 self.problem(Problem::new("newer-message", format!("tab {from}, protocol {v}"), why));
             }
             Received::Take { from, body, gap } => {
-                self.on_heard();
+                self.on_heard(&from);
                 if kind.is_of_leader() {
                     self.watch();
                 }
@@ -93,7 +93,12 @@ impl<R: Record> Engine<R> {
                 self.hold();
                 self.emit(Output::LoadOperations);
             }
-            Role::Follower | Role::Alone => {}
+            // It may have been the end of one, which the server knows, too.
+            Role::Alone => {
+                self.emit(Output::LoadOperations);
+                self.puller.want();
+            }
+            Role::Follower => {}
         }
     }
 
@@ -130,14 +135,15 @@ impl<R: Record> Engine<R> {
             Body::Presence { peers } => self.hear_peers(peers, Some(&from)),
             Body::Ping => self.on_ping(),
             Body::Bye => {
+                self.authors.leave(&from, self.now.mono_ms);
                 self.hear_attention(&from, None);
                 self.everyone.leave(&from);
             }
             Body::Attention(attention) => self.hear_attention(&from, Some(attention)),
             Body::Reconnect if self.tabs.role == Role::Leader => self.reconnect(),
             Body::Token if self.tabs.role == Role::Leader => self.on_token(),
-            // Said to the leader.
-            Body::Reconnect | Body::Token | Body::Pong => {}
+            // Said to the leader; and that somebody is there, is noted of whoever says anything.
+            Body::Reconnect | Body::Token | Body::Pong | Body::Alive => {}
         }
     }
 
@@ -151,7 +157,7 @@ impl<R: Record> Engine<R> {
             // Somebody decided that it stays as the server has it.
             OperationState::Conflicted => self.end_conflict(settlement.id, decision),
             // Only who sends can know.
-            OperationState::Dead if self.tabs.role == Role::Follower => {
+            OperationState::Dead if !self.sends_for(settlement.id) => {
                 let code = settlement.code.unwrap_or_else(|| settlement.outcome.name().to_owned());
                 self.bury(settlement.id, (code, settlement.message.unwrap_or_default()));
             }
@@ -184,7 +190,7 @@ impl<R: Record> Engine<R> {
         self.asked.remove(&id);
         self.unsure.remove(&id);
         self.adopt(op);
-        if self.tabs.role == Role::Leader {
+        if self.tabs.sends() && (self.settled.contains(id) || self.sends_for(id)) {
             self.tell_end(id);
         }
     }
@@ -251,6 +257,8 @@ impl<R: Record> Engine<R> {
             record: version.as_ref().and(cell).map(|cell| cell.confirmed.clone()),
             version,
             records,
+            chosen: ended.settlement.chosen.clone(),
+            winner: ended.settlement.winner.clone(),
         };
         let mut message = self.tabs.message(Kind::Settled);
         message.answer = Some(answer);
@@ -273,6 +281,9 @@ impl<R: Record> Engine<R> {
 
     fn on_hello(&mut self, from: String, pending: &[OperationId]) {
         self.introduce();
+        if self.tabs.role == Role::Alone {
+            self.answer_hello(pending);
+        }
         if self.tabs.role != Role::Leader {
             return;
         }
@@ -464,6 +475,7 @@ fn conflict_of(pending: &Pending) -> Option<Ended> {
     let parked = pending.conflict.as_ref()?;
     let (code, message) = pending.trouble.clone().unzip();
     let fields = parked.fields.clone();
-    let settlement = Settlement { id: pending.op.id, outcome: OperationState::Conflicted, code, message, fields };
+    let settlement =
+        Settlement { code, message, fields, ..super::sync::settlement(pending.op.id, OperationState::Conflicted) };
     Some(Ended { records: vec![(pending.op.table.clone(), pending.op.key.clone())], settlement })
 }

@@ -8,11 +8,11 @@ use crate::engine::input::Unsent;
 use crate::engine::link::{LinkState, LinkStatus};
 use crate::engine::mark::mark;
 use crate::engine::operation::{OperationState, Settlement};
-use crate::engine::output::Output;
+use crate::engine::output::{Output, Reach};
 use crate::engine::record::Record;
 use crate::engine::sabotage::sabotaged;
 use crate::engine::sorted::sort;
-use crate::engine::tabs::{Kind, Role};
+use crate::engine::tabs::Kind;
 use crate::engine::time::{CLOCK_AHEAD_MS_MAX, Timer};
 
 /// How long the mark of a logout stays. A tab that slept for longer finds its operations too old for the ledger, too.
@@ -171,7 +171,11 @@ impl<R: Record> Engine<R> {
             // What was ever sent may have been done.
             let outcome = if was_sent { OperationState::Unknown } else { OperationState::Cancelled };
             let (code, message) = ("signed-out".to_owned(), "the person logged out before it was done".to_owned());
-            self.settle(&Settlement { id, outcome, code: Some(code), message: Some(message), fields: vec![] });
+            self.settle(&Settlement {
+                code: Some(code),
+                message: Some(message),
+                ..super::sync::settlement(id, outcome)
+            });
         }
         // The other tabs of this browser leave with this one, and a leader says so of them, too.
         self.everyone.clear();
@@ -209,7 +213,7 @@ impl<R: Record> Engine<R> {
 
     /// Roles or scope have changed: everything is looked at anew, by all tabs.
     pub(super) fn rights_changed(&mut self) {
-        if self.tabs.role != Role::Alone {
+        if self.reach != Reach::Alone {
             let message = self.tabs.message(Kind::RightsChanged);
             self.emit(Output::Broadcast(message));
         }

@@ -169,6 +169,8 @@ impl<R: Record> Engine<R> {
             version: cell.version.clone(),
             record: Some(cell.confirmed.clone()),
             records: vec![],
+            chosen: None,
+            winner: None,
         };
         self.on_answer(answer);
     }
@@ -210,7 +212,7 @@ impl<R: Record> Engine<R> {
     fn end_looked_up(&mut self, id: OperationId, outcome: OperationState, why: Option<(&str, &str)>) {
         let (code, message) = why.map(|(code, message)| (code.to_owned(), message.to_owned())).unzip();
         self.settle(&Settlement { code, message, ..super::sync::settlement(id, outcome) });
-        if self.tabs.role == Role::Leader {
+        if self.tabs.sends() {
             self.tell_end(id);
         }
     }
@@ -251,7 +253,7 @@ impl<R: Record> Engine<R> {
         let (Some(pending), Some((since, _))) = (self.outbox.get(id), self.sends_since) else { return false };
         // Without locks every tab sends its own, whenever they were made.
         let may_be_sent =
-            pending.op.hlc <= since || pending.perhaps_sent || (self.tabs.role == Role::Alone && !pending.mine);
+            pending.op.hlc <= since || pending.perhaps_sent || (self.tabs.role == Role::Alone && !pending.made_here);
         !self.backend.idempotent && !sabotaged!(NoDoubt) && may_be_sent && pending.unarrived_since != Some(since)
     }
 

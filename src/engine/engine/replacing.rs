@@ -124,7 +124,7 @@ impl<R: Record> Engine<R> {
         for id in &pending.op.replaces {
             let settlement = Settlement { id: *id, ..settlement.clone() };
             self.remember_settled(self.records_of(pending), &settlement);
-            if self.tabs.role == Role::Leader {
+            if self.tabs.sends() {
                 // Whoever never heard of the one that stands for it still shows it.
                 self.tell_end(*id);
             }

@@ -3,8 +3,8 @@
 use super::Engine;
 use crate::engine::error::Error;
 use crate::engine::output::Output;
-use crate::engine::overlay::Rules;
 use crate::engine::record::Record;
+use crate::engine::rules::Rules;
 use crate::engine::trace::{TRACE_FORM, Trace};
 
 impl<R: Record> Engine<R> {

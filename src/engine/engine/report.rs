@@ -72,6 +72,7 @@ impl<R: Record> Engine<R> {
     pub(super) fn status(&self) -> Status {
         Status {
             role: self.tabs.role,
+            tabs: self.reach,
             link: self.link.status().clone(),
             unsent: self.outbox.unsent(),
             dead: self.outbox.dead(),

@@ -2,12 +2,13 @@
 
 use super::Engine;
 use super::command::after;
+use super::lockless::may_send;
 use crate::engine::error::Problem;
 use crate::engine::input::PullCall;
 use crate::engine::link::{Asking, Gate, LinkState, Onlookers, PULL_KEYS_MAX, PULL_TIMEOUT_MS, PullRequest, describe};
 use crate::engine::mark::mark;
 use crate::engine::operation::{Answer, Operation, OperationId, OperationState, PROTOCOL};
-use crate::engine::outbox::Why;
+use crate::engine::outbox::{Pending, Why};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::{AFTER_MS_MAX, Failure, RateLimit};
@@ -55,10 +56,12 @@ impl<R: Record> Engine<R> {
         self.pulse();
         self.begin_to_send();
         self.start_link();
+        self.authors.forget_questions();
+        self.authors.looked_mono_ms = self.now.mono_ms;
     }
 
     /// Whatever is here was made before, though its author's clock may have been ahead of this tab's.
-    fn begin_to_send(&mut self) {
+    pub(super) fn begin_to_send(&mut self) {
         let made = self.outbox.iter().map(|pending| pending.op.hlc).max();
         let since = self.clock.mint(self.now);
         self.sends_since = Some((made.map_or(since, |made| made.max(since)), self.now.mono_ms));
@@ -150,6 +153,9 @@ impl<R: Record> Engine<R> {
         if self.closed {
             return;
         }
+        if self.tabs.role == Role::Alone && self.authors.is_due {
+            self.look_after_others();
+        }
         if !self.tabs.sends() {
             if self.tabs.pulls {
                 self.pull();
@@ -166,7 +172,9 @@ impl<R: Record> Engine<R> {
         let is_limited = self.rate_limit.until(self.now.mono_ms).is_some();
         let holds = self.looks_until_mono_ms.is_some() || distrusts || is_limited;
         if self.gate == Gate::Open && !holds && self.may_be_reached() {
-            for id in self.outbox.sendable(self.now.mono_ms, self.backend.concurrency) {
+            let (role, authors) = (self.tabs.role, &self.authors);
+            let may = |pending: &Pending| may_send(role, authors, pending);
+            for id in self.outbox.sendable(self.now.mono_ms, self.backend.concurrency, may) {
                 if self.unsure.contains(&id) {
                     continue;
                 }
@@ -419,7 +427,7 @@ impl<R: Record> Engine<R> {
             // Whoever comes later must not send it again unasked.
             self.emit(Output::PersistMark { key: self.session.dead_key(id) });
         }
-        if self.tabs.role == Role::Leader {
+        if self.tabs.sends() && self.sends_for(id) {
             self.tell_state(id, OperationState::Dead);
         }
         if mine {

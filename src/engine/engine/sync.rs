@@ -21,6 +21,9 @@ use crate::engine::version::Version;
 /// The code of a plain operation that is in conflict.
 const CHANGED: &str = "changed";
 
+/// The code of a confirmation of what was done to another record than the one predicted.
+const OTHER: &str = "assigned-other";
+
 /// What a row says about the operation that wrote it.
 #[derive(Clone, Copy)]
 enum Landing {
@@ -128,8 +131,12 @@ impl<R: Record> Engine<R> {
         // A row that one of our operations wrote is the proof that it was done, should its answer be late or lost.
         if let (Some(op), Some(Landing::Wholly { is_transaction })) = (writer, landing) {
             mark!(RetiredByRow);
-            self.retire_earlier(op);
-            self.settle(&settlement(op, OperationState::Confirmed));
+            let is_chosen = self.is_chosen(op, id);
+            if !is_chosen || self.outbox.get(op).is_some_and(|pending| pending.record == id) {
+                self.retire_earlier(op);
+            }
+            let settlement = if is_chosen { self.chosen(op, id) } else { settlement(op, OperationState::Confirmed) };
+            self.settle(&settlement);
             if (!is_news || is_transaction) && self.tabs.role == Role::Leader {
                 // No row goes to the others that would tell them.
                 self.tell_end(op);
@@ -344,14 +351,14 @@ impl<R: Record> Engine<R> {
             let news = self.learn_answer(&answer);
             self.asked.remove(&answer.id);
             self.relay(news);
-            if self.tabs.role == Role::Leader {
+            if self.tabs.sends() {
                 self.tell_end(answer.id);
             }
             return;
         }
         if answer.is_acknowledgement() && self.outbox.contains(answer.id) {
             self.acknowledge(&answer);
-            if self.tabs.role == Role::Leader {
+            if self.tabs.sends() {
                 let mut message = self.tabs.message(Kind::Settled);
                 // To a tab of protocol 1 it is the end.
                 (message.v, message.answer) = (self.tabs.protocol(), Some(answer));
@@ -360,8 +367,8 @@ impl<R: Record> Engine<R> {
             return;
         }
         let is_patch = self.outbox.get(answer.id).is_some_and(|pending| pending.op.name == name::PATCH);
-        if answer.outcome == Outcome::Conflicted && is_patch && !self.tabs.sends() {
-            // A follower that pulled for itself: who sends hears the same, decides or asks a person, and tells.
+        if answer.outcome == Outcome::Conflicted && is_patch && !self.sends_for(answer.id) {
+            // A tab that pulled for itself: who sends hears the same, decides or asks a person, and tells.
             self.learn_answer(&answer);
             return;
         }
@@ -379,7 +386,7 @@ impl<R: Record> Engine<R> {
     /// Takes in a server's answer, and tells the others.
     pub(super) fn end_answered(&mut self, answer: Answer<R>, decision: Option<Decision>) {
         let news = self.end_with(&answer);
-        if self.tabs.role == Role::Leader && !sabotaged!(SilentEnd) {
+        if self.tabs.sends() && !sabotaged!(SilentEnd) {
             let mut message = self.tabs.message(Kind::Settled);
             (message.answer, message.decision) = (Some(answer), decision);
             self.emit(Output::Broadcast(message));
@@ -406,6 +413,8 @@ impl<R: Record> Engine<R> {
             code: answer.code.clone(),
             message: answer.message.clone(),
             fields: answer.fields.clone(),
+            chosen: answer.chosen.clone(),
+            winner: answer.winner.clone(),
             ..settlement(answer.id, outcome)
         };
         self.asked.remove(&answer.id);
@@ -507,10 +516,13 @@ impl<R: Record> Engine<R> {
 
     /// Notes that a row has come which an operation wrote.
     fn land(&mut self, op: OperationId, record: RecordId) -> Landing {
-        let Some(pending) = self.outbox.get_mut(op) else { return Landing::Elsewhere };
+        let Some(pending) = self.outbox.get(op) else { return Landing::Elsewhere };
         if pending.parts.is_empty() {
-            return Landing::Wholly { is_transaction: false };
+            // An operation may write rows of other tables too: its history, say. These prove nothing about its own.
+            let is_own = pending.record == record || self.is_chosen(op, record);
+            return if is_own { Landing::Wholly { is_transaction: false } } else { Landing::Elsewhere };
         }
+        let Some(pending) = self.outbox.get_mut(op) else { return Landing::Elsewhere };
         if pending.parts.contains(&record) && !pending.landed.contains(&record) {
             pending.landed.push(record);
         }
@@ -525,6 +537,23 @@ impl<R: Record> Engine<R> {
         }
         // An answer under way, or the next try's, brings the rest. Until then its other records go on showing it.
         Landing::Partly
+    }
+
+    /// True when an operation left it to the server which record it is about, and the server may have chosen this one.
+    fn is_chosen(&self, op: OperationId, record: RecordId) -> bool {
+        let Some(pending) = self.outbox.get(op) else { return false };
+        let Some(cell) = self.tables.cell(record) else { return false };
+        let config = self.tables.config(cell.table);
+        config.name == pending.op.table && self.rules.leaves_choice(config, &pending.op.name)
+    }
+
+    /// The row of the record that the server chose has come before the answer.
+    fn chosen(&self, op: OperationId, record: RecordId) -> Settlement {
+        let is_predicted = self.outbox.get(op).is_some_and(|pending| pending.record == record);
+        let why = (!is_predicted).then(|| (OTHER.to_owned(), "the server chose another record".to_owned()));
+        let (code, message) = why.unzip();
+        let chosen = self.tables.cell(record).map(|cell| cell.key.to_string());
+        Settlement { code, message, chosen, ..settlement(op, OperationState::Confirmed) }
     }
 
     /// Returns those of a transaction's records that are confirmed as it left them.
@@ -553,5 +582,5 @@ impl<R: Record> Engine<R> {
 }
 
 pub(super) const fn settlement(id: OperationId, outcome: OperationState) -> Settlement {
-    Settlement { id, outcome, code: None, message: None, fields: Vec::new() }
+    Settlement { id, outcome, code: None, message: None, fields: Vec::new(), chosen: None, winner: None }
 }

@@ -8,8 +8,8 @@ use super::command::{Draft, Intent};
 use crate::engine::alias::{Aliases, MARK};
 use crate::engine::error::Error;
 use crate::engine::operation::{Operation, OperationId, OperationState, Part, Step, name};
-use crate::engine::overlay::Inverse;
 use crate::engine::record::Record;
+use crate::engine::rules::Inverse;
 use crate::engine::value::Fields;
 
 /// How many of a tab's own operations can be undone.

@@ -6,13 +6,16 @@ use crate::engine::output::ViewChange;
 use crate::engine::record::Record;
 use crate::engine::sabotage::sabotaged;
 use crate::engine::table::RecordId;
-use crate::engine::view::{Fresh, GROUPS_MAX, Indexed, ViewSpec};
+use crate::engine::view::{Fresh, GROUPS_MAX, Indexed, ViewSpec, WATCH_FROM};
 
 impl<R: Record> Engine<R> {
     pub(super) fn open_view(&mut self, id: u32, spec: &ViewSpec) -> Result<(), Error> {
         let Some(table) = self.tables.table_id(&spec.table) else {
             return Err(Error::UnknownTable { table: spec.table.clone() });
         };
+        if id >= WATCH_FROM {
+            return Err(Error::InvalidView("the numbers of views end before the last 65,536".to_owned()));
+        }
         self.views.open(id, spec, table, self.tables.config(table))
     }
 
@@ -45,6 +48,7 @@ impl<R: Record> Engine<R> {
                 format!("the view has more than {GROUPS_MAX} groups; further ones are counted together"),
             ));
         }
+        changes.retain(|change| change.id < WATCH_FROM);
         changes
     }
 }

@@ -7,6 +7,7 @@ use rand_core::Rng;
 
 use super::Engine;
 use super::command::after;
+use crate::engine::authors::GRACE_MS;
 use crate::engine::mark::mark;
 use crate::engine::output::Output;
 use crate::engine::record::Record;
@@ -15,6 +16,8 @@ use crate::engine::time::Timer;
 
 /// How long after it a tab that is alone notices a sleep.
 const PULSE_MS: u64 = 30_000;
+/// How often a tab that hears nobody says something.
+const CALL_MS: u64 = 2 * SILENT_BEATS * BEAT_MS;
 
 impl<R: Record> Engine<R> {
     /// Starts, or starts anew, to count how long the leader has been silent.
@@ -39,10 +42,17 @@ impl<R: Record> Engine<R> {
     }
 
     /// This tab did not run for a while, and so can't say who else did.
-    pub(super) fn wake_up(&mut self) {
+    pub(super) fn wake_up(&mut self, away_ms: u64) {
         self.tabs.woke_at_mono_ms = Some(self.now.mono_ms);
         self.distrust_the_lock();
         self.watch();
+        if self.tabs.role == Role::Alone {
+            self.authors.forget_questions();
+            if away_ms >= GRACE_MS {
+                // Others may have taken this one for gone, and sent what it made.
+                self.begin_to_send();
+            }
+        }
     }
 
     /// A tab that is alone may have nothing else due, and would not notice that the machine has slept.
@@ -56,12 +66,11 @@ impl<R: Record> Engine<R> {
             self.rise();
             return;
         }
-        if self.tabs.role == Role::Alone && !self.tabs.deaf {
-            self.pulse();
-            return;
-        }
-        if self.tabs.deaf {
-            self.call_out();
+        if self.tabs.role == Role::Alone {
+            if self.tabs.deaf {
+                self.call_out();
+            }
+            self.look_after_others();
             return;
         }
         let wait_ms = match self.tabs.watch {
@@ -119,7 +128,7 @@ impl<R: Record> Engine<R> {
     fn call_out(&mut self) {
         self.tell_all(Kind::Ping);
         self.emit(Output::LoadOperations);
-        self.timers.set(Timer::Watch, after(self.now, 2 * SILENT_BEATS * BEAT_MS));
+        self.timers.set(Timer::Watch, after(self.now, CALL_MS));
     }
 
     fn is_deaf(&self) -> bool {
@@ -129,7 +138,8 @@ impl<R: Record> Engine<R> {
     }
 
     /// Another tab was heard, which ends the time without a channel.
-    pub(super) fn on_heard(&mut self) {
+    pub(super) fn on_heard(&mut self, from: &str) {
+        self.authors.hear(from, self.now.mono_ms);
         self.tabs.heard_at_mono_ms = Some(self.now.mono_ms);
         if std::mem::take(&mut self.tabs.deaf) {
             self.follow();

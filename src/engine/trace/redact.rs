@@ -172,7 +172,7 @@ fn walk<R: Record>(input: &mut Input<R>, tables: &[TableConfig], walker: &mut dy
             for entry in entries {
                 match &mut entry.content {
                     Content::Operation(stored) => operation(&mut stored.op, tables, walker),
-                    Content::Corrupt(why) => walker.text(why),
+                    Content::Corrupt(why) | Content::Sealed(_, why) => walker.text(why),
                     // A key is never secret.
                     Content::Alias(_) | Content::Other(_) => {}
                 }
@@ -208,6 +208,7 @@ fn walk<R: Record>(input: &mut Input<R>, tables: &[TableConfig], walker: &mut dy
         | Input::Purge
         | Input::Logout { .. }
         | Input::RightsChanged
+        | Input::FactTold { .. }
         | Input::CloseView { .. }
         | Input::SetPresence { .. }
         | Input::PresenceHeard { .. }
@@ -215,6 +216,7 @@ fn walk<R: Record>(input: &mut Input<R>, tables: &[TableConfig], walker: &mut dy
         | Input::OperationStored { .. }
         | Input::OperationDurable { .. }
         | Input::StorageProbed { .. }
+        | Input::ChannelProbed { .. }
         | Input::LockGranted
         | Input::LockLost
         | Input::NoLocks

@@ -18,6 +18,7 @@ use crate::engine::output::{Edit, ViewChange, WindowChange};
 use crate::engine::sabotage::sabotaged;
 use crate::engine::sorted::sort;
 use crate::engine::table::{RecordId, TableId};
+use crate::engine::value::Value;
 
 /// From so many moved records on, and when they are a quarter of the list or more, it is sorted anew instead.
 const SORTED_FROM: usize = 32;
@@ -91,6 +92,24 @@ impl View {
 
     pub(super) fn shown(&self) -> Vec<RecordId> {
         self.list.range(self.window.from, self.window.to)
+    }
+
+    /// Returns the first records of the list, whatever the window shows.
+    pub(super) fn first(&self, len: usize) -> Vec<RecordId> {
+        self.list.range(0, u32::try_from(len).unwrap_or(u32::MAX))
+    }
+
+    /// Returns the first records whose first field to sort by has a value.
+    pub(super) fn equal(&self, value: &Value, len: usize, rows: &Rows) -> Vec<RecordId> {
+        // No member is the one in question: it is before or after the first that has the value, and the first after them.
+        let edge = |of_equal: Ordering| {
+            let place = |member: RecordId| {
+                rows.get(member).map_or(Ordering::Less, |row| self.order.compare_first(row, value).then(of_equal))
+            };
+            self.list.rank(&place).unwrap_or_else(|rank| rank)
+        };
+        let (from, to) = (edge(Ordering::Greater), edge(Ordering::Less));
+        self.list.range(from, to.min(from.saturating_add(u32::try_from(len).unwrap_or(u32::MAX))))
     }
 
     /// Fills a new view, and returns what it shows.

@@ -81,6 +81,14 @@ impl Order {
         one.key.cmp(&other.key)
     }
 
+    /// Compares a record's first field to sort by with a value.
+    pub(super) fn compare_first(&self, row: &Indexed, value: &Value) -> Ordering {
+        let Some((slot, descending)) = self.0.first() else { return Ordering::Equal };
+        let order = compare(row.value(*slot), value);
+        let is_reversed = *descending && !row.value(*slot).is_null() && !value.is_null();
+        if is_reversed { order.reverse() } else { order }
+    }
+
     /// Returns a number that never goes down from one record to a later one.
     pub(super) fn hint(&self, row: &Indexed) -> u64 {
         let Some((slot, descending)) = self.0.first() else { return text_hint(&row.key) };

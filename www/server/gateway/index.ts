@@ -14,6 +14,7 @@ import { newFaults, type Faults } from './faults.js'
 import { NOTICE, httpApp, originRule } from './http.js'
 import { DEFAULT_LIMITS, newCounters, type GatewayOptions, type GatewayStats } from './options.js'
 import { Feed } from './realtime/feed.js'
+import { Rooms } from './realtime/rooms.js'
 import { RealtimeServer } from './realtime/server.js'
 import { createTokens } from './tokens.js'
 
@@ -51,7 +52,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const db = new Database(options.databaseUrl, limits, log, REQUEST_CONNECTIONS)
   const streamDb = new Database(options.databaseUrl, limits, log, STREAM_CONNECTIONS)
   const feed = new Feed(streamDb, limits, counters, log)
-  const realtime = new RealtimeServer({ db: streamDb, tokens, feed, faults, limits, counters, log, isAllowedOrigin })
+  const realtime = new RealtimeServer({ db: streamDb, tokens, feed, rooms: new Rooms(), faults, limits, counters, log, isAllowedOrigin })
   const app = httpApp({
     db,
     tokens,

@@ -18,6 +18,8 @@ export interface Limits {
   bindingsPerChannel: number
   /** One more join within a minute, on one socket, is refused. */
   joinsPerMinute: number
+  /** Words of presence that one socket may say in half a minute; one more is refused. */
+  presenceCalls: number
   /** Frames of one socket waiting to be handled; one more closes it with 1008. */
   pendingFrames: number
   /** A consumer that lets more than this pile up is cut off; it rejoins and pulls. */
@@ -45,6 +47,7 @@ export const DEFAULT_LIMITS: Limits = {
   channelsPerSocket: 100,
   bindingsPerChannel: 100,
   joinsPerMinute: 600,
+  presenceCalls: 5,
   pendingFrames: 1_000,
   bufferedBytes: 8 * 1_048_576,
   socketSilenceMs: 60_000,

@@ -3,6 +3,7 @@
  * binding that is accepted is echoed exactly as it came, because the client compares.
  */
 
+import { randomUUID } from 'node:crypto'
 import type { Database } from '../database.js'
 import type { Limits } from '../options.js'
 import { JoinRefused, compileFilter, parseFilter, type RowTest } from './filters.js'
@@ -44,10 +45,22 @@ export async function readBindings(payload: unknown, db: Database, limits: Limit
   return Promise.all(wanted.map((binding) => resolve(binding, published, db)))
 }
 
+/** The key under which a channel is present; nothing where it did not ask for presence. */
+export function readPresenceKey(payload: unknown): string | undefined {
+  const config = isObject(payload) ? payload['config'] : undefined
+  const presence = isObject(config) ? (config['presence'] ?? {}) : {}
+  if (!isObject(presence)) throw new JoinRefused('MalformedJoin: presence must be an object')
+  if (presence['enabled'] !== true) return undefined
+  const key = presence['key'] ?? ''
+  if (typeof key !== 'string' || key.length > PRESENCE_KEY_LENGTH_MAX) throw new JoinRefused('MalformedJoin: the presence key must be a short string')
+  return key === '' ? randomUUID() : key
+}
+
+const PRESENCE_KEY_LENGTH_MAX = 255
+
 function refuseOtherExtensions(config: Record<string, unknown>): void {
-  const { broadcast, presence } = config
+  const { broadcast } = config
   if (config['private'] === true) throw new JoinRefused('Unsupported: private channels are not served here')
-  if (isObject(presence) && presence['enabled'] === true) throw new JoinRefused('Unsupported: presence is not served here')
   const asksBroadcast = isObject(broadcast) && Object.values(broadcast).some((value) => value !== false && value !== null)
   if (asksBroadcast) throw new JoinRefused('Unsupported: broadcast is not served here')
   const options = config['postgres_changes_options']

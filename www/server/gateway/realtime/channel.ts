@@ -8,6 +8,7 @@ import type { Faults } from '../faults.js'
 import { TokenError, type Caller, type Tokens } from '../tokens.js'
 import type { Binding } from './bindings.js'
 import type { Feed, Subscriber } from './feed.js'
+import type { Rooms } from './rooms.js'
 
 /** How a channel speaks to its socket. */
 export interface ChannelPort {
@@ -25,6 +26,7 @@ export interface ChannelParts {
   feed: Feed
   faults: Faults
   tokens: Tokens
+  rooms: Rooms
 }
 
 /** setTimeout treats a longer wait as none at all. */
@@ -42,6 +44,8 @@ export class Channel implements Subscriber {
     private token: string,
     readonly port: ChannelPort,
     readonly parts: ChannelParts,
+    /** Empty: it did not ask for presence. */
+    readonly presenceKey = '',
   ) {
     this.#caller = caller
     this.#armExpiry()
@@ -53,6 +57,7 @@ export class Channel implements Subscriber {
 
   /** After the answer to the join. A channel without bindings has nothing to wait for. */
   open(): void {
+    if (this.presenceKey !== '') this.parts.rooms.enter(this)
     if (this.bindings.length === 0) return
     this.#goLive().catch((error: unknown) => this.fail(`the channel could not go live: ${String(error)}`))
   }
@@ -123,6 +128,7 @@ export class Channel implements Subscriber {
     this.#closed.abort()
     clearTimeout(this.#expiry)
     this.parts.feed.remove(this)
+    this.parts.rooms.leave(this)
   }
 
   #armExpiry(): void {

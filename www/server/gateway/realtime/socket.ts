@@ -9,16 +9,18 @@ import type { Database } from '../database.js'
 import { takeFault, type Faults } from '../faults.js'
 import type { Counters, Limits } from '../options.js'
 import { TokenError, type Tokens } from '../tokens.js'
-import { readBindings } from './bindings.js'
+import { readBindings, readPresenceKey } from './bindings.js'
 import { Channel } from './channel.js'
 import type { Feed } from './feed.js'
 import { JoinRefused } from './filters.js'
 import { decodeBinary, decodeText, encode, encodeWithPayload, isObject, type Frame, type Vsn } from './frames.js'
+import type { Rooms } from './rooms.js'
 
 export interface SocketParts {
   db: Database
   tokens: Tokens
   feed: Feed
+  rooms: Rooms
   faults: Faults
   limits: Limits
   counters: Counters
@@ -28,6 +30,7 @@ export interface SocketParts {
 type Envelope = Omit<Frame, 'payload'>
 
 const JOIN_WINDOW_MS = 60_000
+const PRESENCE_WINDOW_MS = 30_000
 /** A slow reader holds up the others no longer than this, a few times, and is then cut off. */
 const RELIEF_MS_MAX = 50
 const RELIEF_STEP_MS = 5
@@ -41,6 +44,7 @@ export class Socket {
   #pending = 0
   #heardAt = performance.now()
   #joins: number[] = []
+  #presenceCalls: number[] = []
 
   constructor(
     readonly ws: WebSocket,
@@ -108,12 +112,27 @@ export class Socket {
       case 'access_token':
         if (!isObject(frame.payload)) return this.#refuse(frame, 'access_token needs an object')
         return channel.replaceToken(frame.payload['access_token'])
-      case 'broadcast':
       case 'presence':
-        return this.#refuse(frame, `Unsupported: ${frame.event} is not served here`)
+        return this.#present(channel, frame)
+      case 'broadcast':
+        return this.#refuse(frame, 'Unsupported: broadcast is not served here')
       default:
         return this.#refuse(frame, `unknown event ${frame.event.slice(0, 64)}`)
     }
+  }
+
+  #present(channel: Channel, frame: Frame): void {
+    const { rooms, limits } = this.parts
+    const { event, payload } = isObject(frame.payload) ? frame.payload : {}
+    if (!rooms.has(channel)) return this.#refuse(frame, 'presence is not enabled for this channel')
+    const now = performance.now()
+    this.#presenceCalls = this.#presenceCalls.filter((at) => now - at < PRESENCE_WINDOW_MS)
+    if (this.#presenceCalls.length >= limits.presenceCalls) return this.#refuse(frame, 'ClientPresenceRateLimitReached: Too many presence messages')
+    this.#presenceCalls.push(now)
+    if (event === 'track' && isObject(payload)) rooms.track(channel, payload)
+    else if (event === 'untrack') rooms.untrack(channel)
+    else return this.#refuse(frame, 'presence is track with an object, or untrack')
+    this.#reply(frame, 'ok', {})
   }
 
   async #join(frame: Frame): Promise<void> {
@@ -151,6 +170,7 @@ export class Socket {
     const given = isObject(payload) ? payload['access_token'] : undefined
     const token = typeof given === 'string' ? given : tokens.anonKey
     const caller = await tokens.verify(token)
+    const presenceKey = readPresenceKey(payload)
     const bindings = await readBindings(payload, db, limits)
     const { ws } = this
     const congestedBytes = limits.bufferedBytes / 4
@@ -175,6 +195,7 @@ export class Socket {
         },
       },
       this.parts,
+      presenceKey,
     )
     return channel
   }

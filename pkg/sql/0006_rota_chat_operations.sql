@@ -1,0 +1,414 @@
+-- Rota's server kit, part 6: what can be done to a chat.
+--
+-- The rules are one list (rota.chat_leads_to); the triggers hold it for whoever writes, so that an operation, a function
+-- called by hand and a plain UPDATE leave the same history, the same activity and the same feed. An operation looks at the
+-- chat under the caller's rights, policies and guard included, and writes it under the kit's: people need no right to
+-- UPDATE the columns that operations set, only one to UPDATE some column of the row. Locks are taken in the order chat, then
+-- operator; who holds an operator first passes over chats that are locked. See PROTOCOL.md §10.
+
+-- What an operator may have at once is counted by one at a time. A row of its own, as writing it also stops transactions
+-- of higher isolation, whose snapshot would miss the others' chats.
+create table rota.operator_turns (operator_id text primary key, turn bigint not null);
+comment on table rota.operator_turns is 'One row an operator, locked and counted up by whoever gives the operator a chat.';
+
+create function rota.chat_states() returns text[] language sql immutable set search_path = '' as $$
+  select '{waiting_assignment,assigned,waiting_real_user_reply,completed}'::text[]
+$$;
+comment on function rota.chat_states() is 'The states of a chat; all but the last are open.';
+
+create function rota.chat_leads_to(operation text, from_state text) returns text language sql immutable set search_path = '' as $$
+  select case
+    when operation in ('claim', 'request_next') and from_state = 'waiting_assignment' then 'assigned'
+    when operation = 'transfer' and from_state = 'assigned' then 'assigned'
+    when operation = 'reply' and from_state = 'assigned' then 'waiting_real_user_reply'
+    when operation in ('release', 'unassign_chat') and from_state = 'assigned' then 'waiting_assignment'
+    when operation = 'user_message' and from_state in ('waiting_assignment', 'assigned', 'waiting_real_user_reply') then 'waiting_assignment'
+    when operation = 'complete' and from_state in ('waiting_assignment', 'assigned', 'waiting_real_user_reply') then 'completed'
+  end
+$$;
+comment on function rota.chat_leads_to(text, text) is 'The state in which an operation leaves a chat of this state; null: it does not apply to it.';
+
+create function rota.operator_text(operator text) returns text language sql immutable set search_path = '' as $$
+  select left(operator, 80)
+$$;
+comment on function rota.operator_text(text) is 'An operator''s id as far as a message repeats it.';
+
+-- The operator of this id, or null, also where the text is no id at all.
+create function rota.operator_of(operator text) returns public.operators language plpgsql stable security definer set search_path = '' as $$
+declare
+  operator_id public.operators.id%type;
+  found_one public.operators;
+begin
+  operator_id := operator; -- here, not above: a block does not catch what its declarations raise
+  select * into found_one from public.operators o where o.id = operator_id and o.id::text = operator;
+  return found_one;
+exception when data_exception then return null;
+end
+$$;
+comment on function rota.operator_of(text) is 'The operator of this id, or null.';
+
+create function rota.is_supervisor() returns boolean language sql stable security definer set search_path = '' as $$
+  select coalesce((select o.role::text = 'supervisor' and o.is_active from rota.operator_of(rota.actor()) o), false)
+$$;
+comment on function rota.is_supervisor() is 'Whether the person in the token supervises. An application with roles of its own replaces this function.';
+
+create function rota.is_operator() returns boolean language sql stable security definer set search_path = '' as $$
+  select coalesce((select o.is_active from rota.operator_of(rota.actor()) o), false)
+$$;
+comment on function rota.is_operator() is 'Whether the person in the token is an active operator.';
+
+-- Takes the operator's turn, and refuses an operator who can't get a chat now.
+create function rota.take_turn(operator text) returns void language plpgsql security definer set search_path = '' as $$
+declare
+  of_id public.operators;
+  has int;
+begin
+  insert into rota.operator_turns as t values (operator, 1) on conflict (operator_id) do update set turn = t.turn + 1;
+  of_id := rota.operator_of(operator);
+  if of_id.id is null then
+    perform rota.refuse('unknown-operator', format('there is no operator %s', rota.operator_text(operator)));
+  elsif of_id.is_active is not true then
+    perform rota.refuse('inactive', format('the operator %s is not active', coalesce(of_id.name, operator)));
+  end if;
+  select count(*) into has from public.chats c where c.assigned_operator_id = of_id.id and c.chat_state = 'assigned';
+  if has >= coalesce(of_id.capacity, 1) then
+    perform rota.refuse('capacity-exceeded', format('%s has %s of at most %s chats', coalesce(of_id.name, operator), has, coalesce(of_id.capacity, 1)));
+  end if;
+end
+$$;
+comment on function rota.take_turn(text) is 'Locks an operator against others who give away chats, and refuses with unknown-operator, inactive or capacity-exceeded.';
+
+-- Before a chat is written, by whomever. An application that knows only assigned_operator_id goes on working: the state follows.
+create function rota.keep_chat() returns trigger language plpgsql security definer set search_path = '' set timezone = 'UTC' as $$
+begin
+  if tg_op = 'INSERT' then
+    new.chat_state := coalesce(new.chat_state, 'waiting_assignment');
+    if new.assigned_operator_id is not null and new.chat_state = 'waiting_assignment' then new.chat_state := 'assigned'; end if;
+  elsif new.chat_state is not distinct from old.chat_state and new.assigned_operator_id is distinct from old.assigned_operator_id then
+    if new.assigned_operator_id is null then new.chat_state := 'waiting_assignment';
+    elsif new.chat_state = 'waiting_assignment' then new.chat_state := 'assigned';
+    elsif new.chat_state <> 'assigned' then
+      perform rota.refuse('illegal-transition', format('a chat that is %s can''t become assigned', old.chat_state));
+    end if;
+  end if;
+  if tg_op = 'UPDATE' and new.chat_state is distinct from old.chat_state and not (
+    old.chat_state <> 'completed' and new.chat_state in ('completed', 'waiting_assignment')
+    or old.chat_state = 'waiting_assignment' and new.chat_state = 'assigned'
+    or old.chat_state = 'assigned' and new.chat_state = 'waiting_real_user_reply') then
+    perform rota.refuse('illegal-transition', format('a chat that is %s can''t become %s', old.chat_state, new.chat_state));
+  end if;
+  if new.chat_state <> 'assigned' then new.assigned_operator_id := null; end if;
+  if new.chat_state = 'assigned' and new.assigned_operator_id is not null and (tg_op = 'INSERT'
+    or new.assigned_operator_id is distinct from old.assigned_operator_id) then
+    if current_setting('rota.turn', true) is distinct from new.assigned_operator_id::text then
+      perform rota.take_turn(new.assigned_operator_id::text);
+    end if;
+    new.last_operator_id := new.assigned_operator_id;
+    if tg_op = 'INSERT' or new.assigned_at is not distinct from old.assigned_at then new.assigned_at := clock_timestamp(); end if;
+  end if;
+  return new;
+end
+$$;
+comment on function rota.keep_chat() is 'Trigger: only legal transitions, no operator without being assigned, nobody above capacity, whoever writes.';
+create trigger rota_keep_chat before insert or update on public.chats for each row execute function rota.keep_chat();
+comment on trigger rota_keep_chat on public.chats is 'Holds the rules of a chat for whoever writes.';
+
+-- After a chat was written: the history of its assignments, and who is active where.
+create function rota.note_chat() returns trigger language plpgsql security definer set search_path = '' set timezone = 'UTC' as $$
+declare
+  had public.chats.assigned_operator_id%type := case when tg_op <> 'INSERT' then old.assigned_operator_id end;
+  has public.chats.assigned_operator_id%type := case when tg_op <> 'DELETE' then new.assigned_operator_id end;
+  reason text := nullif(current_setting('rota.reason', true), '');
+begin
+  if had is not distinct from has then return null; end if;
+  if had is not null then
+    update public.chat_assignments a set released_at = case when has is null then clock_timestamp() else new.assigned_at end, release_reason = coalesce(reason,
+      case when tg_op = 'DELETE' then 'deleted' when new.chat_state = 'completed' then 'completed' when has is not null then 'transferred'
+        when new.chat_state = 'waiting_real_user_reply' then 'replied' else 'by hand' end)
+      where a.chat_id = old.id and a.released_at is null;
+    delete from public.operator_activity a where a.chat_id = old.id;
+  end if;
+  if has is not null then
+    insert into public.chat_assignments (chat_id, operator_id, assigned_at, assigned_by, operation)
+      values (new.id, has, new.assigned_at, rota.actor(), nullif(current_setting('rota.op', true), '')::uuid);
+    insert into public.operator_activity (operator_id, chat_id, started_at, last_activity_at)
+      values (has, new.id, clock_timestamp(), clock_timestamp()) on conflict do nothing;
+  end if;
+  return null;
+end
+$$;
+comment on function rota.note_chat() is 'Trigger: writes chat_assignments and operator_activity, the same for operations, functions and plain SQL.';
+create trigger rota_note_chat after insert or update or delete on public.chats for each row execute function rota.note_chat();
+comment on trigger rota_note_chat on public.chats is 'Keeps history and activity in step with the chat.';
+
+-- The one place that changes a chat's state. `operator` is who has it afterwards; the row is locked and the rules are asked already.
+create function rota.write_chat(chat public.chats, operation text, operator text, reason text) returns void
+language plpgsql set search_path = '' as $$
+declare
+  next_state public.chats.chat_state%type := rota.chat_leads_to(operation, chat.chat_state::text);
+  next_operator public.chats.assigned_operator_id%type := operator;
+  at timestamptz := clock_timestamp();
+begin
+  perform set_config('rota.reason', coalesce(reason, ''), true), set_config('rota.turn', coalesce(operator, ''), true);
+  update public.chats c set chat_state = next_state, assigned_operator_id = next_operator,
+    last_operator_id = coalesce(next_operator, c.last_operator_id),
+    assigned_at = case when next_operator is null then c.assigned_at else at end,
+    operator_replied_at = case when operation = 'reply' then at else c.operator_replied_at end,
+    last_message_at = case when operation in ('reply', 'user_message') then at else c.last_message_at end
+  where c.id = chat.id;
+  perform set_config('rota.reason', '', true), set_config('rota.turn', '', true);
+end
+$$;
+comment on function rota.write_chat(public.chats, text, text, text) is 'Changes a locked chat as an operation does, with its reason for the history.';
+
+create function rota.check_chat_args(op jsonb) returns void language plpgsql immutable set search_path = '' as $$
+declare
+  wanted text := case when op ->> 'name' in ('claim', 'request_next') then 'operator' when op ->> 'name' = 'transfer' then 'to'
+    when op ->> 'name' = 'release' then 'reason' end;
+  other text;
+begin
+  select a into other from jsonb_object_keys(op -> 'args') a where a is distinct from wanted limit 1;
+  if other is not null then perform rota.refuse('invalid', format('%s has no argument %s', op ->> 'name', left(other, 80))); end if;
+  if wanted is null then return; end if;
+  if coalesce(jsonb_typeof(op -> 'args' -> wanted), 'missing') <> 'string' then
+    perform rota.refuse('invalid', format('args.%s must be a string', wanted));
+  elsif wanted = 'reason' and (length(op #>> '{args,reason}') not between 1 and 500 or op #>> '{args,reason}' !~ '\S') then
+    perform rota.refuse('invalid', 'args.reason must have 1 to 500 characters, and not white space alone');
+  elsif wanted <> 'reason' and octet_length(op -> 'args' ->> wanted) not between 1 and 256 then
+    perform rota.refuse('invalid', format('args.%s must have 1 to 256 bytes', wanted));
+  end if;
+  if wanted <> 'reason' and rota.operator_of(op -> 'args' ->> wanted) is null then
+    perform rota.refuse('unknown-operator', format('there is no operator %s', rota.operator_text(op -> 'args' ->> wanted)));
+  end if;
+end
+$$;
+comment on function rota.check_chat_args(jsonb) is 'Refuses arguments that an operation on chats can''t have, and operators that are not there.';
+
+-- Why the person may not do this to a chat that this operator has, or null.
+create function rota.chat_objection(op jsonb, owner text) returns text language sql stable set search_path = '' as $$
+  select case
+    when op ->> 'name' in ('claim', 'request_next') and op #>> '{args,operator}' is distinct from rota.actor() and not rota.is_supervisor()
+      then 'only a supervisor may take a chat for somebody else'
+    when op ->> 'name' = 'reply' and owner is distinct from rota.actor() then 'only its operator may reply in a chat'
+    when op ->> 'name' in ('release', 'transfer') and owner is distinct from rota.actor() and not rota.is_supervisor()
+      then 'only its operator or a supervisor may give a chat away'
+    when op ->> 'name' = 'unassign_chat' and not rota.is_supervisor() then 'only a supervisor may unassign a chat'
+  end
+$$;
+comment on function rota.chat_objection(jsonb, text) is 'Why the person in the token may not do this to a chat of this operator, or null.';
+
+-- The chat is no longer as the operation needs it: a lost race, or never legal from what the person saw.
+create function rota.chat_moved(op jsonb, chat public.chats) returns jsonb language plpgsql stable set search_path = '' as $$
+declare
+  saw_state text := op #>> '{base,chat_state}';
+  saw_owner text := op #>> '{base,assigned_operator_id}';
+  has text := chat.assigned_operator_id::text;
+  lost jsonb;
+begin
+  if rota.chat_leads_to(op ->> 'name', saw_state) is null then
+    perform rota.refuse('illegal-transition', format('%s can''t be done to a chat that is %s', op ->> 'name', chat.chat_state)
+      || case when saw_state is distinct from chat.chat_state::text then format(', nor to one that is %s', left(saw_state, 40)) else '' end);
+  end if;
+  lost := rota.conflicted('changed', format('the chat is %s now', chat.chat_state), (select coalesce(jsonb_agg(f order by f), '[]')
+    from (values ('assigned_operator_id', has is distinct from saw_owner), ('chat_state', chat.chat_state::text is distinct from saw_state)) v(f, differs)
+    where differs));
+  if has is null or has is not distinct from saw_owner then return lost; end if;
+  return lost || jsonb_build_object('code', 'taken', 'message', 'another operator has this chat now',
+    'winner', jsonb_build_object('user', has, 'at', chat.assigned_at));
+end
+$$;
+comment on function rota.chat_moved(jsonb, public.chats) is 'The end of an operation that the chat''s state no longer allows: taken, changed or illegal-transition.';
+
+-- Decides an operation on one chat: locks it and asks the rules in the order of PROTOCOL.md §10. Under the kit's rights, so
+-- what may be seen and changed at all was asked before (rota.op_chat), and who acts is the token's.
+create function rota.change_chat(op jsonb) returns jsonb language plpgsql security definer set search_path = ''
+  set timezone = 'UTC' set datestyle = 'ISO, MDY' as $$
+declare
+  named text := op ->> 'name';
+  chat_id public.chats.id%type := op ->> 'key';
+  chat public.chats;
+  has text;
+  receiver text;
+  objection text;
+begin
+  select * into chat from public.chats c where c.id = chat_id for no key update;
+  if chat.id is null then raise exception 'the chat went at the same moment' using errcode = '40001'; end if;
+  has := chat.assigned_operator_id::text;
+  receiver := coalesce(op #>> '{args,operator}', op #>> '{args,to}');
+  if receiver = has then return jsonb_build_object('outcome', 'confirmed'); end if;
+  if rota.chat_leads_to(named, chat.chat_state::text) is null
+    or (named in ('release', 'unassign_chat', 'transfer', 'reply') and has is distinct from op #>> '{base,assigned_operator_id}') then
+    return rota.chat_moved(op, chat);
+  end if;
+  objection := rota.chat_objection(op, has);
+  if objection is not null then perform rota.refuse('forbidden', objection); end if;
+  if named = 'claim' and chat.is_active is not true then perform rota.refuse('inactive', 'the chat is not active'); end if;
+  if receiver is not null then perform rota.take_turn(receiver); end if;
+  perform rota.write_chat(chat, named, receiver, case named when 'release' then op #>> '{args,reason}' when 'unassign_chat' then 'supervisor'
+    when 'reply' then 'replied' when 'user_message' then 'user message' when 'transfer' then 'transferred' when 'complete' then 'completed' end);
+  return jsonb_build_object('outcome', 'confirmed');
+end
+$$;
+comment on function rota.change_chat(jsonb) is 'Decides one operation on one chat, and does it.';
+
+-- Locks the chat as the caller's policies let: true, or null where they don't, or where there is no such row.
+create function rota.may_change_chat(target rota.tables, key text) returns boolean language plpgsql set search_path = '' as $$
+declare
+  may boolean;
+  chat_id public.chats.id%type := key;
+begin
+  if not has_any_column_privilege(target.relation, 'update') then return null; end if;
+  select true into may from public.chats c where c.id = chat_id for no key update;
+  return may;
+end
+$$;
+comment on function rota.may_change_chat(rota.tables, text) is 'Locks a chat under the caller''s rights; null where the caller may not change it.';
+
+-- What all operations on chats share: arguments, base, and whether the caller may see and change the row.
+create function rota.op_chat(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = public, pg_temp as $$
+declare
+  seen jsonb;
+  may boolean;
+begin
+  if target.relation <> 'public.chats'::regclass then
+    perform rota.refuse('invalid', format('%s is an operation of chats, not of %s', op ->> 'name', target.name));
+  elsif not (op -> 'base' ? 'chat_state' and op -> 'base' ? 'assigned_operator_id') then
+    perform rota.refuse('invalid', 'base lacks chat_state or assigned_operator_id');
+  end if;
+  perform rota.check_chat_args(op);
+  may := rota.may_change_chat(target, op ->> 'key');
+  if may is not true then
+    seen := rota.visible_record(target, op ->> 'key');
+    may := rota.may_change_chat(target, op ->> 'key'); -- once more, so that there is a look just before it
+  elsif target.guard is not null then
+    seen := rota.visible_record(target, op ->> 'key');
+  end if;
+  if may is not true then
+    if rota.explain_absence(target, op, actor, seen) is null then
+      perform rota.refuse('not-found', format('there is no record %s in %s', op ->> 'key', target.name));
+    end if;
+    return rota.conflicted('changed', 'the record is gone', '["assigned_operator_id", "chat_state"]');
+  end if;
+  perform rota.ask_guard(target, op, seen, actor);
+  return rota.change_chat(op);
+end
+$$;
+comment on function rota.op_chat(jsonb, rota.tables, text) is 'Decides an operation on a chat under the caller''s rights.';
+
+create function rota.op_claim(op jsonb, target rota.tables, actor text) returns jsonb language sql set search_path = '' as $$ select rota.op_chat(op, target, actor) $$;
+comment on function rota.op_claim(jsonb, rota.tables, text) is 'Operation claim: the operator takes a waiting chat.';
+create function rota.op_reply(op jsonb, target rota.tables, actor text) returns jsonb language sql set search_path = '' as $$ select rota.op_chat(op, target, actor) $$;
+comment on function rota.op_reply(jsonb, rota.tables, text) is 'Operation reply: its operator has answered, and is free.';
+create function rota.op_user_message(op jsonb, target rota.tables, actor text) returns jsonb language sql set search_path = '' as $$ select rota.op_chat(op, target, actor) $$;
+comment on function rota.op_user_message(jsonb, rota.tables, text) is 'Operation user_message: the user has written, and the chat waits again.';
+create function rota.op_release(op jsonb, target rota.tables, actor text) returns jsonb language sql set search_path = '' as $$ select rota.op_chat(op, target, actor) $$;
+comment on function rota.op_release(jsonb, rota.tables, text) is 'Operation release: back into the queue, with a reason.';
+create function rota.op_unassign_chat(op jsonb, target rota.tables, actor text) returns jsonb language sql set search_path = '' as $$ select rota.op_chat(op, target, actor) $$;
+comment on function rota.op_unassign_chat(jsonb, rota.tables, text) is 'Operation unassign_chat: a supervisor puts a chat back into the queue.';
+create function rota.op_transfer(op jsonb, target rota.tables, actor text) returns jsonb language sql set search_path = '' as $$ select rota.op_chat(op, target, actor) $$;
+comment on function rota.op_transfer(jsonb, rota.tables, text) is 'Operation transfer: to a colleague.';
+create function rota.op_complete(op jsonb, target rota.tables, actor text) returns jsonb language sql set search_path = '' as $$ select rota.op_chat(op, target, actor) $$;
+comment on function rota.op_complete(jsonb, rota.tables, text) is 'Operation complete: the chat has ended.';
+
+-- The chat that this operator is to get, locked: the oldest active one that waits, their own last one only if no other waits.
+-- Under the caller's rights, so nobody is handed what they may not see. Null: none that is not locked by somebody else.
+create function rota.next_chat(operator text) returns public.chats language plpgsql set search_path = '' as $$
+declare
+  asker public.chats.last_operator_id%type := operator;
+  chosen public.chats;
+begin
+  select * into chosen from public.chats c where c.chat_state = 'waiting_assignment' and c.is_active and c.last_operator_id is distinct from asker
+    order by c.created_at, (c.id::text) collate "C" limit 1 for no key update skip locked;
+  if chosen.id is null then
+    select * into chosen from public.chats c where c.chat_state = 'waiting_assignment' and c.is_active and c.last_operator_id = asker
+      order by c.created_at, (c.id::text) collate "C" limit 1 for no key update skip locked;
+  end if;
+  return chosen;
+end
+$$;
+comment on function rota.next_chat(text) is 'Locks and answers the chat that an operator is to get next, or null.';
+
+create function rota.op_request_next(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = public, pg_temp as $$
+declare
+  asker text := op #>> '{args,operator}';
+  chosen public.chats;
+  chosen_key text;
+  result jsonb;
+begin
+  if target.relation <> 'public.chats'::regclass then
+    perform rota.refuse('invalid', format('request_next is an operation of chats, not of %s', target.name));
+  end if;
+  perform rota.check_chat_args(op);
+  if rota.chat_objection(op, null) is not null then perform rota.refuse('forbidden', rota.chat_objection(op, null)); end if;
+  perform rota.take_turn(asker);
+  if has_any_column_privilege(target.relation, 'update') then chosen := rota.next_chat(asker); end if;
+  if chosen.id is null then
+    -- What somebody else has locked may come back into the queue with the next word: that is no answer for good.
+    if exists (select from public.chats c where c.chat_state = 'waiting_assignment' and c.is_active) and has_any_column_privilege(target.relation, 'update') then
+      raise exception 'the last waiting chats are being handed out' using errcode = '40001';
+    end if;
+    perform rota.refuse('queue-empty', 'no chat waits');
+  end if;
+  chosen_key := chosen.id::text;
+  if target.guard is not null then
+    perform rota.ask_guard(target, op || jsonb_build_object('key', chosen_key), rota.visible_record(target, chosen_key), actor);
+  end if;
+  result := rota.change_chat(op || jsonb_build_object('name', 'claim', 'key', chosen_key));
+  if result ->> 'outcome' <> 'confirmed' then return result; end if;
+  return result || jsonb_build_object('chosen', chosen_key, 'records', (
+      select jsonb_agg(jsonb_build_object('table', target.name, 'key', k.key, 'version', r.seen ->> 'rota_version', 'record', r.seen) order by k.at)
+      from (values (chosen_key, 1), (nullif(op ->> 'key', chosen_key), 2)) k(key, at)
+      cross join lateral (select rota.visible_record(target, k.key)) r(seen) where r.seen is not null))
+    || case when chosen_key = op ->> 'key' then '{}' else jsonb_build_object('code', 'assigned-other', 'message', 'another chat was next') end;
+end
+$$;
+comment on function rota.op_request_next(jsonb, rota.tables, text) is 'Operation request_next: the operator gets the chat that is next, whichever the client predicted.';
+
+-- Who works in a chat says so: silence is counted from here.
+create function public.record_operator_activity(p_chat_id public.chats.id%type) returns boolean
+language sql volatile security definer set search_path = '' as $$
+  with touched as (
+    update public.operator_activity a set last_activity_at = clock_timestamp()
+    where a.chat_id = p_chat_id and a.operator_id::text = rota.actor() returning a.chat_id
+  )
+  select exists (select from touched)
+$$;
+comment on function public.record_operator_activity is 'The caller is at work in this chat, which they are assigned to: it is not idle. False if they are not.';
+
+do $policies$
+declare
+  of_table text;
+begin
+  -- Where the tables are the application's, who may read and change what is its own matter.
+  for of_table in select name from rota.adopted where created loop
+    execute format('revoke all on public.%I from public, anon, authenticated', of_table);
+    execute format('grant select on public.%I to authenticated', of_table);
+    execute format('create policy read_as_operator on public.%I for select to authenticated using (%s)', of_table,
+      case when of_table in ('chat_assignments', 'operator_activity')
+        then 'operator_id::text = (select rota.actor()) or (select rota.is_supervisor())' else '(select rota.is_operator())' end);
+    execute format('comment on policy read_as_operator on public.%I is %L', of_table, 'Operators see what they work with.');
+    if of_table = 'chats' then
+      grant update (is_active) on public.chats to authenticated;
+      create policy change_as_operator on public.chats for update to authenticated using ((select rota.is_operator()));
+      comment on policy change_as_operator on public.chats is 'Operators may do what the operations on chats allow.';
+    end if;
+  end loop;
+  for of_table in select unnest('{operators,chats,chat_assignments}'::text[]) loop
+    continue when exists (select from rota.tables r where r.relation = ('public.' || quote_ident(of_table))::regclass);
+    continue when of_table <> 'chats' and not exists (select from rota.key_indexes(('public.' || quote_ident(of_table))::regclass, '{id}'));
+    perform rota.sync_table(('public.' || quote_ident(of_table))::regclass, '{id}',
+      case when of_table = 'chats' and (select created from rota.adopted where name = 'chats') then '{is_active}' else '{}' end::text[]);
+    update rota.adopted set synced = true where name = of_table;
+  end loop;
+end
+$policies$;
+
+revoke all on all functions in schema rota from public;
+grant execute on function rota.chat_states(), rota.chat_leads_to(text, text), rota.operator_text(text), rota.operator_of(text), rota.is_supervisor(),
+  rota.is_operator(), rota.take_turn(text), rota.check_chat_args(jsonb), rota.chat_objection(jsonb, text), rota.chat_moved(jsonb, public.chats),
+  rota.change_chat(jsonb), rota.may_change_chat(rota.tables, text), rota.op_chat(jsonb, rota.tables, text), rota.op_claim(jsonb, rota.tables, text), rota.op_reply(jsonb, rota.tables, text),
+  rota.op_user_message(jsonb, rota.tables, text), rota.op_release(jsonb, rota.tables, text), rota.op_unassign_chat(jsonb, rota.tables, text),
+  rota.op_transfer(jsonb, rota.tables, text), rota.op_complete(jsonb, rota.tables, text), rota.next_chat(text),
+  rota.op_request_next(jsonb, rota.tables, text) to authenticated;
+revoke all on function public.record_operator_activity from public, anon;
+grant execute on function public.record_operator_activity to authenticated;

@@ -1,0 +1,191 @@
+-- Rota's server kit, part 7: chats by hand, by a scheduler, and seen from above.
+--
+-- The functions here are for psql, cron jobs and an application's own server. They do what the operations do, through the
+-- same function and the same triggers, so history and feed can't tell the difference. Nobody signed in may call them.
+
+-- The chat of this key, locked. Raises where there is none.
+create function rota.lock_chat(chat_id text) returns public.chats language plpgsql set search_path = '' as $$
+declare
+  chat public.chats;
+  typed public.chats.id%type := chat_id;
+begin
+  select * into chat from public.chats c where c.id = typed for no key update;
+  if chat.id is null then perform rota.refuse('not-found', format('there is no chat %s', chat_id)); end if;
+  return chat;
+end
+$$;
+comment on function rota.lock_chat(text) is 'Locks a chat, or refuses with not-found.';
+
+-- One operation by hand: the rules of its state and of capacity hold, those of persons don't.
+create function rota.chat_by_hand(chat_id text, operation text, operator text, reason text) returns void
+language plpgsql set search_path = '' as $$
+declare
+  chat public.chats := rota.lock_chat(chat_id);
+begin
+  if rota.chat_leads_to(operation, chat.chat_state::text) is null then
+    perform rota.refuse('illegal-transition', format('%s can''t be done to a chat that is %s', operation, chat.chat_state));
+  end if;
+  if operator is not null then perform rota.take_turn(operator); end if;
+  perform rota.write_chat(chat, operation, operator, reason);
+end
+$$;
+comment on function rota.chat_by_hand(text, text, text, text) is 'Does one operation to a chat, as whoever runs the database.';
+
+create function public.assign_chat_to_operator(p_operator_id public.operators.id%type) returns public.chats.id%type
+language plpgsql volatile security definer set search_path = '' set timezone = 'UTC' as $$
+declare
+  chosen public.chats;
+begin
+  perform rota.take_turn(p_operator_id::text);
+  chosen := rota.next_chat(p_operator_id::text);
+  if chosen.id is not null then perform rota.write_chat(chosen, 'claim', p_operator_id::text, null); end if;
+  return chosen.id;
+end
+$$;
+comment on function public.assign_chat_to_operator is 'Gives the operator the chat that is next and answers its id, or null if none is to be had. Refuses an operator who has as many as they may.';
+
+create function public.release_and_reassign_chat(p_chat_id public.chats.id%type, p_reason text default 'released') returns boolean
+language plpgsql volatile security definer set search_path = '' set timezone = 'UTC' as $$
+begin
+  if length(p_reason) not between 1 and 500 or p_reason !~ '\S' then perform rota.refuse('invalid', 'the reason must have 1 to 500 characters'); end if;
+  perform rota.chat_by_hand(p_chat_id::text, 'release', null, coalesce(p_reason, 'released'));
+  return true;
+end
+$$;
+comment on function public.release_and_reassign_chat is 'Puts an assigned chat back into the queue, with the reason in its history.';
+
+create function public.record_operator_reply(p_chat_id public.chats.id%type) returns void
+language sql volatile security definer set search_path = '' set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'reply', null, 'replied') $$;
+comment on function public.record_operator_reply is 'The operator of this chat has answered: it waits for the user, the operator is free.';
+
+create function public.record_user_message(p_chat_id public.chats.id%type) returns void
+language sql volatile security definer set search_path = '' set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'user_message', null, 'user message') $$;
+comment on function public.record_user_message is 'The user of this chat has written: it waits for an operator.';
+
+create function public.transfer_chat(p_chat_id public.chats.id%type, p_operator_id public.operators.id%type) returns void
+language sql volatile security definer set search_path = '' set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'transfer', p_operator_id::text, 'transferred') $$;
+comment on function public.transfer_chat is 'Gives an assigned chat to another operator.';
+
+create function public.complete_chat(p_chat_id public.chats.id%type) returns void
+language sql volatile security definer set search_path = '' set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'complete', null, 'completed') $$;
+comment on function public.complete_chat is 'Ends an open chat.';
+
+-- Assigned and silent for too long. A chat that waits for its user is not assigned, so it is never here. Whoever holds a
+-- chat at this moment is not silent.
+create function public.release_idle_chats(p_idle interval default '5 minutes', p_limit int default 1000)
+returns table (chat_id public.chats.id%type, operator_id public.operators.id%type)
+language plpgsql volatile security definer set search_path = '' set timezone = 'UTC' as $$
+#variable_conflict use_column
+declare
+  chat public.chats;
+  due constant timestamptz := clock_timestamp() - p_idle;
+begin
+  if p_idle is null or p_idle <= interval '0' then raise exception 'p_idle must be more than nothing' using errcode = '22023'; end if;
+  for chat in select c.* from public.chats c where c.chat_state = 'assigned' and coalesce(c.assigned_at, '-infinity') < due
+    order by c.assigned_at limit p_limit for no key update skip locked loop
+    continue when exists (select from public.operator_activity a
+      where a.chat_id = chat.id and a.operator_id = chat.assigned_operator_id and a.last_activity_at >= due);
+    perform rota.write_chat(chat, 'release', null, 'idle');
+    chat_id := chat.id;
+    operator_id := chat.assigned_operator_id;
+    return next;
+  end loop;
+end
+$$;
+comment on function public.release_idle_chats is 'Puts chats whose operators have been silent for so long back into the queue, and answers which. For any scheduler; it may run twice at once.';
+
+create function rota.in_state_since(chat public.chats) returns timestamptz language sql stable set search_path = '' as $$
+  select case chat.chat_state::text when 'assigned' then coalesce(chat.assigned_at, chat.created_at)
+    when 'waiting_real_user_reply' then chat.operator_replied_at
+    else greatest(chat.last_message_at, chat.created_at, (select max(a.released_at) from public.chat_assignments a where a.chat_id = chat.id)) end
+$$;
+comment on function rota.in_state_since(public.chats) is 'Since when a chat has been in its state, as far as its times tell.';
+
+create view public.chat_state_summary with (security_invoker = true) as
+  select s.chat_state, count(c.id) as chats, count(c.id) filter (where c.is_active) as active,
+    round(extract(epoch from now() - min(rota.in_state_since(c))) / 60, 1) as longest_minutes
+  from unnest(rota.chat_states()) with ordinality s(chat_state, at) left join public.chats c on c.chat_state::text = s.chat_state
+  group by s.chat_state, s.at order by s.at;
+comment on view public.chat_state_summary is 'How many chats are in each state, and for how long the first of them has been.';
+
+create view public.chats_waiting with (security_invoker = true) as
+  select c.id, c.chat_state, round(extract(epoch from now() - c.created_at) / 60, 1) as wait_minutes,
+    round(extract(epoch from now() - rota.in_state_since(c)) / 60, 1) as wait_minutes_this_time, c.last_message_at, c.last_operator_id, c.created_at
+  from public.chats c where c.chat_state = 'waiting_assignment' and c.is_active order by c.created_at, (c.id::text) collate "C";
+comment on view public.chats_waiting is 'The queue in the order in which it is handed out, with the minutes since each chat began, and since it waits this time.';
+
+create view public.operator_assignment_history with (security_invoker = true) as
+  select o.id as operator_id, o.name as operator_name, count(a.id) as total_assignments,
+    count(a.id) filter (where a.released_at is not null) as completed, count(a.id) filter (where a.released_at is null) as active
+  from public.chat_assignments a join public.operators o on a.operator_id = o.id
+  where a.assigned_at > now() - interval '24 hours' group by o.id, o.name order by total_assignments desc;
+comment on view public.operator_assignment_history is 'What each operator was assigned in the last 24 hours: in all, over, and still theirs.';
+
+create view public.chats_often_reassigned with (security_invoker = true) as
+  select c.id, c.chat_state, a.operator_id, o.name as operator_name, c.last_operator_id, count(*) as assignment_count
+  from public.chat_assignments a join public.chats c on c.id = a.chat_id left join public.operators o on o.id = a.operator_id
+  where c.is_active group by c.id, a.operator_id, o.name having count(*) > 3 order by assignment_count desc;
+comment on view public.chats_often_reassigned is 'Chats that one operator was assigned to more than three times.';
+
+create view public.operator_performance with (security_invoker = true) as
+  select o.id as operator_id, o.name as operator_name, count(a.id) filter (where a.release_reason = 'replied') as messages,
+    round((avg(extract(epoch from a.released_at - a.assigned_at)) filter (where a.release_reason = 'replied'))::numeric, 1) as average_response_seconds,
+    round((percentile_cont(0.95) within group (order by extract(epoch from a.released_at - a.assigned_at))
+      filter (where a.release_reason = 'replied'))::numeric, 1) as p95_response_seconds,
+    count(a.id) filter (where a.release_reason = 'idle') as idle_incidents
+  from public.operators o left join public.chat_assignments a on a.operator_id = o.id and a.assigned_at > now() - interval '24 hours'
+  group by o.id, o.name order by messages desc;
+comment on view public.operator_performance is 'Each operator''s last 24 hours: answers, how long they took from the assignment on, and how often silence released a chat.';
+
+create view public.idle_incidents with (security_invoker = true) as
+  select a.chat_id, a.operator_id, o.name as operator_name, a.assigned_at, a.released_at
+  from public.chat_assignments a left join public.operators o on o.id = a.operator_id
+  where a.release_reason = 'idle' order by a.released_at desc;
+comment on view public.idle_incidents is 'Chats that were released as their operator was silent.';
+
+create function public.get_assignment_queue_status()
+returns table (waiting bigint, assigned bigint, waiting_for_user bigint, longest_wait_minutes numeric, average_wait_minutes numeric,
+  operators_active bigint, operators_free bigint)
+language sql stable set search_path = '' as $$
+  select count(*) filter (where c.chat_state = 'waiting_assignment' and c.is_active), count(*) filter (where c.chat_state = 'assigned'),
+    count(*) filter (where c.chat_state = 'waiting_real_user_reply'),
+    round(extract(epoch from now() - min(c.created_at) filter (where c.chat_state = 'waiting_assignment' and c.is_active)) / 60, 1),
+    round((avg(extract(epoch from now() - c.created_at)) filter (where c.chat_state = 'waiting_assignment' and c.is_active))::numeric / 60, 1),
+    (select count(*) from public.operators o where o.is_active),
+    (select count(*) from public.operators o where o.is_active
+      and o.capacity > (select count(*) from public.chats b where b.assigned_operator_id = o.id and b.chat_state = 'assigned'))
+  from public.chats c
+$$;
+comment on function public.get_assignment_queue_status is 'The queue in one row: how many wait, and how long, and how many operators could take one.';
+
+create function public.detect_stuck_chats(hours numeric default 1)
+returns table (chat_id public.chats.id%type, chat_state text, assigned_operator_id public.operators.id%type, since timestamptz, hours_in_state numeric)
+language sql stable set search_path = '' as $$
+  select c.id, c.chat_state::text, c.assigned_operator_id, s.since, round(extract(epoch from now() - s.since) / 3600, 1)
+  from public.chats c cross join lateral (select rota.in_state_since(c)) s(since)
+  where c.chat_state <> 'completed' and s.since < now() - hours * interval '1 hour' order by s.since
+$$;
+comment on function public.detect_stuck_chats is 'Open chats that have been in their state for more than so many hours.';
+
+do $access$
+declare
+  f regprocedure;
+begin
+  for f in select p.oid from pg_proc p where p.pronamespace = 'public'::regnamespace and p.proname = any ('{assign_chat_to_operator,release_and_reassign_chat,
+    record_operator_reply,record_user_message,transfer_chat,complete_chat,release_idle_chats}') loop
+    execute format('revoke all on function %s from public, anon, authenticated', f);
+    if exists (select from pg_roles where rolname = 'service_role') then execute format('grant execute on function %s to service_role', f); end if;
+  end loop;
+  if to_regprocedure('cron.schedule(text,text,text)') is not null then
+    execute $cron$ select cron.schedule('rota-release-idle-chats', '* * * * *', 'select public.release_idle_chats()') $cron$;
+  end if;
+end
+$access$;
+revoke all on function rota.lock_chat(text), rota.chat_by_hand(text, text, text, text), rota.in_state_since(public.chats) from public;
+grant execute on function rota.in_state_since(public.chats) to authenticated;
+revoke all on function public.get_assignment_queue_status, public.detect_stuck_chats from public, anon;
+grant execute on function public.get_assignment_queue_status, public.detect_stuck_chats to authenticated;
+revoke all on public.chat_state_summary, public.chats_waiting, public.operator_assignment_history, public.chats_often_reassigned,
+  public.operator_performance, public.idle_incidents from public, anon, authenticated;
+grant select on public.chat_state_summary, public.chats_waiting, public.operator_assignment_history, public.chats_often_reassigned,
+  public.operator_performance, public.idle_incidents to authenticated;
