@@ -81,5 +81,5 @@ function watchActivity(tell: (isActive: boolean) => void, signal: AbortSignal): 
 
 /** True where there may be storage and other tabs: in a page and in a worker, but neither in Node nor in its kin, whatever they have of the like. */
 export function isInBrowser(): boolean {
-  return typeof globalThis.window === 'object' || 'WorkerGlobalScope' in globalThis
+  return ['window', 'Window', 'WorkerGlobalScope'].some((name) => name in globalThis)
 }

@@ -1,4 +1,5 @@
 // @vitest-environment happy-dom
+import { readFileSync } from 'node:fs'
 import { act, cleanup } from '@testing-library/react'
 import { createStore, escapeSnapshot, init, type Snapshot } from 'rota-engine'
 import * as react from 'rota-engine/react'
@@ -62,6 +63,12 @@ describe('a snapshot', () => {
     expect(store.assignments.state('companies', 'c2')).toMatchObject({ ownerName: 'Jonas', isLoading: false })
     expect(store.status().ready).toBe(false)
     expect(store.stats()).toMatchObject({ records: 6, operations: 0 })
+  })
+
+  test('is read in the form that is written down', () => {
+    const written = JSON.parse(readFileSync(new URL('../fixtures/snapshot-1.json', import.meta.url), 'utf8')) as Snapshot
+    const { store } = open(slow(), { user: USER, initialSnapshot: written })
+    expect(store.snapshot()).toEqual({ ...written, ready: false })
   })
 
   test('is replaced by the first pull: what is the same stays the same object, nothing flickers, what has gone is gone', async () => {

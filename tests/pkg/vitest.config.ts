@@ -8,5 +8,7 @@ export default defineConfig({
     testTimeout: 20_000,
     restoreMocks: true,
     unstubGlobals: true,
+    // What is left behind shows only once what is not was collected.
+    execArgv: ['--expose-gc'],
   },
 })

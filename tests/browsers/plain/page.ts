@@ -1,5 +1,6 @@
 /** A page with a store of a release, held out as `window.plain`. */
 
+import type * as Stores from './store.js'
 import type { Opened } from './store.js'
 
 declare global {
@@ -42,11 +43,12 @@ if (options.worker) {
   const ask: Plain['ask'] = (...question) =>
     new Promise((resolve) => {
       asked.set(++count, resolve)
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker, which is of no origin but ours
       worker.postMessage([count, ...question])
     })
   await ask('open', options)
   plain.ask = ask
 } else {
-  const { openStore } = (await import('/store.js' as string)) as typeof import('./store.js')
+  const { openStore } = (await import('/store.js' as string)) as typeof Stores
   Object.assign(plain, await openStore(options))
 }

@@ -29,8 +29,9 @@ export async function openStore(options: { release?: string; user?: string; app?
   // The package holds no engine out.
   let engine: Wasm['RotaEngine']['prototype'] | undefined
   const { start } = RotaEngine.prototype
+  const hold = (started: Wasm['RotaEngine']['prototype']) => (engine = started)
   RotaEngine.prototype.start = function () {
-    engine = this
+    hold(this)
     start.call(this)
   }
   const problems: Problem[] = []

@@ -10,7 +10,6 @@ import type { Driver, DriverTab, EngineName, LaunchOptions } from '../engines/dr
 import { launchFirefox } from '../engines/firefox.js'
 import { launchWebkit } from '../engines/webkit.js'
 import { chosenEngines } from '../harness.js'
-import type {} from './page.js'
 import { PlainServer, type PageOptions } from './server.js'
 
 const LAUNCH: Readonly<Record<EngineName, (options: LaunchOptions) => Promise<Driver>>> = { chromium: launchChromium, firefox: launchFirefox, webkit: launchWebkit }
@@ -122,6 +121,8 @@ export function inPlainPages(body: (world: PlainWorld) => void): void {
         server.reset()
         folder = mkdtempSync(path.join(tmpdir(), 'rota-browser-'))
         driver = await LAUNCH[engine]({ profile: folder })
+        // WebKit's driver ends with the last tab.
+        if (engine === 'webkit') await driver.newTab()
       })
       afterEach(async () => {
         await driver.close()

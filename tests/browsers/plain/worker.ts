@@ -1,5 +1,6 @@
 /** A store in a dedicated worker. */
 
+import type * as Stores from './store.js'
 import type { Opened } from './store.js'
 
 let opened: Opened | undefined
@@ -10,7 +11,7 @@ addEventListener('message', ({ data: [number, question, ...words] }: MessageEven
 
 async function answer(question: string, words: never[]): Promise<unknown> {
   if (question === 'open') {
-    const { openStore } = (await import('/store.js' as string)) as typeof import('./store.js')
+    const { openStore } = (await import('/store.js' as string)) as typeof Stores
     opened = await openStore(words[0] ?? {})
     return
   }
