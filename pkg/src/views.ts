@@ -2,8 +2,7 @@ import { RotaError } from './errors.js'
 import { add, type ChangeList, type Listener, type Mirror, type Part } from './mirror.js'
 import type { RecordOf, Tables } from './tables.js'
 import type { Problem } from './types.js'
-import type { FigureDeclaration, Figures, GroupKey, ViewGroup, ViewSpec } from './viewing.js'
-import { describeView, type DescribedView } from './viewing.js'
+import { describeView, type DescribedView, type FigureDeclaration, type Figures, type GroupKey, type ViewGroup, type ViewSpec } from './viewing.js'
 
 /** What a live list shows. The same object until something in it changes. */
 export interface ViewSnapshot<R, F extends string = string, G = Readonly<Record<string, unknown>>> {
