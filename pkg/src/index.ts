@@ -21,9 +21,9 @@ export { RotaError, type RotaErrorCode } from './errors.js'
 export { init, version } from './init.js'
 export { escapeSnapshot, type Snapshot } from './snapshot.js'
 export { Presence, type PlaceGiven } from './presence.js'
-export { Recovery, RetryError, type RetryRunOptions } from './recovery.js'
+export { Recovery, RetryError } from './recovery.js'
 export { createStore, Store, type After, type Mutation, type StoreOptions } from './store.js'
-export { table, type InputOf, type InsertOf, type OwnedName, type RecordOf, type Table, type TableOptions, type Tables, type Unkeyed, type Unowned } from './tables.js'
+export { table, type InputOf, type InsertOf, type OwnedName, type PatchOf, type RecordOf, type Table, type TableOptions, type Tables, type Unkeyed, type Unowned } from './tables.js'
 export type { FigureDeclaration, Figures, Filter, SortKey, ViewGroup, ViewSpec, ViewSpecOf } from './viewing.js'
 export type { SnapshotOf, View, ViewOf, ViewSnapshot } from './views.js'
 export type {
@@ -52,5 +52,6 @@ export type {
   Settlement,
   Stats,
   Status,
+  TemporaryKey,
   Value,
 } from './types.js'

@@ -30,6 +30,8 @@ export interface Part {
   /** Takes in what a change list says of its subject. Listeners that are due are given to `tell`, and called later. */
   take(list: ChangeList, tell: (listeners: Iterable<Listener>) => void): void
   countListeners(): number
+  /** Says of a problem what the engine could not. */
+  explain?(problem: Problem): Problem
   /** Forgets everything: the store was closed. */
   close(): void
 }
@@ -72,9 +74,10 @@ interface Watch {
 interface Untold {
   readonly records: Map<string, Changes['records'][number]>
   readonly operations: Map<string, OperationView>
-  readonly conflicts: Map<string, ConflictChange>
-  readonly decisions: AuditEntry[]
-  readonly renamed: Renamed[]
+  /** The rarer ones are made when there is something to put into them. */
+  conflicts?: Map<string, ConflictChange>
+  decisions?: AuditEntry[]
+  renamed?: Renamed[]
   status: boolean
   presence: readonly Peer[] | undefined
 }
@@ -212,7 +215,7 @@ export class Mirror {
   /** Takes a change list in, and tells listeners unless that is being put off. */
   apply(list: ChangeList): void {
     if (this.#isClosed) return
-    this.#untold ??= { records: new Map(), operations: new Map(), conflicts: new Map(), decisions: [], renamed: [], status: false, presence: undefined }
+    this.#untold ??= { records: new Map(), operations: new Map(), status: false, presence: undefined }
     for (const renamed of list.renamed ?? []) this.#applyRenamed(renamed, this.#untold)
     for (let at = 0; at < list.records.length; at += 5) this.#applyRecord(list.records, at)
     for (const view of list.operations) this.#applyOperation(view)
@@ -234,7 +237,8 @@ export class Mirror {
     }
   }
 
-  report(problem: Problem): void {
+  report(reported: Problem): void {
+    const problem = this.#parts.reduce((explained, part) => part.explain?.(explained) ?? explained, reported)
     // Nobody listens, and a problem that nobody hears of is worse than a line in the console.
     // oxlint-disable-next-line no-console
     if (this.#problemWatchers.size === 0) console.warn(`rota: ${problem.place}: ${problem.message} [${problem.code}]`)
@@ -291,8 +295,8 @@ export class Mirror {
 
   /** Notes what is told as it came. Of a conflict, the last word counts. */
   #collect({ conflicts, decisions, presence }: ChangeList, untold: Untold): void {
-    for (const change of conflicts ?? []) untold.conflicts.set(change.id, change)
-    untold.decisions.push(...(decisions ?? []))
+    for (const change of conflicts ?? []) (untold.conflicts ??= new Map()).set(change.id, change)
+    if (decisions) (untold.decisions ??= []).push(...decisions)
     untold.presence = presence ?? untold.presence
   }
 
@@ -306,7 +310,7 @@ export class Mirror {
       if (entry.renamed.size <= RENAMED_MAX) break
       entry.renamed.delete(oldest)
     }
-    untold.renamed.push(renamed)
+    ;(untold.renamed ??= []).push(renamed)
     const old = entry.cells.get(from)
     if (!old) return
     const now = this.#cellOf(entry, to)
@@ -421,9 +425,9 @@ function changesOf({ records, operations, conflicts, decisions, renamed, presenc
     records: [...records.values()],
     operations: [...operations.values()],
     ...(status ? { status: now } : {}),
-    ...(conflicts.size > 0 ? { conflicts: [...conflicts.values()] } : {}),
-    ...(decisions.length > 0 ? { decisions } : {}),
-    ...(renamed.length > 0 ? { renamed } : {}),
+    ...(conflicts ? { conflicts: [...conflicts.values()] } : {}),
+    ...(decisions ? { decisions } : {}),
+    ...(renamed ? { renamed } : {}),
     ...(presence ? { presence } : {}),
   }
 }

@@ -1,6 +1,6 @@
 import { RotaError } from './errors.js'
-import { keyFields, keyText, type InputOf, type InsertOf, type Tables, type Unowned } from './tables.js'
-import type { Key } from './types.js'
+import { keyFields, keyText, type InsertOf, type PatchOf, type Tables, type Unowned } from './tables.js'
+import type { Key, TemporaryKey } from './types.js'
 import { givenObject } from './values.js'
 
 /** Operations that another one depends on: it is sent after they are confirmed, and ends with them if they are not. At most a hundred. */
@@ -10,7 +10,7 @@ export type After = readonly string[]
 export type Mutation<T extends Tables> = {
   [N in keyof T & string]:
     | { readonly name: 'insert'; readonly table: N; readonly record: InsertOf<T[N]>; readonly after?: After }
-    | { readonly name: 'patch'; readonly table: N; readonly key: Key; readonly set: Partial<InputOf<T[N]>>; readonly after?: After }
+    | { readonly name: 'patch'; readonly table: N; readonly key: Key; readonly set: PatchOf<T[N]>; readonly after?: After }
     | { readonly name: 'delete'; readonly table: N; readonly key: Key; readonly after?: After }
     | (T[N] extends Unowned ? never : { readonly name: 'assign'; readonly table: N; readonly key: Key; readonly to: string | null; readonly after?: After })
 }[keyof T & string]
@@ -66,11 +66,11 @@ function targetOf(mutation: Mutation<Tables>): Command {
 }
 
 /** The temporary keys of what was inserted without one (`PROTOCOL.md` §2). `commands` are those of an operation that the engine has taken. */
-export function temporaryKeysOf(id: string, commands: readonly Command[], tables: Tables): string[] {
+export function temporaryKeysOf(id: string, commands: readonly Command[], tables: Tables): TemporaryKey[] {
   const isTransaction = commands.length > 1
   return commands.flatMap(({ name, table, set = {} }, index) => {
     const declared = tables[table]
     if (name !== 'insert' || !declared?.temporaryKeys || keyFields(declared).some((field) => Object.hasOwn(set, field))) return []
-    return isTransaction ? `~${id}.${index}` : `~${id}`
+    return (isTransaction ? `~${id}.${index}` : `~${id}`) as TemporaryKey
   })
 }

@@ -4,9 +4,6 @@ import { crashed, failureCounts, retryDelay } from './init.js'
 import type { ChangeList, Listener, Mirror } from './mirror.js'
 import type { LinkState, OperationView, RetryOptions } from './types.js'
 
-/** How {@link Recovery.executeWithRetry} runs a function: what is left out is as the store has it. */
-export type RetryRunOptions = RetryOptions
-
 /** A function that was run for the last time, and failed. `cause` is what it failed with. */
 export class RetryError extends Error {
   override readonly name = 'RetryError'
@@ -67,10 +64,10 @@ export class Recovery {
 
   /**
    * Runs a function, and again when it fails and that may help: with growing waits, and at once when the server can be reached again. `signal`
-   * is aborted when the time for an answer is over, when what waits is cleared, and when the store closes. Rejects with a {@link RetryError}
+   * is aborted when the time for an answer is over, and when the store closes. What `options` leave out is as the store has it. Rejects with a {@link RetryError}
    * that says what kind of failure it was, or with a {@link RotaError}: `cancelled`, `closed`.
    */
-  async executeWithRetry<R>(run: (signal: AbortSignal) => PromiseLike<R> | R, options: RetryRunOptions = {}): Promise<R> {
+  async executeWithRetry<R>(run: (signal: AbortSignal) => PromiseLike<R> | R, options: RetryOptions = {}): Promise<R> {
     this.#requireOpen()
     if (typeof run !== 'function') throw new RotaError('invalid-operation', 'executeWithRetry takes a function')
     const policy = this.#policy(options)

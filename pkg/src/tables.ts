@@ -1,5 +1,5 @@
 import { RotaError } from './errors.js'
-import type { DeepReadonly, Key, MergeRule } from './types.js'
+import type { DeepReadonly, Key, MergeRule, TemporaryKey } from './types.js'
 
 /** The fields of `T` that are text keys. */
 type Field<T> = keyof T & string
@@ -62,7 +62,13 @@ export type RecordOf<X> = X extends Table<infer T> ? DeepReadonly<T> : never
 export type InputOf<X> = X extends Table<infer T> ? T : never
 
 /** What an insert takes: the whole record, or, where the server gives the key, all but that one field. */
-export type InsertOf<X> = InputOf<X> | (X extends Unkeyed ? AllButOne<InputOf<X>> : never)
+export type InsertOf<X> = Referring<InputOf<X>> | (X extends Unkeyed ? AllButOne<Referring<InputOf<X>>> : never)
+
+/** What a patch takes. */
+export type PatchOf<X> = Partial<Referring<InputOf<X>>>
+
+/** A number may be the key of a record that has none yet. */
+type Referring<R> = { [F in keyof R]: R[F] | (Extract<R[F], number> extends never ? never : TemporaryKey) }
 
 type AllButOne<R> = { [F in keyof R]: Omit<R, F> & { readonly [K in F]?: never } }[keyof R]
 

@@ -8,6 +8,14 @@ export type Value = null | boolean | number | string | readonly Value[] | { read
 /** A record's key: one value, or the parts of a composite key in their declared order. */
 export type Key = string | number | readonly (string | number)[]
 
+declare const temporary: unique symbol
+
+/**
+ * What a record is known by whose key the server has still to give. It stands for the record wherever a key does, and in fields that refer to
+ * it; what is sent has the real key, and once that is known, so does what is seen.
+ */
+export type TemporaryKey = string & { readonly [temporary]: true }
+
 /** How safe accepted operations are: they survive the browser; the tab; or only as long as the store is open. `async`: the browser, a moment after `mutate` returned. */
 export type Durability = 'full' | 'async' | 'tab' | 'memory'
 
@@ -34,7 +42,7 @@ export interface Mutated {
    * The temporary keys of the records that it inserts without a key, in the order in which they were given. They stand for these records
    * wherever a key does, also after the server gave the real one, which is then what `store.keyOf` returns.
    */
-  readonly temporaryKeys: readonly string[]
+  readonly temporaryKeys: readonly TemporaryKey[]
   /** Resolves when the operation is as durable as it gets here, and says how durable that is. Never rejects. */
   readonly durable: Promise<Durability>
   /** Resolves when the operation has ended, whatever the end. Never rejects. */

@@ -1,8 +1,8 @@
 import { RotaError } from './errors.js'
 import { add, type ChangeList, type Listener, type Mirror, type Part } from './mirror.js'
 import type { RecordOf, Tables } from './tables.js'
-import type { FigureDeclaration, Figures, GroupKey, ViewGroup, ViewSpec } from './viewing.js'
-import { describeView, type DescribedView } from './viewing.js'
+import type { Problem } from './types.js'
+import { describeView, type DescribedView, type FigureDeclaration, type Figures, type GroupKey, type ViewGroup, type ViewSpec } from './viewing.js'
 
 /** What a live list shows. The same object until something in it changes. */
 export interface ViewSnapshot<R, F extends string = string, G = Readonly<Record<string, unknown>>> {
@@ -107,6 +107,12 @@ export class Views implements Part {
       shared.take(views.slice(at + 1, at + 6))
       tell(shared.listeners)
     }
+  }
+
+  /** The engine knows a view by a number that nobody else does. */
+  explain(problem: Problem): Problem {
+    const shared = problem.code === 'view-groups-full' ? this.#byNumber.get(Number(problem.place)) : undefined
+    return shared ? { ...problem, place: shared.text } : problem
   }
 
   countListeners(): number {

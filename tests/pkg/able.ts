@@ -4,16 +4,16 @@ import { afterEach } from 'vitest'
 import { FakeBackend, keyOf, type Row } from './backend.js'
 import { isLive } from './world.js'
 
-export type Lead = { id: string; name: string; city: string | null; value: number | null; tags: string[]; status: string | null; owner_id: string | null }
-export type Order = { id: number; title: string; parent: number | string | null }
+export type Lead = { id: string; name: string; city: string | null; value: number | null; tags: string[]; status: string | null; seen_at: string | null; extra: Record<string, string>; owner_id: string | null }
+export type Order = { id: number; title: string; parent: number | null }
 
 export const ableTables = {
   leads: table<Lead>({
     key: 'id',
-    fields: ['id', 'name', 'city', 'value', 'tags', 'status', 'owner_id'],
+    fields: ['id', 'name', 'city', 'value', 'tags', 'status', 'seen_at', 'extra', 'owner_id'],
     owner: 'owner_id',
     indexed: ['name', 'city', 'value', 'tags', 'status'],
-    merge: { tags: 'union', status: 'mostRecentNotNull', value: 'sum' },
+    merge: { tags: 'union', status: 'mostRecentNotNull', value: 'sum', seen_at: 'latest', extra: 'recursive' },
   }),
   orders: table<Order>({ key: 'id', fields: ['id', 'title', 'parent'], temporaryKeys: true, indexed: ['title'] }),
 }
@@ -79,7 +79,7 @@ export async function openAbleLive(backend = ableSeeded(), options: Partial<Stor
 }
 
 export function lead(id: string, fields: Partial<Lead> = {}): Lead {
-  return { id, name: id.toUpperCase(), city: null, value: null, tags: [], status: null, owner_id: null, ...fields }
+  return { id, name: id.toUpperCase(), city: null, value: null, tags: [], status: null, seen_at: null, extra: {}, owner_id: null, ...fields }
 }
 
 export function ableSeeded(): AbleBackend {

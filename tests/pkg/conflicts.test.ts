@@ -111,10 +111,13 @@ describe('a conflict', () => {
 
 describe('rules', () => {
   test('decide by field what the table declares, and nobody is asked', async () => {
-    const { store, backend, settled } = await inConflict({ tags: ['ours'], status: 'won', value: 15 }, { tags: ['theirs'], status: null, value: 11 })
+    const { store, backend, settled } = await inConflict(
+      { tags: ['ours'], status: null, value: 15, seen_at: '2026-05-01T09:00:00Z', extra: { a: 'ours' } },
+      { tags: ['theirs'], status: 'won', value: 11, seen_at: '2026-05-01T12:00:00+02:00', extra: { b: 'theirs' } },
+    )
     expect(await settled).toMatchObject({ outcome: 'confirmed' })
     await until(() => expect(store.status().unsent).toBe(0))
-    const expected = { tags: ['theirs', 'ours'], status: 'won', value: 16 }
+    const expected = { tags: ['theirs', 'ours'], status: 'won', value: 16, seen_at: '2026-05-01T12:00:00+02:00', extra: { a: 'ours', b: 'theirs' } }
     expect(backend.row('leads', 'a')).toMatchObject(expected)
     expect(store.get('leads', 'a')).toMatchObject(expected)
     expect(store.conflicts()).toEqual([])

@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from 'vitest'
 import type { Changes, Mutation } from 'rota-engine'
-import { openAbleLive, type ableTables } from './able.js'
+import { lead, openAbleLive, type ableTables } from './able.js'
 import { openLive, pause, refusal, until } from './world.js'
 
 describe('a transaction', () => {
@@ -11,7 +11,7 @@ describe('a transaction', () => {
     const { id, durable, settled, temporaryKeys } = store.transact([
       { name: 'patch', table: 'leads', key: 'a', set: { city: 'Jena' } },
       { name: 'delete', table: 'leads', key: 'b' },
-      { name: 'insert', table: 'leads', record: { id: 'n', name: 'N', city: null, value: 1, tags: [], status: null, owner_id: null } },
+      { name: 'insert', table: 'leads', record: lead('n') },
       { name: 'assign', table: 'leads', key: 'n', to: 'maya' },
     ])
     expect([store.get('leads', 'a')?.city, store.get('leads', 'b'), store.get('leads', 'n')?.owner_id]).toEqual(['Jena', undefined, 'maya'])

@@ -4,7 +4,7 @@ import { useConflicts as useReactConflicts, usePeers as useReactPeers, useView a
 import { useConflicts as useVueConflicts, usePeers as useVuePeers, useView as useVueView } from 'rota-engine/vue'
 
 type Lead = { id: string; name: string; city: string | null; value: number | null; tags: string[]; owner_id: string | null }
-type Order = { id: number; title: string; parent: number | string | null }
+type Order = { id: number; title: string; parent: number | null }
 
 declare const backend: Backend
 const tables = {
@@ -54,6 +54,10 @@ store.mutate({ name: 'patch', table: 'orders', key: mutated.temporaryKeys[0]!, s
 store.mutate({ name: 'insert', table: 'orders', record: { title: 'x' } })
 // @ts-expect-error this table's keys are the application's
 store.mutate({ name: 'insert', table: 'leads', record: { name: 'x', city: null, value: null, tags: [], owner_id: null } })
+// @ts-expect-error text is no reference
+store.mutate({ name: 'patch', table: 'orders', key: 5, set: { parent: '~x' } })
+// @ts-expect-error nor is a reference a title of another type
+store.mutate({ name: 'patch', table: 'leads', key: 'a', set: { tags: mutated.temporaryKeys[0]! } })
 export const key: string = store.keyOf('orders', mutated.temporaryKeys[0]!)
 export const done: Mutated = store.transact([
   { name: 'patch', table: 'leads', key: 'a', set: { city: null } },

@@ -1,3 +1,4 @@
+import type { Problem } from 'rota-engine'
 import { describe, expect, test, vi } from 'vitest'
 import { ableSeeded, lead, openAble, openAbleLive } from './able.js'
 import { pause, refusal, until } from './world.js'
@@ -251,6 +252,19 @@ describe('what no view can be', () => {
     const error = refusal(() => store.view(spec as { table: 'leads' }))
     expect([error.code, error.message.length > 10]).toEqual([code, true])
     expect(store.stats().views).toBe(0)
+  })
+
+  test('groups beyond the ten thousandth are counted together, and the view that has them is named', async () => {
+    const backend = ableSeeded()
+    for (let n = 0; n < 10_002; n++) backend.put('leads', lead(`n${n}`, { city: `city ${n}`, value: 1 }), { silently: true })
+    const problems: Problem[] = []
+    const { store } = await openAbleLive(backend, { onProblem: (problem) => problems.push(problem) })
+    const view = store.view({ table: 'leads', limit: 0, figures: { value: { sum: 'value' } }, groupBy: ['city'] })
+    expect(view.groups()).toHaveLength(10_001)
+    const rest = view.groups().find(({ group }) => group === null)?.figures.value
+    const kept = view.groups().reduce((sum, { group, figures }) => sum + (group ? (figures.value ?? 0) : 0), 0)
+    expect(kept + rest!).toBe(view.figures().value)
+    expect(problems).toMatchObject([{ code: 'view-groups-full', place: expect.stringContaining('"groupBy":["city"]') }])
   })
 
   test('at most a thousand views are open, and the ones that are open go on', async () => {
