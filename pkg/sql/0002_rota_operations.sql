@@ -215,7 +215,8 @@ begin
   end if;
   perform rota.ask_guard(target, op, now_is, actor);
   select jsonb_agg(f order by f) into changed from jsonb_object_keys(base) f
-    where rota.differs(now_is -> f, saw -> f) and (not wanted ? f or rota.differs(now_is -> f, wants -> f));
+    where rota.differs(now_is -> f, saw -> f) and (not wanted ? f or rota.differs(now_is -> f, wants -> f)
+      or coalesce(to_jsonb(target.*) -> 'summed' ? f, false)); -- two who added the same have not wished for the same
   if changed is not null then return rota.conflicted(lost, lost_message, changed); end if;
   if rota.differs(now_is, wants) then
     execute format('update %s t set %s where %s', target.relation,
