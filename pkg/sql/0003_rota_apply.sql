@@ -215,3 +215,18 @@ revoke execute on function rota.record_change(text, text, boolean), rota.announc
 -- Supabase grants new functions in public to every role by default.
 revoke all on function public.apply_operation(jsonb) from public, anon;
 grant execute on function public.apply_operation(jsonb) to authenticated;
+
+comment on function rota.known_members(jsonb) is 'The members of an operation that make it the same or another one.';
+comment on function rota.is_operation_id(jsonb) is 'Whether it is a UUIDv7 in lower case.';
+comment on function rota.shape_fault(jsonb) is 'What is wrong with an operation''s shape, or null.';
+comment on function rota.is_expired(jsonb) is 'Whether an operation is older than the ledger keeps.';
+comment on function rota.answer(jsonb, jsonb) is 'An answer with the members that every answer has.';
+comment on function rota.refused(text, text) is 'The answer of a refusal.';
+comment on function rota.reason(text, jsonb, text, text, text) is 'What PostgreSQL refused, in words for a person.';
+comment on function rota.is_given_key(jsonb, rota.tables) is 'Whether the server is to give the key of this insert.';
+comment on function rota.run(jsonb, rota.tables, text, boolean) is 'Runs an operation''s function, and turns what it raises into an answer.';
+comment on function rota.with_record(jsonb, rota.tables, jsonb) is 'An answer with the record as it is now.';
+comment on function rota.hindrance(jsonb, text) is 'The refusal of an operation that is too old or depends on one that was not done, or null.';
+comment on function rota.decide(jsonb, text) is 'Decides an operation that the ledger does not know.';
+comment on function rota.replayed(jsonb, text) is 'The recorded answer of an operation that the ledger knows.';
+comment on function public.apply_operation(jsonb) is 'The one way in for operations: decides one of the person in the token, once, and answers in the form of PROTOCOL.md.';

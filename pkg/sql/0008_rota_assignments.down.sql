@@ -14,7 +14,7 @@ begin
     jsonb_build_object(target.owner_column, op -> 'base' -> target.owner_column), 'taken', 'somebody else was assigned first');
 end
 $$;
-comment on function rota.op_assign(jsonb, rota.tables, text) is null;
+comment on function rota.op_assign(jsonb, rota.tables, text) is 'Operation assign: gives a record another owner.';
 drop trigger follow_owner on rota.tables;
 do $$
 declare

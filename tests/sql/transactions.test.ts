@@ -17,8 +17,8 @@ afterAll(() => world.close())
 
 const run = async (text: string, values: unknown[] = []): Promise<Json[]> => (await world.owner.query(text, values)).rows as Json[]
 const row = async (key: string) => (await run('select * from companies where id = $1', [key]))[0]!
-const PART = ['name', 'table', 'key', 'args', 'set', 'base', 'baseVersion']
-const part = (op: Json): Json => Object.fromEntries(Object.entries(op).filter(([name]) => PART.includes(name)))
+const PART = new Set(['name', 'table', 'key', 'args', 'set', 'base', 'baseVersion'])
+const part = (op: Json): Json => Object.fromEntries(Object.entries(op).filter(([name]) => PART.has(name)))
 const transaction = (ops: Json[], more: Json = {}): Json =>
   operation({ protocol: 2, name: 'transaction', table: ops[0]?.['table'], key: ops[0]?.['key'], parts: ops.map(part), ...more })
 
