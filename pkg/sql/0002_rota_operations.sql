@@ -215,7 +215,8 @@ begin
   end if;
   perform rota.ask_guard(target, op, now_is, actor);
   select jsonb_agg(f order by f) into changed from jsonb_object_keys(base) f
-    where rota.differs(now_is -> f, saw -> f) and (not wanted ? f or rota.differs(now_is -> f, wants -> f));
+    where rota.differs(now_is -> f, saw -> f) and (not wanted ? f or rota.differs(now_is -> f, wants -> f)
+      or coalesce(to_jsonb(target.*) -> 'summed' ? f, false)); -- two who added the same have not wished for the same
   if changed is not null then return rota.conflicted(lost, lost_message, changed); end if;
   if rota.differs(now_is, wants) then
     execute format('update %s t set %s where %s', target.relation,
@@ -305,3 +306,29 @@ exception when sqlstate 'RT002' then
   return rota.conflicted('changed', 'somebody else changed this first', changed);
 end
 $$;
+
+comment on table rota.ledger is 'Every operation that was decided, with its answer: what makes the effect of an operation exactly once.';
+comment on index rota.ledger_created_at is 'What is old enough to be dropped.';
+comment on policy own_read on rota.ledger is 'Everybody reads their own operations.';
+comment on policy own_insert on rota.ledger is 'Everybody enters their own operations.';
+comment on policy own_decide on rota.ledger is 'A decided operation stays as it was decided.';
+comment on function rota.ledger_keep() is 'How long the ledger is kept at least.';
+comment on function rota.minted_at(uuid) is 'When a UUIDv7 was made.';
+comment on function rota.prune_ledger(interval) is 'Drops what is older than the ledger keeps. For any scheduler.';
+comment on function rota.refuse(text, text) is 'Ends an operation with a refusal: a code and words.';
+comment on function rota.is_portable(numeric) is 'Whether a client reads this number as what it is.';
+comment on function rota.as_sent(jsonb) is 'A value as clients get it: numbers that they could not read as strings.';
+comment on function rota.row_columns(regclass) is 'The select list that makes a row what clients get.';
+comment on function rota.differs(jsonb, jsonb) is 'Whether two values of a column are different facts.';
+comment on function rota.key_condition(rota.tables, text) is 'The SQL condition under which a row has a key.';
+comment on function rota.visible_record(rota.tables, text) is 'A record as the caller may see it, or null.';
+comment on function rota.ask_guard(rota.tables, jsonb, jsonb, text) is 'Refuses what the table''s guard objects to.';
+comment on function rota.check_fields(rota.tables, jsonb, text[]) is 'Refuses fields that are not there, or not on the list.';
+comment on function rota.check_key(rota.tables, text) is 'Refuses a key that is not spelt as the record''s own.';
+comment on function rota.explain_absence(rota.tables, jsonb, text, jsonb) is 'Why a record could not be locked or deleted.';
+comment on function rota.conflicted(text, text, jsonb) is 'The answer of a lost race.';
+comment on function rota.change_fields(rota.tables, jsonb, text, jsonb, jsonb, text, text) is 'Locks a row, compares it with what the person saw, and changes it.';
+comment on function rota.op_patch(jsonb, rota.tables, text) is 'Operation patch: changes fields of a record.';
+comment on function rota.op_assign(jsonb, rota.tables, text) is 'Operation assign: gives a record another owner.';
+comment on function rota.op_insert(jsonb, rota.tables, text) is 'Operation insert: a new record.';
+comment on function rota.op_delete(jsonb, rota.tables, text) is 'Operation delete: takes a record away.';

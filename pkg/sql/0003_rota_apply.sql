@@ -8,7 +8,7 @@
 -- Only the members the protocol names: others must not make the same operation look like a different one.
 create function rota.known_members(op jsonb) returns jsonb language sql immutable set search_path = '' as $$
   select coalesce(jsonb_object_agg(m.key, m.value), '{}') from jsonb_each(op) m
-  where m.key in ('protocol', 'id', 'name', 'table', 'key', 'args', 'set', 'base', 'baseVersion', 'hlc', 'tab', 'after')
+  where m.key in ('protocol', 'id', 'name', 'table', 'key', 'args', 'set', 'base', 'baseVersion', 'hlc', 'tab', 'after', 'parts')
 $$;
 
 create function rota.is_operation_id(id jsonb) returns boolean language sql immutable set search_path = '' as $$
@@ -72,19 +72,27 @@ language sql immutable set search_path = '' as $$
     else rota.refused('invalid', what) end
 $$;
 
+-- Whether it is an insert whose key the server is to give: a temporary key of this very operation (part 10 of the kit).
+create function rota.is_given_key(op jsonb, target rota.tables) returns boolean language sql stable set search_path = '' as $$
+  select op ->> 'name' = 'insert' and op ->> 'key' ~ ('^~' || (op ->> 'id') || '(\.[0-9]{1,2})?$') and cardinality(target.key_columns) = 1
+    and not op -> 'set' ? target.key_columns[1] and to_regprocedure('rota.insert_given(jsonb,rota.tables,text)') is not null
+$$;
+
 -- Runs the operation's function in a subtransaction of its own. Lock failures and the server's own faults pass through.
-create function rota.run(op jsonb, target rota.tables, actor text) returns jsonb
+create function rota.run(op jsonb, target rota.tables, actor text, is_last boolean default true) returns jsonb
 language plpgsql set search_path = public, pg_temp as $$
 declare
   result jsonb;
+  given constant boolean := rota.is_given_key(op, target);
   code text;
   constraint_hit text;
   column_hit text;
 begin
-  perform rota.check_key(target, op ->> 'key');
+  if not given then perform rota.check_key(target, op ->> 'key'); end if;
   perform set_config('rota.op', op ->> 'id', true);
-  execute format('select rota.%I($1, $2, $3)', 'op_' || (op ->> 'name')) into result using op, target, actor;
-  set constraints all immediate; -- a deferred constraint should refuse here, not fail the call at its commit
+  execute format('select rota.%I($1, $2, $3)', case when given then 'insert_given' else 'op_' || (op ->> 'name') end)
+    into result using op, target, actor;
+  if is_last then set constraints all immediate; end if; -- a deferred constraint should refuse here, not fail the call at its commit
   perform set_config('rota.op', '', true);
   return result;
 exception
@@ -112,6 +120,20 @@ begin
 end
 $$;
 
+-- What stands in the way of an operation whatever it is about: its age, or one that it depends on. Null: nothing.
+create function rota.hindrance(op jsonb, actor text) returns jsonb language plpgsql set search_path = '' as $$
+#variable_conflict use_variable
+begin
+  if rota.is_expired(op) then
+    return rota.refused('expired', 'the operation is older than 30 days: decide again');
+  elsif exists (select from rota.ledger l where l.actor = hindrance.actor and l.answer ->> 'outcome' in ('refused', 'conflicted')
+      and l.id in (select a::uuid from jsonb_array_elements_text(op -> 'after') a)) then
+    return rota.refused('dependency-refused', 'an operation this one depends on was not done');
+  end if;
+  return null;
+end
+$$;
+
 create function rota.decide(op jsonb, actor text) returns jsonb language plpgsql set search_path = '' as $$
 #variable_conflict use_variable
 declare
@@ -120,6 +142,10 @@ declare
   result jsonb;
 begin
   if op ? 'protocol' and op -> 'protocol' <> '1' then
+    if op -> 'protocol' = '2' and op ? 'parts' and to_regprocedure('rota.decide_transaction(jsonb,text)') is not null then
+      execute 'select rota.decide_transaction($1, $2)' into result using op, actor;
+      return result;
+    end if;
     return rota.refused('protocol-unsupported', format('this server speaks protocol 1, not %s', left(op ->> 'protocol', 20)));
   end if;
   fault := rota.shape_fault(op);
@@ -130,15 +156,11 @@ begin
     return rota.refused('invalid', format('the table %s is not synced', op ->> 'table'));
   elsif to_regprocedure(format('rota.%I(jsonb, rota.tables, text)', 'op_' || (op ->> 'name'))) is null then
     result := rota.refused('invalid', format('there is no operation named %s', op ->> 'name'));
-  elsif rota.is_expired(op) then
-    result := rota.refused('expired', 'the operation is older than 30 days: decide again');
-  elsif exists (select from rota.ledger l where l.actor = decide.actor and l.answer ->> 'outcome' in ('refused', 'conflicted')
-      and l.id in (select a::uuid from jsonb_array_elements_text(op -> 'after') a)) then
-    result := rota.refused('dependency-refused', 'an operation this one depends on was not done');
   else
-    result := rota.run(op, target, actor);
+    result := coalesce(rota.hindrance(op, actor), rota.run(op, target, actor));
   end if;
-  return rota.with_record(op, target, result);
+  if result ? 'key' then op := op || jsonb_build_object('key', result -> 'key'); end if; -- the one that the server gave
+  return rota.with_record(op, target, result - 'given');
 end
 $$;
 
@@ -193,3 +215,18 @@ revoke execute on function rota.record_change(text, text, boolean), rota.announc
 -- Supabase grants new functions in public to every role by default.
 revoke all on function public.apply_operation(jsonb) from public, anon;
 grant execute on function public.apply_operation(jsonb) to authenticated;
+
+comment on function rota.known_members(jsonb) is 'The members of an operation that make it the same or another one.';
+comment on function rota.is_operation_id(jsonb) is 'Whether it is a UUIDv7 in lower case.';
+comment on function rota.shape_fault(jsonb) is 'What is wrong with an operation''s shape, or null.';
+comment on function rota.is_expired(jsonb) is 'Whether an operation is older than the ledger keeps.';
+comment on function rota.answer(jsonb, jsonb) is 'An answer with the members that every answer has.';
+comment on function rota.refused(text, text) is 'The answer of a refusal.';
+comment on function rota.reason(text, jsonb, text, text, text) is 'What PostgreSQL refused, in words for a person.';
+comment on function rota.is_given_key(jsonb, rota.tables) is 'Whether the server is to give the key of this insert.';
+comment on function rota.run(jsonb, rota.tables, text, boolean) is 'Runs an operation''s function, and turns what it raises into an answer.';
+comment on function rota.with_record(jsonb, rota.tables, jsonb) is 'An answer with the record as it is now.';
+comment on function rota.hindrance(jsonb, text) is 'The refusal of an operation that is too old or depends on one that was not done, or null.';
+comment on function rota.decide(jsonb, text) is 'Decides an operation that the ledger does not know.';
+comment on function rota.replayed(jsonb, text) is 'The recorded answer of an operation that the ledger knows.';
+comment on function public.apply_operation(jsonb) is 'The one way in for operations: decides one of the person in the token, once, and answers in the form of PROTOCOL.md.';

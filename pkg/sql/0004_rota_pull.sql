@@ -156,3 +156,15 @@ grant execute on function rota.incarnation(), rota.feed_since(text, xid8), rota.
 -- Supabase grants new functions in public to every role by default.
 revoke all on function public.rota_pull(jsonb) from public, anon;
 grant execute on function public.rota_pull(jsonb) to authenticated;
+
+comment on function rota.incarnation() is 'Names this database and its history: no cursor of another one is believed.';
+comment on function rota.feed_since(text, xid8) is 'The keys of a table that changed since a transaction.';
+comment on function rota.feed_of(text, text[]) is 'What the feed holds of these keys.';
+comment on function rota.cursor_xid(text) is 'Where a cursor stands, or null if it is not one of this incarnation.';
+comment on function rota.bad_request(text) is 'Fails a pull that makes no sense.';
+comment on function rota.is_list_of_strings(jsonb) is 'Whether it is a list of nothing but strings.';
+comment on function rota.check_pull_request(jsonb) is 'Fails a pull request of another form, or beyond its bounds.';
+comment on function rota.whole_table(rota.tables) is 'All that the caller may see of a table.';
+comment on function rota.changed_rows(rota.tables, xid8, text[]) is 'The records that changed or were asked for, and those that are gone.';
+comment on function rota.settled(jsonb) is 'The recorded answers of the caller''s operations.';
+comment on function public.rota_pull(jsonb) is 'What changed since a cursor, as the caller may see it. Writes nothing.';

@@ -288,3 +288,28 @@ begin
   perform rota.adopt_index('operator_activity', 'idx_operator_activity_chat', 'index idx_operator_activity_chat on public.operator_activity (chat_id)');
 end
 $backfill$;
+
+-- What is the application's keeps its own comments.
+do $comments$
+declare
+  thing record;
+begin
+  for thing in select * from (values
+    ('table', 'operators', 'operators', 'Who answers chats: how many at once, and whether they supervise.'),
+    ('table', 'chats', 'chats', 'Conversations, each in one of four states; changed by operations, or by the functions for psql.'),
+    ('table', 'chat_assignments', 'chat_assignments', 'Who had which chat, from when to when, and why no longer. Written by a trigger.'),
+    ('table', 'operator_activity', 'operator_activity', 'Who is at work in which chat, and when they last were. Written by a trigger.'),
+    ('index', 'chats', 'idx_chats_waiting_assignment', 'The queue, in the order in which it is handed out.'),
+    ('index', 'chats', 'idx_chats_last_operator', 'Chats by who handled them last.'),
+    ('index', 'chats', 'idx_chats_operator_replied', 'Chats by when an operator last replied.'),
+    ('index', 'chats', 'idx_chats_assigned_operator', 'The chats that an operator has.'),
+    ('index', 'chat_assignments', 'chat_assignments_one_open', 'No chat has two operators.'),
+    ('index', 'chat_assignments', 'idx_chat_assignments_chat', 'The history of a chat.'),
+    ('index', 'chat_assignments', 'idx_chat_assignments_time', 'The last 24 hours.'),
+    ('index', 'operator_activity', 'idx_operator_activity_chat', 'Who is at work in a chat.')) v(kind, of_table, name, words) loop
+    continue when not exists (select from rota.adopted a where a.name = thing.of_table
+      and case thing.kind when 'table' then a.created else thing.name = any (a.indexes) end);
+    execute format('comment on %s public.%I is %L', thing.kind, thing.name, thing.words);
+  end loop;
+end
+$comments$;

@@ -62,6 +62,22 @@ test('every function of the kit has a pinned search path', async () => {
   ])
 })
 
+test('every object of the kit says in the database what it is', async () => {
+  const own = await createWorld({ demo: false })
+  const { rows } = await own.owner.query(`
+    with ours as (select oid from pg_namespace where nspname in ('rota', 'public'))
+    select 'schema' as what, 'rota' as name where obj_description('rota'::regnamespace, 'pg_namespace') is null
+    union all select 'relation', c.oid::regclass::text from pg_class c where c.relnamespace in (select oid from ours) and c.relkind in ('r', 'v', 'S', 'i')
+      and obj_description(c.oid, 'pg_class') is null and not exists (select from pg_constraint k where k.conindid = c.oid)
+      and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'i')
+    union all select 'function', p.oid::regprocedure::text from pg_proc p where p.pronamespace in (select oid from ours) and obj_description(p.oid, 'pg_proc') is null
+    union all select 'trigger', t.tgname || ' on ' || t.tgrelid::regclass from pg_trigger t where not t.tgisinternal and obj_description(t.oid, 'pg_trigger') is null and t.tgname !~ '^zz_rota'
+    union all select 'policy', p.polname || ' on ' || p.polrelid::regclass from pg_policy p where obj_description(p.oid, 'pg_policy') is null
+    order by 1, 2`)
+  expect(rows.map(({ what, name }) => `${what} ${name}`)).toEqual([])
+  await own.close()
+})
+
 test("one person's id sent by another, or with another operation, is a mismatch and changes nothing", async () => {
   await world.company('c-4001')
   const op = assign('c-4001', null, JONAS)

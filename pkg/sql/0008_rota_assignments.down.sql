@@ -1,0 +1,31 @@
+-- The way back to owners without a history. What was in it, in the outbox and in the subscriptions goes away.
+select rota.unsync_table('public.assignment_history');
+drop function public.save_push_subscription, public.unassigned_records, public.user_assignment_stats;
+create or replace function rota.op_assign(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$
+begin
+  if target.owner_column is null then
+    perform rota.refuse('invalid', format('%s has no owner, so it can''t be assigned', target.name));
+  elsif coalesce(jsonb_typeof(op #> '{args,to}'), 'missing') not in ('string', 'null') then
+    perform rota.refuse('invalid', 'args.to must be a person''s id or null');
+  elsif not op -> 'base' ? target.owner_column then
+    perform rota.refuse('invalid', format('base lacks the field %s, which assign changes', target.owner_column));
+  end if;
+  return rota.change_fields(target, op, actor, jsonb_build_object(target.owner_column, op #> '{args,to}'),
+    jsonb_build_object(target.owner_column, op -> 'base' -> target.owner_column), 'taken', 'somebody else was assigned first');
+end
+$$;
+comment on function rota.op_assign(jsonb, rota.tables, text) is 'Operation assign: gives a record another owner.';
+drop trigger follow_owner on rota.tables;
+do $$
+declare
+  t regclass;
+begin
+  for t in select r.relation from rota.tables r join pg_class c on c.oid = r.relation loop
+    execute format('drop trigger if exists zz_rota_assigned on %s', t);
+  end loop;
+end
+$$;
+drop function rota.prune_outbox(interval), rota.outbox_failed(bigint, text, interval), rota.outbox_done(bigint[]), rota.claim_outbox(int, interval),
+  rota.last_assignment(text, text), rota.follow_owner(), rota.note_assignment();
+drop table public.push_subscriptions, rota.outbox, public.assignment_history;
+drop function rota.may_see(text, text);
