@@ -3,7 +3,8 @@ import type { Backend } from './backend.js'
 import type { Encryption } from './encryption.js'
 import { RotaError, toRotaError } from './errors.js'
 import { Host } from './host.js'
-import { crashed, engineClass, handles, type RotaEngine } from './init.js'
+import { crashed, messageOf, noteCrash, watchCrash } from './guard.js'
+import { engineClass, handles, type RotaEngine } from './init.js'
 import { Mirror } from './mirror.js'
 import { describeTable, keyFields, keyText, type InputOf, type RecordOf, type Tables, type Unowned } from './tables.js'
 import type { Changes, Key, LinkOptions, Mutated, Operations, PollingOptions, Problem, RetryOptions, Stats, Status } from './types.js'
@@ -114,6 +115,7 @@ export class Store<T extends Tables = any> {
       },
     )
     openStores().add(this.#name)
+    this.#host.signal.addEventListener('abort', watchCrash((why) => this.#onCrash(engine, why)), { once: true })
     try {
       this.#call(() => engine.start())
       this.#listenToPage(options.backend)
@@ -214,7 +216,7 @@ export class Store<T extends Tables = any> {
 
   /** Returns figures for tests and devtools. */
   stats(): Stats {
-    const figures = this.#engine?.stats() as Pick<Stats, 'records' | 'operations'> | undefined
+    const figures = (crashed() === undefined ? this.#engine?.stats() : undefined) as Pick<Stats, 'records' | 'operations'> | undefined
     return { records: 0, operations: 0, ...figures, handles: handles(), listeners: this.#mirror.countListeners() }
   }
 
@@ -304,8 +306,26 @@ export class Store<T extends Tables = any> {
     try {
       return run()
     } catch (thrown) {
+      // On the way in, too, there may be no memory.
+      if (thrown instanceof WebAssembly.RuntimeError) noteCrash(thrown)
       throw toRotaError(thrown, crashed)
     }
+  }
+
+  /** What shows stays, and can be read. Nothing is taken any more, and nothing sent; what was accepted is stored, for the next visit. */
+  #onCrash(engine: RotaEngine, why: string): void {
+    const [status, problem] = [this.status(), { code: 'engine-crashed', place: 'engine', message: messageOf(why) }]
+    try {
+      engine.abandon()
+    } catch {
+      // Then the browser takes it all back with the page.
+    }
+    for (const refuse of this.#leaving) refuse(new RotaError('engine-crashed', problem.message))
+    this.#leaving.clear()
+    this.#host.stop(status.durability, { code: problem.code, message: problem.message })
+    const link = { state: 'stopped', why: 'crashed', sinceMs: Date.now() } as const
+    this.#mirror.apply({ records: [], operations: [], status: { ...status, link } })
+    this.#mirror.report(problem)
   }
 
   /** Reports what the page hears: hints for the engine, which decides what to make of them. */

@@ -222,6 +222,11 @@ impl RotaEngine {
         self.driver.dispatch(Input::CloseView { id }).map(|_| ()).map_err(|refusal| refused(&refusal))
     }
 
+    /// Gives back what the browser lent, after a crash.
+    pub fn abandon(&self) {
+        self.driver.abandon();
+    }
+
     /// Leaves.
     pub fn close(&self) {
         self.driver.tell(Input::Close);
