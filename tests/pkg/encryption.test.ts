@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
 import { init, type Store } from 'rota-engine'
 import { encryptWith } from 'rota-engine/encryption'
 import { beforeAll, describe, expect, it, vi } from 'vitest'
@@ -127,6 +129,20 @@ describe('what can not be opened', () => {
 })
 
 describe('encryptWith', () => {
+  it('costs nobody anything who does not import it', () => {
+    const seen = new Set<string>()
+    const walk = (file: string): void => {
+      if (seen.has(file)) return
+      seen.add(file)
+      for (const [, name] of readFileSync(file, 'utf8').matchAll(/(?:from|import) '([^']+)'/g)) {
+        expect(name).not.toMatch(/noble|encryption/)
+        if (name?.startsWith('.')) walk(resolve(dirname(file), name))
+      }
+    }
+    walk(resolve(import.meta.dirname, '../../pkg/dist/index.js'))
+    expect(seen.size).toBeGreaterThan(8)
+  })
+
   it('takes a key of 32 bytes only', () => {
     for (const wrong of [new Uint8Array(31), 'k'.repeat(32), undefined, [1]]) expect(() => encryptWith(wrong as never)).toThrow(/32 bytes/)
   })

@@ -53,8 +53,8 @@ const HOSTILE: readonly [string, () => unknown][] = [
   ['bytes', () => new Uint8Array(1 << 20)],
   ['an error', () => new RangeError('no')],
   ['itself inside itself', cyclic],
-  ['a value of thousands of levels', () => ({ ...envelope, kind: 'operation', op: { ...operation, set: { city: nested(4_000) } } })],
-  ['a record as deep', () => ({ ...envelope, kind: 'changes', cursor: null, records: [{ ...row, record: nested(4_000) }] })],
+  ['a value of hundreds of levels', () => ({ ...envelope, kind: 'operation', op: { ...operation, set: { city: nested(900) } } })],
+  ['a record as deep', () => ({ ...envelope, kind: 'changes', cursor: null, records: [{ ...row, record: nested(900) }] })],
   ['a list that says to be four thousand million long', () => ({ ...envelope, kind: 'hello', pending: Object.assign([], { length: 2 ** 32 - 1 }) })],
   ['a value that says so', () => ({ ...envelope, kind: 'operation', op: { ...operation, set: { city: Object.assign([], { length: 2 ** 32 - 1 }) } } })],
   ['a hundred thousand ids', () => ({ ...envelope, kind: 'hello', pending: Array.from({ length: 100_000 }, () => operation.id) })],
@@ -87,7 +87,7 @@ it.each(HOSTILE)('a message that is %s harms nobody', async (_, make) => {
 })
 
 it.each(['{', 'null', '7', '[]', '"x"', '{"v":1}', '{"v":1e400}', '{"v":-1,"op":{}}', `{"v":1,"op":${'['.repeat(5_000)}${']'.repeat(5_000)}}`, '~~~~'])(
-  'an entry %.40s that somebody wrote into storage harms nobody',
+  'entry %# that somebody wrote into storage harms nobody',
   async (text) => {
     for (const place of ['op', 'id', 'out', 'dead', 'bad', 'say']) storage.setItem(`${session()}:${place}:019aa5e3f1c0-0000-${operation.id}`, text)
     const backend = seeded()
