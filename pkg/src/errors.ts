@@ -1,3 +1,5 @@
+import { messageOf } from './guard.js'
+
 /** Every code that a {@link RotaError} may carry. Codes are stable: they are never renamed, only added. */
 export type RotaErrorCode =
   | 'not-initialised'
@@ -53,9 +55,7 @@ export function toRotaError(thrown: unknown, crashed: () => string | undefined):
   const panic = crashed()
   if (panic === undefined && !(thrown instanceof WebAssembly.RuntimeError)) return thrown
   const why = panic ?? (thrown as Error).message
-  return new RotaError('engine-crashed', `the engine has crashed and can't go on; reload the page, nothing that was accepted is lost. It said: ${why}`, {
-    cause: thrown,
-  })
+  return new RotaError('engine-crashed', messageOf(why), { cause: thrown })
 }
 
 function isRefusal(thrown: unknown): thrown is { code: RotaErrorCode; message: string } {

@@ -114,13 +114,13 @@ export class Host {
   }
 
   /** Ends everything under way. What was promised and is still open resolves with the least that is certain. */
-  stop(durability: Durability): void {
+  stop(durability: Durability, why = { code: 'closed', message: 'the store was closed before the server answered' }): void {
     this.#stopped.abort()
     this.#disconnectNow()
     for (const [id, promised] of this.#promised) {
       promised.durable(durability === 'full' ? 'tab' : durability)
       // The engine has said so itself, unless it crashed.
-      promised.settled({ id, outcome: 'unknown', code: 'closed', message: 'the store was closed before the server answered' })
+      promised.settled({ id, outcome: 'unknown', ...why })
     }
     this.#promised.clear()
   }

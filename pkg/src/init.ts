@@ -1,12 +1,15 @@
 import bytes from '../wasm/bytes.js'
 import initWasm, * as wasm from '../wasm/rota_engine.js'
 import { RotaError } from './errors.js'
+import { askForPanic, crashed, guardExports } from './guard.js'
 
 /**
  * The engine in its shell, as far as this package uses it. Declared here, as the generated types need a newer `lib` than applications
  * may have.
  */
 export interface RotaEngine {
+  /** Gives back what the browser lent, as far as that can be done after a crash. */
+  abandon(): void
   active(active: boolean): void
   answered(id: string, answer: unknown): void
   /** `{ entries: AuditEntry[], dropped: number }`, or undefined once the engine has crashed. */
@@ -78,6 +81,8 @@ export function init(): Promise<void> {
 }
 
 async function load(): Promise<void> {
+  wasm.guardWith(guardExports)
+  askForPanic(() => wasm.crashed())
   await initWasm({ module_or_path: await unpack(decode(bytes)) })
   ready = true
 }
@@ -119,21 +124,12 @@ export function engineClass(): EngineClass {
 }
 
 /**
- * Returns what a panic said, if there was one.
- *
- * @internal
- */
-export function crashed(): string | undefined {
-  return wasm.crashed()
-}
-
-/**
  * Counts the JavaScript objects that all engines of this page hold.
  *
  * @internal
  */
 export function handles(): number {
-  return wasm.handles()
+  return crashed() === undefined ? wasm.handles() : 0
 }
 
 /**

@@ -4,7 +4,8 @@ import { Conflicts } from './conflicts.js'
 import type { Encryption } from './encryption.js'
 import { RotaError, toRotaError } from './errors.js'
 import { Host } from './host.js'
-import { crashed, engineClass, handles, type RotaEngine } from './init.js'
+import { crashed, messageOf, noteCrash, watchCrash } from './guard.js'
+import { engineClass, handles, type RotaEngine } from './init.js'
 import { Mirror } from './mirror.js'
 import { commandOf, commandsOf, temporaryKeysOf, type Command, type Mutation } from './mutations.js'
 import { isInBrowser, listenToPage } from './page.js'
@@ -130,6 +131,7 @@ export class Store<T extends Tables = any> {
       },
     )
     if (isInBrowser()) openStores().add(this.#name)
+    this.#host.signal.addEventListener('abort', watchCrash((why) => this.#onCrash(engine, why)), { once: true })
     try {
       this.#call(() => engine.start())
       const { flat } = this.#initial ?? {}
@@ -302,7 +304,7 @@ export class Store<T extends Tables = any> {
 
   /** Returns figures for tests and devtools. */
   stats(): Stats {
-    const figures = this.#engine?.stats() as Pick<Stats, 'records' | 'operations'> | undefined
+    const figures = (crashed() === undefined ? this.#engine?.stats() : undefined) as Pick<Stats, 'records' | 'operations'> | undefined
     return { records: 0, operations: 0, ...figures, handles: handles(), listeners: this.#mirror.countListeners(), views: this.views.size }
   }
 
@@ -418,8 +420,26 @@ export class Store<T extends Tables = any> {
     try {
       return run()
     } catch (thrown) {
+      // On the way in, too, there may be no memory.
+      if (thrown instanceof WebAssembly.RuntimeError) noteCrash(thrown)
       throw toRotaError(thrown, crashed)
     }
+  }
+
+  /** What shows stays, and can be read. Nothing is taken any more, and nothing sent; what was accepted is stored, for the next visit. */
+  #onCrash(engine: RotaEngine, why: string): void {
+    const [status, problem] = [this.status(), { code: 'engine-crashed', place: 'engine', message: messageOf(why) }]
+    try {
+      engine.abandon()
+    } catch {
+      // Then the browser takes it all back with the page.
+    }
+    for (const refuse of this.#leaving) refuse(new RotaError('engine-crashed', problem.message))
+    this.#leaving.clear()
+    this.#host.stop(status.durability, { code: problem.code, message: problem.message })
+    const link = { state: 'stopped', why: 'crashed', sinceMs: Date.now() } as const
+    this.#mirror.apply({ records: [], operations: [], status: { ...status, link } })
+    this.#mirror.report(problem)
   }
 }
 

@@ -18,14 +18,15 @@ use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{IdbDatabase, IdbFactory, IdbKeyRange, IdbObjectStore, IdbOpenDbRequest, IdbRequest, IdbTransaction};
 
+use super::clock::now;
 use super::driver::describe;
 use super::js_record::set;
 
 /// How long the browser may take to open the database.
-const OPEN_MS: u32 = 5_000;
+const OPEN_MS: u64 = 5_000;
 
-/// The same, for whoever asks while it is late already.
-const LATE_MS: u32 = 50;
+/// How long whoever asks while it is late already waits all the same.
+const LATE_MS: u64 = 50;
 
 /// How long it may take to read, or to write and flush.
 const ANSWER_MS: u32 = 10_000;
@@ -89,8 +90,8 @@ struct Connection {
     name: String,
     factory: IdbFactory,
     open: RefCell<Option<(IdbDatabase, Closure<dyn FnMut()>)>>,
-    /// Settles when the browser has answered the request to open.
-    opening: RefCell<Option<Promise>>,
+    /// Settles when the browser has answered the request to open; and when it will be late.
+    opening: RefCell<Option<(Promise, u64)>>,
     /// What this tab has put there and not deleted since.
     kept: RefCell<BTreeMap<String, JsValue>>,
     /// True since the database was closed: what was kept may be gone with it.
@@ -223,14 +224,13 @@ impl Connection {
             return Ok(open.clone());
         }
         let asked = self.opening.borrow().clone();
-        let (opening, wait_ms) = match asked {
-            Some(opening) => (opening, LATE_MS),
-            None => {
-                let opening = future_to_promise(Rc::clone(self).open_anew());
-                *self.opening.borrow_mut() = Some(opening.clone());
-                (opening, OPEN_MS)
-            }
-        };
+        let (opening, late_mono_ms) = asked.unwrap_or_else(|| {
+            let opening = future_to_promise(Rc::clone(self).open_anew());
+            let asked = (opening, now().mono_ms.saturating_add(OPEN_MS));
+            *self.opening.borrow_mut() = Some(asked.clone());
+            asked
+        });
+        let wait_ms = u32::try_from(late_mono_ms.saturating_sub(now().mono_ms).max(LATE_MS)).unwrap_or(u32::MAX);
         within(wait_ms, &opening).await.map(JsCast::unchecked_into)
     }
 

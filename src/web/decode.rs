@@ -27,6 +27,9 @@ use crate::engine::view::{
     FILTER_DEPTH_MAX, FieldName, FigureKind, FigureSpec, Filter, Range, SortKey, Term, Terms, ViewSpec,
 };
 
+/// The most room that is made for a list before it is read.
+const ROOM_MAX: u32 = 1 << 16;
+
 /// What was wrong, for a person.
 pub(crate) type Wrong = String;
 
@@ -193,11 +196,16 @@ fn wrong(name: &str, expected: &str) -> Wrong {
 
 fn list<T>(js: &JsValue, name: &str, read: fn(&JsValue) -> Result<T, Wrong>) -> Result<Vec<T>, Wrong> {
     let items = js.dyn_ref::<Array>().ok_or_else(|| wrong(name, "a list"))?;
-    let mut list = Vec::with_capacity(items.length() as usize);
+    let mut list = Vec::with_capacity(room_for(items));
     for item in items.iter() {
         list.push(read(&item)?);
     }
     Ok(list)
+}
+
+/// For how many items to make room at once. A list may say to be longer than there is memory, and have none.
+pub(crate) fn room_for(items: &Array) -> usize {
+    items.length().min(ROOM_MAX) as usize
 }
 
 fn whole(js: &JsValue) -> Option<u64> {
@@ -801,7 +809,7 @@ fn filter_within(js: &JsValue, depth: usize) -> Result<Filter, Wrong> {
     let inner = Reader::new(js).get(&kind);
     let each = || -> Result<Vec<Filter>, Wrong> {
         let items = inner.dyn_ref::<Array>().ok_or_else(|| wrong(&kind, "a list"))?;
-        let mut filters = Vec::with_capacity(items.length() as usize);
+        let mut filters = Vec::with_capacity(room_for(items));
         for item in items.iter() {
             filters.push(filter_within(&item, depth)?);
         }

@@ -319,6 +319,15 @@ impl Driver {
         }
     }
 
+    /// Does what it can when the engine has crashed: another tab may lead, and nobody is called any more.
+    pub(crate) fn abandon(&self) {
+        self.closed.set(true);
+        if let Ok(mut browser) = self.browser.try_borrow_mut() {
+            *browser = Browser::default();
+        }
+        self.alarm.set(None, || ());
+    }
+
     /// Gives everything back. What was being written is still written.
     fn release(&self) {
         self.closed.set(true);

@@ -224,6 +224,11 @@ impl RotaEngine {
         self.driver.dispatch(Input::CloseView { id }).map(|_| ()).map_err(|refusal| refused(&refusal))
     }
 
+    /// Gives back what the browser lent, after a crash.
+    pub fn abandon(&self) {
+        self.driver.abandon();
+    }
+
     /// Leaves.
     pub fn close(&self) {
         self.driver.tell(Input::Close);
@@ -368,7 +373,7 @@ impl RotaEngine {
                     format!("malformed pull response: \"{}\" in \"records\" is not a list", shape.name()),
                 );
             };
-            records.reserve(rows.length() as usize);
+            records.reserve(decode::room_for(&rows));
             for row in rows.iter() {
                 match shape.row(&row) {
                     Ok(row) => records.push(row),
@@ -392,7 +397,7 @@ impl RotaEngine {
 
     /// Takes a batch of the stream's events: `[table, "changed", row]` or `[table, "deleted", row with the key]`, flat.
     pub fn changed(&self, events: &Array) {
-        let mut read = Vec::with_capacity(events.length() as usize / 3);
+        let mut read = Vec::with_capacity(decode::room_for(events) / 3);
         for index in (0..events.length()).step_by(3) {
             let (table, kind, row) = (events.get(index), events.get(index + 1), events.get(index + 2));
             match self.read_event(&table, &kind, &row) {

@@ -58,6 +58,7 @@ let users = 0
 beforeEach(() => {
   page = new EventTarget()
   Object.assign(globalThis, {
+    // oxlint-disable-next-line typescript/no-extraneous-class -- only `instanceof` is asked of it
     Window: class {
       static [Symbol.hasInstance](value: unknown): boolean {
         return value === globalThis
@@ -91,7 +92,7 @@ export class Lines {
 
   constructor(readonly server: FakeBackend) {
     const tell = <K extends keyof LinkListener>(name: K) => ((given: never) => this.#listeners.forEach((listener) => (listener[name] as (given: never) => void)?.(given))) as LinkListener[K]
-    server.listener = { joined: tell('joined'), live: tell('live'), closed: tell('closed'), changed: tell('changed'), present: tell('present') }
+    server.listener = { joined: tell('joined'), live: tell('live'), closed: tell('closed'), changed: tell('changed') }
   }
 
   /** The backend of one more tab. */
@@ -150,7 +151,7 @@ export async function stored(name: 'operations' | 'records'): Promise<{ key: IDB
 
 export function answer<T>(request: IDBRequest<T>): Promise<T> {
   return new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result)
-    request.onerror = () => reject(request.error ?? new Error('no reason was given'))
+    request.addEventListener('success', () => resolve(request.result))
+    request.addEventListener('error', () => reject(request.error ?? new Error('no reason was given')))
   })
 }

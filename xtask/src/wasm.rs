@@ -209,7 +209,28 @@ fn generate(linked: &Path) -> Result<Said<PathBuf>> {
             .remedy("replace inline_js and module = \"…\" in src/web by imports of globals")
             .into());
     }
+    guard_entries(&directory)?;
     Ok(Said::done(directory))
+}
+
+/// Lets the package stand at every way into the wasm, where it notes what is thrown out of there (`pkg/src/guard.ts`).
+fn guard_entries(directory: &Path) -> Result<()> {
+    let (glue, types) = (directory.join(format!("{NAME}.js")), directory.join(format!("{NAME}.d.ts")));
+    let (text, entry) = (fs::read_to_string(&glue)?, "wasm = instance.exports;");
+    if text.matches(entry).count() != 1 {
+        return Err(Failure::new("the glue does not take the wasm's exports as it used to")
+            .remedy("look how wasm-bindgen does it now, and adapt guard_entries in xtask/src/wasm.rs")
+            .into());
+    }
+    let text = text.replace(entry, "wasm = guard(instance.exports);");
+    fs::write(
+        glue,
+        text + "\nlet guard = (exports) => exports;\nexport function guardWith(wrap) {\n    guard = wrap;\n}\n",
+    )?;
+    let declared = fs::read_to_string(&types)?;
+    let guard = "\nexport function guardWith(wrap: (exports: WebAssembly.Exports) => WebAssembly.Exports): void;\n";
+    fs::write(types, declared + guard)?;
+    Ok(())
 }
 
 fn optimise(generated: &Path) -> Result<Said<(&'static str, Vec<u8>)>> {
