@@ -4,6 +4,7 @@ pub(crate) mod assignment;
 pub(crate) mod availability;
 pub(crate) mod chat;
 mod given;
+pub(crate) mod invalidation;
 pub(crate) mod policy;
 #[cfg(test)]
 mod tests;
@@ -11,7 +12,7 @@ mod tests;
 use crate::engine::error::Error;
 use crate::engine::operation::Step;
 use crate::engine::record::Record;
-use crate::engine::rules::{Context, Effect, Inverse, Rules};
+use crate::engine::rules::{Context, Effect, Invalidation, Inverse, Moved, Rules};
 use crate::engine::table::TableConfig;
 use crate::engine::value::{Fields, Value};
 use crate::engine::view::ViewSpec;
@@ -62,7 +63,16 @@ impl<R: Record> Rules<R> for Domains {
 
     fn check_fact(&self, name: &str, fact: &Value) -> Result<(), Error> {
         let unknown = || Err(Error::InvalidOperation(text(&["no rule knows what \"", name, "\" is"])));
-        availability::check_fact(name, fact).or_else(|| policy::check_fact(name, fact)).unwrap_or_else(unknown)
+        let known = availability::check_fact(name, fact).or_else(|| policy::check_fact(name, fact));
+        known.or_else(|| invalidation::check_fact(name, fact)).unwrap_or_else(unknown)
+    }
+
+    fn follows(&self, facts: &Fields) -> bool {
+        facts.contains_key(invalidation::INVALIDATIONS)
+    }
+
+    fn stale(&self, facts: &Fields, moved: &[Moved<'_, R>]) -> Invalidation {
+        invalidation::stale(facts, moved)
     }
 
     fn leaves_choice(&self, table: &TableConfig, name: &str) -> bool {

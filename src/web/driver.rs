@@ -371,6 +371,9 @@ impl Driver {
         if let Some(presence) = &changes.presence {
             set(&detail, "presence", &to_js(presence));
         }
+        if let Some(stale) = &changes.stale {
+            set(&detail, "stale", &to_js(stale));
+        }
         self.call_host("notify", &detail);
     }
 
