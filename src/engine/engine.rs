@@ -397,6 +397,7 @@ impl<R: Record> Engine<R> {
             return result;
         }
         self.fire_timers();
+        self.notice_rights();
         self.pump();
         self.leave_if_nothing_waits();
         if self.closed {

@@ -97,8 +97,13 @@ pub trait Rules<R> {
         Err(Error::InvalidOperation(["no rule knows what \"", name, "\" is"].concat()))
     }
 
-    /// True when it matters to some rule what the server changes.
-    fn follows(&self, _facts: &Fields) -> bool {
+    /// True when it matters to some rule what the server changes in a table.
+    fn follows(&self, _table: &TableConfig, _facts: &Fields) -> bool {
+        false
+    }
+
+    /// True when such a change is one of what the person of this session may see or do.
+    fn changes_rights(&self, _user: &str, _moved: &Moved<'_, R>) -> bool {
         false
     }
 

@@ -329,3 +329,52 @@ fn what_the_server_changes_makes_the_declared_queries_stale_once_and_what_is_onl
     desk.hear(chat("c", 9, None, "waiting_assignment", None));
     assert_eq!(desk.stale.len(), 1, "nothing that counts has changed");
 }
+
+#[test]
+fn a_new_role_of_ones_own_has_everything_looked_at_anew_and_any_other_edit_has_not() {
+    let profiles =
+        json!({"name": "profiles", "key": ["id"], "fields": ["id", "role", "name"], "domain": {"kind": "profile"}});
+    let config: Config = serde_json::from_value(json!({"app": "desk", "user": "maya", "tables": [profiles]})).unwrap();
+    let now = Now { mono_ms: 1, wall_ms: 1_763_715_600_000 };
+    let mut engine: Engine<JsonRecord> = Engine::new(config, Box::new(Domains), [7; 16], now).unwrap();
+    let mut pulls = Vec::new();
+    let mut tell = |input: Input<JsonRecord>| {
+        engine.handle(input, now).unwrap();
+        let mut anew = false;
+        while let Some(output) = engine.poll() {
+            match output {
+                Output::Pull(call) => pulls.push(call),
+                Output::Disconnect => anew = true,
+                _ => {}
+            }
+        }
+        (anew, pulls.last().cloned())
+    };
+    let row = |key: &str, version: u64, role: &str, name: &str| -> Row<JsonRecord> {
+        let record = json!({"id": key, "role": role, "name": name});
+        serde_json::from_value(
+            json!({"table": "profiles", "key": key, "version": version.to_string(), "op": null, "record": record}),
+        )
+        .unwrap()
+    };
+    let hear = |row| Input::ServerChanged { events: vec![ServerEvent::Changed { row, partial: false }] };
+    let (_, call) = tell(Input::NoLocks);
+    let pulled = rota_engine::Pulled {
+        id: call.unwrap().id,
+        cursor: Some("1:1".into()),
+        whole: true,
+        records: vec![row("maya", 1, "agent", "Maya"), row("jonas", 1, "agent", "Jonas")],
+        gone: vec![],
+        settled: vec![],
+        covers: vec![],
+        next: None,
+        unread: vec![],
+    };
+    assert!(!tell(Input::Pulled(pulled)).0);
+    assert!(!tell(hear(row("maya", 2, "agent", "May"))).0);
+    assert!(!tell(hear(row("jonas", 2, "admin", "Jonas"))).0);
+    let (anew, call) = tell(hear(row("maya", 3, "admin", "May")));
+    assert!(anew);
+    assert_eq!(call.unwrap().request.cursor, None, "everything is pulled");
+    assert!(!tell(hear(row("maya", 3, "admin", "May"))).0, "told again, it is no change");
+}

@@ -12,14 +12,28 @@ use crate::engine::table::RecordId;
 impl<R: Record> Engine<R> {
     /// Returns what is confirmed of a record, where it matters what becomes of it. What is there before the first pull is no change.
     pub(super) fn before_move(&self, id: RecordId) -> Option<Option<R>> {
-        let is_followed = self.ready && self.rules.follows(&self.facts);
-        is_followed.then(|| self.tables.cell(id).and_then(|cell| cell.confirmed.clone()))
+        let cell = self.tables.cell(id)?;
+        let is_followed = self.ready && self.rules.follows(self.tables.config(cell.table), &self.facts);
+        is_followed.then(|| cell.confirmed.clone())
     }
 
     /// Takes note of what was confirmed of a record before it changed.
     pub(super) fn note_move(&mut self, id: RecordId, before: Option<Option<R>>) {
         if let Some(before) = before {
             self.moved.push((id, before));
+        }
+    }
+
+    /// Looks at everything anew once the server has changed what the person may see or do. The tab that sends does, and tells the others.
+    pub(super) fn notice_rights(&mut self) {
+        let is_change = |(id, before): &(RecordId, Option<R>)| {
+            let Some(cell) = self.tables.cell(*id) else { return false };
+            let (table, after) = (self.tables.config(cell.table), cell.confirmed.as_ref());
+            let moved = Moved { table, key: &cell.key, before: before.as_ref(), after };
+            self.rules.changes_rights(&self.session.user, &moved)
+        };
+        if self.tabs.sends() && self.moved.iter().any(is_change) {
+            self.rights_changed();
         }
     }
 
