@@ -279,6 +279,23 @@ fn an_illegal_transition_is_refused_before_anything_is_stored() {
 }
 
 #[test]
+fn whether_something_may_be_done_is_asked_without_doing_it() {
+    let mut desk = Desk::new();
+    let can = |desk: &Desk, name: &str, key: Option<&str>, args: Json| {
+        let command = json!({"name": name, "table": "chats", "key": key, "args": args});
+        desk.engine.can(serde_json::from_value(command).unwrap()).map_err(|error| error.code())
+    };
+    let asks = || json!({"operator": "maya"});
+    assert_eq!(can(&desk, "request_next", None, asks()), Ok(()));
+    assert_eq!(can(&desk, "claim", Some("b"), asks()), Ok(()));
+    assert_eq!(can(&desk, "reply", Some("b"), json!({})), Err("illegal-transition"));
+    assert_eq!((desk.engine.stats().operations, desk.seen.len()), (0, 0));
+    desk.request().unwrap();
+    assert_eq!(can(&desk, "claim", Some("b"), asks()), Err("capacity-exceeded"));
+    assert_eq!(can(&desk, "reply", Some("a"), json!({})), Ok(()));
+}
+
+#[test]
 fn the_lists_of_the_rules_are_nobodys_to_open_or_close_and_nobody_hears_of_them() {
     let mut desk = Desk::new();
     let spec = serde_json::from_value(json!({"table": "chats"})).unwrap();
