@@ -32,8 +32,13 @@ mod engine;
 mod web;
 
 pub use domain::Domains;
+pub use domain::assignment::{Assigned, Progress, history_of, lost_by_ms, progress, statistics};
 pub use domain::availability::{Free, SlotIndex};
 pub use domain::chat::{IDLE_MS, Operators, Repeated, Standing, Waits, history, repeated, standing, summary, waits};
+pub use domain::form::{Submission, editors, submission};
+pub use domain::interaction::{Happened, Selection, active_interactions, happened};
+pub use domain::invalidation::default_invalidations;
+pub use domain::notification::{Notice, NoticeKind, NoticeSettings, Noticed, Notices, SHOWN_MAX, WAITING_MAX};
 pub use domain::policy::policy_sql;
 pub use engine::audit::{AUDIT_BYTES_MAX, AUDIT_LEN_MAX, AuditEntry};
 pub use engine::engine::{AFTER_MAX, Engine, REPLACES_MAX, ROUNDS_MAX, Stats, UNDO_MAX, replay};
@@ -52,13 +57,13 @@ pub use engine::operation::{
 };
 pub use engine::outbox::{CONCURRENCY, CONCURRENCY_MAX, OUTBOX_LEN_MAX};
 pub use engine::output::{
-    Changes, Conflict, ConflictChange, Durability, Edit, GroupChange, OperationView, Output, Previews, Reach,
+    Changes, Conflict, ConflictChange, Durability, Edit, GroupChange, Invalidation, OperationView, Output, Previews, Reach,
     RecordChange, Renamed, Status, ViewChange, WindowChange,
 };
 pub use engine::presence::{At, Doing, PEER_MS, PEERS_MAX, Peer, Presence, TYPING_MS};
 pub use engine::record::{JsonRecord, Record};
 pub use engine::retry::{AFTER_MS_MAX, Failure, RetryPolicy};
-pub use engine::rules::{Context, Effect, FACT_BYTES_MAX, FACTS_MAX, Inverse, Look, Rules, WATCHES_MAX};
+pub use engine::rules::{Context, Effect, FACT_BYTES_MAX, FACTS_MAX, Inverse, Look, Moved, Rules, WATCHES_MAX};
 #[cfg(feature = "sabotage")]
 pub use engine::sabotage::{Sabotage, plant};
 pub use engine::session::{FORMAT, Session};

@@ -4,6 +4,24 @@ import type { DeepReadonly, Key, MergeRule, TemporaryKey } from './types.js'
 /** The fields of `T` that are text keys. */
 type Field<T> = keyof T & string
 
+/** The domain of a table's records; its fields are those of `PROTOCOL.md`, section 10, where none are named here. */
+export type Domain =
+  /** `operators`: the table that operators are in; `capacity`: how many chats one may have where their row does not say. */
+  | { readonly kind: 'chat'; readonly operators?: string; readonly capacity?: number }
+  | { readonly kind: 'availability' }
+  /** `active`: the states in which one goes on; the others name fields. */
+  | {
+      readonly kind: 'interaction'
+      readonly active: readonly string[]
+      readonly status?: string
+      readonly campaign?: string
+      readonly turn?: string
+      readonly action?: string
+    }
+  | { readonly kind: 'form'; readonly status?: string }
+  /** `rights`: the fields whose change has everything looked at anew; `role` by default. */
+  | { readonly kind: 'profile'; readonly rights?: readonly string[] }
+
 /** How a table is declared. */
 export interface TableOptions<T> {
   /** The field, or fields, that make the key. */
@@ -26,6 +44,8 @@ export interface TableOptions<T> {
   readonly versionOrder?: 'integer' | 'timestamp' | 'string'
   /** The column of the operation that wrote the record; `rota_op` by default. */
   readonly operation?: string
+  /** The domain that the records are of, and what its rules need to know of the table. */
+  readonly domain?: Domain
   /** Fields whose values never leave the engine in a trace. */
   readonly secret?: readonly Field<T>[]
 }
@@ -93,7 +113,7 @@ export function keyFields({ key }: Pick<Tables[string], 'key'>): string[] {
 }
 
 /** What the engine is told of a table. */
-export function describeTable(name: string, { key, fields, owner, temporaryKeys, merge, indexed, version, versionOrder, operation, secret }: Tables[string]): Record<string, unknown> {
+export function describeTable(name: string, { key, fields, owner, temporaryKeys, merge, indexed, version, versionOrder, operation, secret, domain }: Tables[string]): Record<string, unknown> {
   return {
     name,
     key: keyFields({ key }),
@@ -106,6 +126,7 @@ export function describeTable(name: string, { key, fields, owner, temporaryKeys,
     ...(versionOrder === undefined ? {} : { versionOrder }),
     ...(operation === undefined ? {} : { operation }),
     ...(secret === undefined ? {} : { secret: [...secret] }),
+    ...(domain === undefined ? {} : { domain }),
   }
 }
 

@@ -2,11 +2,13 @@
 //! have lost a race, and the server's word decides.
 
 use crate::engine::error::Error;
-use crate::engine::operation::Step;
+use crate::engine::instant::Instant;
+use crate::engine::operation::{OperationState, Step, Winner};
 use crate::engine::record::Record;
 use crate::engine::rules::{Effect, Inverse};
 use crate::engine::table::TableConfig;
 use crate::engine::value::{Fields, Value};
+use crate::engine::view::{FieldName, FigureKind, FigureSpec, Filter, SortKey, Term, ViewSpec};
 
 /// The operation's name.
 pub(crate) const ASSIGN: &str = "assign";
@@ -45,6 +47,79 @@ pub(crate) fn effect<R: Record>(table: &TableConfig, step: &Step<'_>, record: &R
     let current = record.field(owner).unwrap_or_default();
     let seen = step.base.get(owner).cloned().unwrap_or_default();
     if current == seen || set.get(owner) == Some(&current) { Effect::Set(set) } else { Effect::DoesNotApply }
+}
+
+/// How far many assignments have come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// How many there are.
+    pub total: usize,
+    /// How many the server has done.
+    pub done: usize,
+    /// How many will never be done.
+    pub failed: usize,
+}
+
+/// Says how far operations that were made together have come. What was given up may be tried again, so it still counts as on its way.
+#[must_use]
+pub fn progress(states: &[OperationState]) -> Progress {
+    let mut progress = Progress { total: states.len(), ..Progress::default() };
+    for state in states {
+        match state {
+            OperationState::Confirmed => progress.done += 1,
+            OperationState::Refused
+            | OperationState::Conflicted
+            | OperationState::Cancelled
+            | OperationState::Unknown => progress.failed += 1,
+            OperationState::Queued | OperationState::Sent | OperationState::Acknowledged | OperationState::Dead => {}
+        }
+    }
+    progress
+}
+
+/// How long before now somebody else was first, in milliseconds.
+#[must_use]
+pub fn lost_by_ms(winner: &Winner, now_ms: u64) -> Option<u64> {
+    Some(now_ms.saturating_sub(Instant::parse(&winner.at)?.wall_ms()?))
+}
+
+/// The live list of what was assigned: of one record, or all that concerns a person, the newest first. `history`: the table of
+/// `assignment_history`.
+#[must_use]
+pub fn history_of(history: &str, of: Assigned<'_>, limit: u32) -> ViewSpec {
+    let is = |field: &str, value: &str| Filter::Eq(Term { field: field.to_owned(), value: value.into() });
+    let filter = match of {
+        Assigned::Record { table, key } => Filter::And(vec![is("table_name", table), is("record_key", key)]),
+        Assigned::Person(person) => {
+            Filter::Or(vec![is("from_user", person), is("to_user", person), is("assigned_by", person)])
+        }
+    };
+    let sort = vec![SortKey { field: "assigned_at".to_owned(), descending: true }];
+    ViewSpec { table: history.to_owned(), filter: Some(filter), sort, limit: Some(limit), ..ViewSpec::default() }
+}
+
+/// Whose history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assigned<'a> {
+    /// A record's.
+    Record {
+        /// Its table.
+        table: &'a str,
+        /// Its key.
+        key: &'a str,
+    },
+    /// A person's: what they gave, got and lost.
+    Person(&'a str),
+}
+
+/// The live figures of a table: how many records each person has, and, as a list, those that nobody has.
+#[must_use]
+pub fn statistics(table: &TableConfig) -> Option<[ViewSpec; 2]> {
+    let owner = table.owner.clone()?;
+    let count = FigureSpec { name: "count".to_owned(), kind: FigureKind::Count, field: None };
+    let all = ViewSpec { table: table.name.clone(), ..ViewSpec::default() };
+    let people = ViewSpec { limit: Some(0), figures: vec![count], group_by: vec![owner.clone()], ..all.clone() };
+    Some([people, ViewSpec { filter: Some(Filter::IsNull(FieldName { field: owner })), ..all }])
 }
 
 #[cfg(test)]
@@ -115,6 +190,34 @@ mod tests {
             ),
             None
         );
+    }
+
+    #[test]
+    fn the_progress_of_many_counts_what_is_over() {
+        let states = OperationState::ALL;
+        assert_eq!(progress(&states), Progress { total: 9, done: 1, failed: 4 });
+        assert_eq!(progress(&[]), Progress::default());
+    }
+
+    #[test]
+    fn who_lost_hears_by_how_long() {
+        let winner = |at: &str| Winner { user: "jonas".into(), at: at.into() };
+        assert_eq!(lost_by_ms(&winner("2025-11-21T09:59:58+01:00"), 1_763_715_600_000), Some(2_000));
+        assert_eq!(lost_by_ms(&winner("2025-11-21T09:00:01Z"), 1_763_715_600_000), Some(0), "clocks differ");
+        assert_eq!(lost_by_ms(&winner("just now"), 0), None);
+    }
+
+    #[test]
+    fn history_and_statistics_are_views_like_any_other() {
+        let record = history_of("assignment_history", Assigned::Record { table: "jobs", key: "j-1" }, 50);
+        assert!(matches!(record.filter, Some(Filter::And(terms)) if terms.len() == 2));
+        assert!(record.sort[0].descending && record.limit == Some(50));
+        let person = history_of("assignment_history", Assigned::Person("maya"), 50);
+        assert!(matches!(person.filter, Some(Filter::Or(terms)) if terms.len() == 3));
+        let [people, nobodys] = statistics(&table(Some("owner_id"))).unwrap();
+        assert_eq!(people.group_by, ["owner_id"]);
+        assert!(matches!(nobodys.filter, Some(Filter::IsNull(field)) if field.field == "owner_id"));
+        assert_eq!(statistics(&table(None)), None);
     }
 
     #[test]

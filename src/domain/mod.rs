@@ -3,15 +3,20 @@
 pub(crate) mod assignment;
 pub(crate) mod availability;
 pub(crate) mod chat;
+pub(crate) mod form;
 mod given;
+pub(crate) mod interaction;
+pub(crate) mod invalidation;
+pub(crate) mod notification;
 pub(crate) mod policy;
+mod profile;
 #[cfg(test)]
 mod tests;
 
 use crate::engine::error::Error;
 use crate::engine::operation::Step;
 use crate::engine::record::Record;
-use crate::engine::rules::{Context, Effect, Inverse, Rules};
+use crate::engine::rules::{Context, Effect, Invalidation, Inverse, Moved, Rules};
 use crate::engine::table::TableConfig;
 use crate::engine::value::{Fields, Value};
 use crate::engine::view::ViewSpec;
@@ -29,6 +34,9 @@ enum Kind {
     Plain,
     Availability,
     Chat,
+    Form,
+    Interaction,
+    Profile,
 }
 
 impl Kind {
@@ -37,10 +45,13 @@ impl Kind {
             None if table.domain.is_empty() => Ok(Self::Plain),
             Some(Some(availability::KIND)) => Ok(Self::Availability),
             Some(Some(chat::KIND)) => Ok(Self::Chat),
+            Some(Some(form::KIND)) => Ok(Self::Form),
+            Some(Some(interaction::KIND)) => Ok(Self::Interaction),
+            Some(Some(profile::KIND)) => Ok(Self::Profile),
             None | Some(_) => Err(Error::InvalidConfiguration(text(&[
                 "the domain of table \"",
                 &table.name,
-                "\" has a kind that is not known here; there are \"availability\" and \"chat\"",
+                "\" has a kind that is not known here; there are availability, chat, form, interaction and profile",
             ]))),
         }
     }
@@ -57,12 +68,28 @@ impl<R: Record> Rules<R> for Domains {
             Kind::Plain => Ok(Vec::new()),
             Kind::Availability => availability::declare(table),
             Kind::Chat => chat::declare(table),
+            Kind::Form => form::declare(table).map(|()| Vec::new()),
+            Kind::Interaction => interaction::declare(table).map(|()| Vec::new()),
+            Kind::Profile => profile::declare(table).map(|()| Vec::new()),
         }
     }
 
     fn check_fact(&self, name: &str, fact: &Value) -> Result<(), Error> {
         let unknown = || Err(Error::InvalidOperation(text(&["no rule knows what \"", name, "\" is"])));
-        availability::check_fact(name, fact).or_else(|| policy::check_fact(name, fact)).unwrap_or_else(unknown)
+        let known = availability::check_fact(name, fact).or_else(|| policy::check_fact(name, fact));
+        known.or_else(|| invalidation::check_fact(name, fact)).unwrap_or_else(unknown)
+    }
+
+    fn follows(&self, table: &TableConfig, facts: &Fields) -> bool {
+        Kind::known(table) == Kind::Profile || facts.contains_key(invalidation::INVALIDATIONS)
+    }
+
+    fn changes_rights(&self, user: &str, moved: &Moved<'_, R>) -> bool {
+        Kind::known(moved.table) == Kind::Profile && profile::changes_rights(user, moved)
+    }
+
+    fn stale(&self, facts: &Fields, moved: &[Moved<'_, R>]) -> Invalidation {
+        invalidation::stale(facts, moved)
     }
 
     fn leaves_choice(&self, table: &TableConfig, name: &str) -> bool {
@@ -93,16 +120,14 @@ impl<R: Record> Rules<R> for Domains {
         match (Kind::known(table), name) {
             (Kind::Chat, _) => chat::intend(table, name, args, record, context),
             (_, assignment::ASSIGN) => assignment::intend(table, args),
-            (Kind::Plain | Kind::Availability, _) if chat::NAMES.contains(&name) => {
-                Err(Error::InvalidOperation(text(&[
-                    "\"",
-                    name,
-                    "\" is an operation of chats, and table \"",
-                    &table.name,
-                    "\" declares no domain of that kind",
-                ])))
-            }
-            (Kind::Plain | Kind::Availability, _) => Err(Error::InvalidOperation(text(&[
+            (_, _) if chat::NAMES.contains(&name) => Err(Error::InvalidOperation(text(&[
+                "\"",
+                name,
+                "\" is an operation of chats, and table \"",
+                &table.name,
+                "\" declares no domain of that kind",
+            ]))),
+            (_, _) => Err(Error::InvalidOperation(text(&[
                 "there is no operation \"",
                 name,
                 "\"; there are insert, patch, delete, assign, and those of the table's domain",
@@ -119,7 +144,7 @@ impl<R: Record> Rules<R> for Domains {
     ) -> Result<(), Error> {
         policy::can(step, record, context)?;
         match Kind::known(table) {
-            Kind::Plain => Ok(()),
+            Kind::Plain | Kind::Form | Kind::Interaction | Kind::Profile => Ok(()),
             Kind::Availability => availability::check(table, step, record, context),
             Kind::Chat => chat::check(step),
         }
@@ -142,7 +167,7 @@ impl<R: Record> Rules<R> for Domains {
             (Kind::Chat, _) => chat::effect(step, record),
             (_, assignment::ASSIGN) => assignment::effect(table, step, record),
             // A newer release's operation: it stays in the outbox, and only the server can say what it does.
-            (Kind::Plain | Kind::Availability, _) => Effect::DoesNotApply,
+            (_, _) => Effect::DoesNotApply,
         }
     }
 }

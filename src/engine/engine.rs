@@ -10,6 +10,7 @@ mod leaving;
 mod linking;
 mod lockless;
 mod lookup;
+mod moving;
 mod peopling;
 mod releases;
 mod renaming;
@@ -154,6 +155,8 @@ pub struct Engine<R> {
     views: Views,
     outputs: VecDeque<Output<R>>,
     dirty_records: Records,
+    /// What the server changed in this step, each with how it was; only where some rule wants to know.
+    moved: Vec<(RecordId, Option<R>)>,
     dirty_operations: SortedSet<OperationId>,
     dirty_conflicts: SortedSet<OperationId>,
     ended: Vec<OperationView>,
@@ -344,6 +347,7 @@ impl<R: Record> Engine<R> {
             views,
             outputs: VecDeque::new(),
             dirty_records: Records::default(),
+            moved: Vec::new(),
             dirty_operations: SortedSet::new(),
             dirty_conflicts: SortedSet::new(),
             ended: Vec::new(),
@@ -393,6 +397,7 @@ impl<R: Record> Engine<R> {
             return result;
         }
         self.fire_timers();
+        self.notice_rights();
         self.pump();
         self.leave_if_nothing_waits();
         if self.closed {

@@ -248,6 +248,19 @@ pub struct Changes<R> {
     /// Everybody else who is here, if that changed; nobody is in it twice with the same tab.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub presence: Option<Vec<Peer>>,
+    /// What other caches hold and should fetch again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Invalidation>,
+}
+
+/// Queries of other caches that have become stale.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Invalidation {
+    /// All of them; then none is named.
+    pub everything: bool,
+    /// Their keys, each once.
+    pub keys: Vec<Vec<Value>>,
 }
 
 /// A record has its real key.

@@ -5,6 +5,7 @@
 
 use super::error::Error;
 use super::operation::Step;
+pub use super::output::Invalidation;
 use super::table::TableConfig;
 use super::value::{Fields, Value};
 use super::view::ViewSpec;
@@ -65,6 +66,19 @@ pub struct Context<'a, R> {
     pub look: &'a dyn Look<R>,
 }
 
+/// A record that the server changed.
+#[derive(Clone, Copy)]
+pub struct Moved<'a, R> {
+    /// Its table.
+    pub table: &'a TableConfig,
+    /// Its key.
+    pub key: &'a str,
+    /// How it was, if it was there.
+    pub before: Option<&'a R>,
+    /// How it is.
+    pub after: Option<&'a R>,
+}
+
 /// The rules of the domains.
 pub trait Rules<R> {
     /// Checks how a table is declared, adds the indexed fields that its rules need, and returns the lists that they look into.
@@ -81,6 +95,21 @@ pub trait Rules<R> {
     /// When no rule knows such a thing, or it can't be read.
     fn check_fact(&self, name: &str, _fact: &Value) -> Result<(), Error> {
         Err(Error::InvalidOperation(["no rule knows what \"", name, "\" is"].concat()))
+    }
+
+    /// True when it matters to some rule what the server changes in a table.
+    fn follows(&self, _table: &TableConfig, _facts: &Fields) -> bool {
+        false
+    }
+
+    /// True when such a change is one of what the person of this session may see or do.
+    fn changes_rights(&self, _user: &str, _moved: &Moved<'_, R>) -> bool {
+        false
+    }
+
+    /// Says which queries of other caches have become stale by changes of the server's.
+    fn stale(&self, _facts: &Fields, _moved: &[Moved<'_, R>]) -> Invalidation {
+        Invalidation::default()
     }
 
     /// True for a named operation that leaves it to the server which record it is about.

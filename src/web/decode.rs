@@ -62,6 +62,11 @@ fn value_within(js: &JsValue, depth: usize) -> Option<Value> {
     fields_within(js.dyn_ref::<Object>()?, depth).map(Value::Map)
 }
 
+/// Reads an object of values; `None` for what is none.
+pub(crate) fn fields(object: &Object) -> Option<Fields> {
+    fields_within(object, DEPTH_MAX)
+}
+
 fn fields_within(object: &Object, depth: usize) -> Option<Fields> {
     let mut fields = Vec::new();
     for name in Object::keys(object).iter() {

@@ -19,7 +19,7 @@ use super::sealing::Sealing;
 use super::shelf::{Shelf, Written};
 use crate::engine::engine::{Engine, Stats};
 use crate::engine::error::{Error, Problem};
-use crate::engine::input::{Input, Stored};
+use crate::engine::input::{Command, Input, Stored};
 use crate::engine::operation::OperationId;
 use crate::engine::output::{Changes, Durability, Edit, Output, Reach, ViewChange, WindowChange};
 use crate::engine::stored::StoredOperation;
@@ -163,6 +163,11 @@ impl Driver {
             flat.push(record.object());
         }
         Some(flat)
+    }
+
+    /// Asks whether a command would be taken; nothing once the engine has crashed.
+    pub(crate) fn can(&self, command: Command) -> Option<Result<(), Error>> {
+        self.engine.try_borrow().ok().map(|engine| engine.can(command))
     }
 
     pub(crate) fn tab(&self) -> Option<String> {
@@ -379,6 +384,9 @@ impl Driver {
         }
         if let Some(presence) = &changes.presence {
             set(&detail, "presence", &to_js(presence));
+        }
+        if let Some(stale) = &changes.stale {
+            set(&detail, "stale", &to_js(stale));
         }
         self.call_host("notify", &detail);
     }

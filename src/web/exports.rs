@@ -182,6 +182,29 @@ impl RotaEngine {
         self.driver.tell(Input::RightsChanged);
     }
 
+    /// Tells something of the world that the rules need: the rules of a zone, a policy, what makes queries stale.
+    ///
+    /// # Errors
+    /// `{code, message}`; then nothing has changed.
+    #[wasm_bindgen(js_name = factTold)]
+    pub fn fact_told(&self, name: String, fact: &JsValue) -> Result<(), JsValue> {
+        let fact = decode::value(fact).ok_or_else(|| refuse("invalid-value", "a fact is a plain value"))?;
+        self.driver.dispatch(Input::FactTold { name, fact }).map(|_| ()).map_err(|refusal| refused(&refusal))
+    }
+
+    /// Says whether a command would be taken, as far as is known here: nothing, or `{code, message}`. Nothing is changed.
+    pub fn can(&self, command: &JsValue) -> JsValue {
+        let command = match decode::command(command) {
+            Ok(command) => command,
+            Err(wrong) => return refuse("invalid-value", &wrong),
+        };
+        match self.driver.can(command) {
+            Some(Err(error)) => refuse_with(&error),
+            Some(Ok(())) => JsValue::UNDEFINED,
+            None => refused(&Refusal::Crashed),
+        }
+    }
+
     /// Says where the person of this tab is; null or undefined when they are nowhere.
     ///
     /// # Errors
@@ -545,11 +568,11 @@ fn refused(refusal: &Refusal) -> JsValue {
     }
 }
 
-fn refuse_with(error: &Error) -> JsValue {
+pub(super) fn refuse_with(error: &Error) -> JsValue {
     refuse(error.code(), &error.to_string())
 }
 
-fn refuse(code: &str, message: &str) -> JsValue {
+pub(super) fn refuse(code: &str, message: &str) -> JsValue {
     let error = Object::new();
     set(&error, "code", &code.into());
     set(&error, "message", &message.into());

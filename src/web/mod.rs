@@ -5,6 +5,7 @@ mod channel;
 mod clock;
 mod database;
 mod decode;
+mod domains;
 mod driver;
 mod exports;
 mod js_record;

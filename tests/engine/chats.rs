@@ -15,6 +15,8 @@ struct Desk {
     settled: Vec<Settlement>,
     /// After each change list: who has which chat.
     seen: Vec<Json>,
+    stale: Vec<Json>,
+    pulls: Vec<u32>,
 }
 
 const FIELDS: [&str; 9] = [
@@ -37,7 +39,8 @@ impl Desk {
             serde_json::from_value(json!({"app": "desk", "user": "maya", "tables": [chats, others]})).unwrap();
         let now = Now { mono_ms: 1, wall_ms: 1_763_715_600_000 };
         let engine = Engine::new(config, Box::new(Domains), [7; 16], now).unwrap();
-        let mut desk = Self { engine, now, pushed: vec![], settled: vec![], seen: vec![] };
+        let mut desk =
+            Self { engine, now, pushed: vec![], settled: vec![], seen: vec![], stale: vec![], pulls: vec![] };
         desk.drain();
         desk.tell(Input::NoLocks);
         for (key, minute) in [("a", 1), ("b", 2), ("c", 3)] {
@@ -67,7 +70,9 @@ impl Desk {
                 }
                 Output::Push { operation } => self.pushed.push(operation),
                 Output::Settled(settlement) => self.settled.push(settlement),
-                Output::Notify(_) => {
+                Output::Pull(call) => self.pulls.push(call.id),
+                Output::Notify(changes) => {
+                    self.stale.extend(changes.stale.map(|stale| serde_json::to_value(stale).unwrap()));
                     let holder = |key: &str| self.field(key, "assigned_operator_id");
                     self.seen.push(json!([holder("a"), holder("b"), holder("c")]));
                 }
@@ -274,6 +279,23 @@ fn an_illegal_transition_is_refused_before_anything_is_stored() {
 }
 
 #[test]
+fn whether_something_may_be_done_is_asked_without_doing_it() {
+    let mut desk = Desk::new();
+    let can = |desk: &Desk, name: &str, key: Option<&str>, args: Json| {
+        let command = json!({"name": name, "table": "chats", "key": key, "args": args});
+        desk.engine.can(serde_json::from_value(command).unwrap()).map_err(|error| error.code())
+    };
+    let asks = || json!({"operator": "maya"});
+    assert_eq!(can(&desk, "request_next", None, asks()), Ok(()));
+    assert_eq!(can(&desk, "claim", Some("b"), asks()), Ok(()));
+    assert_eq!(can(&desk, "reply", Some("b"), json!({})), Err("illegal-transition"));
+    assert_eq!((desk.engine.stats().operations, desk.seen.len()), (0, 0));
+    desk.request().unwrap();
+    assert_eq!(can(&desk, "claim", Some("b"), asks()), Err("capacity-exceeded"));
+    assert_eq!(can(&desk, "reply", Some("a"), json!({})), Ok(()));
+}
+
+#[test]
 fn the_lists_of_the_rules_are_nobodys_to_open_or_close_and_nobody_hears_of_them() {
     let mut desk = Desk::new();
     let spec = serde_json::from_value(json!({"table": "chats"})).unwrap();
@@ -283,4 +305,93 @@ fn the_lists_of_the_rules_are_nobodys_to_open_or_close_and_nobody_hears_of_them(
         assert_eq!(desk.try_tell(Input::CloseView { id }).unwrap_err().code(), "unknown-view");
     }
     desk.request().unwrap();
+}
+
+#[test]
+fn what_the_server_changes_makes_the_declared_queries_stale_once_and_what_is_only_predicted_does_not() {
+    let mut desk = Desk::new();
+    let rules =
+        json!([{"tables": ["chats"], "changed": ["assigned_operator_id"], "keys": [["chat", "$key"], ["queue"]]}]);
+    let told =
+        |fact: Json| Input::FactTold { name: "invalidations".into(), fact: serde_json::from_value(fact).unwrap() };
+    assert_eq!(desk.try_tell(told(json!("all"))).unwrap_err().code(), "invalid-configuration");
+    desk.tell(told(rules));
+    // Before the first pull nothing is a change: nobody can have fetched what came before it.
+    desk.hear(chat("a", 2, None, "assigned", Some("jonas")));
+    assert!(desk.stale.is_empty());
+    let rows: Vec<Row<JsonRecord>> = ["a", "b", "c"]
+        .map(|key| serde_json::from_value(chat(key, 3, None, "waiting_assignment", None)).unwrap())
+        .to_vec();
+    let id = desk.pulls[0];
+    desk.tell(Input::Pulled(rota_engine::Pulled {
+        id,
+        cursor: Some("1:1".into()),
+        whole: true,
+        records: rows,
+        gone: vec![],
+        settled: vec![],
+        covers: vec![],
+        next: None,
+        unread: vec![],
+    }));
+    assert!(desk.stale.is_empty());
+    let op = desk.request().unwrap();
+    assert!(desk.stale.is_empty(), "it is only predicted");
+    let (predicted, chosen) =
+        (chat("a", 5, None, "assigned", Some("jonas")), chat("b", 6, Some(op), "assigned", Some("maya")));
+    desk.answer(other(op, &predicted, &chosen));
+    let stale = json!({"everything": false, "keys": [["chat", "a"], ["queue"], ["chat", "b"]]});
+    assert_eq!(desk.stale, [stale]);
+    desk.hear(chosen);
+    desk.hear(chat("c", 9, None, "waiting_assignment", None));
+    assert_eq!(desk.stale.len(), 1, "nothing that counts has changed");
+}
+
+#[test]
+fn a_new_role_of_ones_own_has_everything_looked_at_anew_and_any_other_edit_has_not() {
+    let profiles =
+        json!({"name": "profiles", "key": ["id"], "fields": ["id", "role", "name"], "domain": {"kind": "profile"}});
+    let config: Config = serde_json::from_value(json!({"app": "desk", "user": "maya", "tables": [profiles]})).unwrap();
+    let now = Now { mono_ms: 1, wall_ms: 1_763_715_600_000 };
+    let mut engine: Engine<JsonRecord> = Engine::new(config, Box::new(Domains), [7; 16], now).unwrap();
+    let mut pulls = Vec::new();
+    let mut tell = |input: Input<JsonRecord>| {
+        engine.handle(input, now).unwrap();
+        let mut anew = false;
+        while let Some(output) = engine.poll() {
+            match output {
+                Output::Pull(call) => pulls.push(call),
+                Output::Disconnect => anew = true,
+                _ => {}
+            }
+        }
+        (anew, pulls.last().cloned())
+    };
+    let row = |key: &str, version: u64, role: &str, name: &str| -> Row<JsonRecord> {
+        let record = json!({"id": key, "role": role, "name": name});
+        serde_json::from_value(
+            json!({"table": "profiles", "key": key, "version": version.to_string(), "op": null, "record": record}),
+        )
+        .unwrap()
+    };
+    let hear = |row| Input::ServerChanged { events: vec![ServerEvent::Changed { row, partial: false }] };
+    let (_, call) = tell(Input::NoLocks);
+    let pulled = rota_engine::Pulled {
+        id: call.unwrap().id,
+        cursor: Some("1:1".into()),
+        whole: true,
+        records: vec![row("maya", 1, "agent", "Maya"), row("jonas", 1, "agent", "Jonas")],
+        gone: vec![],
+        settled: vec![],
+        covers: vec![],
+        next: None,
+        unread: vec![],
+    };
+    assert!(!tell(Input::Pulled(pulled)).0);
+    assert!(!tell(hear(row("maya", 2, "agent", "May"))).0);
+    assert!(!tell(hear(row("jonas", 2, "admin", "Jonas"))).0);
+    let (anew, call) = tell(hear(row("maya", 3, "admin", "May")));
+    assert!(anew);
+    assert_eq!(call.unwrap().request.cursor, None, "everything is pulled");
+    assert!(!tell(hear(row("maya", 3, "admin", "May"))).0, "told again, it is no change");
 }

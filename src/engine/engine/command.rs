@@ -117,6 +117,17 @@ impl<R: Record> Engine<R> {
         Ok(self.accept(intents, after, false))
     }
 
+    /// Says whether a command would be taken now, as far as is known here. Nothing is changed.
+    ///
+    /// # Errors
+    /// As for [`Input::Mutate`](crate::Input::Mutate).
+    pub fn can(&self, mut command: Command) -> Result<(), Error> {
+        self.check_room()?;
+        self.dependencies(&command.after)?;
+        self.choose(&mut command)?;
+        self.intend(command, &Draft::new()).map(|_| ())
+    }
+
     /// Says whether something new may begin.
     pub(super) fn check_room(&self) -> Result<(), Error> {
         if self.leaving != Leaving::No {

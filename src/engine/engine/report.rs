@@ -20,7 +20,8 @@ impl<R: Record> Engine<R> {
         let is_quiet = self.renamed.is_empty()
             && self.dirty_records.is_empty()
             && self.dirty_operations.is_empty()
-            && self.ended.is_empty();
+            && self.ended.is_empty()
+            && self.moved.is_empty();
         let is_decided = !self.dirty_conflicts.is_empty() || !self.decisions.is_empty();
         if !is_new && is_quiet && !is_decided && !self.views.has_new() && presence.is_none() {
             return;
@@ -28,6 +29,7 @@ impl<R: Record> Engine<R> {
         let ids = self.dirty_records.take();
         // Before numbers of records are given back.
         let views = self.take_views(&ids);
+        let stale = self.take_stale();
         let records = self.take_records(ids);
         let ids = std::mem::take(&mut self.dirty_operations);
         let pending = ids.into_iter().filter_map(|id| self.outbox.get(id)).filter(|pending| pending.accepted);
@@ -36,7 +38,7 @@ impl<R: Record> Engine<R> {
         self.reported = Some(status.clone());
         let (conflicts, decisions) = (self.take_conflicts(), std::mem::take(&mut self.decisions));
         let (status, renamed) = (is_new.then_some(status), std::mem::take(&mut self.renamed));
-        let changes = Changes { records, operations, conflicts, decisions, views, status, renamed, presence };
+        let changes = Changes { records, operations, conflicts, decisions, views, status, renamed, presence, stale };
         self.emit(Output::Notify(changes));
         if link_moved && self.tabs.role == Role::Leader && !self.closed {
             self.beat();

@@ -114,7 +114,9 @@ impl<R: Record> Engine<R> {
         let Some((id, fact)) = self.place(&row) else { return false };
         let landing = row.op.map(|op| self.land(op, id));
         let version = fact.version.clone();
+        let before = self.before_move(id);
         let is_news = self.tables.apply(id, fact, source);
+        self.note_move(id, before.filter(|_| is_news));
         let is_overtaken = |cell: &Cell<R>| cell.filled && cell.version.as_ref().is_some_and(|known| *known > version);
         if source == Source::Stream && self.tabs.sends() && self.tables.cell(id).is_some_and(is_overtaken) {
             // The event that came before it lacked columns, and this one may have changed them.
@@ -318,6 +320,8 @@ impl<R: Record> Engine<R> {
         }
         for id in self.tables.unseen(scope, arrivals) {
             mark!(GoneByWholePull);
+            let before = self.before_move(id);
+            self.note_move(id, before);
             self.tables.forget(id);
             self.recompute(id);
             let Some(cell) = self.tables.cell(id) else { continue };
@@ -572,7 +576,9 @@ impl<R: Record> Engine<R> {
         // A leader that no longer finds a record knows no version of its end: it tells of it under the last one there was.
         let is_leaders = fact.record.is_none() && self.tabs.role == Role::Follower;
         let source = if is_leaders { Source::Leader } else { Source::Stream };
+        let before = self.before_move(id);
         if self.tables.apply(id, fact, source) {
+            self.note_move(id, before);
             self.recompute(id);
             news.push(row);
         }
