@@ -1,6 +1,7 @@
 import { BackendError, type Failure } from './backend.js'
 import { RotaError, toRotaError } from './errors.js'
-import { crashed, failureCounts, retryDelay } from './init.js'
+import { crashed } from './guard.js'
+import { failureCounts, retryDelay } from './init.js'
 import type { ChangeList, Listener, Mirror } from './mirror.js'
 import type { LinkState, OperationView, RetryOptions } from './types.js'
 
