@@ -53,6 +53,16 @@ describe('executeWithRetry', () => {
     expect(run).toHaveBeenCalledTimes(9)
   })
 
+  test('counts only what counts: a server that could not be reached has not failed', async () => {
+    const { store } = await openLive()
+    const run = failing('network', 'server', 'network', 'rate-limit', 'network')
+    expect(await store.recovery.executeWithRetry(run, { ...fast, maxRetries: 1 })).toBe('done')
+    const again = failing('network', 'server', 'network', 'server')
+    expect(await store.recovery.executeWithRetry(again, { ...fast, maxRetries: 1 }).catch((error: unknown) => error)).toMatchObject({ failure: 'server', runs: 4 })
+    const late = failing('network', 'network', 'network', 'server')
+    expect(await store.recovery.executeWithRetry(late, { ...fast, maxRetries: 1 })).toBe('done')
+  })
+
   test('waits ever longer, at random below the ceilings of the defaults: 1,000 ms, twice that, 3 times', async () => {
     const { store } = await openLive(undefined, { retry: {} })
     vi.useFakeTimers()
