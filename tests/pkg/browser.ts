@@ -91,8 +91,8 @@ export class Lines {
   #tabs = 0
 
   constructor(readonly server: FakeBackend) {
-    const tell = <K extends keyof LinkListener>(name: K) => ((given: never) => this.#listeners.forEach((listener) => (listener[name] as (given: never) => void)?.(given))) as LinkListener[K]
-    server.listener = { joined: tell('joined'), live: tell('live'), closed: tell('closed'), changed: tell('changed') }
+    const tell = <K extends keyof LinkListener>(name: K) => ((given: never) => this.#listeners.forEach((listener) => (listener[name] as (given: never) => void)?.(given))) as NonNullable<LinkListener[K]>
+    server.listener = { joined: tell('joined'), live: tell('live'), closed: tell('closed'), changed: tell('changed'), present: tell('present') }
   }
 
   /** The backend of one more tab. */

@@ -90,8 +90,8 @@ export class PlainTab {
     return end!
   }
 
-  close(): Promise<void> {
-    return this.#tab.close()
+  async close(): Promise<void> {
+    await this.#tab.close()
   }
 
   get driver(): DriverTab {
