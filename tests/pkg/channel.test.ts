@@ -6,11 +6,11 @@ import { isLive, pause, seeded, until } from './world.js'
 beforeAll(init)
 
 /** Listens to what tabs say on the channel. */
-function listen(): { said: Record<string, unknown>[]; say: (message: unknown) => void; close: () => void } {
+function listen(): { said: Record<string, unknown>[]; close: () => void } {
   const channel = new BroadcastChannel(session())
   const said: Record<string, unknown>[] = []
-  channel.onmessage = (event) => said.push((event as MessageEvent).data as Record<string, unknown>)
-  return { said, say: (message) => channel.postMessage(message), close: () => channel.close() }
+  channel.addEventListener('message', (event) => said.push((event as MessageEvent).data as Record<string, unknown>))
+  return { said, close: () => channel.close() }
 }
 
 describe('BroadcastChannel', () => {

@@ -4,7 +4,7 @@ import { init, type Store } from 'rota-engine'
 import { encryptWith } from 'rota-engine/encryption'
 import { beforeAll, describe, expect, it, vi } from 'vitest'
 import { Lines, openTab, page, session, storage, stored } from './browser.js'
-import { isLive, pause, refusal, seeded, tables, until } from './world.js'
+import { isLive, pause, refusal, seeded, until, type tables } from './world.js'
 
 beforeAll(init)
 
@@ -92,7 +92,7 @@ describe('what can not be opened', () => {
     await store.mutate(secret).durable
     store.close()
     await pause(5)
-    const [name] = storage.keys.filter((entry) => entry.includes(':op:'))
+    const name = storage.keys.find((entry) => entry.includes(':op:'))
     storage.setItem(name!, tamper(storage.getItem(name!)!))
     const before = storage.getItem(name!)
     Reflect.deleteProperty(globalThis, 'indexedDB')
