@@ -1,6 +1,6 @@
 // @vitest-environment happy-dom
 import { readFileSync } from 'node:fs'
-import path from 'node:path'
+import { join } from 'node:path'
 import { act, cleanup } from '@testing-library/react'
 import { createStore, escapeSnapshot, init, type Snapshot } from 'rota-engine'
 import * as react from 'rota-engine/react'
@@ -67,7 +67,7 @@ describe('a snapshot', () => {
   })
 
   test('is read in the form that is written down', () => {
-    const written = JSON.parse(readFileSync(path.join(import.meta.dirname, '../fixtures/snapshot-1.json'), 'utf8')) as Snapshot
+    const written = JSON.parse(readFileSync(join(import.meta.dirname, '../fixtures/snapshot-1.json'), 'utf8')) as Snapshot
     const { store } = open(slow(), { user: USER, initialSnapshot: written })
     expect(store.snapshot()).toEqual({ ...written, ready: false })
   })
