@@ -91,10 +91,10 @@ pub fn history_of(history: &str, of: Assigned<'_>, limit: u32) -> ViewSpec {
     let filter = match of {
         Assigned::Record { table, key } => Filter::And(vec![is("table_name", table), is("record_key", key)]),
         Assigned::Person(person) => {
-            Filter::Or(vec![is("from_user", person), is("to_user", person), is("assigned_by", person)])
+            Filter::Or(vec![is("from_owner", person), is("to_owner", person), is("changed_by", person)])
         }
     };
-    let sort = vec![SortKey { field: "assigned_at".to_owned(), descending: true }];
+    let sort = vec![SortKey { field: "changed_at".to_owned(), descending: true }];
     ViewSpec { table: history.to_owned(), filter: Some(filter), sort, limit: Some(limit), ..ViewSpec::default() }
 }
 

@@ -274,7 +274,8 @@ fn check_person<R: Record>(
     let is_supervisor = || {
         let operators = declared(table).ok()?.operators?;
         let person = context.look.record(operators, context.user)?;
-        Some(person.field("role")?.as_str() == Some("supervisor"))
+        let is_active = person.field(IS_ACTIVE) != Some(Value::Bool(false));
+        Some(is_active && person.field("role")?.as_str() == Some("supervisor"))
     };
     if is_own || (may_supervise && is_supervisor().unwrap_or(true)) {
         return Ok(());

@@ -101,16 +101,17 @@ pub(crate) struct Slot {
     pub(crate) is_active: bool,
 }
 
-/// A slot whose times are still to be looked at: zones come first.
+/// A slot whose times and recurrence are still to be looked at: zones come first.
 pub(crate) struct Draft {
     slot: Slot,
+    recurrence: Option<Fields>,
 }
 
 impl Draft {
     /// Reads the fields of a slot.
     ///
     /// # Errors
-    /// [`Error::InvalidOperation`], `invalid-recurrence`.
+    /// [`Error::InvalidOperation`].
     pub(crate) fn read(field: &dyn Fn(&str) -> Value) -> Result<Self, Error> {
         let words = |name: &str| match field(name) {
             Value::String(words) if !words.is_empty() => Ok(words),
@@ -130,14 +131,13 @@ impl Draft {
             Value::Null => true,
             _ => return Err(unreadable(IS_ACTIVE, "true or false")),
         };
-        let weekly = match field(RECURRENCE) {
+        let recurrence = match field(RECURRENCE) {
             Value::Null => None,
             Value::Map(fields) => Some(fields),
             _ => return Err(unreadable(RECURRENCE, "an object or null")),
         };
-        let weekly = weekly.map(|fields| Weekly::read(&fields)).transpose()?;
-        let slot = Slot { user, start, length_s: end.0 - start.0, zone, weekly, is_active };
-        Ok(Self { slot })
+        let slot = Slot { user, start, length_s: end.0 - start.0, zone, weekly: None, is_active };
+        Ok(Self { slot, recurrence })
     }
 
     pub(crate) fn zone(&self) -> &str {
@@ -149,7 +149,7 @@ impl Draft {
     /// # Errors
     /// `reversed-slot`, `empty-slot`, `invalid-recurrence`, and [`Error::InvalidOperation`] for one that is too long.
     pub(crate) fn finish(self) -> Result<Slot, Error> {
-        let Self { slot } = self;
+        let Self { mut slot, recurrence } = self;
         if slot.length_s < 0 {
             return refused("reversed-slot", "the slot ends before it begins");
         }
@@ -159,8 +159,10 @@ impl Draft {
         if slot.length_s > LENGTH_S_MAX {
             return Err(unreadable(ENDS_AT, "at most 366 days after the beginning"));
         }
-        if let Some(weekly) = &slot.weekly {
+        if let Some(fields) = recurrence {
+            let weekly = Weekly::read(&fields)?;
             weekly.check(slot.first_day(), slot.length_s)?;
+            slot.weekly = Some(weekly);
         }
         Ok(slot)
     }

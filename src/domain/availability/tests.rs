@@ -194,6 +194,10 @@ fn what_cannot_be_a_slot_is_refused_with_the_servers_codes() {
     let mut both = with("time_zone", json!("Europe/Bonn"));
     both["ends_at"] = json!("2020-01-01T00:00");
     assert_eq!(code_of(&both), "unknown-zone");
+    // And times before recurrences.
+    let mut both = with("ends_at", json!("2020-01-01T00:00"));
+    both["recurrence"] = json!({});
+    assert_eq!(code_of(&both), "reversed-slot");
 }
 
 #[test]

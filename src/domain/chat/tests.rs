@@ -28,7 +28,8 @@ fn world() -> World {
     let mut world = World::new("maya", NOW_MS);
     world.add("operators", "maya", serde_json::json!({"id": "maya", "role": "operator"}));
     world.add("operators", "jonas", serde_json::json!({"id": "jonas", "role": "operator", "capacity": 2}));
-    world.add("operators", "lena", serde_json::json!({"id": "lena", "role": "supervisor", "is_active": false}));
+    world.add("operators", "lena", serde_json::json!({"id": "lena", "role": "supervisor"}));
+    world.add("operators", "tom", serde_json::json!({"id": "tom", "role": "supervisor", "is_active": false}));
     world
 }
 
@@ -151,7 +152,7 @@ fn who_may_do_what_is_refused_here_where_it_is_known_and_left_to_the_server_wher
     let (own, theirs, waiting) =
         (chat("assigned", Some("maya")), chat("assigned", Some("jonas")), chat("waiting_assignment", None));
     for name in ["reply", "release", "transfer"] {
-        let args = if name == "transfer" { serde_json::json!({"to": "tom"}) } else { args(name) };
+        let args = if name == "transfer" { serde_json::json!({"to": "lena"}) } else { args(name) };
         assert_eq!(code(intend_in(&world, name, args.clone(), &own)), "done", "{name}");
         assert_eq!(code(intend_in(&world, name, args, &theirs)), "forbidden", "{name}");
     }
@@ -161,6 +162,8 @@ fn who_may_do_what_is_refused_here_where_it_is_known_and_left_to_the_server_wher
     assert_eq!(code(intend_in(&world, "unassign_chat", args("unassign_chat"), &own)), "done");
     assert_eq!(code(intend_in(&world, "claim", serde_json::json!({"operator": "jonas"}), &waiting)), "done");
     assert_eq!(code(intend_in(&world, "reply", args("reply"), &own)), "forbidden");
+    world.user = "tom".into();
+    assert_eq!(code(intend_in(&world, "unassign_chat", args("unassign_chat"), &own)), "forbidden", "not active");
     world.user = "a stranger to this tab".into();
     assert_eq!(code(intend_in(&world, "unassign_chat", args("unassign_chat"), &own)), "done");
 }
@@ -179,7 +182,7 @@ fn an_operator_gets_no_more_chats_than_they_may_have() {
     world.add("chats", "5", serde_json::json!({"chat_state": "assigned", "assigned_operator_id": "jonas"}));
     assert_eq!(code(intend_in(&world, "transfer", args("transfer"), &own)), "capacity-exceeded");
     world.user = "lena".into();
-    assert_eq!(code(intend_in(&world, "transfer", serde_json::json!({"to": "lena"}), &own)), "inactive");
+    assert_eq!(code(intend_in(&world, "transfer", serde_json::json!({"to": "tom"}), &own)), "inactive");
 }
 
 #[test]
