@@ -70,8 +70,10 @@ $$;
 
 -- The select list that makes a row what clients get: its version, and numbers they could not read, as strings. Columns
 -- that can't hold such numbers go as they are; a numeric holds its precision and scale in its modifier.
-create function rota.row_columns(relation regclass) returns text language sql stable set search_path = '' as $$
-  select string_agg(case
+-- In plpgsql, whose plans are kept: a function in SQL would be planned anew at each call of an operation.
+create function rota.row_columns(relation regclass) returns text language plpgsql stable set search_path = '' as $$
+begin
+  return (select string_agg(case
     when a.attname = 'rota_version' then 'coalesce(t.rota_version, 0)::text'
     when b.of_type = 'int8'::regtype then format('case when t.%1$I between -9007199254740991 and 9007199254740991
       then to_jsonb(t.%1$I) else to_jsonb(t.%1$I::text) end', a.attname)
@@ -82,8 +84,12 @@ create function rota.row_columns(relation regclass) returns text language sql st
     else format('case when length(to_jsonb(t.%1$I)::text) < 16 or to_jsonb(t.%1$I)::text !~ ''[0-9.]{16}'' then to_jsonb(t.%1$I)
       else rota.as_sent(to_jsonb(t.%1$I)) end', a.attname)
     end || format(' as %I', a.attname), ', ' order by a.attnum)
-  from pg_attribute a cross join lateral rota.base_type(a.atttypid, a.atttypmod) b join pg_type y on y.oid = b.of_type
-  where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
+  from pg_attribute a join pg_type d on d.oid = a.atttypid
+  cross join lateral (select a.atttypid, a.atttypmod where d.typtype <> 'd' -- few columns have a domain
+    union all select x.of_type, x.modifier from rota.base_type(a.atttypid, a.atttypmod) x where d.typtype = 'd') b(of_type, modifier)
+  join pg_type y on y.oid = b.of_type
+  where a.attrelid = relation and a.attnum > 0 and not a.attisdropped);
+end
 $$;
 
 -- Whether two values of one column are the same fact: equal, or equal as clients get them. A number inside JSON comes
@@ -94,12 +100,14 @@ $$;
 
 -- The condition under which row t has the key that the SQL expression `key_text` gives. It casts the text, not the
 -- column, so that the index is used.
-create function rota.key_condition(target rota.tables, key_text text) returns text language sql stable set search_path = '' as $$
-  select string_agg(format('t.%I = (%s)::%s', c.name,
+create function rota.key_condition(target rota.tables, key_text text) returns text language plpgsql stable set search_path = '' as $$
+begin
+  return (select string_agg(format('t.%I = (%s)::%s', c.name,
     case when cardinality(target.key_columns) = 1 then key_text else format('(%s)::jsonb ->> %s', key_text, c.at - 1) end,
     format_type(a.atttypid, -1)), ' and ' order by c.at)
   from unnest(target.key_columns) with ordinality c(name, at)
-  join pg_attribute a on a.attrelid = target.relation and a.attname = c.name
+  join pg_attribute a on a.attrelid = target.relation and a.attname = c.name);
+end
 $$;
 
 -- The record as the caller may see it, or null. A whole row is always written `alias.*`, here and elsewhere: a bare alias

@@ -44,9 +44,8 @@ test('an unassignment is confirmed', async () => {
 test('an assignment whose base is no longer true is conflicted as taken and changes nothing', async () => {
   const version = await world.company('c-1003', { owner_id: AIKO })
   const answer = await world.as(JONAS).apply(assign('c-1003', null, JONAS))
-  const { winner, ...plain } = answer
-  expect(winner).toEqual({ user: AIKO, at: expect.any(String) })
-  expect(shapeOf(plain)).toEqual(shapeOf(fixture('answer.conflicted')))
+  expect(answer['winner']).toMatchObject({ user: AIKO })
+  expect(shapeOf(answer)).toEqual(shapeOf(fixture('answer.conflicted-winner')))
   expect(answer).toMatchObject({ outcome: 'conflicted', code: 'taken', fields: ['owner_id'], version, record: { owner_id: AIKO } })
   expect((await row('c-1003')).rota_version).toBe(version)
 })

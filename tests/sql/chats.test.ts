@@ -2,7 +2,7 @@
 // who may do what.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { ANNA, BORIS, CHLOE, type ChatWorld, createChatWorld, LEFT, OWN, SARA, STRANGER } from './chatting.js'
-import { assign, hlc, type Json, ledgerSize, operation, operationId, patch } from './world.js'
+import { assign, fixture, hlc, type Json, ledgerSize, operation, operationId, patch, shapeOf } from './world.js'
 
 let world: ChatWorld
 beforeAll(async () => void (world = await createChatWorld()))
@@ -115,6 +115,8 @@ test('a request that the client predicted wrongly is confirmed with both records
     { table: 'chats', key: oldest, record: { chat_state: 'assigned', rota_op: id } },
     { table: 'chats', key: predicted, record: { chat_state: 'waiting_assignment', rota_op: null } },
   ])
+  const shape = ({ records, ...rest }: Json): unknown => [shapeOf(rest), Object.keys(records[0]).sort()]
+  expect(shape(answer)).toEqual(shape(fixture('answer.confirmed-other')))
   expect(answer['records'][0].version).toBe(answer['records'][0].record.rota_version)
   expect(await request(ANNA, predicted, { id })).toMatchObject({ outcome: 'refused', code: 'operation-mismatch' }) // another hlc: another operation
 })
