@@ -50,5 +50,7 @@ if (options.worker) {
   plain.ask = ask
 } else {
   const { openStore } = (await import('/store.js' as string)) as typeof Stores
-  Object.assign(plain, await openStore(options))
+  // Not every engine tells of a module that fails.
+  const opened = await openStore(options).catch((error: unknown) => void plain.errors.push(String(error)))
+  Object.assign(plain, opened)
 }
