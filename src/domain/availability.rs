@@ -89,8 +89,9 @@ pub(crate) fn check<R: Record>(
     record: Option<&R>,
     context: &Context<'_, R>,
 ) -> Result<(), Error> {
-    let touches = |field: &&str| step.set.contains_key(field);
-    if step.name == name::DELETE || (step.name == name::PATCH && !FIELDS.iter().any(|field| touches(&field))) {
+    if step.name == name::DELETE
+        || (step.name == name::PATCH && !FIELDS.iter().any(|field| step.set.contains_key(field)))
+    {
         return Ok(());
     }
     let before = |field: &str| record.and_then(|record| record.field(field)).unwrap_or_default();

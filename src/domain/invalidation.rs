@@ -155,10 +155,10 @@ pub fn default_invalidations(owned: &[(&str, &str)]) -> Value {
         let (tables, changed) = (list(&[table]), list(&[owner]));
         rules.push(rule(vec![("tables", tables), ("changed", changed), ("keys", Value::List(keys.collect()))]));
     }
-    let (profiles, role) = (|| list(&["profiles"]), || list(&["role"]));
-    rules.push(rule(vec![("tables", profiles()), ("changed", role()), ("everything", Value::Bool(true))]));
+    let (profiles, rights) = (|| list(&["profiles"]), || list(&["role"]));
+    rules.push(rule(vec![("tables", profiles()), ("changed", rights()), ("everything", Value::Bool(true))]));
     let profile = Value::List(vec![list(&["profile"])]);
-    rules.push(rule(vec![("tables", profiles()), ("unchanged", role()), ("keys", profile)]));
+    rules.push(rule(vec![("tables", profiles()), ("unchanged", rights()), ("keys", profile)]));
     for (table, key) in
         [("form_submissions", "formSubmissions"), ("patients", "patients"), ("availability", "availability")]
     {

@@ -248,11 +248,11 @@ impl SlotIndex {
 
 /// A window in whole seconds that holds what was asked for.
 fn window(from_ms: i64, to_ms: i64) -> Result<Span, Error> {
-    let (from_s, to_s) = (from_ms.div_euclid(1_000), to_ms.saturating_add(999).div_euclid(1_000));
-    let len_s = to_s.saturating_sub(from_s);
+    let (start_s, end_s) = (from_ms.div_euclid(1_000), to_ms.saturating_add(999).div_euclid(1_000));
+    let len_s = end_s.saturating_sub(start_s);
     if from_ms >= to_ms || len_s > WINDOW_S_MAX {
         let why = "ask for a time that ends after it begins, and no later than 366 days after that";
         return Err(Error::InvalidOperation(why.to_owned()));
     }
-    Ok(Span { from_s, to_s })
+    Ok(Span { from_s: start_s, to_s: end_s })
 }

@@ -46,7 +46,7 @@ impl Day {
     /// Monday is the first bit; 1970 began on a Thursday.
     pub(crate) const fn weekday(self) -> u32 {
         // Between 0 and 6.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        #[expect(clippy::cast_possible_truncation)]
         {
             (self.0 + 3).rem_euclid(7) as u32
         }

@@ -58,6 +58,7 @@ fn moment(name: &str, text: &str) -> i64 {
     local.to_zoned(TimeZone::get(name).unwrap()).unwrap().timestamp().as_second()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 fn slot(user: &str, from: &str, to: &str, zone: &str, recurrence: Json) -> Json {
     json!({"user_id": user, "starts_at": from, "ends_at": to, "time_zone": zone, "recurrence": recurrence, "is_active": true})
 }
