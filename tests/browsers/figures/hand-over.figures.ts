@@ -58,7 +58,7 @@ inEachBrowser((world) => {
   const rounds = async (count: number, end: (leader: Tab) => Promise<number>, isGone: boolean): Promise<Round[]> => {
     const profile: Profile = await world.newProfile()
     let [leader, follower] = await profile.newTabs(2)
-    for (const tab of [leader, follower]) await queue(tab)
+    if (isGone) for (const tab of [leader, follower]) await queue(tab)
     const found: Round[] = []
     while (found.length < count) {
       const key = await world.db.recordOf('companies', 'Sales', [people.aiko])
