@@ -7,19 +7,19 @@ export async function storedByRota(): Promise<[string, unknown][]> {
     if (!name?.startsWith('rota:')) continue
     const database = await new Promise<IDBDatabase>((resolve, reject) => {
       const request = indexedDB.open(name)
-      request.onsuccess = () => resolve(request.result)
-      request.onerror = () => reject(request.error)
+      request.addEventListener('success', () => resolve(request.result))
+      request.addEventListener('error', () => reject(request.error))
     })
     for (const store of database.objectStoreNames) {
       await new Promise<void>((resolve, reject) => {
         const request = database.transaction(store).objectStore(store).openCursor()
-        request.onerror = () => reject(request.error)
-        request.onsuccess = () => {
+        request.addEventListener('error', () => reject(request.error))
+        request.addEventListener('success', () => {
           const cursor = request.result
           if (!cursor) return resolve()
           found.push([`${store} ${JSON.stringify(cursor.key)}`, cursor.value])
           cursor.continue()
-        }
+        })
       })
     }
     database.close()
