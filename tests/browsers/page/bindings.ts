@@ -20,7 +20,7 @@ export function mountInReact(store: DemoStore, count: number, id: string): strin
   let text = ''
   for (let turn = 0; turn < count; turn++) {
     const root = createRoot(place)
-    flushSync(() => root.render(createElement(RotaProvider, { store, children: createElement(ReactReader, { id }) })))
+    flushSync(() => root.render(createElement(RotaProvider, { store }, createElement(ReactReader, { id }))))
     text = place.textContent ?? ''
     flushSync(() => root.unmount())
   }

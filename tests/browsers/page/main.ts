@@ -6,6 +6,7 @@ import { supabaseBackend } from 'rota-engine/supabase'
 import { DEMO_PASSWORD, DEMO_PEOPLE } from '../../../www/server/people.js'
 import { loadConfig } from '../../../www/src/config.js'
 import { tables, type DemoStore } from '../../../www/src/tables.js'
+import type * as Bindings from './bindings.js'
 import { block, hide } from './parts.js'
 import { fromQuery } from './set-up.js'
 
@@ -20,7 +21,7 @@ export interface PageTab {
   /** One more store, of another application: on the same backend, with its own everything. */
   openStore(app: string): DemoStore
   /** Components of React and Vue, loaded when asked for. */
-  bindings(): Promise<typeof import('./bindings.js')>
+  bindings(): Promise<typeof Bindings>
   /** What went wrong and nobody caught. */
   readonly errors: string[]
   readonly problems: Problem[]
