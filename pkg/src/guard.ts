@@ -5,6 +5,9 @@
 
 /** Why the engine has stopped for good. It is noted out here, as in there nothing can be relied on any more. */
 let crash: string | undefined
+/** What was thrown out of there, which is noted first: where the stack is full, there is no room yet to say what that means. */
+let thrown: unknown
+let hasThrown = false
 const watchers = new Set<(why: string) => void>()
 
 /** The methods of exported classes, and the closures that the browser calls. What else is exported only serves these. */
@@ -37,14 +40,17 @@ export function guardExports(exports: WebAssembly.Exports): WebAssembly.Exports 
     if (typeof value !== 'function' || name === LAST_CALL || (!isMethod && !name.startsWith(CLOSURES))) continue
     const enter = value as (...given: unknown[]) => unknown
     guarded[name] = (...given: unknown[]) => {
-      if (crash !== undefined) {
+      if (hasThrown) {
+        noteCrash(thrown)
         // Whoever calls hears of it. What was set up before comes to nothing.
-        if (isMethod) throw { code: 'engine-crashed', message: messageOf(crash) }
+        if (isMethod) throw { code: 'engine-crashed', message: messageOf(crash ?? String(thrown)) }
         return NOTHING
       }
       try {
         return enter(...given)
       } catch (error) {
+        hasThrown = true
+        thrown = error
         noteCrash(error)
         throw error
       }

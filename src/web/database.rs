@@ -211,6 +211,13 @@ async fn write_all(connection: Rc<Connection>, mut queue: UnboundedReceiver<Writ
     connection.forget();
 }
 
+impl Drop for Connection {
+    /// Who opened it last may have been the last to use it, and an open handle that listens stays for ever.
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 impl Connection {
     fn send(&self, write: Write) {
         if let Some(writer) = &*self.writer.borrow() {
@@ -269,7 +276,7 @@ impl Connection {
         request.set_onupgradeneeded(Some(upgrade.as_ref().unchecked_ref()));
         let opened = JsFuture::from(ended(&request)).await;
         request.set_onupgradeneeded(None);
-        opened?;
+        opened.map_err(|event| why(&request, event))?;
         request.result().map(JsCast::unchecked_into)
     }
 
@@ -372,7 +379,7 @@ impl Connection {
         let store = self.begin(store, "readonly", "relaxed").await?.object_store(store)?;
         let (keys, values) = (store.get_all_keys()?, store.get_all()?);
         let both = Promise::all(&Array::of2(&ended(&keys), &ended(&values)));
-        within(ANSWER_MS, &both).await?;
+        within(ANSWER_MS, &both).await.map_err(|event| why(&values, why(&keys, event)))?;
         let (keys, values): (Array, Array) = (keys.result()?.unchecked_into(), values.result()?.unchecked_into());
         Ok(keys.iter().zip(values.iter()).collect())
     }
@@ -416,35 +423,26 @@ fn rename(store: &IdbObjectStore, key: &str, to: &str) -> Result<(), JsValue> {
     Ok(())
 }
 
-/// Settles when a request has ended.
+/// Settles when a request has ended. No closure of ours listens: one for what hardly ever happens would stay, and the database with it.
 fn ended(request: &IdbRequest) -> Promise {
     Promise::new(&mut |resolve, reject| {
-        let failed = {
-            let request = request.clone();
-            // What the event says of the error is hard to read for a person.
-            Closure::once_into_js(move |event: JsValue| {
-                let why = request.error().ok().flatten().map_or(event, JsValue::from);
-                let _ = reject.call1(&JsValue::UNDEFINED, &why);
-            })
-        };
         request.set_onsuccess(Some(&resolve));
-        request.set_onerror(Some(failed.unchecked_ref()));
+        request.set_onerror(Some(&reject));
     })
 }
 
 async fn committed(transaction: &IdbTransaction) -> Result<(), JsValue> {
     let ended = Promise::new(&mut |resolve, reject| {
-        let failed = {
-            let transaction = transaction.clone();
-            Closure::once_into_js(move |event: JsValue| {
-                let why = transaction.error().map_or(event, JsValue::from);
-                let _ = reject.call1(&JsValue::UNDEFINED, &why);
-            })
-        };
         transaction.set_oncomplete(Some(&resolve));
-        transaction.set_onabort(Some(failed.unchecked_ref()));
+        transaction.set_onabort(Some(&reject));
     });
-    within(ANSWER_MS, &ended).await.map(|_| ())
+    let ended = within(ANSWER_MS, &ended).await;
+    ended.map(|_| ()).map_err(|event| transaction.error().map_or(event, JsValue::from))
+}
+
+/// What an event says of the error is hard to read for a person; its request says it, once it has ended.
+fn why(request: &IdbRequest, event: JsValue) -> JsValue {
+    request.error().ok().flatten().map_or(event, JsValue::from)
 }
 
 /// Waits for something, but not for ever.

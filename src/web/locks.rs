@@ -60,8 +60,9 @@ impl Lock {
                 }
             })
         };
-        let catch: Function = Reflect::get(&queued, &"catch".into()).ok()?.dyn_into().ok()?;
-        let _ = catch.call1(&queued, &on_end);
+        // Called either way: what is never called stays for ever.
+        let then: Function = Reflect::get(&queued, &"then".into()).ok()?.dyn_into().ok()?;
+        let _ = then.call2(&queued, &on_end, &on_end);
         Some(Self { abort, release: release?, held, _granted: on_granted })
     }
 }

@@ -2,7 +2,7 @@
 
 import type { Durability, OperationView, Problem, Settlement, Stats, Status } from 'rota-engine'
 import { toQuery, type SetUp } from './page/set-up.js'
-import type { DriverTab } from './engines/driver.js'
+import type { DriverTab, Held } from './engines/driver.js'
 
 export type Owned = 'companies' | 'leads'
 
@@ -89,6 +89,18 @@ export class Tab {
   /** In front of the profile's other tabs, which are hidden by that. Needs `hide`. */
   async show(): Promise<void> {
     await this.#driver.show()
+  }
+
+  /** How many bytes the page's origin may store; without a number, as many as ever. Needs `quota`. */
+  async limitStorage(bytes: number | undefined): Promise<void> {
+    if (!this.#driver.limitStorage) throw new Error('no way to limit storage')
+    await this.#driver.limitStorage(bytes)
+  }
+
+  /** What the page holds, garbage apart. Needs `measure`. */
+  measure(): Promise<Held> {
+    if (!this.#driver.measure) throw new Error('no way to measure')
+    return this.#driver.measure()
   }
 
   // -------------------------------------------------------------------------------------------------- what it shows

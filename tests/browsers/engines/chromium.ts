@@ -1,5 +1,5 @@
 import puppeteer, { type CDPSession, type Page } from 'puppeteer-core'
-import { sharedMs, type Driver, type DriverTab, type LaunchOptions } from './driver.js'
+import { sharedMs, type Driver, type DriverTab, type Held, type LaunchOptions } from './driver.js'
 import { ended, family, killAll } from './processes.js'
 
 const FLAGS = ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
@@ -22,7 +22,7 @@ export async function launchChromium({ profile }: LaunchOptions): Promise<Driver
   return {
     name: 'chromium',
     version: (await browser.version()).replace(/^.*Chrome\//, ''),
-    abilities: new Set(['crash', 'freeze', 'hide', 'offline', 'relaunch']),
+    abilities: new Set(['crash', 'freeze', 'hide', 'offline', 'relaunch', 'quota', 'measure']),
     newTab: async () => {
       const page = await browser.newPage()
       pages.add(page)
@@ -91,6 +91,21 @@ class ChromiumTab implements DriverTab {
 
   show(): Promise<void> {
     return this.#page.bringToFront()
+  }
+
+  async limitStorage(bytes: number | undefined): Promise<void> {
+    const { origin } = new URL(this.#page.url())
+    await this.#cdp.send('Storage.overrideQuotaForOrigin', { origin, ...(bytes === undefined ? {} : { quotaSize: bytes }) })
+  }
+
+  async measure(): Promise<Held> {
+    // What is freed by finalizers is collected by the next one.
+    for (let round = 0; round < 3; round++) {
+      await this.#cdp.send('HeapProfiler.collectGarbage')
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+    const [{ usedSize }, { jsEventListeners, nodes }] = await Promise.all([this.#cdp.send('Runtime.getHeapUsage'), this.#cdp.send('Memory.getDOMCounters')])
+    return { heapBytes: usedSize, listeners: jsEventListeners, nodes }
   }
 }
 

@@ -15,6 +15,10 @@ export type Ability =
   | 'offline'
   /** Kill the whole browser, and start it again with the same profile. */
   | 'relaunch'
+  /** Set how much an origin may store. */
+  | 'quota'
+  /** Collect garbage in a page, and count what is left. */
+  | 'measure'
 
 export interface DriverTab {
   /** Resolves when the document is there. */
@@ -29,6 +33,17 @@ export interface DriverTab {
   resume(): Promise<void>
   /** Puts it in front of all other tabs, which are hidden by that. */
   show(): Promise<void>
+  /** Lets the page's origin store this many bytes and no more; without a number, as many as ever. Needs `quota`. */
+  limitStorage?(bytes: number | undefined): Promise<void>
+  /** Needs `measure`. */
+  measure?(): Promise<Held>
+}
+
+/** What a page holds once its garbage was collected. */
+export interface Held {
+  readonly heapBytes: number
+  readonly listeners: number
+  readonly nodes: number
 }
 
 /** One process of one browser, with a folder of its own for what it keeps. */

@@ -6,6 +6,7 @@ import { supabaseBackend } from 'rota-engine/supabase'
 import { DEMO_PASSWORD, DEMO_PEOPLE } from '../../../www/server/people.js'
 import { loadConfig } from '../../../www/src/config.js'
 import { tables, type DemoStore } from '../../../www/src/tables.js'
+import type * as Bindings from './bindings.js'
 import { block, hide } from './parts.js'
 import { fromQuery } from './set-up.js'
 
@@ -17,6 +18,10 @@ export interface PageTab {
   readonly store: DemoStore | undefined
   /** The package, for tests that make stores of their own; loaded, but `init()` is theirs to call where nothing was started. */
   readonly rota: { readonly createStore: typeof createStore; readonly init: typeof init; readonly table: typeof table }
+  /** One more store, of another application: on the same backend, with its own everything. */
+  openStore(app: string): DemoStore
+  /** Components of React and Vue, loaded when asked for. */
+  bindings(): Promise<typeof Bindings>
   /** What went wrong and nobody caught. */
   readonly errors: string[]
   readonly problems: Problem[]
@@ -39,6 +44,8 @@ for (const part of setUp.block ?? []) block(part)
 
 const tab = {
   start,
+  openStore,
+  bindings: () => import('./bindings.js'),
   client: undefined as SupabaseClient | undefined,
   store: undefined as DemoStore | undefined,
   rota: { createStore, init, table },
@@ -67,9 +74,7 @@ async function start(): Promise<void> {
     const { error } = await tab.client.auth.signInWithPassword({ email: person.email, password: DEMO_PASSWORD })
     if (error) throw error
   }
-  const { app = 'browsers', options } = setUp
-  const onProblem = (problem: Problem) => void tab.problems.push(problem)
-  const store = createStore({ ...options, app, user: person.id, tables, backend: supabaseBackend(tab.client), onProblem })
+  const store = openStore(setUp.app ?? 'browsers')
   tab.store = window.rota = store
   tab.storeMs = performance.now()
   const stop = store.subscribe('companies', () => {
@@ -77,4 +82,10 @@ async function start(): Promise<void> {
     tab.firstRecordMs = performance.now()
     stop()
   })
+}
+
+function openStore(app: string): DemoStore {
+  if (!tab.client || setUp.user === undefined) throw new Error('nobody has signed in')
+  const onProblem = (problem: Problem) => void tab.problems.push(problem)
+  return createStore({ ...setUp.options, app, user: setUp.user, tables, backend: supabaseBackend(tab.client), onProblem })
 }
