@@ -1,6 +1,8 @@
 //! Where operations and records are kept: each entry in localStorage at once, and in IndexedDB a moment later; sealed, where the
 //! application gave a key.
 
+use std::cell::Cell;
+
 use js_sys::{Array, JSON, Object};
 use wasm_bindgen::JsValue;
 
@@ -27,6 +29,8 @@ pub(crate) struct Written {
 #[derive(Default)]
 pub(crate) struct Shelf {
     storage: Option<Storage>,
+    /// True since localStorage refused an entry, until it takes one.
+    is_full: Cell<bool>,
     database: Option<Database>,
     sealing: Sealing,
 }
@@ -34,11 +38,12 @@ pub(crate) struct Shelf {
 impl Shelf {
     /// `tell` hears when the database stops to work, and why, and when it works again.
     pub(crate) fn open(name: &str, sealing: Sealing, tell: impl Fn(Result<(), String>) + 'static) -> Self {
-        Self { storage: Storage::open(), database: Database::new(name, tell), sealing }
+        Self { storage: Storage::open(), is_full: Cell::new(false), database: Database::new(name, tell), sealing }
     }
 
     pub(crate) fn durability(&self) -> Durability {
-        match (self.storage.is_some(), self.database.as_ref().is_some_and(Database::works)) {
+        let is_at_once = self.storage.is_some() && !self.is_full.get();
+        match (is_at_once, self.database.as_ref().is_some_and(Database::works)) {
             (true, true) => Durability::Full,
             (false, true) => Durability::Async,
             (true, false) => Durability::Tab,
@@ -62,6 +67,7 @@ impl Shelf {
             Err(error) => return Written { at_once: Some(Err(error)), later: false },
         };
         let at_once = self.storage.as_ref().map(|storage| storage.set(&key, &text));
+        self.is_full.set(matches!(at_once, Some(Err(_))));
         let Some(database) = &self.database else { return Written { at_once, later: false } };
         if !database.works() && !matches!(at_once, Some(Ok(()))) {
             // It is not taken, so it must not be found there either. But perhaps the next one can be.
