@@ -81,7 +81,7 @@ inEachBrowser((world) => {
       // That IndexedDB refuses is known only once it has: who was accepted before lives as long as the page, and is told so.
       const first = await tab.assign(TABLE, key, aiko.id)
       await tab.waitFor('the word on its durability', () => tab.durable(first), (level) => level === 'memory')
-        await tab.waitFor('the status to say so', () => tab.status(), ({ durability }) => durability === 'memory')
+      await tab.waitFor('the status to say so', () => tab.status(), ({ durability }) => durability === 'memory')
       for (let attempt = 0; attempt < 5; attempt++) {
         const second = await tab.evaluate(tryToAssign, TABLE, key, jonas.id)
         expect(second).toEqual({ code: 'storage-full' })
