@@ -185,3 +185,19 @@ export interface RotaSlots {
 export function engineSlots(): RotaSlots {
   return new wasm.RotaSlots()
 }
+
+/** The notifications of a tab. */
+export interface RotaNotices {
+  free(): void
+  close(id: string): void
+  create(id: string, kind: string, message: string, atMs: number, sound: boolean, nowMs: number): string
+  forget(component: string): void
+  online(online: boolean, nowMs: number): string[]
+  set(component: string, kind: string, enabled: boolean, autoCloseMs: number | undefined, sound: boolean): void
+  shown(component: string, nowMs: number): object
+}
+
+/** Makes the notifications of a tab. @internal */
+export function engineNotices(): RotaNotices {
+  return new wasm.RotaNotices()
+}

@@ -235,6 +235,13 @@ export class Mirror {
     this.#flush()
   }
 
+  /** Calls listeners as a change list does: not inside of a batch, and not inside of each other. */
+  due(listeners: Iterable<Listener>): void {
+    if (this.#isClosed) return
+    this.#due(listeners)
+    this.#flush()
+  }
+
   /** Runs something, and tells listeners once, afterwards. */
   batch<T>(run: () => T): T {
     this.#depth++
@@ -410,12 +417,13 @@ export class Mirror {
     if (this.#depth > 0) return
     this.#depth++
     try {
-      while (this.#untold) {
+      while (this.#untold || this.#dueListeners.size > 0) {
         const untold = this.#untold
         this.#untold = undefined
         const due = [...this.#dueListeners]
         this.#dueListeners.clear()
         for (const listener of due) callSafely(listener)
+        if (!untold) continue
         const { stale } = untold
         if (stale) for (const watcher of Array.from(this.#staleWatchers)) callSafely(() => watcher(stale))
         if (this.#watchers.size === 0) continue

@@ -11,6 +11,7 @@ import { engineClass, handles, type RotaEngine } from './init.js'
 import { defaultInvalidations, type InvalidationRule, type Stale } from './invalidation.js'
 import { Mirror } from './mirror.js'
 import { commandOf, commandsOf, temporaryKeysOf, type Command, type Mutation } from './mutations.js'
+import { Notifications } from './notifications.js'
 import { isInBrowser, listenToPage } from './page.js'
 import type { Policy } from './policy.js'
 import { Presence } from './presence.js'
@@ -76,6 +77,8 @@ export class Store<T extends Tables = any> {
   readonly availability: Availability<T>
   /** Chats that wait for an operator, in a table declared with their domain. */
   readonly chats: Chats<T>
+  /** Notifications of this person's tabs. */
+  readonly notifications: Notifications
   /** Who is here, where, and what they are doing. */
   readonly presence: Presence
   /** Functions that are tried again when they fail, together with the operations that wait. */
@@ -143,6 +146,7 @@ export class Store<T extends Tables = any> {
       () => this.#engine !== undefined,
     )
     this.#conflicts = new Conflicts(this.#mirror, () => this.#engine)
+    this.notifications = new Notifications({ mirror: this.#mirror, channel: isMemory ? undefined : `rota-notifications/${this.#name}`, call: (run) => this.#do(run) })
     this.presence = new Presence(this.#mirror, (run) => this.#do(run))
     this.recovery = new Recovery(this, this.#mirror, options.retry)
     if (options.onProblem) this.#mirror.watchProblems(options.onProblem)
