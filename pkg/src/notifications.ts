@@ -55,6 +55,7 @@ export interface NoticeHost {
   call<R>(run: () => R): R
 }
 
+const NONE: readonly never[] = Object.freeze([])
 const KINDS: readonly NotificationKind[] = ['turn', 'action', 'status']
 const AUTO_CLOSE_MS: Readonly<Record<NotificationKind, number>> = { turn: 10_000, action: 5_000, status: 3_000 }
 
@@ -145,7 +146,7 @@ export class Notifications {
   shown(component: string): readonly NotificationShown[] {
     requireComponent(component)
     // A store that is closed reads as an empty one.
-    if (this.#isClosed) return []
+    if (this.#isClosed) return NONE
     const known = this.#looks.get(component)
     if (known && Date.now() < known.nextMs) return known.list
     const { notices: next, nextMs = Infinity } = this.#do((notices) => notices.shown(component, Date.now())) as { notices: NotificationShown[]; nextMs?: number }
