@@ -33,7 +33,7 @@ describe('a mutation that makes no sense is refused: the message says what and w
     ['no table', { name: 'delete', key: 'c1' }, 'invalid-operation', /table/],
     ['an unknown table', { name: 'delete', table: 'nope', key: 'c1' }, 'unknown-table', /"nope"/],
     ['a table that every object has', { name: 'delete', table: 'toString', key: 'c1' }, 'unknown-table', /"toString"/],
-    ['an unknown operation', { name: 'upsert', table: 'companies', key: 'c1' }, 'invalid-operation', /"upsert".*insert, patch, delete and assign/],
+    ['an unknown operation', { name: 'upsert', table: 'companies', key: 'c1' }, 'invalid-operation', /"upsert".*insert, patch, delete, assign, and those of chats/],
     ['an unknown record', { name: 'delete', table: 'companies', key: 'c9' }, 'unknown-record', /"companies".*"c9"/],
     ['a patch of an unknown record', { ...patch({ city: 'x' }), key: 'c9' }, 'unknown-record', /"c9"/],
     ['an unknown field in a patch', patch({ town: 'x' }), 'unknown-field', /"companies".*"town"/],

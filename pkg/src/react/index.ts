@@ -5,9 +5,11 @@ import {
   RotaError,
   type AssignmentError,
   type AssignmentState,
+  type AvailabilityHandlers,
   type Conflict,
   type Key,
   type Mutated,
+  type NotificationShown,
   type Operations,
   type Peer,
   type RecordOf,
@@ -101,6 +103,34 @@ export function usePeers(): readonly Peer[] {
     () => store.presence.peers(),
     () => NONE,
   )
+}
+
+/** Returns the notifications that a component is to show now, and renders again when one comes or goes. What it shows of each kind, `notifications.configure` says. */
+export function useNotifications(component: string): readonly NotificationShown[] {
+  const store = useStore()
+  const subscribe = useCallback((listener: () => void) => store.notifications.subscribe(listener), [store])
+  return useSyncExternalStore(
+    subscribe,
+    () => store.notifications.shown(component),
+    () => NONE,
+  )
+}
+
+/** Calls back when slots of availability come, change or go, here, in another tab, or by somebody else. The handlers may be written down in the call. */
+export function useSyncEventHandlers<R = object>(handlers: AvailabilityHandlers<R>): void {
+  const store = useStore()
+  const latest = useRef(handlers)
+  useEffect(() => {
+    latest.current = handlers
+  })
+  useEffect(() => {
+    const handler = (name: keyof AvailabilityHandlers<R>) => (slot: unknown, key: string) => latest.current[name]?.(slot as R, key)
+    return store.availability.watch({
+      availability_created: handler('availability_created'),
+      availability_updated: handler('availability_updated'),
+      availability_deleted: handler('availability_deleted'),
+    })
+  }, [store])
 }
 
 /** Returns how the store is, and renders again when that changes. */

@@ -1,11 +1,13 @@
-import { computed, getCurrentInstance, inject, onMounted, provide, shallowReadonly, shallowRef, ssrContextKey, toValue, watch, type ComputedRef, type InjectionKey, type MaybeRefOrGetter, type ShallowRef } from 'vue'
+import { computed, getCurrentInstance, inject, onMounted, onUnmounted, provide, shallowReadonly, shallowRef, ssrContextKey, toValue, watch, type ComputedRef, type InjectionKey, type MaybeRefOrGetter, type ShallowRef } from 'vue'
 import {
   RotaError,
   type AssignmentError,
   type AssignmentState,
+  type AvailabilityHandlers,
   type Conflict,
   type Key,
   type Mutated,
+  type NotificationShown,
   type Operations,
   type Peer,
   type RecordOf,
@@ -138,6 +140,31 @@ export function usePeers(): Readonly<ShallowRef<readonly Peer[]>> {
     () => store.presence.peers(),
     () => NONE,
   )
+}
+
+/** Returns the notifications that a component is to show now. What it shows of each kind, `notifications.configure` says. */
+export function useNotifications(component: MaybeRefOrGetter<string>): Readonly<ShallowRef<readonly NotificationShown[]>> {
+  const store = useStore()
+  return useStored(
+    () => {
+      // Another component's are others.
+      toValue(component)
+      return (listener) => store.notifications.subscribe(listener)
+    },
+    () => store.notifications.shown(toValue(component)),
+    () => NONE,
+  )
+}
+
+/** Calls back when slots of availability come, change or go, here, in another tab, or by somebody else, for as long as the component is there. */
+export function useSyncEventHandlers<R = object>(handlers: AvailabilityHandlers<R>): void {
+  const store = useStore()
+  let stop = (): void => undefined
+  // A server has nobody to tell.
+  onMounted(() => {
+    stop = store.availability.watch(handlers as AvailabilityHandlers<unknown>)
+  })
+  onUnmounted(() => stop())
 }
 
 /** Returns how the store is. */
