@@ -10,7 +10,7 @@ import { type Json, operation } from './world.js'
 const SEQUENCES = Number(process.env['AGREEMENT_SEQUENCES'] ?? 40)
 const STEPS = 60
 /** Fields that hold the time of the side that wrote them. */
-const TIMES = ['assigned_at', 'operator_replied_at', 'last_message_at']
+const TIMES = new Set(['assigned_at', 'operator_replied_at', 'last_message_at'])
 const CHAT = ['id', 'chat_state', 'assigned_operator_id', 'last_operator_id', 'operator_replied_at', 'is_active', 'created_at', 'last_message_at', 'assigned_at']
 const TABLES = [
   { name: 'chats', key: ['id'], fields: CHAT, domain: { kind: 'chat', operators: 'operators' } },
@@ -68,7 +68,7 @@ const shape = (record: Json | null | undefined, before: Json | undefined): Json 
     ? Object.fromEntries(
         Object.entries(record)
           .filter(([name]) => !name.startsWith('rota_'))
-          .map(([name, value]) => [name, TIMES.includes(name) && value !== null ? (value === before?.[name] ? 'as before' : 'new') : value]),
+          .map(([name, value]) => [name, TIMES.has(name) && value !== null ? (value === before?.[name] ? 'as before' : 'new') : value]),
       )
     : null
 
