@@ -1,4 +1,4 @@
-import type { Value } from './types.js'
+import type { Value, Winner } from './types.js'
 
 /** An operation as a server gets it (`PROTOCOL.md` §2). */
 export interface Operation {
@@ -18,6 +18,16 @@ export interface Operation {
   readonly replaces?: readonly string[]
 }
 
+/** One of the records that an operation was about, as it is now. */
+export interface AnsweredRecord {
+  readonly table: string
+  readonly key: string
+  readonly version: string
+  readonly record: object | null
+  /** The temporary key that it had. */
+  readonly from?: string
+}
+
 /** A server's answer to an operation (`PROTOCOL.md` §3). */
 export type Answer = {
   readonly protocol: number
@@ -26,7 +36,7 @@ export type Answer = {
   readonly key: string
   readonly replayed: boolean
 } & (
-  | { readonly outcome: 'confirmed'; readonly version: string; readonly record: object | null }
+  | { readonly outcome: 'confirmed'; readonly version: string; readonly record: object | null; readonly code?: string; readonly message?: string; readonly chosen?: string; readonly records?: readonly AnsweredRecord[] }
   /** Done, and not said how the record is now: what was changed stays as it shows until the row arrives. */
   | { readonly outcome: 'confirmed'; readonly version?: string; readonly record?: undefined }
   | { readonly outcome: 'refused'; readonly code: string; readonly message: string; readonly version?: string; readonly record?: object | null }
@@ -37,6 +47,7 @@ export type Answer = {
       readonly fields: readonly string[]
       readonly version: string
       readonly record: object | null
+      readonly winner?: Winner
     }
   | { readonly outcome: 'retry'; readonly code: string; readonly message: string; readonly afterMs: number }
 )

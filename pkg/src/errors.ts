@@ -32,6 +32,18 @@ export type RotaErrorCode =
   | 'not-indexed'
   | 'too-many-views'
   | 'cancelled'
+  | 'forbidden'
+  | 'illegal-transition'
+  | 'capacity-exceeded'
+  | 'queue-empty'
+  | 'inactive'
+  | 'unknown-operator'
+  | 'reversed-slot'
+  | 'empty-slot'
+  | 'unknown-zone'
+  | 'invalid-recurrence'
+  | 'overlap'
+  | 'too-many-components'
 
 /** A call that could not be taken. Nothing has changed when one is thrown. */
 export class RotaError extends Error {

@@ -7,6 +7,7 @@ export { Assignments, UPDATING, type AssignmentError, type AssignmentState } fro
 export {
   BackendError,
   type Answer,
+  type AnsweredRecord,
   type Backend,
   type Failure,
   type LinkListener,
@@ -17,13 +18,17 @@ export {
   type PullResponse,
   type StreamEvent,
 } from './backend.js'
+export { Chats, type ChatOperation, type ChatStanding, type ChatWaits, type OperatorHistory, type RepeatedAssignment } from './chats.js'
 export { RotaError, type RotaErrorCode } from './errors.js'
 export { init, version } from './init.js'
+export type { InvalidationRule, QueryKey, Stale } from './invalidation.js'
+export type { ChatMutation } from './mutations.js'
+export type { Policy, PolicyRule } from './policy.js'
 export { escapeSnapshot, type Snapshot } from './snapshot.js'
 export { Presence, type PlaceGiven } from './presence.js'
 export { Recovery, RetryError } from './recovery.js'
 export { createStore, Store, type After, type Mutation, type StoreOptions } from './store.js'
-export { table, type InputOf, type InsertOf, type OwnedName, type PatchOf, type RecordOf, type Table, type TableOptions, type Tables, type Unkeyed, type Unowned } from './tables.js'
+export { table, type Domain, type DomainName, type InputOf, type InsertOf, type OfDomain, type OwnedName, type PatchOf, type RecordOf, type Table, type TableOptions, type Tables, type Unkeyed, type Unowned } from './tables.js'
 export type { FigureDeclaration, Figures, Filter, SortKey, ViewGroup, ViewSpec, ViewSpecOf } from './viewing.js'
 export type { SnapshotOf, View, ViewOf, ViewSnapshot } from './views.js'
 export type {
@@ -48,10 +53,12 @@ export type {
   PollingOptions,
   Problem,
   Renamed,
+  Refusal,
   RetryOptions,
   Settlement,
   Stats,
   Status,
   TemporaryKey,
   Value,
+  Winner,
 } from './types.js'

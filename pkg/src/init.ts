@@ -14,12 +14,16 @@ export interface RotaEngine {
   answered(id: string, answer: unknown): void
   /** `{ entries: AuditEntry[], dropped: number }`, or undefined once the engine has crashed. */
   audit(): unknown
+  /** `{ code, message }`, or undefined for a command that would be taken. */
+  can(command: unknown): unknown
   cancel(id: string): void
   changed(events: unknown[]): void
   close(): void
   closeView(id: number): void
   /** What the server last said of the records that are there: table, version and record of each, flat. Undefined once the engine has crashed. */
   confirmed(): unknown[] | undefined
+  /** Tells the rules of a zone, a policy, or what makes queries stale. */
+  factTold(name: string, fact: unknown): void
   free(): void
   /** The page is about to be frozen, or kept for the way back. */
   froze(): void
@@ -153,4 +157,17 @@ export function failureCounts(failure: string): boolean {
 /** Returns the version of this package. */
 export function version(): string {
   return wasm.version()
+}
+
+/** What the rules say of chats that are at hand. @internal */
+export const chatRules = {
+  standing: (record: object, activeAtMs: number | undefined): unknown => wasm.chatStanding(record, activeAtMs),
+  waits: (chats: object[], nowMs: number): unknown => wasm.chatWaits(chats, nowMs),
+  repeated: (assignments: object[], moreThan: number): unknown[] => wasm.chatRepeated(assignments, moreThan),
+  history: (assignments: object[], nowMs: number): object => wasm.operatorHistory(assignments, nowMs),
+}
+
+/** The rules of invalidation that applications know already: for tables with an owner (name and field of each, flat), and others of known names. @internal */
+export function defaultRules(owned: string[]): unknown {
+  return wasm.defaultInvalidations(owned)
 }

@@ -1,5 +1,6 @@
 import type { Peer } from './backend.js'
 import { RotaError } from './errors.js'
+import { bothStale, type Stale } from './invalidation.js'
 import type { Tables } from './tables.js'
 import type { AuditEntry, Changes, ConflictChange, OperationState, OperationView, Operations, Problem, Renamed, Status } from './types.js'
 import { freeze } from './values.js'
@@ -23,6 +24,8 @@ export interface ChangeList {
   readonly renamed?: readonly Renamed[]
   /** Everybody else who is here, where that changed. */
   readonly presence?: readonly Peer[]
+  /** What other caches should fetch again. */
+  readonly stale?: Stale
 }
 
 /** A part of the picture that has a file of its own. */
@@ -78,6 +81,7 @@ interface Untold {
   conflicts?: Map<string, ConflictChange>
   decisions?: AuditEntry[]
   renamed?: Renamed[]
+  stale?: Stale | undefined
   status: boolean
   presence: readonly Peer[] | undefined
 }
@@ -104,6 +108,7 @@ export class Mirror {
   readonly #names: readonly string[]
   readonly #numbered: (Cell | undefined)[] = []
   readonly #watchers = new Set<(changes: Changes) => void>()
+  readonly #staleWatchers = new Set<(stale: Stale) => void>()
   readonly #problemWatchers = new Set<(problem: Problem) => void>()
   readonly #pending = new Map<string, OperationView>()
   #recent: readonly OperationView[] = []
@@ -177,7 +182,7 @@ export class Mirror {
   }
 
   countListeners(): number {
-    let count = this.#watchers.size + this.#problemWatchers.size
+    let count = this.#watchers.size + this.#problemWatchers.size + this.#staleWatchers.size
     for (const table of this.#tables.values()) {
       count += table.listeners.size
       for (const cell of table.cells.values()) count += cell.listeners.size
@@ -192,6 +197,10 @@ export class Mirror {
 
   watchProblems(listener: (problem: Problem) => void): () => void {
     return add(this.#problemWatchers, listener)
+  }
+
+  watchStale(listener: (stale: Stale) => void): () => void {
+    return add(this.#staleWatchers, listener)
   }
 
   watchTable(table: string, listener: Listener): () => void {
@@ -251,6 +260,7 @@ export class Mirror {
     this.#status = status
     this.#watchers.clear()
     this.#problemWatchers.clear()
+    this.#staleWatchers.clear()
     for (const table of this.#tables.values()) {
       table.listeners.clear()
       for (const cell of table.cells.values()) cell.listeners.clear()
@@ -294,10 +304,11 @@ export class Mirror {
   }
 
   /** Notes what is told as it came. Of a conflict, the last word counts. */
-  #collect({ conflicts, decisions, presence }: ChangeList, untold: Untold): void {
+  #collect({ conflicts, decisions, presence, stale }: ChangeList, untold: Untold): void {
     for (const change of conflicts ?? []) (untold.conflicts ??= new Map()).set(change.id, change)
     if (decisions) (untold.decisions ??= []).push(...decisions)
     untold.presence = presence ?? untold.presence
+    if (stale) untold.stale = bothStale(untold.stale, stale)
   }
 
   /** Whoever watches a record under its temporary key goes on watching it. */
@@ -405,6 +416,8 @@ export class Mirror {
         const due = [...this.#dueListeners]
         this.#dueListeners.clear()
         for (const listener of due) callSafely(listener)
+        const { stale } = untold
+        if (stale) for (const watcher of Array.from(this.#staleWatchers)) callSafely(() => watcher(stale))
         if (this.#watchers.size === 0) continue
         const changes = changesOf(untold, this.#status)
         for (const watcher of Array.from(this.#watchers)) callSafely(() => watcher(changes))
@@ -420,7 +433,7 @@ function nowOf(table: MirrorTable, key: string): string {
   return key.startsWith('~') ? (table.renamed.get(key) ?? key) : key
 }
 
-function changesOf({ records, operations, conflicts, decisions, renamed, presence, status }: Untold, now: Status): Changes {
+function changesOf({ records, operations, conflicts, decisions, renamed, presence, stale, status }: Untold, now: Status): Changes {
   return {
     records: [...records.values()],
     operations: [...operations.values()],
@@ -429,6 +442,7 @@ function changesOf({ records, operations, conflicts, decisions, renamed, presenc
     ...(decisions ? { decisions } : {}),
     ...(renamed ? { renamed } : {}),
     ...(presence ? { presence } : {}),
+    ...(stale ? { stale } : {}),
   }
 }
 

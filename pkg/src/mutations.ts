@@ -1,19 +1,35 @@
 import { RotaError } from './errors.js'
-import { keyFields, keyText, type InsertOf, type PatchOf, type Tables, type Unowned } from './tables.js'
+import { keyFields, keyText, type DomainName, type InsertOf, type PatchOf, type Tables, type Unowned } from './tables.js'
 import type { Key, TemporaryKey } from './types.js'
 import { givenObject } from './values.js'
 
 /** Operations that another one depends on: it is sent after they are confirmed, and ends with them if they are not. At most a hundred. */
 export type After = readonly string[]
 
+/** What may be done to chats, each with its arguments (`PROTOCOL.md` §10). Only `request_next` names no chat: the server chooses it. */
+export type ChatMutation<N extends string> = {
+  readonly table: N
+  readonly after?: After
+} & (
+  | { readonly name: 'request_next'; readonly operator: string; readonly key?: never }
+  | { readonly name: 'claim'; readonly key: Key; readonly operator: string }
+  | { readonly name: 'release'; readonly key: Key; readonly reason: string }
+  | { readonly name: 'transfer'; readonly key: Key; readonly to: string }
+  | { readonly name: 'reply' | 'user_message' | 'unassign_chat' | 'complete'; readonly key: Key }
+)
+
 /** Something to do to a record. */
-export type Mutation<T extends Tables> = {
+export type Mutation<T extends Tables> = PlainMutation<T> | ChatMutation<DomainName<T, 'chat'>>
+
+type PlainMutation<T extends Tables> = {
   [N in keyof T & string]:
     | { readonly name: 'insert'; readonly table: N; readonly record: InsertOf<T[N]>; readonly after?: After }
     | { readonly name: 'patch'; readonly table: N; readonly key: Key; readonly set: PatchOf<T[N]>; readonly after?: After }
     | { readonly name: 'delete'; readonly table: N; readonly key: Key; readonly after?: After }
     | (T[N] extends Unowned ? never : { readonly name: 'assign'; readonly table: N; readonly key: Key; readonly to: string | null; readonly after?: After })
 }[keyof T & string]
+
+type AnyMutation = PlainMutation<Tables> | ChatMutation<string>
 
 /** A mutation as the engine is told of it. */
 export interface Command {
@@ -26,7 +42,7 @@ export interface Command {
 }
 
 /** Copies a mutation into the form that the engine reads. */
-export function commandOf(mutation: Mutation<Tables>): Command {
+export function commandOf(mutation: AnyMutation): Command {
   const command = targetOf(mutation)
   const { after } = mutation
   if (after === undefined) return command
@@ -35,9 +51,9 @@ export function commandOf(mutation: Mutation<Tables>): Command {
 }
 
 /** The same for the parts of a transaction; what is wrong with one says which one it is. */
-export function commandsOf(mutations: readonly Mutation<Tables>[]): Command[] {
+export function commandsOf(mutations: readonly AnyMutation[]): Command[] {
   if (!Array.isArray(mutations)) throw new RotaError('invalid-operation', 'transact takes a list of mutations')
-  return Array.from(mutations as readonly Mutation<Tables>[], (mutation, index) => {
+  return Array.from(mutations as readonly AnyMutation[], (mutation, index) => {
     try {
       return commandOf(mutation)
     } catch (error) {
@@ -47,7 +63,7 @@ export function commandsOf(mutations: readonly Mutation<Tables>[]): Command[] {
   })
 }
 
-function targetOf(mutation: Mutation<Tables>): Command {
+function targetOf(mutation: AnyMutation): Command {
   if (typeof mutation !== 'object' || mutation === null) throw new RotaError('invalid-operation', 'mutate takes an object: { name, table, … }')
   const { name, table } = mutation
   if (typeof name !== 'string' || typeof table !== 'string') throw new RotaError('invalid-operation', 'a mutation needs a name and a table')
@@ -60,8 +76,24 @@ function targetOf(mutation: Mutation<Tables>): Command {
       return { name, table, key: keyText(mutation.key) }
     case 'assign':
       return { name, table, key: keyText(mutation.key), args: givenObject({ to: mutation.to }, 'assign') }
+    case 'request_next': {
+      // One that is named against the types is the engine's to refuse.
+      const { key } = mutation as { key?: Key }
+      return { name, table, ...(key === undefined ? {} : { key: keyText(key) }), args: givenObject({ operator: mutation.operator }, name) }
+    }
+    case 'claim':
+      return { name, table, key: keyText(mutation.key), args: givenObject({ operator: mutation.operator }, name) }
+    case 'release':
+      return { name, table, key: keyText(mutation.key), args: givenObject({ reason: mutation.reason }, name) }
+    case 'transfer':
+      return { name, table, key: keyText(mutation.key), args: givenObject({ to: mutation.to }, name) }
+    case 'reply':
+    case 'user_message':
+    case 'unassign_chat':
+    case 'complete':
+      return { name, table, key: keyText(mutation.key), args: {} }
     default:
-      throw new RotaError('invalid-operation', `there is no operation "${name as string}"; there are insert, patch, delete and assign`)
+      throw new RotaError('invalid-operation', `there is no operation "${name as string}"; there are insert, patch, delete, assign, and those of chats`)
   }
 }
 

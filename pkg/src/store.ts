@@ -1,19 +1,22 @@
 import { Assignments } from './assignments.js'
 import type { Backend } from './backend.js'
+import { Chats } from './chats.js'
 import { Conflicts } from './conflicts.js'
 import type { Encryption } from './encryption.js'
 import { RotaError, toRotaError } from './errors.js'
 import { Host } from './host.js'
 import { crashed, messageOf, noteCrash, watchCrash } from './guard.js'
 import { engineClass, handles, type RotaEngine } from './init.js'
+import { defaultInvalidations, type InvalidationRule, type Stale } from './invalidation.js'
 import { Mirror } from './mirror.js'
 import { commandOf, commandsOf, temporaryKeysOf, type Command, type Mutation } from './mutations.js'
 import { isInBrowser, listenToPage } from './page.js'
+import type { Policy } from './policy.js'
 import { Presence } from './presence.js'
 import { Recovery } from './recovery.js'
 import { FIRST_OPERATIONS, FIRST_STATUS, InitialSnapshot, makeSnapshot, type FirstReads, type Snapshot } from './snapshot.js'
 import { describeTable, keyFields, keyText, type RecordOf, type Tables } from './tables.js'
-import type { Audit, Changes, Conflict, ConflictChoice, Key, LinkOptions, Mutated, Operations, PollingOptions, Problem, RetryOptions, Stats, Status } from './types.js'
+import type { Audit, Changes, Conflict, ConflictChoice, Key, LinkOptions, Mutated, Operations, PollingOptions, Problem, Refusal, RetryOptions, Stats, Status } from './types.js'
 import { givenObject } from './values.js'
 import type { ViewSpec } from './viewing.js'
 import { Views, type ViewOf } from './views.js'
@@ -68,6 +71,8 @@ export function createStore<T extends Tables>(options: StoreOptions<T>): Store<T
 export class Store<T extends Tables = any> {
   /** Who is assigned to what. */
   readonly assignments: Assignments<T>
+  /** Chats that wait for an operator, in a table declared with their domain. */
+  readonly chats: Chats<T>
   /** Who is here, where, and what they are doing. */
   readonly presence: Presence
   /** Functions that are tried again when they fail, together with the operations that wait. */
@@ -110,6 +115,15 @@ export class Store<T extends Tables = any> {
       (table, key, to) => this.mutate({ name: 'assign', table, key, to } as Mutation<T>),
       () => void this.#open(),
       this.firstReads,
+    )
+    this.chats = new Chats(
+      {
+        mirror: this.#mirror,
+        user,
+        mutate: (mutation) => this.mutate(mutation as Mutation<T>),
+        can: (mutation) => this.can(mutation as Mutation<T>),
+      },
+      options.tables,
     )
     this.views = new Views(
       this.#mirror,
@@ -196,6 +210,49 @@ export class Store<T extends Tables = any> {
     this.#open()
     const commands = commandsOf(mutations)
     return this.#keyed(commands, this.#host.mutate(() => this.#do((engine) => engine.transact(commands))))
+  }
+
+  /**
+   * Says why a mutation would not be taken now, as far as is known here, with the code that `mutate` would throw, or with which the server would
+   * refuse it by the policies told with {@link policy}: nothing where it would be taken. Nothing is changed.
+   */
+  can(mutation: Mutation<T>): Refusal | undefined {
+    this.#open()
+    try {
+      const command = commandOf(mutation)
+      return this.#do((engine) => engine.can(command)) as Refusal | undefined
+    } catch (error) {
+      if (error instanceof RotaError && error.code !== 'engine-crashed') return { code: error.code, message: error.reason }
+      throw error
+    }
+  }
+
+  /** Declares who may do what to the records of a table, in the place of what was declared of it before. It is this store's alone: the server has its own. */
+  policy<N extends keyof T & string>(policy: Policy<T, N>): void {
+    const declared = givenObject(policy, 'policy')
+    this.#do((engine) => engine.factTold(`policy:${String(declared['table'])}`, declared))
+  }
+
+  /**
+   * Declares which queries of other caches the server's changes make stale, in the place of what was declared before; without rules, the
+   * {@link defaultInvalidations} of the store's tables.
+   */
+  invalidate(rules: readonly InvalidationRule[] = this.defaultInvalidations()): void {
+    const { rules: declared } = givenObject({ rules }, 'invalidate')
+    this.#do((engine) => engine.factTold('invalidations', declared))
+  }
+
+  /** The rules of invalidation that applications know already, for the tables with an owner, and those of known names. */
+  defaultInvalidations(): readonly InvalidationRule[] {
+    this.#open()
+    return defaultInvalidations(this.#tables)
+  }
+
+  /** Calls back with what became stale by the declared rules, once for each batch of changes; returns how to stop. */
+  onStale(listener: (stale: Stale) => void): () => void {
+    this.#open()
+    requireFunction('onStale', listener)
+    return this.#mirror.watchStale(listener)
   }
 
   /** Returns the key of a record as it is by now, as text: the one that the server gave, where the key is a temporary one. */

@@ -67,6 +67,11 @@ export interface Unkeyed {
   readonly temporaryKeys: true
 }
 
+/** What tells a table of a domain. */
+export interface OfDomain<K extends Domain['kind']> {
+  readonly domain: Extract<Domain, { readonly kind: K }>
+}
+
 /** Declared tables by name. */
 // The record types differ from table to table, and `Table` is invariant in its record's: only `any` fits them all.
 // oxlint-disable-next-line typescript/no-explicit-any
@@ -74,6 +79,9 @@ export type Tables = Readonly<Record<string, Table<any>>>
 
 /** The names of the tables whose records have an owner. */
 export type OwnedName<T extends Tables> = { [N in keyof T & string]: T[N] extends Unowned ? never : N }[keyof T & string]
+
+/** The names of the tables of a domain. */
+export type DomainName<T extends Tables, K extends Domain['kind']> = { [N in keyof T & string]: T[N] extends OfDomain<K> ? N : never }[keyof T & string]
 
 /** The record type of a declared table, as the store hands it out. */
 export type RecordOf<X> = X extends Table<infer T> ? DeepReadonly<T> : never
@@ -99,6 +107,13 @@ type AllButOne<R> = { [F in keyof R]: Omit<R, F> & { readonly [K in F]?: never }
  * const companies = table<Company>({ key: 'id', fields: ['id', 'name', 'owner_id'], owner: 'owner_id' })
  * ```
  */
+export function table<T extends object>(options: TableOptions<T> & Unowned & Unkeyed & OfDomain<'chat'>): Table<T> & Unowned & Unkeyed & OfDomain<'chat'>
+export function table<T extends object>(options: TableOptions<T> & Unowned & OfDomain<'chat'>): Table<T> & Unowned & OfDomain<'chat'>
+export function table<T extends object>(options: TableOptions<T> & Unowned & Unkeyed & OfDomain<'availability'>): Table<T> & Unowned & Unkeyed & OfDomain<'availability'>
+export function table<T extends object>(options: TableOptions<T> & Unowned & OfDomain<'availability'>): Table<T> & Unowned & OfDomain<'availability'>
+export function table<T extends object>(options: TableOptions<T> & Unowned & Unkeyed & OfDomain<'interaction'>): Table<T> & Unowned & Unkeyed & OfDomain<'interaction'>
+export function table<T extends object>(options: TableOptions<T> & Unowned & OfDomain<'interaction'>): Table<T> & Unowned & OfDomain<'interaction'>
+export function table<T extends object>(options: TableOptions<T> & OfDomain<'interaction'>): Table<T> & OfDomain<'interaction'>
 export function table<T extends object>(options: TableOptions<T> & Unowned & Unkeyed): Table<T> & Unowned & Unkeyed
 export function table<T extends object>(options: TableOptions<T> & Unkeyed): Table<T> & Unkeyed
 export function table<T extends object>(options: TableOptions<T> & Unowned): Table<T> & Unowned

@@ -1,4 +1,5 @@
 import type { Peer } from './backend.js'
+import type { Stale } from './invalidation.js'
 
 /** What the package's users see. Shapes that also travel or are stored are those of `PROTOCOL.md`. */
 
@@ -32,6 +33,26 @@ export interface Settlement {
   readonly message?: string
   /** The fields that somebody else changed. */
   readonly fields?: readonly string[]
+  /** The record that the server chose, where it was left to it. Another one than was shown comes with the code `assigned-other`. */
+  readonly chosen?: string
+  /** Who was first, where a race was lost and the server says so. */
+  readonly winner?: Winner
+}
+
+/** Who was first. */
+export interface Winner {
+  /** The person's id. */
+  readonly user: string
+  /** When, as RFC 3339. */
+  readonly at: string
+}
+
+/** Why something would not be taken. */
+export interface Refusal {
+  /** What kind of reason it is; for programs. */
+  readonly code: string
+  /** The same, for a person. */
+  readonly message: string
 }
 
 /** What `mutate` returns, at once. */
@@ -249,6 +270,8 @@ export interface Changes {
   readonly renamed?: readonly Renamed[]
   /** Everybody else who is here, if that changed. */
   readonly presence?: readonly Peer[]
+  /** What other caches should fetch again, by the rules told with `invalidate`. */
+  readonly stale?: Stale
 }
 
 /** How the link to the server is kept. */

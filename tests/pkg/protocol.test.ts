@@ -41,17 +41,23 @@ describe('every answer of the protocol is understood', () => {
       return answerOf(name, answer.id)
     }
     const { id, settled } = operate()
-    const { outcome, code, message, record } = fixture(name) as unknown as Answer & { code?: string; message?: string; record?: Row | null }
+    const { outcome, code, message, record, table, chosen, winner } = fixture(name) as unknown as Answer & {
+      code?: string
+      message?: string
+      record?: Row | null
+      chosen?: string
+      winner?: object
+    }
     if (outcome === 'retry') {
       expect(await settled).toMatchObject({ outcome: 'confirmed' })
       expect(backend.pushes).toHaveLength(2)
       return
     }
-    expect(await settled).toMatchObject({ id, outcome, ...(code ? { code, message } : {}) })
-    // What it says of other tables' records is held where those are declared.
-    if (fixture(name)['table'] !== 'companies') return
+    expect(await settled).toMatchObject({ id, outcome, ...(code ? { code, message } : {}), ...(chosen ? { chosen } : {}), ...(winner ? { winner } : {}) })
     const seen = store.get('companies', 'c-0017')
-    if (record === null) expect(seen).toBeUndefined()
+    // What is told of another record says nothing of this one, which is looked up.
+    if (table !== 'companies') expect(seen).toMatchObject({ owner_id: null })
+    else if (record === null) expect(seen).toBeUndefined()
     else if (record) expect(seen).toMatchObject({ owner_id: record['owner_id'] })
     // An acknowledgement says that it was done, and the row is fetched.
     else if (outcome === 'confirmed') expect(seen).toMatchObject({ owner_id: '11111111-1111-4111-8111-111111111111' })

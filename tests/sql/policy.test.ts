@@ -37,7 +37,11 @@ test('the guard answers all combinations as the engine does, with the same reaso
     const op = { name, args: name === 'assign' ? { to } : {}, set: name === 'insert' ? record : {} }
     const { rows } = await world.owner.query('select rota_policy."guard companies"($1, $2, $3) as answer', [op, name === 'insert' ? null : record, person])
     expect([person, name, owner, department, to, rows[0].answer as Json | null]).toEqual([
-      ...[person, name, owner, department, to],
+      person,
+      name,
+      owner,
+      department,
+      to,
       why === null ? null : { code: 'forbidden', message: why },
     ])
   }

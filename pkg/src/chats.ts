@@ -1,0 +1,164 @@
+import { RotaError } from './errors.js'
+import { chatRules } from './init.js'
+import type { Mirror } from './mirror.js'
+import type { ChatMutation } from './mutations.js'
+import { keyText, type DomainName, type Tables } from './tables.js'
+import type { Key, Mutated, Refusal } from './types.js'
+
+/** Since when a chat is as it is. */
+export interface ChatStanding {
+  readonly state: 'waiting_assignment' | 'assigned' | 'waiting_real_user_reply' | 'completed'
+  /** In milliseconds since 1970, as far as the record says. */
+  readonly sinceMs?: number
+  /** When it is released because its operator is silent; only an assigned one ever is. */
+  readonly idleAtMs?: number
+}
+
+/** How long those have waited who can be handed out. */
+export interface ChatWaits {
+  readonly count: number
+  readonly longestMs: number
+  readonly averageMs: number
+}
+
+/** A chat that was assigned to one operator again and again. */
+export interface RepeatedAssignment {
+  readonly chat: string
+  readonly operator: string
+  readonly count: number
+}
+
+/** What an operator was given in the last 24 hours. */
+export interface OperatorHistory {
+  readonly total: number
+  /** Those that the operator is done with. */
+  readonly completed: number
+  /** Those that the operator still has. */
+  readonly active: number
+}
+
+/** What can be done to a chat that is at hand. */
+export type ChatOperation = 'claim' | 'reply' | 'user_message' | 'release' | 'unassign_chat' | 'transfer' | 'complete'
+
+/** What a list of chats needs of its store. @internal */
+export interface ChatHost {
+  readonly mirror: Mirror
+  readonly user: string
+  mutate(mutation: ChatMutation<string>): Mutated
+  can(mutation: ChatMutation<string>): Refusal | undefined
+}
+
+/**
+ * Chats that wait for an operator. What is done to one shows at once; the server decides, and `settled` says how. Each method throws a
+ * {@link RotaError}, and changes nothing, where the rules refuse it by what is seen here.
+ */
+export class Chats<T extends Tables> {
+  readonly #host: ChatHost
+  readonly #tables: T
+  readonly #table: string | undefined
+
+  /** @internal */
+  constructor(host: ChatHost, tables: T, table?: string) {
+    this.#host = host
+    this.#tables = tables
+    this.#table = table
+  }
+
+  /** The chats of one table: for stores with more than one table of the domain. */
+  in(table: DomainName<T, 'chat'>): Chats<T> {
+    if (!Object.hasOwn(this.#tables, table)) throw new RotaError('unknown-table', `there is no table "${table}"`)
+    if (this.#tables[table]?.domain?.kind !== 'chat') throw new RotaError('invalid-operation', `table "${table}" is not declared with the domain of chats`)
+    return new Chats(this.#host, this.#tables, table)
+  }
+
+  /**
+   * Asks for work: the chat that has waited longest, for the person of this store where nobody is named. The one that the server is thought to
+   * choose shows as assigned at once; which one it chose, `settled` says in `chosen`.
+   */
+  requestNext(operator: string = this.#host.user): Mutated {
+    return this.#host.mutate({ name: 'request_next', table: this.#name(), operator })
+  }
+
+  /** Takes a waiting chat, for the person of this store where nobody is named. */
+  claim(key: Key, operator: string = this.#host.user): Mutated {
+    return this.#host.mutate({ name: 'claim', table: this.#name(), key, operator })
+  }
+
+  /** Notes that the operator has replied: the chat waits for the user, and the operator is free. */
+  reply(key: Key): Mutated {
+    return this.#host.mutate({ name: 'reply', table: this.#name(), key })
+  }
+
+  /** Notes that the user has written: the chat is back in the queue. */
+  userMessage(key: Key): Mutated {
+    return this.#host.mutate({ name: 'user_message', table: this.#name(), key })
+  }
+
+  /** Gives a chat back, with a reason of 1 to 500 characters. */
+  release(key: Key, reason: string): Mutated {
+    return this.#host.mutate({ name: 'release', table: this.#name(), key, reason })
+  }
+
+  /** Takes a chat away from its operator, as a supervisor. */
+  unassign(key: Key): Mutated {
+    return this.#host.mutate({ name: 'unassign_chat', table: this.#name(), key })
+  }
+
+  /** Hands a chat on to another operator. */
+  transfer(key: Key, to: string): Mutated {
+    return this.#host.mutate({ name: 'transfer', table: this.#name(), key, to })
+  }
+
+  /** Ends a chat. */
+  complete(key: Key): Mutated {
+    return this.#host.mutate({ name: 'complete', table: this.#name(), key })
+  }
+
+  /** Says why the person of this store can't do this to a chat now, as far as is known here: nothing where they can. `to`: whom a transfer is for. */
+  can(name: 'request_next'): Refusal | undefined
+  can(name: 'transfer', key: Key, to: string): Refusal | undefined
+  can(name: Exclude<ChatOperation, 'transfer'>, key: Key): Refusal | undefined
+  can(name: ChatOperation | 'request_next', key?: Key, to?: string): Refusal | undefined {
+    return this.#host.can(this.#mutation(name, key, to))
+  }
+
+  /**
+   * Says since when a chat is as it is, and when it is released as idle: nothing for what is no chat. `activeAtMs`: when its operator last did
+   * something, where that is known.
+   */
+  standing(key: Key, activeAtMs?: number): ChatStanding | undefined {
+    const record = this.#host.mirror.get(this.#name(), keyText(key))
+    return record && (chatRules.standing(record, activeAtMs) as ChatStanding | undefined)
+  }
+
+  /** Says how long those have waited who can be handed out, at a moment; now, where none is given. */
+  waits(nowMs: number = Date.now()): ChatWaits {
+    return chatRules.waits([...this.#host.mirror.all(this.#name())], nowMs) as ChatWaits
+  }
+
+  /** Finds, in rows of `chat_assignments`, the chats that were assigned to one operator more than so many times, the most frequent first. */
+  repeated(assignments: readonly object[], moreThan = 3): readonly RepeatedAssignment[] {
+    return chatRules.repeated([...assignments], moreThan) as RepeatedAssignment[]
+  }
+
+  /** Counts, from rows of `chat_assignments`, what each operator was given in the 24 hours before a moment; now, where none is given. */
+  history(assignments: readonly object[], nowMs: number = Date.now()): Readonly<Record<string, OperatorHistory>> {
+    return chatRules.history([...assignments], nowMs) as Record<string, OperatorHistory>
+  }
+
+  #mutation(name: string, key: Key | undefined, to: string | undefined): ChatMutation<string> {
+    const table = this.#name()
+    const { user } = this.#host
+    // A reason can't be what is in the way.
+    return { name, table, key, operator: user, to, reason: '-' } as ChatMutation<string>
+  }
+
+  #name(): string {
+    if (this.#table !== undefined) return this.#table
+    const names = Object.keys(this.#tables).filter((name) => this.#tables[name]?.domain?.kind === 'chat')
+    const [only] = names
+    if (only === undefined) throw new RotaError('invalid-operation', 'no table is declared with the domain of chats')
+    if (names.length > 1) throw new RotaError('invalid-operation', `there is more than one table of chats, ${names.join(', ')}: say which one with chats.in(table)`)
+    return only
+  }
+}

@@ -1,0 +1,45 @@
+import { defaultRules } from './init.js'
+import type { Tables } from './tables.js'
+import type { Value } from './types.js'
+
+/** Which cached queries a change of the server's makes stale. It names keys, or everything. */
+export type InvalidationRule = {
+  /** Of these tables; of whichever, where none are named. */
+  readonly tables?: readonly string[]
+  /** Only where one of these fields has changed. */
+  readonly changed?: readonly string[]
+  /** Only where none of these has. */
+  readonly unchanged?: readonly string[]
+} & (
+  | {
+      /** At most 64. In a key, `$table` and `$key` stand for those of what has changed. */
+      readonly keys: readonly QueryKey[]
+      readonly everything?: false
+    }
+  | { readonly everything: true; readonly keys?: readonly [] }
+)
+
+/** The key of a query in another cache. */
+export type QueryKey = readonly Value[]
+
+/** What other caches hold, and should fetch again. */
+export interface Stale {
+  /** All of it; then no key is named. */
+  readonly everything: boolean
+  /** Each once. */
+  readonly keys: readonly QueryKey[]
+}
+
+/** The rules that applications know already, for the tables of a store. */
+export function defaultInvalidations(tables: Tables): readonly InvalidationRule[] {
+  const owned = Object.entries(tables).flatMap(([name, { owner }]) => (owner === undefined ? [] : [name, owner]))
+  return defaultRules(owned) as readonly InvalidationRule[]
+}
+
+/** Puts together what two change lists make stale. */
+export function bothStale(one: Stale | undefined, other: Stale | undefined): Stale | undefined {
+  if (!one || !other) return one ?? other
+  if (one.everything || other.everything) return { everything: true, keys: [] }
+  const known = new Set(one.keys.map((key) => JSON.stringify(key)))
+  return { everything: false, keys: [...one.keys, ...other.keys.filter((key) => !known.has(JSON.stringify(key)))] }
+}

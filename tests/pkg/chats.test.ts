@@ -1,0 +1,141 @@
+import { createStore } from 'rota-engine'
+import { beforeEach, describe, expect, test } from 'vitest'
+import { chat, DomainBackend, openDomains, openDomainsLive } from './domains.js'
+import { pause, refusal, until } from './world.js'
+
+let store: Awaited<ReturnType<typeof openDomainsLive>>['store']
+let backend: DomainBackend
+
+beforeEach(async () => {
+  ;({ store, backend } = await openDomainsLive())
+})
+
+const state = (key: string) => store.get('chats', key)?.chat_state
+const operator = (key: string) => store.get('chats', key)?.assigned_operator_id
+
+describe('asking for work', () => {
+  test('shows the chat that has waited longest as assigned at once, and settles with the one that the server chose', async () => {
+    backend.hold()
+    const { settled } = store.chats.requestNext()
+    expect([state('old'), operator('old'), state('new')]).toEqual(['assigned', 'maya', 'waiting_assignment'])
+    backend.release()
+    expect(await settled).toMatchObject({ outcome: 'confirmed', chosen: 'old' })
+  })
+
+  test('corrects a wrong prediction in one step, and says why', async () => {
+    backend.handsOut = 'new'
+    const seen: string[] = []
+    const { settled } = store.chats.requestNext()
+    store.subscribe('chats', () => seen.push(`${operator('old')} ${operator('new')}`))
+    expect(await settled).toMatchObject({ outcome: 'confirmed', chosen: 'new', code: 'assigned-other', message: 'the chat that has waited longest is new' })
+    expect([operator('old'), operator('new')]).toEqual([null, 'maya'])
+    await pause(5)
+    expect(new Set(seen)).toEqual(new Set(['null maya']))
+  })
+
+  test('is refused without anybody waiting, and above what the operator may have', async () => {
+    await store.chats.requestNext().settled
+    expect(refusal(() => store.chats.requestNext()).code).toBe('capacity-exceeded')
+    await store.chats.release('old', 'lunch').settled
+    for (const key of ['old', 'new']) await store.chats.complete(key).settled
+    expect(refusal(() => store.chats.requestNext()).code).toBe('queue-empty')
+  })
+})
+
+describe('a chat goes from hand to hand', () => {
+  test('claimed, replied to, back in the queue, claimed, released, ended', async () => {
+    const states = [state('old')]
+    for (const step of [
+      () => store.chats.claim('old'),
+      () => store.chats.reply('old'),
+      () => store.chats.userMessage('old'),
+      () => store.chats.claim('old'),
+      () => store.chats.release('old', 'the wrong language'),
+      () => store.chats.complete('old'),
+    ]) {
+      const { settled } = step()
+      states.push(state('old'))
+      expect((await settled).outcome).toBe('confirmed')
+    }
+    expect(states).toEqual(['waiting_assignment', 'assigned', 'waiting_real_user_reply', 'waiting_assignment', 'assigned', 'waiting_assignment', 'completed'])
+    expect(backend.pushes.map(({ name, args }) => [name, args])).toEqual([
+      ['claim', { operator: 'maya' }],
+      ['reply', {}],
+      ['user_message', {}],
+      ['claim', { operator: 'maya' }],
+      ['release', { reason: 'the wrong language' }],
+      ['complete', {}],
+    ])
+  })
+
+  test('transferred to a colleague, and taken away by a supervisor', async () => {
+    await store.chats.claim('old').settled
+    await store.chats.transfer('old', 'jonas').settled
+    expect(operator('old')).toBe('jonas')
+    const lena = await openDomainsLive(backend, { user: 'lena' })
+    await lena.store.chats.unassign('old').settled
+    expect(lena.store.get('chats', 'old')).toMatchObject({ chat_state: 'waiting_assignment', assigned_operator_id: null })
+  })
+
+  test('whoever loses the race for one hears who won it', async () => {
+    backend.judge = ({ name }) => {
+      if (name !== 'claim') return undefined
+      backend.put('chats', chat('old', { chat_state: 'assigned', assigned_operator_id: 'jonas' }))
+      const winner = { user: 'jonas', at: '2026-11-01T09:00:01Z' }
+      return { outcome: 'conflicted', code: 'taken', message: 'jonas was first', fields: ['chat_state', 'assigned_operator_id'], winner } as never
+    }
+    expect(await store.chats.claim('old').settled).toMatchObject({ outcome: 'conflicted', code: 'taken', winner: { user: 'jonas', at: '2026-11-01T09:00:01Z' } })
+    await until(() => expect(operator('old')).toBe('jonas'))
+  })
+})
+
+describe('what can not be', () => {
+  test('is refused by name, and can says so before', async () => {
+    expect(store.chats.can('reply', 'old')?.code).toBe('illegal-transition')
+    expect(refusal(() => store.chats.reply('old')).code).toBe('illegal-transition')
+    expect(store.chats.can('request_next')).toBeUndefined()
+    expect(store.chats.can('claim', 'old')).toBeUndefined()
+    await store.chats.claim('old').settled
+    expect(store.chats.can('claim', 'new')?.code).toBe('capacity-exceeded')
+    expect(store.chats.can('unassign_chat', 'old')).toMatchObject({ code: 'forbidden', message: expect.stringContaining('supervisor') })
+    expect([store.chats.can('release', 'old'), store.chats.can('transfer', 'old', 'jonas')]).toEqual([undefined, undefined])
+    expect(store.chats.can('complete', 'nope')?.code).toBe('unknown-record')
+    expect(refusal(() => store.chats.release('old', '  ')).code).toBe('invalid-operation')
+    expect(refusal(() => store.mutate({ name: 'patch', table: 'chats', key: 'old', set: { chat_state: 'completed' } })).code).toBe('invalid-operation')
+    expect(backend.pushes).toHaveLength(1)
+  })
+
+  test('an operation of chats needs a table of chats', () => {
+    expect(refusal(() => store.mutate({ name: 'complete', table: 'leads', key: 'l1' } as never)).code).toBe('invalid-operation')
+    const plain = createStore({ app: 'plain', user: 'maya', tables: { operators: store.tables.operators }, backend, storage: 'memory' })
+    expect(refusal(() => plain.chats.requestNext()).message).toContain('no table is declared')
+    plain.close()
+    const { chats } = openDomains().store.tables
+    const two = createStore({ app: 'two', user: 'maya', tables: { one: chats, other: chats, operators: store.tables.operators }, backend: new DomainBackend(), storage: 'memory' })
+    expect(refusal(() => two.chats.waits()).message).toContain('one, other')
+    expect(two.chats.in('other').waits().count).toBe(0)
+    expect(refusal(() => two.chats.in('operators' as never)).code).toBe('invalid-operation')
+    two.close()
+  })
+})
+
+test('how chats stand and wait is told from what shows', async () => {
+  const at = Date.parse('2026-11-01T09:10:00Z')
+  expect(store.chats.standing('old')).toEqual({ state: 'waiting_assignment', sinceMs: Date.parse('2026-11-01T08:00:00Z') })
+  expect(store.chats.waits(at)).toEqual({ count: 2, longestMs: 70 * 60_000, averageMs: 40 * 60_000 })
+  store.chats.claim('old')
+  const { sinceMs, idleAtMs } = store.chats.standing('old')!
+  expect(idleAtMs! - sinceMs!).toBe(5 * 60_000)
+  expect(store.chats.standing('old', sinceMs! + 1_000)!.idleAtMs! - sinceMs!).toBe(5 * 60_000 + 1_000)
+  expect(store.chats.waits(at).count).toBe(1)
+  expect(store.chats.standing('nope')).toBeUndefined()
+})
+
+test('history and repetition are counted from the rows of assignments', () => {
+  const row = (chat_id: string, operator_id: string, hour: string, released_at: string | null) => ({ chat_id, operator_id, assigned_at: `2026-11-01T${hour}:00:00Z`, released_at })
+  const rows = [row('a', 'maya', '08', '2026-11-01T08:30:00Z'), row('a', 'maya', '09', '2026-11-01T09:30:00Z'), row('a', 'jonas', '10', null)]
+  expect(store.chats.repeated(rows, 1)).toEqual([{ chat: 'a', operator: 'maya', count: 2 }])
+  expect(store.chats.repeated(rows)).toEqual([])
+  expect(store.chats.history(rows, Date.parse('2026-11-01T12:00:00Z'))).toEqual({ maya: { total: 2, completed: 2, active: 0 }, jonas: { total: 1, completed: 0, active: 1 } })
+})
+

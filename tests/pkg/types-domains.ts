@@ -1,0 +1,52 @@
+// Not run: compiled by types.test.ts. The lines below "@ts-expect-error" must fail.
+import { createStore, table, type Backend, type Mutated, type QueryKey, type Refusal, type Settlement, type Store } from 'rota-engine'
+import { domainTables } from './domains.js'
+
+declare const backend: Backend
+const store = createStore({ app: 'a', user: 'u', tables: domainTables, backend })
+
+export const mutated: Mutated = store.chats.requestNext()
+export const settled: Promise<Settlement> = store.chats.requestNext('maya').settled
+export const told = async (): Promise<(string | undefined)[]> => {
+  const { chosen, code, message, winner } = await settled
+  return [chosen, code, message, winner?.user, winner?.at]
+}
+store.mutate({ name: 'claim', table: 'chats', key: 'c', operator: 'maya' })
+store.mutate({ name: 'request_next', table: 'chats', operator: 'maya' })
+store.transact([
+  { name: 'release', table: 'chats', key: 'c', reason: 'lunch' },
+  { name: 'complete', table: 'chats', key: 'c' },
+])
+export const may: Refusal | undefined = store.chats.can('transfer', 'c', 'jonas') ?? store.can({ name: 'assign', table: 'leads', key: 'l', to: null })
+export const state: 'waiting_assignment' | 'assigned' | 'waiting_real_user_reply' | 'completed' | undefined = store.chats.in('chats').standing('c')?.state
+// @ts-expect-error the server chooses the chat
+store.mutate({ name: 'request_next', table: 'chats', key: 'c', operator: 'maya' })
+// @ts-expect-error a release has a reason
+store.mutate({ name: 'release', table: 'chats', key: 'c' })
+// @ts-expect-error a table without chats
+store.mutate({ name: 'complete', table: 'leads', key: 'c' })
+// @ts-expect-error a table without chats
+store.chats.in('leads')
+// @ts-expect-error a chat is claimed, not assigned
+store.mutate({ name: 'assign', table: 'chats', key: 'c', to: 'maya' })
+// @ts-expect-error to whom?
+store.chats.can('transfer', 'c')
+// @ts-expect-error no such operation
+store.chats.can('reopen', 'c')
+// @ts-expect-error no such kind of domain
+table<{ id: string }>({ key: 'id', fields: ['id'], domain: { kind: 'calendar' } })
+
+store.policy({ table: 'leads', owner: 'owner_id', people: { table: 'profiles' }, rules: [{ actions: ['assign'], roles: ['agent'], scope: 'unowned', to: 'oneself' }] })
+// @ts-expect-error no such table
+store.policy({ table: 'nope', people: { table: 'profiles' }, rules: [] })
+// @ts-expect-error no such field
+store.policy({ table: 'leads', owner: 'whose', people: { table: 'profiles' }, rules: [] })
+// @ts-expect-error no such scope
+store.policy({ table: 'leads', people: { table: 'profiles' }, rules: [{ actions: ['patch'], scope: 'all' }] })
+store.invalidate([{ tables: ['leads'], changed: ['owner_id'], keys: [['lead', '$key']] }, { everything: true }])
+// @ts-expect-error neither keys nor everything
+store.invalidate([{ tables: ['leads'] }])
+export const stop: () => void = store.onStale(({ everything, keys }): readonly QueryKey[] => (everything ? [] : keys))
+
+export const anyStore: Store = store
+anyStore.mutate({ name: 'claim', table: 'chats', key: 'c', operator: 'maya' })
