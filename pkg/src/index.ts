@@ -4,6 +4,7 @@
  * @packageDocumentation
  */
 export { Assignments, UPDATING, type AssignmentError, type AssignmentState } from './assignments.js'
+export { Availability, type AvailabilityHandlers, type FreeSlot, type Moment } from './availability.js'
 export {
   BackendError,
   type Answer,

@@ -171,3 +171,17 @@ export const chatRules = {
 export function defaultRules(owned: string[]): unknown {
   return wasm.defaultInvalidations(owned)
 }
+
+/** The index of who is free when. */
+export interface RotaSlots {
+  free(): void
+  freeBetween(fromMs: number, toMs: number): string[]
+  freeSlots(user: string, fromMs: number, toMs: number, lenMax: number): unknown[]
+  put(key: string, slot: object | undefined): void
+  zone(name: string, rules: unknown): void
+}
+
+/** Makes an index of who is free when. @internal */
+export function engineSlots(): RotaSlots {
+  return new wasm.RotaSlots()
+}

@@ -1,4 +1,5 @@
 import { Assignments } from './assignments.js'
+import { Availability, slotTables } from './availability.js'
 import type { Backend } from './backend.js'
 import { Chats } from './chats.js'
 import { Conflicts } from './conflicts.js'
@@ -71,6 +72,8 @@ export function createStore<T extends Tables>(options: StoreOptions<T>): Store<T
 export class Store<T extends Tables = any> {
   /** Who is assigned to what. */
   readonly assignments: Assignments<T>
+  /** When people are available, in a table declared with the domain. */
+  readonly availability: Availability<T>
   /** Chats that wait for an operator, in a table declared with their domain. */
   readonly chats: Chats<T>
   /** Who is here, where, and what they are doing. */
@@ -115,6 +118,15 @@ export class Store<T extends Tables = any> {
       (table, key, to) => this.mutate({ name: 'assign', table, key, to } as Mutation<T>),
       () => void this.#open(),
       this.firstReads,
+    )
+    this.availability = new Availability(
+      {
+        mirror: this.#mirror,
+        mutate: (mutation) => this.mutate(mutation as Mutation<T>),
+        tellFact: (name, fact) => this.#do((engine) => engine.factTold(name, fact)),
+        call: (run) => this.#do(run),
+      },
+      slotTables(this.#mirror, options.tables),
     )
     this.chats = new Chats(
       {
@@ -199,6 +211,7 @@ export class Store<T extends Tables = any> {
   mutate(mutation: Mutation<T>): Mutated {
     this.#open()
     const command = commandOf(mutation)
+    this.availability.prepare([command])
     return this.#keyed([command], this.#host.mutate(() => this.#do((engine) => engine.mutate(command))))
   }
 
@@ -209,6 +222,7 @@ export class Store<T extends Tables = any> {
   transact(mutations: readonly Mutation<T>[]): Mutated {
     this.#open()
     const commands = commandsOf(mutations)
+    this.availability.prepare(commands)
     return this.#keyed(commands, this.#host.mutate(() => this.#do((engine) => engine.transact(commands))))
   }
 
@@ -220,6 +234,7 @@ export class Store<T extends Tables = any> {
     this.#open()
     try {
       const command = commandOf(mutation)
+      this.availability.prepare([command])
       return this.#do((engine) => engine.can(command)) as Refusal | undefined
     } catch (error) {
       if (error instanceof RotaError && error.code !== 'engine-crashed') return { code: error.code, message: error.reason }

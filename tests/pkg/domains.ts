@@ -43,7 +43,7 @@ export class DomainBackend extends FakeBackend {
   handsOut: string | undefined
 
   override async push(operation: Operation): Promise<Answer> {
-    const { id, name, table, key, set } = operation
+    const { id, name, table: of, key, set } = operation
     if (name !== 'request_next' || !this.handsOut || this.handsOut === key) {
       const answer = await super.push(operation)
       return name === 'request_next' && answer.outcome === 'confirmed' ? ({ ...answer, chosen: key } as Answer) : answer
@@ -51,8 +51,8 @@ export class DomainBackend extends FakeBackend {
     this.pushes.push(operation)
     await Promise.resolve()
     const chosen = this.handsOut
-    const row = this.put(table, { ...this.row(table, chosen), ...set, rota_op: id }, { silently: true })
-    const told = (of: string) => ({ table, key: of, version: this.versionOf(table, of), record: { ...this.row(table, of) } as Row })
+    const row = this.put(of, { ...this.row(of, chosen), ...set, rota_op: id }, { silently: true })
+    const told = (which: string) => ({ table: of, key: which, version: this.versionOf(of, which), record: { ...this.row(of, which) } as Row })
     const answer = {
       protocol: 1,
       id,

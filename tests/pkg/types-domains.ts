@@ -48,5 +48,20 @@ store.invalidate([{ tables: ['leads'], changed: ['owner_id'], keys: [['lead', '$
 store.invalidate([{ tables: ['leads'] }])
 export const stop: () => void = store.onStale(({ everything, keys }): readonly QueryKey[] => (everything ? [] : keys))
 
+store.availability.create({ id: 's', user_id: 'maya', starts_at: '2026-11-02T09:00', ends_at: '2026-11-02T12:00', time_zone: 'Europe/Berlin', recurrence: null, is_active: true, notes: null })
+store.availability.update('s', { notes: 'x' })
+export const free: readonly string[] = store.availability.freeBetween(new Date(), Date.now())
+export const keys: string[] = store.availability.freeSlots('maya', 0, 1).map(({ key, fromMs, toMs }) => key + fromMs + toMs)
+export const stopWatching: () => void = store.availability.watch({ availability_updated: (slot, key) => slot.notes?.concat(key) })
+// @ts-expect-error a field is missing
+store.availability.create({ id: 's', user_id: 'maya' })
+// @ts-expect-error no such field
+store.availability.update('s', { colour: 'red' })
+// @ts-expect-error no such event
+store.availability.watch({ availability_moved: () => {} })
+// @ts-expect-error no slots
+store.availability.in('chats')
+
 export const anyStore: Store = store
 anyStore.mutate({ name: 'claim', table: 'chats', key: 'c', operator: 'maya' })
+anyStore.availability.create({ id: 's' })

@@ -1,0 +1,154 @@
+import { engineSlots, type RotaSlots } from './init.js'
+import { add, type ChangeList, type Listener, type Mirror, type Part } from './mirror.js'
+import { zoneRules, type ZoneRules } from './zones.js'
+
+/** A change of a slot, as it shows. */
+export interface SlotEvent<R> {
+  readonly type: 'availability_created' | 'availability_updated' | 'availability_deleted'
+  readonly key: string
+  /** As it shows now; of one that is gone, as it was. */
+  readonly slot: R
+}
+
+type SlotListener = (event: SlotEvent<object>) => void
+
+/** One table of slots: whose zones the engine must know, what happens in it, and, once somebody asks, who is free when. */
+export class SlotTable implements Part {
+  readonly #mirror: Mirror
+  readonly #name: string
+  readonly #number: number
+  /** The slots as they show; of those that are gone, nothing. */
+  readonly #slots = new Map<string, object>()
+  /** Zones that the engine was not told of yet. */
+  readonly #untold = new Set<string>()
+  readonly #told = new Set<string>()
+  readonly #listeners = new Set<SlotListener>()
+  readonly #events: SlotEvent<object>[] = []
+  #isReady = false
+  #index: RotaSlots | undefined
+  /** What the index has not heard of yet. */
+  readonly #changed = new Map<string, object | undefined>()
+  readonly #indexZones = new Set<string>()
+
+  constructor(mirror: Mirror, name: string, number: number) {
+    this.#mirror = mirror
+    this.#name = name
+    this.#number = number
+    mirror.add(this)
+  }
+
+  /** Tells of the zones that the rules need for the slots that are there, and for these. */
+  tellZones(zones: Iterable<string>, tell: (fact: string, rules: ZoneRules) => void): void {
+    for (const zone of zones) this.#need(zone)
+    for (const zone of this.#untold) {
+      const rules = zoneRules(zone)
+      // Of a zone that is none the engine knows nothing, and says so.
+      if (rules) tell(`zone:${zone}`, rules)
+      this.#untold.delete(zone)
+      this.#told.add(zone)
+    }
+  }
+
+  /** Returns the index of who is free when, up to date. */
+  index(): RotaSlots {
+    if (!this.#index) {
+      this.#index = engineSlots()
+      for (const [key, slot] of this.#slots) this.#changed.set(key, slot)
+    }
+    for (const [key, slot] of this.#changed) {
+      this.#changed.delete(key)
+      this.#place(this.#index, key, slot)
+    }
+    return this.#index
+  }
+
+  watch(listener: SlotListener): () => void {
+    return add(this.#listeners, listener)
+  }
+
+  take({ records, renamed }: ChangeList, tell: (listeners: Iterable<Listener>) => void): void {
+    // What is there at the beginning was not created now.
+    const isNews = this.#isReady
+    this.#isReady = this.#mirror.status.ready
+    // Under its real key it is the same slot, and no new one.
+    for (const { table, from, to } of renamed ?? []) if (table === this.#name) this.#rename(from, to)
+    for (let at = 0; at < records.length; at += 5) {
+      if (records[at + 1] === this.#number) this.#set(records[at + 2] as string, records[at + 3] as object | undefined, isNews)
+    }
+    if (this.#events.length > 0) tell([this.#tellEvents])
+  }
+
+  countListeners(): number {
+    return this.#listeners.size
+  }
+
+  close(): void {
+    this.#listeners.clear()
+    this.#slots.clear()
+    this.#changed.clear()
+    this.#events.length = 0
+    const index = this.#index
+    this.#index = undefined
+    try {
+      index?.free()
+    } catch {
+      // A crashed engine took it along.
+    }
+  }
+
+  #need(zone: unknown): void {
+    if (typeof zone === 'string' && !this.#told.has(zone)) this.#untold.add(zone)
+  }
+
+  #rename(from: string, to: string): void {
+    const slot = this.#slots.get(from)
+    if (!slot) return
+    this.#slots.delete(from)
+    this.#slots.set(to, slot)
+    this.#note(from, undefined)
+    this.#note(to, slot)
+  }
+
+  #set(key: string, slot: object | undefined, isNews: boolean): void {
+    const before = this.#slots.get(key)
+    if (slot) this.#slots.set(key, slot)
+    else this.#slots.delete(key)
+    this.#note(key, slot)
+    const shown = slot ?? before
+    if (!isNews || !shown || slot === before || this.#listeners.size === 0) return
+    const type = !slot ? 'availability_deleted' : before ? 'availability_updated' : 'availability_created'
+    this.#events.push({ type, key, slot: shown })
+  }
+
+  #note(key: string, slot: object | undefined): void {
+    this.#need(zoneOf(slot))
+    if (this.#index) this.#changed.set(key, slot)
+  }
+
+  #place(index: RotaSlots, key: string, slot: object | undefined): void {
+    const zone = zoneOf(slot)
+    if (typeof zone === 'string' && !this.#indexZones.has(zone)) {
+      const rules = zoneRules(zone)
+      if (rules) index.zone(zone, rules)
+      this.#indexZones.add(zone)
+    }
+    try {
+      index.put(key, slot)
+    } catch (refused) {
+      // Whoever else wrote it: nobody is free because of it.
+      const { code, message } = refused as { code?: string; message: string }
+      if (code === undefined) throw refused
+      this.#mirror.report({ code: 'unreadable-slot', place: this.#name, message: `${key}: ${message}` })
+    }
+  }
+
+  readonly #tellEvents: Listener = () => {
+    for (const event of this.#events.splice(0)) {
+      for (const listener of Array.from(this.#listeners)) listener(event)
+    }
+  }
+}
+
+function zoneOf(slot: object | undefined): unknown {
+  return (slot as { time_zone?: unknown } | undefined)?.time_zone
+}
