@@ -102,6 +102,7 @@ describe('Test 3: Idle Detection', () => {
     await request(A)
     await backend.sql(`select * from release_idle_chats()`)
     await seen(chat, 'assigned')
+    await backend.sql(`update chats set assigned_at = now() - interval '5 minutes 1 second' where id = $1`, [chat])
     await backend.sql(`update operator_activity set last_activity_at = now() - interval '5 minutes 1 second' where chat_id = $1`, [chat])
     await backend.sql(`select * from release_idle_chats()`)
     await seen(chat, 'waiting_assignment')
