@@ -10,6 +10,7 @@ import { isDeepStrictEqual, parseArgs } from 'node:util'
 import type { Mutated } from 'rota-engine'
 import { startPostgres } from '../../www/server/postgres.js'
 import { openBackend, until, type Backend, type Session } from './backend.js'
+import { tables } from './tables.js'
 
 const { values: options } = parseArgs({ options: { updates: { type: 'string', default: '600' }, conflicts: { type: 'string', default: '100' } } })
 const RECORDS = 40
@@ -113,14 +114,12 @@ async function conflicts(one: Session, other: Session, count: number): Promise<v
     await Promise.race([Promise.all(made.map(({ settled }) => settled)), sleep(3_000)])
     const isQuiet = () => [one, other].every(({ store }) => store.status().unsent - store.status().conflicts === 0)
     await until(isQuiet, 'what the rules decided is sent')
-    const latest = () => isDeepStrictEqual(one.store.get('interactions', record), other.store.get('interactions', record))
+    const shown = ({ store }: Session) => tables.interactions.fields.map((field) => store.get('interactions', record)?.[field])
+    const latest = () => isDeepStrictEqual(shown(one), shown(other))
     await until(() => latest() || one.store.conflicts().length + other.store.conflicts().length > 0, 'both see the same')
     // A person decides what no rule can, so that the next pair meets a settled record.
     for (const { store } of [one, other]) for (const { id } of [...store.conflicts()]) await store.resolve(id, 'server')?.settled
-    await until(latest, 'both see the same').catch((cause: unknown) => {
-      console.log(kind, one.store.get('interactions', record), other.store.get('interactions', record), one.store.operations().pending, other.store.operations().pending)
-      throw cause
-    })
+    await until(latest, 'both see the same')
   }
   const entries = [one, other].flatMap(({ store }, at) => store.audit().entries.slice(before[at]))
   const byRule = entries.filter(({ by }) => by === null).length
