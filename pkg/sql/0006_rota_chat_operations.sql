@@ -166,13 +166,15 @@ declare
   wanted text := case when op ->> 'name' in ('claim', 'request_next') then 'operator' when op ->> 'name' = 'transfer' then 'to'
     when op ->> 'name' = 'release' then 'reason' end;
   other text;
+  -- Not \S: that is the locale's, and takes a no-break space for a word. This is Unicode's White_Space, everywhere.
+  not_white_space constant text := '[^\u0009-\u000d\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]';
 begin
   select a into other from jsonb_object_keys(op -> 'args') a where a is distinct from wanted limit 1;
   if other is not null then perform rota.refuse('invalid', format('%s has no argument %s', op ->> 'name', left(other, 80))); end if;
   if wanted is null then return; end if;
   if coalesce(jsonb_typeof(op -> 'args' -> wanted), 'missing') <> 'string' then
     perform rota.refuse('invalid', format('args.%s must be a string', wanted));
-  elsif wanted = 'reason' and (length(op #>> '{args,reason}') not between 1 and 500 or op #>> '{args,reason}' !~ '\S') then
+  elsif wanted = 'reason' and (length(op #>> '{args,reason}') not between 1 and 500 or op #>> '{args,reason}' !~ not_white_space) then
     perform rota.refuse('invalid', 'args.reason must have 1 to 500 characters, and not white space alone');
   elsif wanted <> 'reason' and octet_length(op -> 'args' ->> wanted) not between 1 and 256 then
     perform rota.refuse('invalid', format('args.%s must have 1 to 256 bytes', wanted));

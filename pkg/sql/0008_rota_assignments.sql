@@ -119,8 +119,10 @@ declare
 begin
   if target.owner_column is null then
     perform rota.refuse('invalid', format('%s has no owner, so it can''t be assigned', target.name));
-  elsif coalesce(jsonb_typeof(op #> '{args,to}'), 'missing') not in ('string', 'null') then
+  elsif coalesce(jsonb_typeof(op #> '{args,to}'), 'missing') not in ('string', 'null') or op #>> '{args,to}' = '' then
     perform rota.refuse('invalid', 'args.to must be a person''s id or null');
+  elsif op -> 'args' <> jsonb_build_object('to', op #> '{args,to}') then
+    perform rota.refuse('invalid', 'assign has no argument but to');
   elsif not op -> 'base' ? target.owner_column then
     perform rota.refuse('invalid', format('base lacks the field %s, which assign changes', target.owner_column));
   end if;

@@ -41,6 +41,15 @@ test('what changes no owner, and what is sent again or refused, leaves no line',
   expect(await history('c-8002')).toHaveLength(before + 1)
 })
 
+test('nobody is assigned to an empty name, and assign takes no other argument', async () => {
+  await world.company('c-8010')
+  for (const args of [{ to: '' }, { to: JONAS, more: 1 }, { to: 7 }, {}]) {
+    const op = { ...assign('c-8010', null, JONAS), args }
+    expect(await world.as(MAYA).apply(op)).toMatchObject({ outcome: 'refused', code: 'invalid' })
+  }
+  expect(await history('c-8010')).toEqual([])
+})
+
 test('who loses the race hears who won, and since when', async () => {
   await world.company('c-8003')
   await world.as(JONAS).apply(assign('c-8003', null, JONAS))

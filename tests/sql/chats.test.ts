@@ -121,6 +121,15 @@ test('a request that the client predicted wrongly is confirmed with both records
   expect(await request(ANNA, predicted, { id })).toMatchObject({ outcome: 'refused', code: 'operation-mismatch' }) // another hlc: another operation
 })
 
+test('a reason of white space alone is none, whatever white space of Unicode it is', async () => {
+  const chat = await world.chat()
+  await world.act(ANNA, 'claim', chat, { operator: ANNA })
+  for (const reason of [' ', '\t\r\n', '\u0085', '\u00a0', '\u2003\u202f', '\u3000']) {
+    expect(await world.act(ANNA, 'release', chat, { reason })).toMatchObject({ outcome: 'refused', code: 'invalid' })
+  }
+  expect(await world.act(ANNA, 'release', chat, { reason: '\u00a0tea\u3000' })).toMatchObject({ outcome: 'confirmed' })
+})
+
 test('an operator takes a chat, releases it with a reason, passes it on, and ends it', async () => {
   const chat = await world.chat()
   await world.act(ANNA, 'claim', chat, { operator: ANNA })
