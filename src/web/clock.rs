@@ -14,11 +14,12 @@ const DELAY_MS_MAX: u64 = 0x7fff_ffff;
 /// Reads both clocks.
 pub(crate) fn now() -> Now {
     let wall_ms = millis(js_sys::Date::now());
-    let performance = Reflect::get(&js_sys::global(), &"performance".into()).ok();
-    let mono_ms = match performance.and_then(|value| value.dyn_into::<web_sys::Performance>().ok()) {
-        Some(performance) => millis(performance.now()),
-        None => wall_ms,
-    };
+    // Looked for once: it is asked at every input.
+    thread_local!(static PERFORMANCE: Option<web_sys::Performance> = {
+        Reflect::get(&js_sys::global(), &"performance".into()).ok().and_then(|value| value.dyn_into().ok())
+    });
+    let mono_ms =
+        PERFORMANCE.with(|performance| performance.as_ref().map_or(wall_ms, |performance| millis(performance.now())));
     Now { mono_ms, wall_ms }
 }
 
@@ -43,17 +44,23 @@ enum Timer {
 struct Handle(JsValue);
 
 impl Alarm {
-    /// Sets the alarm to a moment of the monotonic clock, or off.
-    pub(crate) fn set(&self, deadline_mono_ms: Option<u64>, wake: impl FnOnce() + 'static) {
+    /// Sees to it that the alarm rings by a moment of the monotonic clock. Where it rings earlier anyway, that stays: deadlines move on with
+    /// nearly every input, and a timer costs more than what an input changes.
+    pub(crate) fn set(&self, due_mono_ms: u64, wake: impl FnOnce() + 'static) {
         let Ok(mut set) = self.set.try_borrow_mut() else { return };
-        if set.as_ref().map(|(due, _)| *due) == deadline_mono_ms {
+        if set.as_ref().is_some_and(|(set_to, _)| *set_to <= due_mono_ms) {
             return;
         }
-        *set = deadline_mono_ms.map(|due| {
-            // One more, because both clocks are cut to whole milliseconds.
-            let delay_ms = due.saturating_sub(now().mono_ms).saturating_add(1).min(DELAY_MS_MAX);
-            (due, Timer::start(u32::try_from(delay_ms).unwrap_or(u32::MAX / 2), wake))
-        });
+        // One more, because both clocks are cut to whole milliseconds.
+        let delay_ms = due_mono_ms.saturating_sub(now().mono_ms).saturating_add(1).min(DELAY_MS_MAX);
+        *set = Some((due_mono_ms, Timer::start(u32::try_from(delay_ms).unwrap_or(u32::MAX / 2), wake)));
+    }
+
+    /// Sets it off.
+    pub(crate) fn stop(&self) {
+        if let Ok(mut set) = self.set.try_borrow_mut() {
+            *set = None;
+        }
     }
 
     /// Forgets the moment that has come.

@@ -6,7 +6,7 @@
 //! operation, the cached records make room.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use futures::StreamExt;
@@ -14,6 +14,7 @@ use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use gloo_timers::callback::Timeout;
 use js_sys::futures::{JsFuture, future_to_promise, spawn_local};
 use js_sys::{Array, Function, Object, Promise, Reflect};
+use rustc_hash::FxBuildHasher;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{IdbDatabase, IdbFactory, IdbKeyRange, IdbObjectStore, IdbOpenDbRequest, IdbRequest, IdbTransaction};
@@ -52,6 +53,8 @@ enum Write {
     Put {
         key: String,
         entry: JsValue,
+        /// False where something may lie there already.
+        is_new: bool,
         done: Done,
     },
     Delete {
@@ -153,9 +156,11 @@ impl Database {
         self.send(Write::Restore);
     }
 
-    pub(crate) fn put(&self, key: String, entry: JsValue, done: impl FnOnce(bool) + 'static) {
-        self.connection.kept.borrow_mut().insert(key.clone(), entry.clone());
-        self.send(Write::Put { key, entry, done: Box::new(done) });
+    /// `is_new` where nothing of that key was ever put anywhere.
+    pub(crate) fn put(&self, key: String, entry: JsValue, is_new: bool, done: impl FnOnce(bool) + 'static) {
+        let was_kept = self.connection.kept.borrow_mut().insert(key.clone(), entry.clone()).is_some();
+        let is_new = is_new && !was_kept;
+        self.send(Write::Put { key, entry, is_new, done: Box::new(done) });
     }
 
     pub(crate) fn delete(&self, key: String) {
@@ -223,11 +228,13 @@ async fn write_all(connection: Rc<Connection>, mut queue: UnboundedReceiver<Writ
         while let Ok(write) = queue.try_recv() {
             batch.push(write);
         }
-        let (cache, operations): (Vec<Write>, Vec<Write>) = batch.into_iter().partition(Write::is_of_cache);
+        let (cache, mut operations): (Vec<Write>, Vec<Write>) = batch.into_iter().partition(Write::is_of_cache);
+        // One that does not work is tried with whatever comes.
+        let passed = if connection.works.get() { take_passed(&mut operations) } else { Vec::new() };
         let safe = connection.write_operations(&operations).await;
         // A cache that can't be written is none; one that can't be cleared is one.
         let is_cached = connection.write(RECORDS, "relaxed", &cache).await.is_ok();
-        for write in operations {
+        for write in operations.into_iter().chain(passed) {
             match write {
                 Write::Put { done, .. } => done(safe),
                 Write::Purge { done, .. } => {
@@ -248,6 +255,34 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Takes out what came and went while it waited: an operation that ended before it was written here needs no writing.
+fn take_passed(batch: &mut Vec<Write>) -> Vec<Write> {
+    if !batch.iter().all(|write| matches!(write, Write::Put { .. } | Write::Delete { .. })) {
+        return Vec::new();
+    }
+    // True for what was deleted again, false for what stays, whatever happens to it.
+    let mut fates: HashMap<String, Option<bool>, FxBuildHasher> = HashMap::default();
+    for write in &*batch {
+        match write {
+            Write::Put { key, is_new, .. } => {
+                // Nothing is put twice but what could not be stored the first time.
+                let fate = if *is_new && !fates.contains_key(key) { None } else { Some(false) };
+                fates.insert(key.clone(), fate);
+            }
+            Write::Delete { key } => {
+                if let Some(fate) = fates.get_mut(key) {
+                    fate.get_or_insert(true);
+                }
+            }
+            _ => {}
+        }
+    }
+    let is_passed = |write: &Write| matches!(write, Write::Put { key, .. } | Write::Delete { key } if fates.get(key) == Some(&Some(true)));
+    let (taken, left) = std::mem::take(batch).into_iter().partition(is_passed);
+    *batch = left;
+    taken
 }
 
 impl Connection {

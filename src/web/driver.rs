@@ -196,7 +196,7 @@ impl Driver {
             }
             Output::PersistAlias { key, entry } => {
                 // The ledger can be asked for it again.
-                let _ = self.browser.borrow().shelf.write(key, &to_js(&entry), |_| ());
+                let _ = self.browser.borrow().shelf.write(key, &to_js(&entry), false, |_| ());
             }
             Output::PersistMark { key } => self.browser.borrow().shelf.write_mark(key),
             Output::Unpersist { key } => self.browser.borrow().shelf.remove(key),
@@ -235,9 +235,12 @@ impl Driver {
     }
 
     fn persist(self: &Rc<Self>, id: OperationId, key: String, entry: &StoredOperation) -> Stored {
+        if self.browser.borrow().shelf.is_none() {
+            return Stored::Memory;
+        }
         let driver = Rc::downgrade(self);
         let entry = to_js(entry);
-        let written = self.browser.borrow().shelf.write(key, &entry, move |durable| ended(&driver, id, durable));
+        let written = self.browser.borrow().shelf.write(key, &entry, true, move |durable| ended(&driver, id, durable));
         match written {
             Written { at_once: Some(Ok(())), later: true } => Stored::Now,
             Written { at_once: Some(Ok(())), later: false } => {
@@ -342,24 +345,25 @@ impl Driver {
         if let Ok(mut browser) = self.browser.try_borrow_mut() {
             *browser = Browser::default();
         }
-        self.alarm.set(None, || ());
+        self.alarm.stop();
     }
 
     /// Gives everything back. What was being written is still written.
     fn release(&self) {
         self.closed.set(true);
         self.browser.replace(Browser::default());
-        self.alarm.set(None, || ());
+        self.alarm.stop();
     }
 
     fn broadcast<T: Serialize>(self: &Rc<Self>, message: &T) {
-        let message = to_js(message);
-        let failed = match &self.browser.borrow().channel {
+        let send = |channel: &Channel| {
+            let message = to_js(message);
             // What can't be written would reach the others as nothing at all.
-            Some(channel) if message.is_null() => Some(("a message could not be written".into(), channel.place())),
-            Some(channel) => channel.send(&message).err().map(|error| (error, channel.place())),
-            None => None,
+            let sent =
+                if message.is_null() { Err("a message could not be written".into()) } else { channel.send(&message) };
+            Some((sent.err()?, channel.place()))
         };
+        let failed = self.browser.borrow().channel.as_ref().and_then(send);
         if let Some((error, place)) = failed {
             let why = format!("the other tabs miss messages, and have to ask for them: {}", describe(&error));
             self.call_host("report", &to_js(&Problem::new("storage", place, why)));
@@ -407,14 +411,27 @@ impl Driver {
         if self.closed.get() {
             return;
         }
-        let deadline = self.engine.try_borrow().ok().and_then(|engine| engine.deadline());
+        let Some(due_mono_ms) = self.deadline() else { return };
         let driver = Rc::downgrade(self);
-        self.alarm.set(deadline, move || {
+        self.alarm.set(due_mono_ms, move || {
             if let Some(driver) = driver.upgrade() {
-                driver.alarm.ring();
-                driver.tell(Input::TimerFired);
+                driver.ring();
             }
         });
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        self.engine.try_borrow().ok().and_then(|engine| engine.deadline())
+    }
+
+    fn ring(self: &Rc<Self>) {
+        self.alarm.ring();
+        if self.deadline().is_some_and(|due_mono_ms| due_mono_ms <= now().mono_ms) {
+            self.tell(Input::TimerFired);
+        } else {
+            // What it was set for is over, or was put off.
+            self.wake_at_deadline();
+        }
     }
 }
 

@@ -56,6 +56,11 @@ impl Shelf {
         }
     }
 
+    /// True where there is no place at all, and nothing needs to be made ready for one.
+    pub(crate) const fn is_none(&self) -> bool {
+        self.storage.is_none() && self.database.is_none()
+    }
+
     /// Lets go of what would keep others waiting. The next use takes it again.
     pub(crate) fn rest(&self) {
         if let Some(database) = &self.database {
@@ -63,8 +68,14 @@ impl Shelf {
         }
     }
 
-    /// Writes an entry to both places. `done` hears whether it is safe in the later one.
-    pub(crate) fn write(&self, key: String, entry: &JsValue, done: impl FnOnce(bool) + 'static) -> Written {
+    /// Writes an entry to both places. `is_new` where nothing of that key was ever written; `done` hears whether it is safe in the later one.
+    pub(crate) fn write(
+        &self,
+        key: String,
+        entry: &JsValue,
+        is_new: bool,
+        done: impl FnOnce(bool) + 'static,
+    ) -> Written {
         let text = JSON::stringify(entry).map(String::from).and_then(|text| self.sealing.seal(&key, text));
         let text = match text {
             Ok(text) => text,
@@ -79,7 +90,7 @@ impl Shelf {
             database.try_again();
             return Written { at_once, later: false };
         }
-        database.put(key, if self.sealing.is_on() { text.into() } else { entry.clone() }, done);
+        database.put(key, if self.sealing.is_on() { text.into() } else { entry.clone() }, is_new, done);
         Written { at_once, later: true }
     }
 
@@ -89,7 +100,7 @@ impl Shelf {
             let _ = storage.set(&key, &mark_text());
         }
         if let Some(database) = &self.database {
-            database.put(key, mark_entry(), |_| ());
+            database.put(key, mark_entry(), false, |_| ());
         }
     }
 
@@ -133,7 +144,7 @@ impl Shelf {
         let Some(database) = &self.database else { return done(true) };
         database.purge(keep, done);
         if let Some(key) = mark.filter(|_| !is_marked) {
-            database.put(key, mark_entry(), |_| ());
+            database.put(key, mark_entry(), false, |_| ());
         }
     }
 

@@ -145,17 +145,48 @@ fn a_new_tab_whose_first_question_was_lost_still_learns_everything() {
     assert!(world.tabs[tab].status.as_ref().unwrap().ready);
 }
 
+/// What a tab has told the others, but for what says that it is there.
+fn news(world: &World, tab: usize) -> usize {
+    let is_news = |json: &&String| !json.contains(r#""kind":"beat""#) && !json.contains(r#""kind":"hello""#);
+    world.tabs[tab].told.iter().filter(is_news).count()
+}
+
+#[test]
+fn a_leader_that_has_heard_nobody_tells_nobody_and_whoever_comes_learns_everything() {
+    let mut world = World::with_tabs(1);
+    let id = world.tab(0).assign("c-1", "maya");
+    world.sql_update("c-2", "city", "Kiel");
+    world.run_for(1_000);
+    assert_eq!(world.outcome(0, id), [OperationState::Confirmed]);
+    assert_eq!(news(&world, 0), 0);
+    world.faults.lost_messages_percent = 100;
+    world.tab(0).assign("c-2", "maya");
+    world.open_tab("maya");
+    // The new tab has asked in vain, and hears the leader's beat.
+    world.run_for(10);
+    world.faults.lost_messages_percent = 0;
+    world.run_for(5_000);
+    world.assert_all_agree();
+    let before = news(&world, 0);
+    world.tab(0).assign("c-3", "maya");
+    world.run_for(1_000);
+    assert!(news(&world, 0) > before);
+    world.assert_all_agree();
+}
+
 #[test]
 fn a_tab_that_leads_after_missing_messages_pulls_what_it_missed() {
-    let mut world = World::with_tabs(1);
+    // The second one follows, so that the leader tells of what it learns.
+    let mut world = World::with_tabs(2);
     world.faults.lost_messages_percent = 100;
-    world.open_tab("maya");
+    let tab = world.open_tab("maya");
     world.run_for(10);
     world.faults.lost_messages_percent = 0;
     // All that the new tab hears before it leads is one change.
     world.sql_update("c-1", "owner_id", "jonas");
     world.run_for(2);
-    assert_eq!(world.owner(1, "c-1"), "jonas".into());
+    assert_eq!(world.owner(tab, "c-1"), "jonas".into());
+    world.kill_tab(1);
     world.kill_tab(0);
     world.run_for(2_000);
     world.assert_all_agree();

@@ -52,6 +52,12 @@ impl<R: Record> Engine<R> {
         }
     }
 
+    /// True for a leader that has never heard another tab: nobody follows it. Who follows has got a snapshot for the asking, and who comes,
+    /// or hears of this leader by a beat, asks for one before anything else is of use to it.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.tabs.role == Role::Leader && self.tabs.heard_at_mono_ms.is_none()
+    }
+
     pub(super) fn on_message(&mut self, message: Box<TabMessage<R>>) {
         let (from, v, kind) = (message.from.clone(), message.v, message.kind);
         match self.tabs.receive(message) {

@@ -115,6 +115,9 @@ impl<R: Record> Engine<R> {
             None => self.let_go_of_replaced(&op, is_stored, None),
         }
         self.note_decision_of(&op);
+        if self.is_unheard() {
+            return;
+        }
         let mut message = self.tabs.message(Kind::Operation);
         message.with_operation(op);
         self.emit(Output::Broadcast(message));

@@ -175,7 +175,7 @@ impl<R: Record> Engine<R> {
         if !sure.is_empty() {
             self.emit(Output::CacheRecords { rows: sure });
         }
-        if self.tabs.role != Role::Leader {
+        if self.tabs.role != Role::Leader || self.is_unheard() {
             return;
         }
         let mut message = self.tabs.message(Kind::Changes);
@@ -362,7 +362,7 @@ impl<R: Record> Engine<R> {
         }
         if answer.is_acknowledgement() && self.outbox.contains(answer.id) {
             self.acknowledge(&answer);
-            if self.tabs.sends() {
+            if self.tabs.sends() && !self.is_unheard() {
                 let mut message = self.tabs.message(Kind::Settled);
                 // To a tab of protocol 1 it is the end.
                 (message.v, message.answer) = (self.tabs.protocol(), Some(answer));
@@ -390,7 +390,7 @@ impl<R: Record> Engine<R> {
     /// Takes in a server's answer, and tells the others.
     pub(super) fn end_answered(&mut self, answer: Answer<R>, decision: Option<Decision>) {
         let news = self.end_with(&answer);
-        if self.tabs.sends() && !sabotaged!(SilentEnd) {
+        if self.tabs.sends() && !self.is_unheard() && !sabotaged!(SilentEnd) {
             let mut message = self.tabs.message(Kind::Settled);
             (message.answer, message.decision) = (Some(answer), decision);
             self.emit(Output::Broadcast(message));
