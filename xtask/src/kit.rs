@@ -1,4 +1,5 @@
-//! The server kit on a real PostgreSQL: its migrations forward and back, and many operators at one queue.
+//! The server kit on a real PostgreSQL: its migrations forward and back, many operators at one queue, and people who go on
+//! working through faults.
 
 use std::process::{Command, Stdio};
 
@@ -20,6 +21,16 @@ pub struct RaceOptions {
     seed: u32,
 }
 
+#[derive(clap::Args)]
+pub struct MetricsOptions {
+    /// How many changes are made while faults happen
+    #[arg(long, default_value_t = 600)]
+    updates: u32,
+    /// How many pairs of people change the same
+    #[arg(long, default_value_t = 100)]
+    conflicts: u32,
+}
+
 pub fn sql() -> Result<()> {
     run("tests/sql/verify.main.ts", &[])
 }
@@ -27,6 +38,12 @@ pub fn sql() -> Result<()> {
 pub fn race(options: &RaceOptions) -> Result<()> {
     let (operators, chats, seed) = (options.operators.to_string(), options.chats.to_string(), options.seed.to_string());
     run("tests/sql/race.main.ts", &["--operators", &operators, "--chats", &chats, "--seed", &seed])
+}
+
+/// The package has to be built: its own client is what is measured.
+pub fn metrics(options: &MetricsOptions) -> Result<()> {
+    let (updates, conflicts) = (options.updates.to_string(), options.conflicts.to_string());
+    run("tests/seeds/metrics.main.ts", &["--updates", &updates, "--conflicts", &conflicts])
 }
 
 fn run(script: &str, arguments: &[&str]) -> Result<()> {

@@ -62,6 +62,8 @@ enum Command {
     Sql,
     /// Let 64 operators empty a queue of chats on a real PostgreSQL while connections are killed, and count everything
     Race(kit::RaceOptions),
+    /// Build, then measure on the real backend, over a run with faults: how soon others see, who agrees, what fails and recovers
+    Metrics(kit::MetricsOptions),
     /// Build, then print the sizes of what is shipped
     Size(size::Options),
     /// Delete what the other commands made, except target/ and `node_modules`
@@ -93,6 +95,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Mutants(options) => mutants::run(options),
         Command::Sql => kit::sql(),
         Command::Race(options) => kit::race(options),
+        Command::Metrics(options) => build().and_then(|()| kit::metrics(options)),
         Command::Size(options) => size::run(options),
         Command::Clean(options) => clean::run(options),
     }

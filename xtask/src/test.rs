@@ -36,6 +36,8 @@ enum Suite {
     Sql,
     /// The demo's gateway
     Gateway,
+    /// The seed documents' items: the package on the real backend
+    Seeds,
     /// The built files
     Artifact,
     /// Everything together, in a real browser
@@ -47,12 +49,13 @@ enum Suite {
 }
 
 /// The order of running: what is quick to run and easy to understand first.
-const SUITES: [Suite; 9] = [
+const SUITES: [Suite; 10] = [
     Suite::Rust,
     Suite::Sim,
     Suite::Pkg,
     Suite::Sql,
     Suite::Gateway,
+    Suite::Seeds,
     Suite::Artifact,
     Suite::E2e,
     Suite::Browsers,
@@ -100,6 +103,7 @@ impl Suite {
             Self::Pkg => "pkg",
             Self::Sql => "sql",
             Self::Gateway => "gateway",
+            Self::Seeds => "seeds",
             Self::Artifact => "artifact",
             Self::E2e => "e2e",
             Self::Browsers => "browsers",
@@ -143,7 +147,7 @@ impl Suite {
                     one_failure()
                 }
             },
-            Self::Pkg | Self::Sql | Self::Gateway | Self::Artifact => vitest(self.name(), &[], None),
+            Self::Pkg | Self::Sql | Self::Gateway | Self::Seeds | Self::Artifact => vitest(self.name(), &[], None),
         }
     }
 }
