@@ -9,6 +9,7 @@ use js_sys::{Array, Object, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 
 use super::js_record::JsRecord;
+use super::names::name as js_name;
 use crate::engine::input::{Choice, Command, Config, Gone};
 use crate::engine::link::{LinkConfig, LinkState, LinkStatus, Polling};
 use crate::engine::merge::{Decided, Decision, FieldConflict, Rule};
@@ -114,7 +115,7 @@ impl<'a> Reader<'a> {
 
     fn get(&self, name: &str) -> JsValue {
         // Fails on what is no object, which reads as having no member.
-        Reflect::get(self.js, &name.into()).unwrap_or(JsValue::UNDEFINED)
+        Reflect::get(self.js, &js_name(name)).unwrap_or(JsValue::UNDEFINED)
     }
 
     /// A member that may be missing or null.

@@ -15,6 +15,7 @@ use super::clock::{Alarm, now};
 use super::decode;
 use super::js_record::{JsRecord, list_of, set};
 use super::locks::Lock;
+use super::names::name as js_name;
 use super::sealing::Sealing;
 use super::shelf::{Shelf, Written};
 use crate::engine::engine::{Engine, Stats};
@@ -231,7 +232,7 @@ impl Driver {
 
     /// Calls the host, which catches what its own callees throw.
     fn call_host(&self, name: &str, detail: &JsValue) {
-        let _ = self.host.call2(&JsValue::UNDEFINED, &name.into(), detail);
+        let _ = self.host.call2(&JsValue::UNDEFINED, &js_name(name), detail);
     }
 
     fn persist(self: &Rc<Self>, id: OperationId, key: String, entry: &StoredOperation) -> Stored {

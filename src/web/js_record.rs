@@ -9,6 +9,7 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::decode;
+use super::names::name as js_name;
 use crate::engine::record::Record;
 use crate::engine::value::{Fields, Value};
 
@@ -58,7 +59,7 @@ impl JsRecord {
 
 impl Record for JsRecord {
     fn field(&self, name: &str) -> Option<Value> {
-        let value = Reflect::get(self.object(), &name.into()).ok()?;
+        let value = Reflect::get(self.object(), &js_name(name)).ok()?;
         if value.is_undefined() { None } else { decode::value(&value) }
     }
 
@@ -101,7 +102,7 @@ pub(crate) fn list_of(items: &[Value]) -> JsValue {
 
 /// Sets a member of an object of ours. On a plain object, with no setter and not frozen, that can't fail.
 pub(crate) fn set(object: &Object, name: &str, value: &JsValue) {
-    let _ = Reflect::set(object, &name.into(), value);
+    let _ = Reflect::set(object, &js_name(name), value);
 }
 
 // Inside messages, a record stays the object it is: `preserve` hands the reference through.

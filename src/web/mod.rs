@@ -10,6 +10,7 @@ mod driver;
 mod exports;
 mod js_record;
 mod locks;
+mod names;
 mod panic;
 mod rows;
 mod sealing;
