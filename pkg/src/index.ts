@@ -19,9 +19,11 @@ export {
   type PullResponse,
   type StreamEvent,
 } from './backend.js'
+export type { Bulk, BulkProgress, BulkResult } from './bulk.js'
 export { Chats, type ChatOperation, type ChatStanding, type ChatWaits, type OperatorHistory, type RepeatedAssignment } from './chats.js'
 export { RotaError, type RotaErrorCode } from './errors.js'
 export { init, version } from './init.js'
+export { Interactions, type InteractionEvent, type InteractionState } from './interactions.js'
 export type { InvalidationRule, QueryKey, Stale } from './invalidation.js'
 export type { ChatMutation } from './mutations.js'
 export { Notifications, type BrowserNotifications, type NotificationGiven, type NotificationKind, type NotificationSettings, type NotificationShown } from './notifications.js'
