@@ -21,6 +21,7 @@ import { FIRST_OPERATIONS, FIRST_STATUS, InitialSnapshot, makeSnapshot, type Fir
 import { describeTable, keyFields, keyText, type RecordOf, type Tables } from './tables.js'
 import type { Audit, Changes, Conflict, ConflictChoice, Key, LinkOptions, Mutated, Operations, PollingOptions, Problem, Refusal, RetryOptions, Stats, Status } from './types.js'
 import { givenObject } from './values.js'
+import { Submissions } from './submissions.js'
 import type { ViewSpec } from './viewing.js'
 import { Views, type ViewOf } from './views.js'
 
@@ -80,6 +81,8 @@ export class Store<T extends Tables = any> {
   readonly chats: Chats<T>
   /** Interactions that go on, in a table declared with their domain. */
   readonly interactions: Interactions<T>
+  /** Submissions of forms, in tables declared with their domain. */
+  readonly submissions: Submissions<T>
   /** Notifications of this person's tabs. */
   readonly notifications: Notifications
   /** Who is here, where, and what they are doing. */
@@ -160,6 +163,7 @@ export class Store<T extends Tables = any> {
       },
       options.tables,
     )
+    this.submissions = new Submissions(this.#mirror, options.tables, () => void this.#open())
     this.#conflicts = new Conflicts(this.#mirror, () => this.#engine)
     // Without a channel it would be plain text in localStorage, if only for a moment.
     const isHeard = !isMemory && (typeof BroadcastChannel === 'function' || options.encryption === undefined)
