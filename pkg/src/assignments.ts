@@ -1,3 +1,4 @@
+import { follow, type Bulk, type BulkProgress } from './bulk.js'
 import { RotaError } from './errors.js'
 import type { Mirror } from './mirror.js'
 import { keyText, type OwnedName, type Tables } from './tables.js'
@@ -41,6 +42,8 @@ export class Assignments<T extends Tables> {
   readonly #mirror: Mirror
   readonly #tables: T
   readonly #mutate: (table: string, key: Key, to: string | null) => Mutated
+  readonly #transact: (mutations: readonly object[]) => Mutated
+  readonly #batch: <R>(run: () => R) => R
   readonly #requireOpen: () => void
   readonly #first: FirstReads
   /** The last state of each record that is watched, with how many watch it; and of some that are not. */
@@ -48,7 +51,16 @@ export class Assignments<T extends Tables> {
   readonly #unwatched = new Map<string, AssignmentState>()
 
   /** @internal */
-  constructor(mirror: Mirror, tables: T, mutate: (table: string, key: Key, to: string | null) => Mutated, requireOpen: () => void, first: FirstReads) {
+  constructor(
+    mirror: Mirror,
+    tables: T,
+    mutate: (table: string, key: Key, to: string | null) => Mutated,
+    many: { transact(mutations: readonly object[]): Mutated; batch<R>(run: () => R): R },
+    requireOpen: () => void,
+    first: FirstReads,
+  ) {
+    this.#transact = many.transact
+    this.#batch = many.batch
     this.#mirror = mirror
     this.#tables = tables
     this.#mutate = mutate
@@ -59,6 +71,33 @@ export class Assignments<T extends Tables> {
   /** Assigns a record to a person, or to nobody. */
   assign(table: OwnedName<T>, key: Key, to: string | null): Mutated {
     return this.#mutate(table, key, to)
+  }
+
+  /**
+   * Assigns many records to a person, or to nobody. Each for itself: what makes no sense of one, or is refused, is that one's result, and the others go
+   * on. With `atomic` all or nothing, as one operation: then 1 to 100, and it throws, and nothing has changed, when one makes no sense; `settled` then says
+   * the same of each. Listeners hear of all of them once.
+   */
+  assignAll(table: OwnedName<T>, keys: readonly Key[], to: string | null, options: { readonly atomic?: boolean; readonly onProgress?: (progress: BulkProgress) => void } = {}): Bulk {
+    if (!Array.isArray(keys)) throw new RotaError('invalid-operation', 'assignAll takes a table, a list of keys, and a person or null')
+    const { atomic = false, onProgress } = options
+    this.#requireOpen()
+    if (atomic) {
+      const mutations = keys.map((key) => ({ name: ASSIGN, table, key, to }))
+      const all = mutations.length === 1 ? this.#mutate(table, keys[0] as Key, to) : this.#transact(mutations)
+      return follow(keys, keys.map(() => all), onProgress)
+    }
+    const taken = this.#batch(() =>
+      keys.map((key) => {
+        try {
+          return this.#mutate(table, key, to)
+        } catch (error) {
+          if (error instanceof RotaError && error.code !== 'engine-crashed') return error
+          throw error
+        }
+      }),
+    )
+    return follow(keys, taken, onProgress)
   }
 
   /** Returns a record's assignment as it is to be seen now. */

@@ -1,9 +1,9 @@
 import { RotaError } from './errors.js'
-import { chatRules } from './init.js'
+import { chatRules, happenings } from './init.js'
 import type { Mirror } from './mirror.js'
 import type { ChatMutation } from './mutations.js'
 import { keyText, type DomainName, type Tables } from './tables.js'
-import type { Key, Mutated, Refusal } from './types.js'
+import type { Key, Mutated, Refusal, Winner } from './types.js'
 
 /** Since when a chat is as it is. */
 export interface ChatStanding {
@@ -161,4 +161,9 @@ export class Chats<T extends Tables> {
     if (names.length > 1) throw new RotaError('invalid-operation', `there is more than one table of chats, ${names.join(', ')}: say which one with chats.in(table)`)
     return only
   }
+}
+
+/** Says how long before a moment somebody else was first, in ms; before now, where none is given; nothing where the time can't be read. */
+export function lostByMs(winner: Winner, nowMs: number = Date.now()): number | undefined {
+  return happenings.lostByMs(winner.at, nowMs)
 }

@@ -201,3 +201,14 @@ export interface RotaNotices {
 export function engineNotices(): RotaNotices {
   return new wasm.RotaNotices()
 }
+
+/** What the rules say has happened in records, before and after a change. @internal */
+export const happenings = {
+  active: (table: string, domain: object): unknown => wasm.interactionsActive(table, domain),
+  happened: (domain: object, before: object, after: object): string[] => wasm.interactionHappened(domain, before, after),
+  selected: (domain: object, key: string, record: object | undefined, campaign: string | undefined): { interaction?: string; campaign?: string } =>
+    wasm.interactionSelected(domain, key, record, campaign),
+  submission: (domain: object, before: object | undefined, after: object | undefined): string | undefined => wasm.submissionMoved(domain, before, after),
+  editors: (peers: readonly object[], table: string, key: string): string[] => wasm.editorsOf(peers, table, key),
+  lostByMs: (at: string, nowMs: number): number | undefined => wasm.lostByMs(at, nowMs),
+}

@@ -1,6 +1,6 @@
 import type { Peer, Presence as Place } from './backend.js'
 import { RotaError } from './errors.js'
-import type { RotaEngine } from './init.js'
+import { happenings, type RotaEngine } from './init.js'
 import { add, type ChangeList, type Listener, type Mirror } from './mirror.js'
 import { keyText } from './tables.js'
 import type { Key } from './types.js'
@@ -17,6 +17,8 @@ export interface PlaceGiven {
 }
 
 const NOBODY: readonly Peer[] = Object.freeze([])
+
+const NO_EDITORS: readonly string[] = Object.freeze([])
 
 /** Who is here, where, and what they are doing. Nothing of it is stored; what nobody renews is forgotten. */
 export class Presence {
@@ -39,6 +41,11 @@ export class Presence {
   /** Everybody else who is here, and this person's other tabs: an entry a tab. The same list until it changes. What it says is what others say of themselves. */
   peers(): readonly Peer[] {
     return this.#peers
+  }
+
+  /** Who is editing or typing in a record: people's ids in order, each once. */
+  editors(table: string, key: Key): readonly string[] {
+    return this.#peers.length === 0 ? NO_EDITORS : happenings.editors(this.#peers, table, keyText(key))
   }
 
   /** Calls back when somebody comes, moves or goes; returns how to stop. */

@@ -9,6 +9,7 @@ import { Host } from './host.js'
 import { crashed, messageOf, noteCrash, watchCrash } from './guard.js'
 import { engineClass, handles, type RotaEngine } from './init.js'
 import { defaultInvalidations, type InvalidationRule, type Stale } from './invalidation.js'
+import { Interactions } from './interactions.js'
 import { Mirror } from './mirror.js'
 import { commandOf, commandsOf, temporaryKeysOf, type Command, type Mutation } from './mutations.js'
 import { Notifications } from './notifications.js'
@@ -20,6 +21,7 @@ import { FIRST_OPERATIONS, FIRST_STATUS, InitialSnapshot, makeSnapshot, type Fir
 import { describeTable, keyFields, keyText, type RecordOf, type Tables } from './tables.js'
 import type { Audit, Changes, Conflict, ConflictChoice, Key, LinkOptions, Mutated, Operations, PollingOptions, Problem, Refusal, RetryOptions, Stats, Status } from './types.js'
 import { givenObject } from './values.js'
+import { Submissions } from './submissions.js'
 import type { ViewSpec } from './viewing.js'
 import { Views, type ViewOf } from './views.js'
 
@@ -77,6 +79,10 @@ export class Store<T extends Tables = any> {
   readonly availability: Availability<T>
   /** Chats that wait for an operator, in a table declared with their domain. */
   readonly chats: Chats<T>
+  /** Interactions that go on, in a table declared with their domain. */
+  readonly interactions: Interactions<T>
+  /** Submissions of forms, in tables declared with their domain. */
+  readonly submissions: Submissions<T>
   /** Notifications of this person's tabs. */
   readonly notifications: Notifications
   /** Who is here, where, and what they are doing. */
@@ -119,6 +125,7 @@ export class Store<T extends Tables = any> {
       this.#mirror,
       options.tables,
       (table, key, to) => this.mutate({ name: 'assign', table, key, to } as Mutation<T>),
+      { transact: (mutations) => this.transact(mutations as readonly Mutation<T>[]), batch: (run) => this.batch(run) },
       () => void this.#open(),
       this.firstReads,
     )
@@ -145,8 +152,22 @@ export class Store<T extends Tables = any> {
       (run) => this.#do(run),
       () => this.#engine !== undefined,
     )
+    this.interactions = new Interactions(
+      {
+        mirror: this.#mirror,
+        mutate: (mutation) => this.mutate(mutation as Mutation<T>),
+        undo: (id) => this.undo(id),
+        refresh: (table) => this.#do((engine) => engine.stale(table, undefined)),
+        view: (spec) => this.view(spec as never) as never,
+        call: (run) => this.#do(run),
+      },
+      options.tables,
+    )
+    this.submissions = new Submissions(this.#mirror, options.tables, () => void this.#open())
     this.#conflicts = new Conflicts(this.#mirror, () => this.#engine)
-    this.notifications = new Notifications({ mirror: this.#mirror, channel: isMemory ? undefined : `rota-notifications/${this.#name}`, call: (run) => this.#do(run) })
+    // Without a channel it would be plain text in localStorage, if only for a moment.
+    const isHeard = !isMemory && (typeof BroadcastChannel === 'function' || options.encryption === undefined)
+    this.notifications = new Notifications({ mirror: this.#mirror, channel: isHeard ? `rota-notifications/${this.#name}` : undefined, call: (run) => this.#do(run) })
     this.presence = new Presence(this.#mirror, (run) => this.#do(run))
     this.recovery = new Recovery(this, this.#mirror, options.retry)
     if (options.onProblem) this.#mirror.watchProblems(options.onProblem)

@@ -8,6 +8,7 @@ mod decode;
 mod domains;
 mod driver;
 mod exports;
+mod happenings;
 mod js_record;
 mod locks;
 mod names;

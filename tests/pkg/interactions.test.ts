@@ -1,0 +1,90 @@
+import type { InteractionEvent } from 'rota-engine'
+import { beforeEach, describe, expect, test } from 'vitest'
+import { domainsSeeded, openDomainsLive, type DomainBackend, type Session } from './domains.js'
+import { refusal, until } from './world.js'
+
+let store: Awaited<ReturnType<typeof openDomainsLive>>['store']
+let backend: DomainBackend
+
+const session = (id: string, fields: Partial<Session> = {}): Session => ({ id, status: 'live', campaign_id: 'spring', turn_id: 'maya', last_action: null, note: null, ...fields })
+
+beforeEach(async () => {
+  const seeded = domainsSeeded()
+  seeded.put('sessions', session('s1'))
+  seeded.put('sessions', session('s2', { status: 'ended' }))
+  ;({ store, backend } = await openDomainsLive(seeded))
+})
+
+const active = () => store.interactions.state().activeInteractions.map(({ id }) => id).sort()
+
+test('those that go on are listed live, and the state is the same object until something changes', () => {
+  expect(active()).toEqual(['s1'])
+  const state = store.interactions.state()
+  expect(store.interactions.state()).toBe(state)
+  expect(state).toMatchObject({ currentInteractionId: null, currentCampaignId: null, isLoading: false, error: null })
+  let heard = 0
+  store.interactions.subscribe(() => heard++)
+  backend.put('sessions', session('s2', { status: 'paused' }))
+  expect([active(), heard > 0]).toEqual([['s1', 's2'], true])
+  expect(store.interactions.state().lastUpdate).toBeGreaterThan(0)
+})
+
+test('a tab looks at one with its campaign, which stays when the interaction is gone', async () => {
+  store.interactions.setCurrentInteraction('s1')
+  const now = () => [store.interactions.state().currentInteractionId, store.interactions.state().currentCampaignId]
+  expect(now()).toEqual(['s1', 'spring'])
+  backend.put('sessions', session('s1', { campaign_id: 'summer' }))
+  expect(now()).toEqual(['s1', 'summer'])
+  backend.remove('sessions', 's1')
+  await until(() => expect(now()).toEqual([null, 'summer']))
+  store.interactions.setCurrentInteraction('s2')
+  expect(now()).toEqual(['s2', 'spring'])
+  store.interactions.clearCurrentInteraction()
+  expect(now()).toEqual([null, null])
+  expect(refusal(() => store.interactions.setCurrentInteraction('nope')).code).toBe('unknown-record')
+})
+
+describe('an optimistic update', () => {
+  test('shows at once, and is rolled back by its handle', async () => {
+    backend.hold()
+    const { id } = store.interactions.optimisticUpdate('s1', { note: 'x' })
+    expect(store.get('sessions', 's1')?.note).toBe('x')
+    backend.release()
+    await until(() => expect(store.status().unsent).toBe(0))
+    await store.interactions.rollbackUpdate(id)?.settled
+    expect(store.get('sessions', 's1')?.note).toBe(null)
+  })
+
+  test('that is refused says why, until the next one that comes true', async () => {
+    backend.judge = () => ({ outcome: 'refused', code: 'forbidden', message: 'not yours' })
+    const { id, settled } = store.interactions.optimisticUpdate('s1', { note: 'x' })
+    await settled
+    expect(store.interactions.state().error).toEqual({ operationId: id, code: 'forbidden', message: 'not yours' })
+    backend.judge = undefined
+    await store.interactions.optimisticUpdate('s1', { note: 'y' }).settled
+    expect(store.interactions.state().error).toBe(null)
+  })
+})
+
+test('turns, actions and states are told, and nothing else', () => {
+  const heard: string[] = []
+  const stop = store.interactions.watch(({ type, key, interaction }: InteractionEvent<Session>) => heard.push(`${type} ${key} ${interaction.turn_id}`))
+  backend.put('sessions', session('s1', { turn_id: 'jonas', last_action: 'a1' }))
+  backend.put('sessions', session('s1', { turn_id: 'jonas', last_action: 'a1', note: 'only a note' }))
+  backend.put('sessions', session('s3'))
+  backend.put('sessions', session('s2', { status: 'live' }))
+  expect(heard).toEqual(['turn s1 jonas', 'action s1 jonas', 'status s2 maya'])
+  stop()
+  backend.put('sessions', session('s1', { turn_id: 'lena' }))
+  expect(heard).toHaveLength(3)
+})
+
+test('a refresh fetches what is new, and a closed store reads as an empty one', async () => {
+  backend.put('sessions', session('s9'), { silently: true })
+  store.interactions.refreshInteractions()
+  await until(() => expect(active()).toEqual(['s1', 's9']))
+  store.interactions.setCurrentInteraction('s9')
+  store.close()
+  expect(store.interactions.state()).toMatchObject({ activeInteractions: [], currentInteractionId: null, isLoading: false, error: null })
+  expect(refusal(() => store.interactions.watch(() => {})).code).toBe('closed')
+})
