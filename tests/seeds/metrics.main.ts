@@ -112,7 +112,7 @@ async function conflicts(one: Session, other: Session, count: number): Promise<v
     const record = key(n)
     const made = [change(one, record, value(kind, 'one', n)), change(other, record, value(kind, 'other', n))]
     await Promise.race([Promise.all(made.map(({ settled }) => settled)), sleep(3_000)])
-    const isQuiet = () => [one, other].every(({ store }) => store.status().unsent - store.status().conflicts === 0)
+    const isQuiet = () => [one, other].every(({ store }) => store.operations().pending.every(({ state }) => state === 'conflicted'))
     await until(isQuiet, 'what the rules decided is sent')
     const shown = ({ store }: Session) => tables.interactions.fields.map((field) => store.get('interactions', record)?.[field])
     const latest = () => isDeepStrictEqual(shown(one), shown(other))

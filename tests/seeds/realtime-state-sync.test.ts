@@ -1,7 +1,9 @@
 // The six success criteria of the real-time document, on the real backend.
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest'
+import { BackendError, createStore } from 'rota-engine'
 import { supabaseBackend } from 'rota-engine/supabase'
 import { openBackend, until, type Backend, type Person, type Session } from './backend.js'
+import { tables } from './tables.js'
 
 let backend: Backend
 let [maya, jonas] = [] as unknown as [Person, Person]
@@ -104,10 +106,8 @@ test('Graceful fallback when real-time connection fails', async () => {
   // Calls get through, the stream does not: polling stands in, and the application works all along.
   const real = supabaseBackend(J.client)
   let isBroken = true
-  const half = { ...real, connect: (...given: Parameters<typeof real.connect>) => (isBroken ? (setTimeout(() => given[1].closed(new Error('no stream')), 5), () => undefined) : real.connect(...given)) }
+  const half = { ...real, connect: (...given: Parameters<typeof real.connect>) => (isBroken ? (setTimeout(() => given[1].closed(new BackendError('network', 'no stream')), 5), () => undefined) : real.connect(...given)) }
   J.store.close()
-  const { createStore } = await import('rota-engine')
-  const { tables } = await import('./tables.js')
   const store = createStore({ app: 'seeds', user: jonas.id, tables, backend: half, link: { polling: { activeMs: 1_000, idleMs: 1_000, hiddenMs: 1_000 } } })
   try {
     await until(() => store.status().link.state === 'degraded' && store.status().ready, 'the stand-in is shown as such')
