@@ -30,7 +30,9 @@ export class Host {
   /** Ends that came before anybody could wait for them: within `mutate` itself. */
   readonly #early = new Map<string, { durability?: Durability; settlement?: Settlement }>()
   #engine: RotaEngine | undefined
-  #signedOut: (() => void) | undefined
+  #signedOut: ((gone: Promise<boolean>) => void) | undefined
+  /** Resolves once what this person left in the browser is gone, with whether it is. */
+  #gone: Promise<boolean> = Promise.resolve(true)
   #logoutRefused: ((problem: Problem) => void) | undefined
   #disconnect: (() => void) | undefined
   #mutating = 0
@@ -42,10 +44,10 @@ export class Host {
   }
 
   /**
-   * `signedOut` is called once the engine has let go of everything, because the person has logged out, here or in another tab;
-   * `logoutRefused` when a logout that was asked for here is none after all.
+   * `signedOut` is called once the engine has let go of everything, because the person has logged out, here or in another tab, with what
+   * resolves when the browser has, too; `logoutRefused` when a logout that was asked for here is none after all.
    */
-  attach(engine: RotaEngine, signedOut: () => void, logoutRefused: (problem: Problem) => void): void {
+  attach(engine: RotaEngine, signedOut: (gone: Promise<boolean>) => void, logoutRefused: (problem: Problem) => void): void {
     this.#engine = engine
     this.#signedOut = signedOut
     this.#logoutRefused = logoutRefused
@@ -94,8 +96,11 @@ export class Host {
         return this.#connect(detail as number)
       case 'disconnect':
         return this.#disconnectNow()
+      case 'purging':
+        this.#gone = detail as Promise<boolean>
+        return
       case 'signedOut':
-        return this.#guard(() => this.#signedOut?.())
+        return this.#guard(() => this.#signedOut?.(this.#gone))
       case 'logoutRefused':
         return this.#guard(() => this.#logoutRefused?.(detail as Problem))
       case 'presence':

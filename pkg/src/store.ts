@@ -83,8 +83,8 @@ export class Store<T extends Tables = any> {
   readonly #user: string
   #initial: InitialSnapshot | undefined
   #firstStatus = FIRST_STATUS
-  /** Who waits for the end of a logout, and is told that there is none. */
-  readonly #leaving = new Set<(error: RotaError) => void>()
+  /** Who waits for the end of a logout, or is told that there is none. */
+  readonly #leaving = new Set<{ resolve(): void; reject(error: RotaError): void }>()
   #engine: RotaEngine | undefined
 
   /** @internal Use {@link createStore}. */
@@ -124,11 +124,8 @@ export class Store<T extends Tables = any> {
     this.#engine = engine
     this.#host.attach(
       engine,
-      () => this.close(),
-      ({ message }) => {
-        for (const refuse of this.#leaving) refuse(new RotaError('unsent-operations', message))
-        this.#leaving.clear()
-      },
+      (gone) => this.#onSignedOut(gone),
+      ({ message }) => this.#endLeaving(new RotaError('unsent-operations', message)),
     )
     if (isInBrowser()) openStores().add(this.#name)
     this.#host.signal.addEventListener('abort', watchCrash((why) => this.#onCrash(engine, why)), { once: true })
@@ -330,6 +327,7 @@ export class Store<T extends Tables = any> {
     const engine = this.#engine
     if (!engine) return
     this.#engine = undefined
+    this.#endLeaving(new RotaError('closed', 'the store was closed before the person was logged out'))
     const { durability } = this.status()
     try {
       if (options?.purge) engine.purge()
@@ -350,21 +348,19 @@ export class Store<T extends Tables = any> {
    * Logs the person out: everything of theirs is deleted from this browser, in all its tabs, and their stores close. Throws
    * `unsent-operations`, and changes nothing, while operations are not done, unless `unsent` says what becomes of them: `wait` sends them
    * first, and takes nothing new; those that were given up keep it waiting until somebody retries or cancels them. `discard` drops them.
-   * Resolves when all that is done. Rejects with `unsent-operations` where one turns up that no tab has told this one of.
+   * Resolves when all that is done, so that the page can be left. Rejects with `unsent-operations` where one turns up that no tab has told
+   * this one of, and with `closed` where the store is closed while it waits: then nobody has logged out.
    */
   logout(options: { readonly unsent?: 'wait' | 'discard' } = {}): Promise<void> {
     const engine = this.#open()
-    let refuse: (error: RotaError) => void = () => {}
+    const waiting = { resolve() {}, reject(_error: RotaError) {} }
     // Before the call: both ends may come within it.
-    const isOver = new Promise<void>((resolve, reject) => {
-      this.#host.signal.addEventListener('abort', () => resolve(), { once: true })
-      refuse = reject
-    })
-    this.#leaving.add(refuse)
+    const isOver = new Promise<void>((resolve, reject) => Object.assign(waiting, { resolve, reject }))
+    this.#leaving.add(waiting)
     try {
       this.#call(() => engine.logout(options?.unsent))
     } catch (error) {
-      this.#leaving.delete(refuse)
+      this.#leaving.delete(waiting)
       throw error
     }
     return isOver
@@ -384,6 +380,23 @@ export class Store<T extends Tables = any> {
       }
       Object.defineProperty(Store.prototype, Symbol.dispose, { value, configurable: true, writable: true })
     }
+  }
+
+  /** The store closes at once; whoever waits for the logout can leave the page, and so waits for the browser, too. */
+  #onSignedOut(gone: Promise<boolean>): void {
+    const leaving = [...this.#leaving]
+    this.#leaving.clear()
+    this.close()
+    void gone.then((isGone) => {
+      const message = "IndexedDB did not let the person's data be deleted; this is done when the store is opened again"
+      if (!isGone) this.#mirror.report({ code: 'storage', place: 'IndexedDB', message })
+      for (const { resolve } of leaving) resolve()
+    })
+  }
+
+  #endLeaving(error: RotaError): void {
+    for (const { reject } of this.#leaving) reject(error)
+    this.#leaving.clear()
   }
 
   #makeFirstReads(): FirstReads {
@@ -434,8 +447,7 @@ export class Store<T extends Tables = any> {
     } catch {
       // Then the browser takes it all back with the page.
     }
-    for (const refuse of this.#leaving) refuse(new RotaError('engine-crashed', problem.message))
-    this.#leaving.clear()
+    this.#endLeaving(new RotaError('engine-crashed', problem.message))
     this.#host.stop(status.durability, { code: problem.code, message: problem.message })
     const link = { state: 'stopped', why: 'crashed', sinceMs: Date.now() } as const
     this.#mirror.apply({ records: [], operations: [], status: { ...status, link } })

@@ -41,6 +41,13 @@ const STORES: [&str; 3] = [OPERATIONS, RECORDS, "meta"];
 /// What happens once a write has ended; true when it is safe.
 type Done = Box<dyn FnOnce(bool)>;
 
+/// Remembers, where a page can be left at any moment, that all is to be deleted.
+pub(crate) trait Duty {
+    /// What the keys begin with of the entries that stay, while it is not done.
+    fn keep(&self) -> Option<String>;
+    fn fulfil(&self);
+}
+
 enum Write {
     Put {
         key: String,
@@ -60,17 +67,24 @@ enum Write {
         entry: Option<JsValue>,
     },
     ClearCache,
+    /// A record of the cache gets another key, and another form, unless there is a later one under that.
+    MoveCached {
+        key: JsValue,
+        to: JsValue,
+        entry: JsValue,
+    },
     /// The database was closed: what was kept there is written again.
     Restore,
     /// Deletes all operations, and what else lies beside them, but for what begins with this.
     Purge {
         keep: String,
+        done: Done,
     },
 }
 
 impl Write {
     const fn is_of_cache(&self) -> bool {
-        matches!(self, Self::Cache { .. } | Self::ClearCache)
+        matches!(self, Self::Cache { .. } | Self::ClearCache | Self::MoveCached { .. })
     }
 }
 
@@ -99,13 +113,18 @@ struct Connection {
     works: Cell<bool>,
     /// Hears when it stops to work, with the reason, and when it works again.
     tell: Box<dyn Fn(Result<(), String>)>,
+    duty: Option<Box<dyn Duty>>,
     /// The way to the writer; none once the session is over.
     writer: RefCell<Option<UnboundedSender<Write>>>,
 }
 
 impl Database {
     /// Prepares the database of a session; `None` where there is no IndexedDB. It is opened by the first use.
-    pub(crate) fn new(name: &str, tell: impl Fn(Result<(), String>) + 'static) -> Option<Self> {
+    pub(crate) fn new(
+        name: &str,
+        duty: Option<Box<dyn Duty>>,
+        tell: impl Fn(Result<(), String>) + 'static,
+    ) -> Option<Self> {
         let factory = Reflect::get(&js_sys::global(), &"indexedDB".into()).ok()?.dyn_into::<IdbFactory>().ok()?;
         let (writes, queue) = unbounded();
         let connection = Rc::new(Connection {
@@ -117,6 +136,7 @@ impl Database {
             is_lost: Cell::new(false),
             works: Cell::new(true),
             tell: Box::new(tell),
+            duty,
             writer: RefCell::new(Some(writes)),
         });
         spawn_local(write_all(Rc::clone(&connection), queue));
@@ -158,10 +178,15 @@ impl Database {
         self.send(Write::ClearCache);
     }
 
-    /// Deletes everything, but for the entries whose keys begin with something.
-    pub(crate) fn purge(&self, keep: &str) {
+    /// Gives a record of the cache another key and form.
+    pub(crate) fn move_cached(&self, key: JsValue, to: JsValue, entry: JsValue) {
+        self.send(Write::MoveCached { key, to, entry });
+    }
+
+    /// Deletes everything, but for the entries whose keys begin with something. `done` hears whether it is gone.
+    pub(crate) fn purge(&self, keep: &str, done: impl FnOnce(bool) + 'static) {
         self.connection.kept.borrow_mut().retain(|key, _| key.starts_with(keep));
-        self.send(Write::Purge { keep: keep.to_owned() });
+        self.send(Write::Purge { keep: keep.to_owned(), done: Box::new(done) });
         self.send(Write::ClearCache);
     }
 
@@ -200,11 +225,18 @@ async fn write_all(connection: Rc<Connection>, mut queue: UnboundedReceiver<Writ
         }
         let (cache, operations): (Vec<Write>, Vec<Write>) = batch.into_iter().partition(Write::is_of_cache);
         let safe = connection.write_operations(&operations).await;
-        // A cache that can't be written is none.
-        let _ = connection.write(RECORDS, "relaxed", &cache).await;
+        // A cache that can't be written is none; one that can't be cleared is one.
+        let is_cached = connection.write(RECORDS, "relaxed", &cache).await.is_ok();
         for write in operations {
-            if let Write::Put { done, .. } = write {
-                done(safe);
+            match write {
+                Write::Put { done, .. } => done(safe),
+                Write::Purge { done, .. } => {
+                    if let Some(duty) = connection.duty.as_ref().filter(|_| safe && is_cached) {
+                        duty.fulfil();
+                    }
+                    done(safe && is_cached);
+                }
+                _ => {}
             }
         }
     }
@@ -251,6 +283,10 @@ impl Connection {
             database.close();
             return Err("the session is over".into());
         }
+        if let Err(error) = self.finish_purge(&database).await {
+            database.close();
+            return Err(error);
+        }
         // Another tab that deletes or upgrades the database must not wait for us; and the browser may close it by itself.
         let on_close = {
             let connection = Rc::downgrade(&self);
@@ -265,6 +301,19 @@ impl Connection {
         database.set_onclose(Some(on_close.as_ref().unchecked_ref()));
         *self.open.borrow_mut() = Some((database.clone(), on_close));
         Ok(database.into())
+    }
+
+    /// Deletes what a logout left here whose page was gone too early, or that the browser would not let.
+    async fn finish_purge(&self, database: &IdbDatabase) -> Result<(), JsValue> {
+        let Some((duty, keep)) = self.duty.as_ref().and_then(|duty| Some((duty, duty.keep()?))) else { return Ok(()) };
+        // Another tab may be doing the same, and go on to write: its transactions are in between only if it has fulfilled the duty.
+        let both = Array::of2(&OPERATIONS.into(), &RECORDS.into());
+        let transaction = begin_in(database, &both, "readwrite", "strict")?;
+        purge(&transaction.object_store(OPERATIONS)?, &keep)?;
+        drop(transaction.object_store(RECORDS)?.clear()?);
+        committed(&transaction).await?;
+        duty.fulfil();
+        Ok(())
     }
 
     async fn ask_to_open(&self) -> Result<IdbDatabase, JsValue> {
@@ -343,10 +392,11 @@ impl Connection {
                 Write::Put { key, entry, .. } => drop(store.put_with_key(entry, &key.into())?),
                 Write::Delete { key } => drop(store.delete(&key.into())?),
                 Write::Move { key, to } => rename(&store, key, to)?,
-                Write::Purge { keep } => purge(&store, keep)?,
+                Write::Purge { keep, .. } => purge(&store, keep)?,
                 Write::Cache { key, entry: Some(entry) } => drop(store.put_with_key(entry, key)?),
                 Write::Cache { key, entry: None } => drop(store.delete(key)?),
                 Write::ClearCache => drop(store.clear()?),
+                Write::MoveCached { key, to, entry } => move_cached(&store, key, to, entry)?,
                 Write::Restore => {}
             }
         }
@@ -359,11 +409,7 @@ impl Connection {
 
     async fn begin(self: &Rc<Self>, store: &str, mode: &str, durability: &str) -> Result<IdbTransaction, JsValue> {
         let database = self.database().await?;
-        // web-sys has no stable binding for the options yet.
-        let begin: Function = Reflect::get(&database, &"transaction".into())?.unchecked_into();
-        let options = Object::new();
-        set(&options, "durability", &durability.into());
-        begin.call3(&database, &store.into(), &mode.into(), &options).map(JsCast::unchecked_into)
+        begin_in(&database, &store.into(), mode, durability)
     }
 
     /// Reads everything of one store, with its keys. A handle that the browser has dropped is taken up anew, once.
@@ -388,6 +434,14 @@ impl Connection {
         let named = self.read(OPERATIONS).await?.into_iter().filter_map(|(key, value)| Some((key.as_string()?, value)));
         Ok(named.filter(|(key, _)| prefixes.iter().any(|prefix| key.starts_with(prefix))).collect())
     }
+}
+
+fn begin_in(database: &IdbDatabase, stores: &JsValue, mode: &str, durability: &str) -> Result<IdbTransaction, JsValue> {
+    // web-sys has no stable binding for the options yet.
+    let begin: Function = Reflect::get(database, &"transaction".into())?.unchecked_into();
+    let options = Object::new();
+    set(&options, "durability", &durability.into());
+    begin.call3(database, stores, &mode.into(), &options).map(JsCast::unchecked_into)
 }
 
 fn make_stores(request: &IdbOpenDbRequest) {
@@ -420,6 +474,19 @@ fn rename(store: &IdbObjectStore, key: &str, to: &str) -> Result<(), JsValue> {
     });
     read.set_onsuccess(Some(copy.unchecked_ref()));
     store.delete(&key.into())?;
+    Ok(())
+}
+
+fn move_cached(store: &IdbObjectStore, key: &JsValue, to: &JsValue, entry: &JsValue) -> Result<(), JsValue> {
+    let read = store.get_key(to)?;
+    let (target, to, entry, there) = (store.clone(), to.clone(), entry.clone(), read.clone());
+    let put = Closure::once_into_js(move || {
+        if there.result().is_ok_and(|key| key.is_undefined()) {
+            let _ = target.put_with_key(&entry, &to);
+        }
+    });
+    read.set_onsuccess(Some(put.unchecked_ref()));
+    store.delete(key)?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
-use js_sys::{Array, Function, Object, Uint32Array};
+use js_sys::{Array, Function, Object, Promise, Uint32Array};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::JsValue;
@@ -206,7 +206,7 @@ impl Driver {
             Output::CacheRecords { rows } => self.browser.borrow().shelf.cache(&rows),
             Output::LoadRecords => self.load_records(),
             Output::ForgetRecords => self.browser.borrow().shelf.clear_cache(),
-            Output::PurgeSession { prefix, keep, mark } => self.browser.borrow().shelf.purge(&prefix, &keep, mark),
+            Output::PurgeSession { prefix, keep, mark } => self.purge(&prefix, &keep, mark.as_deref()),
             Output::SignedOut => self.call_host("signedOut", &JsValue::UNDEFINED),
             Output::LogoutRefused(problem) => self.call_host("logoutRefused", &to_js(&problem)),
             Output::RequestLock => self.request_lock(),
@@ -274,10 +274,22 @@ impl Driver {
     fn load_records(self: &Rc<Self>) {
         let driver = Rc::downgrade(self);
         self.browser.borrow().shelf.load_cache(move |rows| {
-            if let Some(driver) = driver.upgrade().filter(|_| !rows.is_empty()) {
+            let Some(driver) = driver.upgrade().filter(|_| !rows.is_empty()) else { return };
+            driver.browser.borrow().shelf.tidy_cache(&rows);
+            let rows: Vec<_> = rows.into_iter().filter_map(|(_, _, row)| row).collect();
+            if !rows.is_empty() {
                 driver.tell(Input::RecordsFound { rows });
             }
         });
+    }
+
+    /// Deletes all of the session, and tells the host of a promise that resolves once it is gone, with whether it is.
+    fn purge(&self, prefix: &str, keep: &str, mark: Option<&str>) {
+        let purging = Promise::new(&mut |resolve, _reject| {
+            let done = move |is_gone| drop(resolve.call1(&JsValue::UNDEFINED, &JsValue::from_bool(is_gone)));
+            self.browser.borrow().shelf.purge(prefix, keep, mark.map(str::to_owned), done);
+        });
+        self.call_host("purging", &purging);
     }
 
     /// A message to a page that is kept for the way back would end it, and so would its lock, or a database that others want to change.

@@ -4,9 +4,9 @@
 use std::cell::Cell;
 
 use js_sys::{Array, JSON, Object};
-use wasm_bindgen::JsValue;
+use wasm_bindgen::{JsCast, JsValue};
 
-use super::database::Database;
+use super::database::{Database, Duty};
 use super::decode;
 use super::driver::{describe, to_js};
 use super::js_record::{JsRecord, set};
@@ -38,7 +38,12 @@ pub(crate) struct Shelf {
 impl Shelf {
     /// `tell` hears when the database stops to work, and why, and when it works again.
     pub(crate) fn open(name: &str, sealing: Sealing, tell: impl Fn(Result<(), String>) + 'static) -> Self {
-        Self { storage: Storage::open(), is_full: Cell::new(false), database: Database::new(name, tell), sealing }
+        let duty = || {
+            Some(Box::new(Purging { storage: Storage::open()?, key: purging_key(&[name, ":"].concat()) })
+                as Box<dyn Duty>)
+        };
+        let database = Database::new(name, duty(), tell);
+        Self { storage: Storage::open(), is_full: Cell::new(false), database, sealing }
     }
 
     pub(crate) fn durability(&self) -> Durability {
@@ -113,19 +118,22 @@ impl Shelf {
         }
     }
 
-    /// Deletes all of a session. The mark goes where it can be read at once.
-    pub(crate) fn purge(&self, prefix: &str, keep: &str, mark: Option<String>) {
+    /// Deletes all of a session. The mark goes where it can be read at once. `done` hears whether all of it is gone.
+    pub(crate) fn purge(&self, prefix: &str, keep: &str, mark: Option<String>, done: impl FnOnce(bool) + 'static) {
         let is_marked = self.storage.as_ref().is_some_and(|storage| {
             let is_marked = mark.as_ref().is_none_or(|key| storage.set(key, &mark_text()).is_ok());
             storage.purge(prefix, Some(keep));
+            // The page may be gone before the database has done its part: then the next one that opens it does.
+            if self.database.is_some() {
+                let _ = storage.set(&purging_key(prefix), keep);
+            }
             // Where there was no room for it, there is now.
             is_marked || mark.as_ref().is_some_and(|key| storage.set(key, "{}").is_ok())
         });
-        if let Some(database) = &self.database {
-            database.purge(keep);
-            if let Some(key) = mark.filter(|_| !is_marked) {
-                database.put(key, mark_entry(), |_| ());
-            }
+        let Some(database) = &self.database else { return done(true) };
+        database.purge(keep, done);
+        if let Some(key) = mark.filter(|_| !is_marked) {
+            database.put(key, mark_entry(), |_| ());
         }
     }
 
@@ -183,16 +191,40 @@ impl Shelf {
         Some((place.into(), Some(sealed.into())))
     }
 
-    /// Reads the rows that an earlier visit kept. What can't be read is not worth a word: the next pull brings it again.
-    pub(crate) fn load_cache(&self, found: impl FnOnce(Vec<Row<JsRecord>>) + 'static) {
+    /// Reads the rows that an earlier visit kept, with its key. What can't be read is not worth a word: the next pull brings it again.
+    pub(crate) fn load_cache(&self, found: impl FnOnce(Vec<(JsValue, JsValue, Option<Row<JsRecord>>)>) + 'static) {
         let Some(database) = &self.database else { return };
         let sealing = self.sealing.clone();
-        let read = move |(key, entry): &(JsValue, JsValue)| {
+        let read = move |key: &JsValue, entry: &JsValue| {
             let Some(text) = entry.as_string() else { return decode::cached(key, entry) };
             let entry = JSON::parse(&sealing.open(&key.as_string()?, &text).ok()?).ok()?;
             decode::cached(&js_sys::Reflect::get(&entry, &"at".into()).ok()?, &entry)
         };
-        database.load_cache(move |entries| found(entries.iter().filter_map(read).collect()));
+        database.load_cache(move |entries| {
+            let rows = entries.into_iter().map(|(key, entry)| {
+                let row = read(&key, &entry);
+                (key, entry, row)
+            });
+            found(rows.collect());
+        });
+    }
+
+    /// Seals what was kept in clear before there was a key, and forgets what nobody with this key will ever read.
+    pub(crate) fn tidy_cache(&self, found: &[(JsValue, JsValue, Option<Row<JsRecord>>)]) {
+        let Some(database) = &self.database else { return };
+        for (key, entry, row) in found {
+            if row.is_none() && entry.is_string() {
+                database.cache(key.clone(), None);
+            } else if self.sealing.is_on() && !entry.is_string() {
+                match entry
+                    .dyn_ref::<Object>()
+                    .and_then(|entry| self.sealed(key, Some(Object::assign(&Object::new(), entry))))
+                {
+                    Some((to, Some(sealed))) => database.move_cached(key.clone(), to, sealed),
+                    _ => database.cache(key.clone(), None),
+                }
+            }
+        }
     }
 
     pub(crate) fn clear_cache(&self) {
@@ -200,6 +232,26 @@ impl Shelf {
             database.clear_cache();
         }
     }
+}
+
+/// The entry that says that a logout is not over yet.
+struct Purging {
+    storage: Storage,
+    key: String,
+}
+
+impl Duty for Purging {
+    fn keep(&self) -> Option<String> {
+        self.storage.get(&self.key)
+    }
+
+    fn fulfil(&self) {
+        self.storage.remove(&self.key);
+    }
+}
+
+fn purging_key(prefix: &str) -> String {
+    [prefix, "purge"].concat()
 }
 
 fn content_of(sealing: &Sealing, key: &str, text: &str) -> Content {

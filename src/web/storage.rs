@@ -23,6 +23,10 @@ impl Storage {
         self.0.set_item(key, text)
     }
 
+    pub(crate) fn get(&self, key: &str) -> Option<String> {
+        self.0.get_item(key).ok().flatten()
+    }
+
     pub(crate) fn remove(&self, key: &str) {
         // A storage that was blocked meanwhile has nothing to remove.
         let _ = self.0.remove_item(key);

@@ -60,6 +60,42 @@ describe('a store with a key', () => {
     await until(() => expect(next.store.get('companies', 'c1')?.city).toBe(SECRET))
   })
 
+  it('seals the records that were kept in clear before there was one, and forgets those that another key has sealed', async () => {
+    const backend = seeded()
+    backend.put('companies', { id: 'c3', name: SECRET, city: null, owner_id: null, extra: null })
+    for (const options of [{}, { encryption: encryptWith(key(8)) }, { encryption }]) {
+      const { store } = openTab(backend, options)
+      await until(async () => {
+        await isLive(store)
+        expect(await everything()).toContain(options.encryption ? '~' : SECRET)
+        expect((await stored('records')).length).toBe(store.stats().records)
+      })
+      if (options.encryption) expect(await everything()).not.toMatch(/diagnosis|Harbour/)
+      store.close()
+      await pause(10)
+    }
+  })
+
+  it('shows off-line no record that was kept in clear and is gone since', async () => {
+    const backend = seeded()
+    const first = openTab(backend, {})
+    await isLive(first.store)
+    await until(async () => expect((await stored('records')).length).toBeGreaterThan(4))
+    first.store.close()
+    await pause(10)
+    const second = openTab(backend, { encryption })
+    await isLive(second.store)
+    backend.remove('companies', 'c2')
+    await until(async () => expect((await stored('records')).length).toBe(second.store.stats().records))
+    expect(second.store.get('companies', 'c2')).toBeUndefined()
+    second.store.close()
+    await pause(10)
+    backend.online = false
+    const third = openTab(backend, { encryption })
+    await until(() => expect(third.store.get('companies', 'c1')?.name).toBe('Harbour Optics'))
+    expect(third.store.get('companies', 'c2')).toBeUndefined()
+  })
+
   it('seals what tabs say to each other where that goes through storage', async () => {
     Reflect.deleteProperty(globalThis, 'BroadcastChannel')
     const written: string[] = []
