@@ -65,3 +65,16 @@ store.availability.in('chats')
 export const anyStore: Store = store
 anyStore.mutate({ name: 'claim', table: 'chats', key: 'c', operator: 'maya' })
 anyStore.availability.create({ id: 's' })
+
+export const looking: string | null = store.interactions.state().currentInteractionId
+export const going: readonly { readonly status: string }[] = store.interactions.state().activeInteractions
+store.interactions.optimisticUpdate('s', { note: 'x' })
+store.interactions.watch(({ type, interaction }) => (type satisfies 'turn' | 'action' | 'status') + interaction.turn_id)
+// @ts-expect-error no such field
+store.interactions.optimisticUpdate('s', { mood: 'x' })
+export const done: number = store.assignments.assignAll('leads', ['a', 'b'], 'maya', { atomic: true }).progress().done
+// @ts-expect-error a table without an owner
+store.assignments.assignAll('slots', ['a'], 'maya')
+store.notifications.configure('bell', { turn: { autoCloseMs: null }, status: { enabled: false } })
+// @ts-expect-error no such kind
+store.notifications.createNotification({ kind: 'shout', message: 'x' })
