@@ -57,11 +57,11 @@ async function statusUpdates(from: Session, to: Session, count: number): Promise
 /** Everybody works while calls are cut, answers lost, frames dropped and repeated, and the gateway dies and comes back. */
 async function faults(backend: Backend, sessions: Session[], count: number): Promise<void> {
   const made: { mutated: Mutated; session: Session; retried: boolean }[] = []
-  let isOver = false
+  const over = new AbortController()
   // A call that was cut shows as another try of its operation.
   const hit = new Set<string>()
   const watch = (async () => {
-    while (!isOver) {
+    while (!over.signal.aborted) {
       for (const { store } of sessions) for (const { id, tries } of store.operations().pending) if (tries > 0) hit.add(id)
       await sleep(2)
     }
@@ -86,7 +86,7 @@ async function faults(backend: Backend, sessions: Session[], count: number): Pro
   await backend.start()
   for (const { store } of sessions) store.reconnect()
   const ends = await Promise.all(made.map(({ mutated }) => mutated.settled))
-  isOver = true
+  over.abort()
   await watch
   const failed = ends.filter(({ outcome }) => outcome !== 'confirmed')
   const recovered = ends.filter(({ id, outcome }) => hit.has(id) && outcome === 'confirmed').length
@@ -118,7 +118,7 @@ async function conflicts(one: Session, other: Session, count: number): Promise<v
     const latest = () => isDeepStrictEqual(shown(one), shown(other))
     await until(() => latest() || one.store.conflicts().length + other.store.conflicts().length > 0, 'both see the same')
     // A person decides what no rule can, so that the next pair meets a settled record.
-    for (const { store } of [one, other]) for (const { id } of [...store.conflicts()]) await store.resolve(id, 'server')?.settled
+    for (const { store } of [one, other]) for (const { id } of store.conflicts()) await store.resolve(id, 'server')?.settled
     await until(latest, 'both see the same')
   }
   const entries = [one, other].flatMap(({ store }, at) => store.audit().entries.slice(before[at]))
