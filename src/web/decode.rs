@@ -3,7 +3,7 @@
 //! serde would do it too, but a derived reader costs the wasm 3 to 20 kB a type (80 kB in all, measured), and this file a tenth
 //! of that. The shapes are the same: the package's tests feed it the fixtures that the native tests feed to serde.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use js_sys::{Array, Object, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
@@ -31,6 +31,26 @@ use crate::engine::view::{
 /// The most room that is made for a list before it is read.
 const ROOM_MAX: u32 = 1 << 16;
 
+/// The most values that are read of one message of another tab. In JavaScript a few objects that hold each other many times are a small
+/// message; here they would be as many values as there are ways to them.
+const MESSAGE_VALUES_MAX: u32 = 1_000_000;
+
+thread_local! {
+    /// How many more values may be read of the message that is being read.
+    static LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
+}
+
+fn take_one(left: &Cell<u32>) -> bool {
+    match left.get() {
+        u32::MAX => true,
+        0 => false,
+        more => {
+            left.set(more - 1);
+            true
+        }
+    }
+}
+
 /// What was wrong, for a person.
 pub(crate) type Wrong = String;
 
@@ -40,6 +60,9 @@ pub(crate) fn value(js: &JsValue) -> Option<Value> {
 }
 
 fn value_within(js: &JsValue, depth: usize) -> Option<Value> {
+    if !LEFT.with(take_one) {
+        return None;
+    }
     if js.is_null() {
         return Some(Value::Null);
     }
@@ -542,6 +565,13 @@ pub(crate) fn is_of_newer_protocol(js: &JsValue) -> bool {
 
 /// Reads a tab message (`PROTOCOL.md` §8).
 pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
+    LEFT.with(|left| left.set(MESSAGE_VALUES_MAX));
+    let read = message(js);
+    LEFT.with(|left| left.set(u32::MAX));
+    read
+}
+
+fn message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
     let reader = Reader::new(js);
     let kind = reader.parsed("kind", |text| match text {
         "hello" => Some(Kind::Hello),

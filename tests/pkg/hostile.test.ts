@@ -21,6 +21,12 @@ function nested(depth: number): unknown {
   return value
 }
 
+function shared(depth: number): unknown {
+  let value: unknown = 'bottom'
+  for (let level = 0; level < depth; level++) value = [value, value]
+  return value
+}
+
 function cyclic(): unknown {
   const round: Record<string, unknown> = { v: 1, from: 'x', epoch: 0, seq: 1, kind: 'operation' }
   round.op = round
@@ -57,6 +63,7 @@ const HOSTILE: readonly [string, () => unknown][] = [
   ['a record as deep', () => ({ ...envelope, kind: 'changes', cursor: null, records: [{ ...row, record: nested(900) }] })],
   ['a list that says to be four thousand million long', () => ({ ...envelope, kind: 'hello', pending: Object.assign([], { length: 2 ** 32 - 1 }) })],
   ['a value that says so', () => ({ ...envelope, kind: 'operation', op: { ...operation, set: { city: Object.assign([], { length: 2 ** 32 - 1 }) } } })],
+  ['a value of a few objects that hold each other in as many ways as no time would do to follow', () => ({ ...envelope, kind: 'operation', op: { ...operation, set: { city: shared(60) } } })],
   ['a hundred thousand ids', () => ({ ...envelope, kind: 'hello', pending: Array.from({ length: 100_000 }, () => operation.id) })],
   ['names of the prototype', () => ({ ...envelope, kind: 'operation', op: { ...operation, set: proto, args: proto, key: '__proto__', table: 'constructor' } })],
   ['a record with such names', () => ({ ...envelope, kind: 'changes', cursor: null, records: [{ ...row, key: '__proto__', record: proto }] })],
