@@ -376,5 +376,5 @@ test('the engine holds one object a record, and none once the store is closed', 
     await new Promise((resolve) => setTimeout(resolve, 50))
     return rota?.stats()
   })
-  expect(after).toEqual({ records: 0, handles: 0, operations: 0, listeners: 0 })
+  expect(after).toEqual({ records: 0, handles: 0, operations: 0, listeners: 0, views: 0 })
 })
