@@ -399,7 +399,7 @@ impl Plan {
             let plain = !draw.percent(30);
             browsers.push(Make {
                 locks: plain || !draw.percent(30),
-                channel: (seed + browser) % 3 > 0,
+                channel: !(seed + browser).is_multiple_of(3),
                 local: plain || !draw.percent(25),
                 database: plain || !draw.percent(40),
                 skew_ms: if plain { 0 } else { draw.of(&[0, -90_000, 240_000, 700_000]) },
