@@ -19,6 +19,7 @@ const PREFS = {
 }
 
 const BURN_MS = 400
+const BURNS_MAX = 8
 
 export async function launchFirefox({ profile }: LaunchOptions): Promise<Driver> {
   const executablePath = process.env['FIREFOX']
@@ -108,14 +109,17 @@ class FirefoxTab implements DriverTab {
   async #process(): Promise<Process> {
     const contents = () => family(this.#browser.process()?.pid ?? -1).filter(({ command }) => command.includes('-contentproc'))
     const before = new Map(contents().map(({ id, ticks }) => [id, ticks]))
-    await this.evaluate(`{ const end = performance.now() + ${BURN_MS}; while (performance.now() < end); }`)
-    const worked = contents()
-      .map((process) => ({ process, ticks: process.ticks - (before.get(process.id) ?? 0) }))
-      .sort((a, b) => b.ticks - a.ticks)
-    const [most, next] = worked
-    if (!most || most.ticks < 5 || (next && next.ticks * 2 > most.ticks)) {
-      throw new Error(`no telling in which process the page runs: ${worked.map(({ process, ticks }) => `${process.id}: ${ticks}`).join(', ')}`)
+    const told: string[] = []
+    // Others may be at work, too, but not in each round.
+    for (let round = 0; round < BURNS_MAX; round++) {
+      await this.evaluate(`{ const end = performance.now() + ${BURN_MS}; while (performance.now() < end); }`)
+      const worked = contents()
+        .map((process) => ({ process, ticks: process.ticks - (before.get(process.id) ?? 0) }))
+        .sort((a, b) => b.ticks - a.ticks)
+      const [most, next] = worked
+      if (most && most.ticks >= 5 && (!next || next.ticks * 2 <= most.ticks)) return most.process
+      told.push(worked.map(({ process, ticks }) => `${process.id}: ${ticks}`).join(', '))
     }
-    return most.process
+    throw new Error(`no telling in which process the page runs: ${told.join('; ')}`)
   }
 }
