@@ -1,6 +1,7 @@
 import puppeteer, { type CDPSession, type Page } from 'puppeteer-core'
 import { sharedMs, type Driver, type DriverTab, type Held, type LaunchOptions } from './driver.js'
 import { ended, family, killAll } from './processes.js'
+import { PuppeteerTab } from './puppeteer.js'
 
 const FLAGS = ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 
@@ -44,31 +45,12 @@ export async function launchChromium({ profile }: LaunchOptions): Promise<Driver
   }
 }
 
-class ChromiumTab implements DriverTab {
-  readonly #page: Page
+class ChromiumTab extends PuppeteerTab implements DriverTab {
   readonly #cdp: CDPSession
 
   constructor(page: Page, cdp: CDPSession) {
-    this.#page = page
+    super(page)
     this.#cdp = cdp
-  }
-
-  async goto(url: string): Promise<void> {
-    await this.#page.goto(url, { waitUntil: 'domcontentloaded' })
-  }
-
-  async reload(): Promise<void> {
-    await this.#page.reload({ waitUntil: 'domcontentloaded' })
-  }
-
-  evaluate(expression: string): Promise<unknown> {
-    return this.#page.evaluate(expression)
-  }
-
-  async close(): Promise<number> {
-    const toldAt = sharedMs()
-    await this.#page.close()
-    return toldAt
   }
 
   async crash(): Promise<number> {
@@ -89,12 +71,8 @@ class ChromiumTab implements DriverTab {
     await this.#cdp.send('Page.setWebLifecycleState', { state: 'active' })
   }
 
-  show(): Promise<void> {
-    return this.#page.bringToFront()
-  }
-
   async limitStorage(bytes: number | undefined): Promise<void> {
-    const { origin } = new URL(this.#page.url())
+    const { origin } = new URL(this.page.url())
     await this.#cdp.send('Storage.overrideQuotaForOrigin', { origin, ...(bytes === undefined ? {} : { quotaSize: bytes }) })
   }
 

@@ -1,6 +1,7 @@
 import puppeteer, { type Browser, type Page } from 'puppeteer-core'
 import { Lacking, sharedMs, type Driver, type DriverTab, type LaunchOptions } from './driver.js'
 import { ended, family, killAll, type Process } from './processes.js'
+import { PuppeteerTab } from './puppeteer.js'
 
 const PREFS = {
   // A process for each tab: one of them can be killed, or be busy, without the others. Firefox would share them among tabs of one site.
@@ -58,31 +59,12 @@ export async function launchFirefox({ profile }: LaunchOptions): Promise<Driver>
   }
 }
 
-class FirefoxTab implements DriverTab {
-  readonly #page: Page
+class FirefoxTab extends PuppeteerTab implements DriverTab {
   readonly #browser: Browser
 
   constructor(page: Page, browser: Browser) {
-    this.#page = page
+    super(page)
     this.#browser = browser
-  }
-
-  async goto(url: string): Promise<void> {
-    await this.#page.goto(url, { waitUntil: 'domcontentloaded' })
-  }
-
-  async reload(): Promise<void> {
-    await this.#page.reload({ waitUntil: 'domcontentloaded' })
-  }
-
-  evaluate(expression: string): Promise<unknown> {
-    return this.#page.evaluate(expression)
-  }
-
-  async close(): Promise<number> {
-    const toldAt = sharedMs()
-    await this.#page.close()
-    return toldAt
   }
 
   async crash(): Promise<number> {
@@ -99,10 +81,6 @@ class FirefoxTab implements DriverTab {
 
   resume(): Promise<void> {
     return Promise.reject(new Lacking('firefox', 'freeze'))
-  }
-
-  show(): Promise<void> {
-    return this.#page.bringToFront()
   }
 
   /** Firefox does not tell in which process a page runs, so the page is kept busy, and the process that works is the one. */
