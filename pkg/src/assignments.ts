@@ -1,6 +1,8 @@
 import { follow, type Bulk, type BulkProgress } from './bulk.js'
 import { RotaError } from './errors.js'
+import { happenings } from './init.js'
 import type { Mirror } from './mirror.js'
+import { RecordEvents } from './record-events.js'
 import { keyText, type OwnedName, type Tables } from './tables.js'
 import type { FirstReads } from './snapshot.js'
 import type { Key, Mutated, OperationView } from './types.js'
@@ -29,6 +31,15 @@ export interface AssignmentState {
   readonly canAssign: boolean
 }
 
+/** A record that was handed on. */
+export interface AssignmentEvent {
+  readonly table: string
+  readonly key: string
+  /** Whose it was, and whose it is; null: nobody's. */
+  readonly from: string | null
+  readonly to: string | null
+}
+
 /** What an owner's name reads as until it is known. */
 export const UPDATING = 'Updating...'
 
@@ -46,6 +57,7 @@ export class Assignments<T extends Tables> {
   readonly #batch: <R>(run: () => R) => R
   readonly #requireOpen: () => void
   readonly #first: FirstReads
+  readonly #events: RecordEvents<AssignmentEvent>
   /** The last state of each record that is watched, with how many watch it; and of some that are not. */
   readonly #watched = new Map<string, { watchers: number; state: AssignmentState | undefined }>()
   readonly #unwatched = new Map<string, AssignmentState>()
@@ -66,6 +78,11 @@ export class Assignments<T extends Tables> {
     this.#mutate = mutate
     this.#requireOpen = requireOpen
     this.#first = first
+    const names = Object.entries(tables).map(([name, { owner }]) => (owner === undefined ? undefined : name))
+    this.#events = new RecordEvents(mirror, names, ({ table, key, before, after }) => {
+      const [from = null, to = null] = happenings.owner(tables[table]?.owner ?? '', before, after) ?? []
+      return from === to ? undefined : { table, key, from, to }
+    })
   }
 
   /** Assigns a record to a person, or to nobody. */
@@ -137,6 +154,19 @@ export class Assignments<T extends Tables> {
     return () => {
       for (const stop of stops.splice(0)) stop()
     }
+  }
+
+  /**
+   * Calls back when a record has another owner than before, by whomever, as soon as it shows; of all tables whose records have an owner, or of these. A record that
+   * comes was nobody's before, and one that goes is nobody's afterwards. Returns how to stop.
+   */
+  watch(listener: (event: AssignmentEvent) => void, tables?: readonly OwnedName<T>[]): () => void {
+    this.#requireOpen()
+    if (typeof listener !== 'function') throw new RotaError('invalid-operation', 'assignments.watch takes a function, and perhaps a list of tables')
+    for (const table of tables ?? []) {
+      if (this.#options(table).owner === undefined) throw new RotaError('invalid-operation', `table "${table}" declares no owner field, so its records can't be assigned`)
+    }
+    return this.#events.watch(tables ? (event) => (tables as readonly string[]).includes(event.table) && listener(event) : listener)
   }
 
   /** @internal Drops whatever it knows, as its store was closed. */

@@ -3,7 +3,7 @@
  *
  * @packageDocumentation
  */
-export { Assignments, UPDATING, type AssignmentError, type AssignmentState } from './assignments.js'
+export { Assignments, UPDATING, type AssignmentError, type AssignmentEvent, type AssignmentState } from './assignments.js'
 export { Availability, type AvailabilityHandlers, type FreeSlot, type Moment } from './availability.js'
 export {
   BackendError,
@@ -30,6 +30,7 @@ export { Notifications, type BrowserNotifications, type NotificationGiven, type 
 export type { Policy, PolicyRule } from './policy.js'
 export { escapeSnapshot, type Snapshot } from './snapshot.js'
 export { Presence, type PlaceGiven } from './presence.js'
+export { Profiles, type ProfileEvent } from './profiles.js'
 export { Recovery, RetryError } from './recovery.js'
 export { createStore, Store, type After, type Mutation, type StoreOptions } from './store.js'
 export { Submissions, type SubmissionEvent } from './submissions.js'

@@ -209,6 +209,9 @@ export const happenings = {
   selected: (domain: object, key: string, record: object | undefined, campaign: string | undefined): { interaction?: string; campaign?: string } =>
     wasm.interactionSelected(domain, key, record, campaign),
   submission: (domain: object, before: object | undefined, after: object | undefined): string | undefined => wasm.submissionMoved(domain, before, after),
+  profile: (domain: object, before: object | undefined, after: object | undefined): string | undefined => wasm.profileMoved(domain, before, after),
+  owner: (owner: string, before: object | undefined, after: object | undefined): [string | undefined, string | undefined] | undefined =>
+    wasm.ownerMoved(owner, before, after) as [string | undefined, string | undefined] | undefined,
   editors: (peers: readonly object[], table: string, key: string): string[] => wasm.editorsOf(peers, table, key),
   lostByMs: (at: string, nowMs: number): number | undefined => wasm.lostByMs(at, nowMs),
 }

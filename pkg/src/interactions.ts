@@ -1,6 +1,6 @@
 import { RotaError } from './errors.js'
 import { happenings } from './init.js'
-import { add, type ChangeList, type Listener, type Mirror } from './mirror.js'
+import { add, callSafely, type ChangeList, type Listener, type Mirror } from './mirror.js'
 import { keyText, type DomainName, type PatchOf, type RecordOf, type Tables } from './tables.js'
 import type { Key, Mutated, OperationView } from './types.js'
 
@@ -191,7 +191,7 @@ export class Interactions<T extends Tables, N extends DomainName<T, 'interaction
 
   readonly #tellEvents: Listener = () => {
     for (const event of this.#events.splice(0)) {
-      for (const watcher of Array.from(this.#watchers)) watcher(event)
+      for (const watcher of Array.from(this.#watchers)) callSafely(() => watcher(event))
     }
   }
 

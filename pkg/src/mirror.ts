@@ -466,7 +466,7 @@ export function add<T extends (...args: never[]) => void>(set: Set<T>, listener:
 }
 
 /** A listener that throws harms nobody: its error is reported like any uncaught one. */
-function callSafely(call: () => void): void {
+export function callSafely(call: () => void): void {
   try {
     call()
   } catch (error) {

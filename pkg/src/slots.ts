@@ -1,5 +1,5 @@
 import { engineSlots, type RotaSlots } from './init.js'
-import { add, type ChangeList, type Listener, type Mirror, type Part } from './mirror.js'
+import { add, callSafely, type ChangeList, type Listener, type Mirror, type Part } from './mirror.js'
 import { zoneRules, type ZoneRules } from './zones.js'
 
 /** A change of a slot, as it shows. */
@@ -144,7 +144,7 @@ export class SlotTable implements Part {
 
   readonly #tellEvents: Listener = () => {
     for (const event of this.#events.splice(0)) {
-      for (const listener of Array.from(this.#listeners)) listener(event)
+      for (const listener of Array.from(this.#listeners)) callSafely(() => listener(event))
     }
   }
 }

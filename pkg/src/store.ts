@@ -16,6 +16,7 @@ import { Notifications } from './notifications.js'
 import { isInBrowser, listenToPage } from './page.js'
 import type { Policy } from './policy.js'
 import { Presence } from './presence.js'
+import { Profiles } from './profiles.js'
 import { Recovery } from './recovery.js'
 import { FIRST_OPERATIONS, FIRST_STATUS, InitialSnapshot, makeSnapshot, type FirstReads, type Snapshot } from './snapshot.js'
 import { describeTable, keyFields, keyText, type RecordOf, type Tables } from './tables.js'
@@ -81,6 +82,8 @@ export class Store<T extends Tables = any> {
   readonly chats: Chats<T>
   /** Interactions that go on, in a table declared with their domain. */
   readonly interactions: Interactions<T>
+  /** Who people are, in a table declared with the domain. */
+  readonly profiles: Profiles<T>
   /** Submissions of forms, in tables declared with their domain. */
   readonly submissions: Submissions<T>
   /** Notifications of this person's tabs. */
@@ -160,6 +163,15 @@ export class Store<T extends Tables = any> {
         refresh: (table) => this.#do((engine) => engine.stale(table, undefined)),
         view: (spec) => this.view(spec as never) as never,
         call: (run) => this.#do(run),
+      },
+      options.tables,
+    )
+    this.profiles = new Profiles(
+      {
+        mirror: this.#mirror,
+        user,
+        mutate: (mutation) => this.mutate(mutation as Mutation<T>),
+        requireOpen: () => void this.#open(),
       },
       options.tables,
     )

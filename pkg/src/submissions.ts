@@ -1,6 +1,7 @@
 import { RotaError } from './errors.js'
 import { happenings } from './init.js'
-import { add, type ChangeList, type Listener, type Mirror } from './mirror.js'
+import type { Mirror } from './mirror.js'
+import { RecordEvents } from './record-events.js'
 import type { DomainName, RecordOf, Tables } from './tables.js'
 
 /** What has become of a submission: it has come in, it stands differently, it is gone. */
@@ -11,35 +12,19 @@ export interface SubmissionEvent<R> {
   readonly submission: R
 }
 
-type EventListener = (event: SubmissionEvent<object>) => void
-
 /** Submissions of forms: in the tables declared with their domain. */
 export class Submissions<T extends Tables, N extends DomainName<T, 'form'> = DomainName<T, 'form'>> {
   readonly #requireOpen: () => void
-  readonly #listeners = new Set<EventListener>()
-  readonly #known = new Map<string, object>()
-  readonly #events: SubmissionEvent<object>[] = []
-  #isReady = false
+  readonly #events: RecordEvents<SubmissionEvent<object>>
 
   /** @internal */
   constructor(mirror: Mirror, tables: T, requireOpen: () => void) {
     this.#requireOpen = requireOpen
-    const domains = Object.values(tables).map(({ domain }) => (domain?.kind === 'form' ? domain : undefined))
-    if (domains.every((domain) => !domain)) return
-    mirror.add({
-      take: (list, tell) => {
-        // What is there at the beginning did not arrive now.
-        const isNews = this.#isReady
-        this.#isReady = mirror.status.ready
-        this.#take(list, domains, isNews)
-        if (this.#events.length > 0) tell([this.#tellEvents])
-      },
-      countListeners: () => this.#listeners.size,
-      close: () => {
-        this.#listeners.clear()
-        this.#known.clear()
-        this.#events.length = 0
-      },
+    const names = Object.entries(tables).map(([name, { domain }]) => (domain?.kind === 'form' ? name : undefined))
+    this.#events = new RecordEvents(mirror, names, ({ table, key, before, after }) => {
+      const type = happenings.submission(tables[table]?.domain ?? {}, before, after) as SubmissionEvent<object>['type'] | undefined
+      const submission = after ?? before
+      return type && submission && { type, key, submission }
     })
   }
 
@@ -47,29 +32,6 @@ export class Submissions<T extends Tables, N extends DomainName<T, 'form'> = Dom
   watch(listener: (event: SubmissionEvent<RecordOf<T[N]>>) => void): () => void {
     this.#requireOpen()
     if (typeof listener !== 'function') throw new RotaError('invalid-operation', 'submissions.watch takes a function')
-    return add(this.#listeners, listener as EventListener)
-  }
-
-  #take({ records }: ChangeList, domains: readonly (object | undefined)[], isNews: boolean): void {
-    for (let at = 0; at < records.length; at += 5) {
-      const number = records[at + 1] as number
-      const domain = domains[number]
-      if (!domain) continue
-      const [key, after] = [records[at + 2] as string, records[at + 3] as object | undefined]
-      const place = `${number}:${key}`
-      const before = this.#known.get(place)
-      if (after) this.#known.set(place, after)
-      else this.#known.delete(place)
-      const submission = after ?? before
-      if (!isNews || !submission || this.#listeners.size === 0) continue
-      const type = happenings.submission(domain, before, after) as SubmissionEvent<object>['type'] | undefined
-      if (type) this.#events.push({ type, key, submission })
-    }
-  }
-
-  readonly #tellEvents: Listener = () => {
-    for (const event of this.#events.splice(0)) {
-      for (const listener of Array.from(this.#listeners)) listener(event)
-    }
+    return this.#events.watch(listener as (event: SubmissionEvent<object>) => void)
   }
 }

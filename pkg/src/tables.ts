@@ -111,6 +111,8 @@ export function table<T extends object>(options: TableOptions<T> & Unowned & Unk
 export function table<T extends object>(options: TableOptions<T> & Unowned & OfDomain<'chat'>): Table<T> & Unowned & OfDomain<'chat'>
 export function table<T extends object>(options: TableOptions<T> & Unowned & Unkeyed & OfDomain<'availability'>): Table<T> & Unowned & Unkeyed & OfDomain<'availability'>
 export function table<T extends object>(options: TableOptions<T> & Unowned & OfDomain<'availability'>): Table<T> & Unowned & OfDomain<'availability'>
+export function table<T extends object>(options: TableOptions<T> & Unowned & OfDomain<'profile'>): Table<T> & Unowned & OfDomain<'profile'>
+export function table<T extends object>(options: TableOptions<T> & OfDomain<'profile'>): Table<T> & OfDomain<'profile'>
 export function table<T extends object>(options: TableOptions<T> & Unowned & OfDomain<'form'>): Table<T> & Unowned & OfDomain<'form'>
 export function table<T extends object>(options: TableOptions<T> & OfDomain<'form'>): Table<T> & OfDomain<'form'>
 export function table<T extends object>(options: TableOptions<T> & Unowned & Unkeyed & OfDomain<'interaction'>): Table<T> & Unowned & Unkeyed & OfDomain<'interaction'>

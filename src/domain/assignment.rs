@@ -5,7 +5,7 @@ use crate::engine::error::Error;
 use crate::engine::instant::Instant;
 use crate::engine::operation::{OperationState, Step, Winner};
 use crate::engine::record::Record;
-use crate::engine::rules::{Effect, Inverse};
+use crate::engine::rules::{Effect, Inverse, Moved};
 use crate::engine::table::TableConfig;
 use crate::engine::value::{Fields, Value};
 use crate::engine::view::{FieldName, FigureKind, FigureSpec, Filter, SortKey, Term, ViewSpec};
@@ -47,6 +47,28 @@ pub(crate) fn effect<R: Record>(table: &TableConfig, step: &Step<'_>, record: &R
     let current = record.field(owner).unwrap_or_default();
     let seen = step.base.get(owner).cloned().unwrap_or_default();
     if current == seen || set.get(owner) == Some(&current) { Effect::Set(set) } else { Effect::DoesNotApply }
+}
+
+/// Who had a record, and who has it now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handed {
+    /// Who had it; nobody, where nothing is said.
+    pub from: Option<String>,
+    /// Who has it.
+    pub to: Option<String>,
+}
+
+/// Says whose a record has become, and whose it was; nothing where that is the same person, or nobody still. A record that comes was nobody's before,
+/// and one that goes is nobody's afterwards.
+#[must_use]
+pub fn handed<R: Record>(moved: &Moved<'_, R>) -> Option<Handed> {
+    let owner = moved.table.owner.as_ref()?;
+    let has = |record: Option<&R>| match record.and_then(|record| record.field(owner)) {
+        Some(Value::String(person)) if !person.is_empty() => Some(person),
+        _ => None,
+    };
+    let (from, to) = (has(moved.before), has(moved.after));
+    (from != to).then_some(Handed { from, to })
 }
 
 /// How far many assignments have come.
@@ -190,6 +212,25 @@ mod tests {
             ),
             None
         );
+    }
+
+    #[test]
+    fn a_record_is_handed_on_when_its_owner_is_another_one() {
+        let companies = table(Some("owner_id"));
+        let record = |owner: Value| JsonRecord::create(&fields("owner_id", owner));
+        let (nobodys, mayas, jonas) = (record(Value::Null), record("maya".into()), record("jonas".into()));
+        let told = |before: Option<&JsonRecord>, after: Option<&JsonRecord>| {
+            let moved = Moved { table: &companies, key: "1", before, after };
+            handed(&moved).map(|Handed { from, to }| (from.unwrap_or_default(), to.unwrap_or_default()))
+        };
+        let is = |from: &str, to: &str| Some((from.to_owned(), to.to_owned()));
+        assert_eq!(told(Some(&nobodys), Some(&mayas)), is("", "maya"));
+        assert_eq!(told(Some(&mayas), Some(&jonas)), is("maya", "jonas"));
+        assert_eq!(told(Some(&jonas), Some(&nobodys)), is("jonas", ""));
+        assert_eq!((told(None, Some(&mayas)), told(Some(&mayas), None)), (is("", "maya"), is("maya", "")));
+        assert_eq!((told(None, Some(&nobodys)), told(Some(&mayas), Some(&mayas))), (None, None));
+        let unowned = table(None);
+        assert_eq!(handed(&Moved { table: &unowned, key: "1", before: Some(&nobodys), after: Some(&mayas) }), None);
     }
 
     #[test]

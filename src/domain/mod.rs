@@ -9,7 +9,7 @@ pub(crate) mod interaction;
 pub(crate) mod invalidation;
 pub(crate) mod notification;
 pub(crate) mod policy;
-mod profile;
+pub(crate) mod profile;
 #[cfg(test)]
 mod tests;
 

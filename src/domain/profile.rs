@@ -37,14 +37,35 @@ fn rights(table: &TableConfig) -> Option<Vec<&str>> {
     }
 }
 
-/// True when the server has changed what the person of this session may do.
+/// What has become of a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edited {
+    /// It can be seen for the first time.
+    Created,
+    /// The person may do other things than before.
+    Rights,
+    /// Anything else of it reads differently.
+    Updated,
+    /// It is gone, and what the person may do with it.
+    Deleted,
+}
+
+/// Says what has become of a profile.
+#[must_use]
+pub fn edited<R: Record>(moved: &Moved<'_, R>) -> Option<Edited> {
+    let (before, after) = match (moved.before, moved.after) {
+        (Some(before), Some(after)) => (before, after),
+        (None, after) => return after.map(|_| Edited::Created),
+        (Some(_), None) => return Some(Edited::Deleted),
+    };
+    let has_changed = |field: &&str| before.field(field).unwrap_or_default() != after.field(field).unwrap_or_default();
+    let is_rights = rights(moved.table).is_some_and(|fields| fields.iter().any(has_changed));
+    Some(if is_rights { Edited::Rights } else { Edited::Updated })
+}
+
+/// True when the server has changed what the person of this session may do. A profile that is seen for the first time is news, and no change.
 pub(crate) fn changes_rights<R: Record>(user: &str, moved: &Moved<'_, R>) -> bool {
-    let value = |record: Option<&R>, field: &str| record.and_then(|record| record.field(field)).unwrap_or_default();
-    let has_changed = |field: &&str| value(moved.before, field) != value(moved.after, field);
-    // A profile that is seen for the first time is news, and no change.
-    moved.key == user
-        && moved.before.is_some()
-        && rights(moved.table).is_some_and(|fields| fields.iter().any(has_changed))
+    moved.key == user && matches!(edited(moved), Some(Edited::Rights | Edited::Deleted))
 }
 
 #[cfg(test)]
@@ -82,6 +103,19 @@ mod tests {
         assert!(!changes(&more, "maya", Some(&name)) && !changes(&more, "jonas", Some(&role)));
         let first = Moved { table: &plain, key: "maya", before: None, after: Some(&role) };
         assert!(!changes_rights("maya", &first));
+    }
+
+    #[test]
+    fn a_profile_is_created_edited_and_deleted_and_other_rights_are_told_apart() {
+        let table = profiles(serde_json::json!({"kind": "profile"}));
+        let (before, role, name) =
+            (profile("agent", "north", "Maya"), profile("admin", "north", "Maya"), profile("agent", "north", "May"));
+        let told = |before, after| edited::<JsonRecord>(&Moved { table: &table, key: "jonas", before, after });
+        assert_eq!(told(None, Some(&before)), Some(Edited::Created));
+        assert_eq!(told(Some(&before), Some(&role)), Some(Edited::Rights));
+        assert_eq!(told(Some(&before), Some(&name)), Some(Edited::Updated));
+        assert_eq!(told(Some(&before), None), Some(Edited::Deleted));
+        assert_eq!(told(None, None), None);
     }
 
     #[test]

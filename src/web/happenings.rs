@@ -1,7 +1,7 @@
-//! What JavaScript asks of interactions, submissions and lost races: what has happened, what a tab looks at, who is at it. Nothing is
+//! What JavaScript asks of interactions, submissions, profiles, owners and lost races: what has happened, what a tab looks at, who is at it. Nothing is
 //! decided here.
 
-use js_sys::Object;
+use js_sys::{Array, Object};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -9,8 +9,10 @@ use super::decode;
 use super::driver::to_js;
 use super::exports::refuse;
 use super::js_record::{JsRecord, set};
+use crate::domain::assignment::{self, Handed};
 use crate::domain::form::{self, Submission};
 use crate::domain::interaction::{self, Happened, Selection};
+use crate::domain::profile::{self, Edited};
 use crate::engine::operation::Winner;
 use crate::engine::rules::Moved;
 use crate::engine::table::TableConfig;
@@ -74,6 +76,34 @@ pub fn submission_moved(domain: &Object, before: Option<Object>, after: Option<O
     form::submission(&moved).map(|what| name(what).to_owned())
 }
 
+/// Says what has become of a profile: `created`, `rights`, `updated`, `deleted`.
+#[wasm_bindgen(js_name = profileMoved)]
+#[must_use]
+pub fn profile_moved(domain: &Object, before: Option<Object>, after: Option<Object>) -> Option<String> {
+    let (before, after) = (before.map(JsRecord::new), after.map(JsRecord::new));
+    let table = table(String::new(), domain);
+    let moved = Moved { table: &table, key: "", before: before.as_ref(), after: after.as_ref() };
+    let name = |what| match what {
+        Edited::Created => "created",
+        Edited::Rights => "rights",
+        Edited::Updated => "updated",
+        Edited::Deleted => "deleted",
+    };
+    profile::edited(&moved).map(|what| name(what).to_owned())
+}
+
+/// Says who had a record and who has it now: `[from, to]`, each undefined for nobody; nothing where that is the same.
+#[wasm_bindgen(js_name = ownerMoved)]
+#[must_use]
+pub fn owner_moved(owner: String, before: Option<Object>, after: Option<Object>) -> Option<Array> {
+    let (before, after) = (before.map(JsRecord::new), after.map(JsRecord::new));
+    let mut table = TableConfig::new(String::new(), Vec::new(), Vec::new());
+    table.owner = Some(owner);
+    let Handed { from, to } =
+        assignment::handed(&Moved { table: &table, key: "", before: before.as_ref(), after: after.as_ref() })?;
+    Some([from, to].into_iter().map(JsValue::from).collect())
+}
+
 /// Returns who is editing or typing in a record, each person once.
 ///
 /// # Errors
@@ -90,5 +120,5 @@ pub fn editors_of(peers: &JsValue, table: &str, key: &str) -> Result<Vec<String>
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // times are far below 2^53
 pub fn lost_by_ms(at: String, now_ms: f64) -> Option<f64> {
     let winner = Winner { user: String::new(), at };
-    crate::domain::assignment::lost_by_ms(&winner, now_ms as u64).map(|ms| ms as f64)
+    assignment::lost_by_ms(&winner, now_ms as u64).map(|ms| ms as f64)
 }

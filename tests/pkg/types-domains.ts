@@ -78,3 +78,12 @@ store.assignments.assignAll('slots', ['a'], 'maya')
 store.notifications.configure('bell', { turn: { autoCloseMs: null }, status: { enabled: false } })
 // @ts-expect-error no such kind
 store.notifications.createNotification({ kind: 'shout', message: 'x' })
+
+export const ownRole: string | undefined = store.profiles.own()?.role
+store.profiles.update({ name: 'Maya' })
+// @ts-expect-error no such field
+store.profiles.update({ colour: 'red' })
+export const stopProfiles: () => void = store.profiles.watch(({ type, isOwn, profile, before }) => [type === 'rights', isOwn, profile.department, before?.role])
+export const stopHanding: () => void = store.assignments.watch(({ from, to }) => [from?.length, to?.length], ['leads'])
+// @ts-expect-error its records have no owner
+store.assignments.watch(() => {}, ['profiles'])

@@ -5,7 +5,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
-import { createStore, init, type Problem, type Store, type StoreOptions } from 'rota-engine'
+import { createStore, init, type Backend as Adapter, type Problem, type Store, type StoreOptions } from 'rota-engine'
 import { supabaseBackend } from 'rota-engine/supabase'
 import { WebSocket } from 'ws'
 import { createUser, startGateway, type Gateway } from '../../www/server/gateway/index.js'
@@ -35,12 +35,13 @@ export interface Backend {
   /** Somebody who can sign in; an operator too, where a role is named. */
   person(name: string, role?: 'operator' | 'supervisor', capacity?: number): Promise<Person>
   /** Signs in and opens a store, which is live and has fetched everything when this resolves. */
-  session(person: Person, options?: Partial<StoreOptions<typeof tables>>): Promise<Session>
+  session(person: Person, options?: Partial<StoreOptions<typeof tables>>, wrap?: (adapter: Adapter) => Adapter): Promise<Session>
   /** Runs SQL as the owner of the database, behind everybody's back. */
   sql(text: string, values?: unknown[]): Promise<Row[]>
   /** Cuts every connection, as a crash does. */
   stop(): Promise<void>
-  start(): Promise<void>
+  /** `accessTokenSeconds`: how long the tokens of sessions from now on are good for. */
+  start(options?: { accessTokenSeconds?: number }): Promise<void>
   closeSessions(): Promise<void>
   close(): Promise<void>
 }
@@ -61,7 +62,7 @@ export async function openBackend(serverUrl: string): Promise<Backend> {
   await client.query(readFileSync(here('./schema.sql'), 'utf8'))
   client.release()
   const jwtSecret = randomBytes(32).toString('hex')
-  const start = (port?: number) => startGateway({ databaseUrl: url.href, jwtSecret, port, log: () => {} })
+  const start = (port?: number, accessTokenSeconds?: number) => startGateway({ databaseUrl: url.href, jwtSecret, port, accessTokenSeconds, log: () => {} })
   let gateway = await start()
   let isUp = true
   let sessions: Session[] = []
@@ -76,7 +77,7 @@ export async function openBackend(serverUrl: string): Promise<Backend> {
       if (role) await db.query('insert into operators (id, name, role, capacity) values ($1, $2, $3, $4)', [person.id, first, role, capacity])
       return person
     },
-    session: async (person, options = {}) => {
+    session: async (person, options = {}, wrap = (adapter) => adapter) => {
       const supabase = createClient(gateway.url, gateway.anonKey, {
         auth: { persistSession: false, autoRefreshToken: false },
         realtime: { transport: WebSocket as unknown as typeof globalThis.WebSocket },
@@ -85,7 +86,7 @@ export async function openBackend(serverUrl: string): Promise<Backend> {
       if (error) throw error
       const problems: Problem[] = []
       const store = createStore({
-        app: 'seeds', user: person.id, tables, backend: supabaseBackend(supabase, { presence: 'seeds' }),
+        app: 'seeds', user: person.id, tables, backend: wrap(supabaseBackend(supabase, { presence: 'seeds' })),
         retry: { retryDelay: 50, maxRetries: 5 }, onProblem: (problem) => problems.push(problem), ...options,
       })
       const session = { store, client: supabase, problems }
@@ -98,8 +99,8 @@ export async function openBackend(serverUrl: string): Promise<Backend> {
       if (isUp) await gateway.kill()
       isUp = false
     },
-    start: async () => {
-      if (!isUp) gateway = await start(gateway.port)
+    start: async ({ accessTokenSeconds } = {}) => {
+      if (!isUp) gateway = await start(gateway.port, accessTokenSeconds)
       isUp = true
     },
     closeSessions: async () => {

@@ -1,4 +1,4 @@
-// The six success criteria of the real-time document, on the real backend.
+// The six success criteria of the real-time document, and what it says of signing in, on the real backend.
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest'
 import { BackendError, createStore } from 'rota-engine'
 import { supabaseBackend } from 'rota-engine/supabase'
@@ -119,5 +119,46 @@ test('Graceful fallback when real-time connection fails', async () => {
     await until(() => store.status().link.state === 'live', 'the stream takes over again')
   } finally {
     store.close()
+  }
+})
+
+test('What is done after a token has ended waits, and goes out when the person has signed in again', async () => {
+  await backend.closeSessions()
+  await backend.stop()
+  await backend.start({ accessTokenSeconds: 2 })
+  let pushes = 0
+  const { store, client } = await backend.session(maya, {}, (real) => ({ ...real, push: (...given) => (pushes++, real.push(...given)) }))
+  // Signed out from elsewhere: no fresh token can be had.
+  // With tokens this short the client asks for one with nearly every call, and either may be the victim of a deadlock.
+  const end = () => backend.sql('delete from auth.sessions where user_id = $1', [maya.id])
+  await until(() => end().then(() => true, () => false), 'the session is ended')
+  await until(async () => (await client.auth.refreshSession()).error !== null, 'the session is over')
+  await new Promise((resolve) => setTimeout(resolve, 2_500))
+  const made = ['p-1', 'p-2', 'p-3'].map((key) => store.mutate({ name: 'patch', table: 'patients', key, set: { status: 'admitted' } }))
+  await until(() => store.status().link.state === 'paused' && store.status().link.why.startsWith('auth'), 'it is said that the token is what is wrong')
+  const tried = pushes
+  store.mutate({ name: 'patch', table: 'patients', key: 'p-4', set: { status: 'admitted' } })
+  await new Promise((resolve) => setTimeout(resolve, 1_000))
+  expect([pushes, store.status().unsent, store.get('patients', 'p-4')?.status]).toEqual([tried, 4, 'admitted'])
+  expect((await backend.sql(`select count(*)::int as n from patients where status = 'admitted'`))[0]).toEqual({ n: 0 })
+  await client.auth.signInWithPassword(maya)
+  for (const { settled } of made) expect(await settled).toMatchObject({ outcome: 'confirmed' })
+  await until(() => store.status().unsent === 0 && store.status().link.state === 'live', 'it is live again, and nothing is unsent')
+  expect((await backend.sql(`select id from patients where status = 'admitted' order by id`)).map(({ id }) => id)).toEqual(['p-1', 'p-2', 'p-3', 'p-4'])
+  await backend.closeSessions()
+  await backend.stop()
+}, 60_000)
+
+test('A fresh token is asked for before every reconnect, and not before the first connect', async () => {
+  let asked = 0
+  const { store } = await backend.session(jonas, {}, (real) => ({ ...real, refreshToken: () => (asked++, real.refreshToken!()) }))
+  expect(asked).toBe(0)
+  for (const times of [1, 2]) {
+    await backend.stop()
+    await until(() => store.status().link.state !== 'live', 'the loss is noticed')
+    await backend.start()
+    store.reconnect()
+    await until(() => store.status().link.state === 'live', 'it is live again')
+    expect(asked).toBeGreaterThanOrEqual(times)
   }
 })
