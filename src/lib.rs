@@ -32,7 +32,7 @@ mod engine;
 mod web;
 
 pub use domain::Domains;
-pub use domain::assignment::{Assigned, Progress, history_of, lost_by_ms, progress, statistics};
+pub use domain::assignment::{Assigned, Handed, Progress, handed, history_of, lost_by_ms, progress, statistics};
 pub use domain::availability::{Free, SlotIndex};
 pub use domain::chat::{IDLE_MS, Operators, Repeated, Standing, Waits, history, repeated, standing, summary, waits};
 pub use domain::form::{Submission, editors, submission};
@@ -40,6 +40,7 @@ pub use domain::interaction::{Happened, Selection, active_interactions, happened
 pub use domain::invalidation::default_invalidations;
 pub use domain::notification::{Notice, NoticeKind, NoticeSettings, Noticed, Notices, SHOWN_MAX, WAITING_MAX};
 pub use domain::policy::policy_sql;
+pub use domain::profile::{Edited, edited};
 pub use engine::audit::{AUDIT_BYTES_MAX, AUDIT_LEN_MAX, AuditEntry};
 pub use engine::engine::{AFTER_MAX, Engine, REPLACES_MAX, ROUNDS_MAX, Stats, UNDO_MAX, replay};
 pub use engine::error::{Error, Problem};

@@ -73,6 +73,8 @@ export interface PullResponse {
   readonly settled: readonly Answer[]
   /** The parts of tables that this is all of: what the client has in them, and is not in `records`, is gone. */
   readonly covers?: readonly { readonly table: string; readonly keys?: readonly string[]; readonly where?: Readonly<Record<string, Value>> }[]
+  /** What the server's clock reads, in milliseconds since 1970. */
+  readonly at?: number
   /** There is another page: what to ask for it with. */
   readonly next?: string
 }

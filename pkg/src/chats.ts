@@ -132,7 +132,7 @@ export class Chats<T extends Tables> {
   }
 
   /** Says how long those have waited who can be handed out, at a moment; now, where none is given. */
-  waits(nowMs: number = Date.now()): ChatWaits {
+  waits(nowMs: number = this.#host.mirror.serverNow()): ChatWaits {
     return chatRules.waits([...this.#host.mirror.all(this.#name())], nowMs) as ChatWaits
   }
 
@@ -142,7 +142,7 @@ export class Chats<T extends Tables> {
   }
 
   /** Counts, from rows of `chat_assignments`, what each operator was given in the 24 hours before a moment; now, where none is given. */
-  history(assignments: readonly object[], nowMs: number = Date.now()): Readonly<Record<string, OperatorHistory>> {
+  history(assignments: readonly object[], nowMs: number = this.#host.mirror.serverNow()): Readonly<Record<string, OperatorHistory>> {
     return chatRules.history([...assignments], nowMs) as Record<string, OperatorHistory>
   }
 
@@ -163,7 +163,7 @@ export class Chats<T extends Tables> {
   }
 }
 
-/** Says how long before a moment somebody else was first, in ms; before now, where none is given; nothing where the time can't be read. */
+/** Says how long before a moment somebody else was first, in ms; nothing where the time can't be read. The moment is one of the server's clock: `store.now()`. */
 export function lostByMs(winner: Winner, nowMs: number = Date.now()): number | undefined {
   return happenings.lostByMs(winner.at, nowMs)
 }

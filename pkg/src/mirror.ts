@@ -137,6 +137,11 @@ export class Mirror {
     return this.#status
   }
 
+  /** What the server's clock reads now, as far as is known; in milliseconds since 1970. */
+  serverNow(): number {
+    return Date.now() + (this.#status.link.serverAheadMs ?? 0)
+  }
+
   get isClosed(): boolean {
     return this.#isClosed
   }

@@ -408,6 +408,11 @@ export class Store<T extends Tables = any> {
   /** @internal What bindings read while they render on a server, or take over what a server has rendered: what both know. */
   readonly firstReads: FirstReads = this.#makeFirstReads()
 
+  /** Returns what the server's clock reads now, in milliseconds since 1970, as far as is known: times of records are to be compared with it. */
+  now(): number {
+    return this.#mirror.serverNow()
+  }
+
   /** Returns figures for tests and devtools. */
   stats(): Stats {
     const figures = (crashed() === undefined ? this.#engine?.stats() : undefined) as Pick<Stats, 'records' | 'operations'> | undefined

@@ -210,6 +210,8 @@ export interface LinkStatus {
   readonly sinceMs: number
   /** When the next attempt is due, in milliseconds since 1970. */
   readonly retryAtMs?: number
+  /** How far the server's clock is ahead of this device's, in milliseconds, once that is known. */
+  readonly serverAheadMs?: number
 }
 
 /** How the store is. */

@@ -51,6 +51,7 @@ use super::record::Record;
 use super::retry::{RateLimit, RetryPolicy};
 use super::rules::Rules;
 use super::sabotage::sabotaged;
+use super::server_clock::ServerClock;
 use super::session::Session;
 use super::sorted::{SortedSet, sort};
 use super::table::{RecordId, Row, Tables};
@@ -86,7 +87,7 @@ pub struct Engine<R> {
     /// What the application told of the world, for the rules.
     facts: Fields,
     /// How far the server's clock is ahead of this machine's, as far as is known.
-    server_ahead_ms: i64,
+    server_clock: ServerClock,
     retry: RetryPolicy,
     backend: Backend,
     random: Pcg64Mcg,
@@ -298,7 +299,7 @@ impl<R: Record> Engine<R> {
             session,
             rules,
             facts: Fields::new(),
-            server_ahead_ms: 0,
+            server_clock: ServerClock::default(),
             retry: config.retry,
             backend: Backend { concurrency: config.concurrency, idempotent: config.idempotent },
             random,

@@ -12,6 +12,7 @@ use super::retry::{Failure, RetryPolicy};
 use super::sabotage::sabotaged;
 use super::sorted::{Named, SortedSet};
 use super::table::{COVERS_MAX, Cover};
+use super::time::Now;
 
 /// How long a link may take to open.
 pub const JOIN_TIMEOUT_MS: u64 = 15_000;
@@ -146,6 +147,9 @@ pub struct LinkStatus {
     /// When the next attempt is due, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at_ms: Option<u64>,
+    /// How far the server's clock is ahead of this device's, in milliseconds, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_ahead_ms: Option<i64>,
 }
 
 /// Returns how long to wait after a number of failures in a row.
@@ -230,8 +234,13 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn new(wall_ms: u64, attempts_max: Option<u32>) -> Self {
-        let status =
-            LinkStatus { state: LinkState::Offline, why: "starting".to_owned(), since_ms: wall_ms, retry_at_ms: None };
+        let status = LinkStatus {
+            state: LinkState::Offline,
+            why: "starting".to_owned(),
+            since_ms: wall_ms,
+            retry_at_ms: None,
+            server_ahead_ms: None,
+        };
         Self {
             status,
             socket: LinkState::Offline,
@@ -273,6 +282,11 @@ impl Link {
     /// Takes a leader's word for where the link is.
     pub(crate) fn follow(&mut self, status: LinkStatus) {
         self.status = status;
+    }
+
+    /// Notes how far the server's clock is ahead.
+    pub(crate) const fn note_server_ahead(&mut self, ahead_ms: i64) {
+        self.status.server_ahead_ms = Some(ahead_ms);
     }
 
     /// Another tab has the link now. What is shown stays, until that one says.
@@ -363,7 +377,8 @@ impl Link {
         };
         let since_ms = if self.status.state == state { self.status.since_ms } else { wall_ms };
         let why = if state == LinkState::Connecting { String::new() } else { self.why.clone() };
-        self.status = LinkStatus { state, why, since_ms, retry_at_ms };
+        let server_ahead_ms = self.status.server_ahead_ms;
+        self.status = LinkStatus { state, why, since_ms, retry_at_ms, server_ahead_ms };
     }
 }
 
@@ -404,6 +419,7 @@ pub(crate) struct PullUnderWay {
     /// The count of arrivals when it began: what arrived later is not covered by it.
     pub(crate) arrivals: u64,
     pub(crate) is_page: bool,
+    pub(crate) asked: Now,
 }
 
 /// What to ask for.
@@ -505,7 +521,7 @@ impl Puller {
     }
 
     /// Starts the next pull, if one is wanted and none is under way.
-    pub(crate) fn begin(&mut self, arrivals: u64) -> Option<Asking> {
+    pub(crate) fn begin(&mut self, arrivals: u64, now: Now) -> Option<Asking> {
         if self.under_way.is_some() {
             return None;
         }
@@ -518,7 +534,7 @@ impl Puller {
         let id = self.last_id.wrapping_add(1);
         self.last_id = id;
         self.keys_were_last = by_keys;
-        self.under_way = Some(PullUnderWay { id, by_keys, arrivals, is_page: page.is_some() });
+        self.under_way = Some(PullUnderWay { id, by_keys, arrivals, is_page: page.is_some(), asked: now });
         if !by_keys {
             if page.is_some() {
                 mark!(PageAsked);
@@ -768,14 +784,14 @@ mod tests {
     fn too_many_records_to_name_are_pulled_with_everything_else_whatever_pull_is_under_way() {
         let mut puller = Puller { cursor: Some("1:7".into()), ..Puller::default() };
         puller.want();
-        let id = puller.begin(0).unwrap().id;
+        let id = puller.begin(0, Now::default()).unwrap().id;
         for n in 0..=WANTED_KEYS_MAX {
             puller.want_key("jobs", &n.to_string());
         }
         assert!(puller.wanted_keys.len() <= WANTED_KEYS_MAX);
         puller.end(id).unwrap();
         puller.cursor = Some("1:9".into());
-        assert_eq!(puller.begin(0).unwrap().keys, None);
+        assert_eq!(puller.begin(0, Now::default()).unwrap().keys, None);
         assert_eq!(puller.cursor, None);
     }
 
@@ -793,25 +809,25 @@ mod tests {
     fn one_pull_at_a_time_and_another_when_something_came_up_meanwhile() {
         let mut puller = Puller::default();
         puller.want();
-        let first = puller.begin(0).unwrap().id;
+        let first = puller.begin(0, Now::default()).unwrap().id;
         puller.want();
-        assert!(puller.begin(0).is_none());
+        assert!(puller.begin(0, Now::default()).is_none());
         assert!(puller.end(first + 1).is_none());
         assert!(puller.end(first).is_some());
-        assert!(puller.begin(0).is_some());
+        assert!(puller.begin(0, Now::default()).is_some());
     }
 
     #[test]
     fn a_failed_pull_by_keys_follows_a_pull_from_the_cursor() {
         let mut puller = Puller::default();
         puller.want_key("jobs", "1");
-        let first = puller.begin(0).unwrap();
+        let first = puller.begin(0, Now::default()).unwrap();
         assert_eq!(first.keys.unwrap()["jobs"], ["1"]);
         puller.fail(first.id, Failure::Server, &mut random()).unwrap();
-        let second = puller.begin(0).unwrap();
+        let second = puller.begin(0, Now::default()).unwrap();
         assert_eq!(second.keys, None);
         puller.end(second.id).unwrap();
-        assert_eq!(puller.begin(0).unwrap().keys.unwrap()["jobs"], ["1"]);
+        assert_eq!(puller.begin(0, Now::default()).unwrap().keys.unwrap()["jobs"], ["1"]);
     }
 
     fn random() -> rand_pcg::Pcg64Mcg {
@@ -825,7 +841,7 @@ mod tests {
 
     /// Asks once, and gets a page.
     fn bring(puller: &mut Puller, arrivals: u64, page: Page) -> (Asking, Turn) {
-        let asking = puller.begin(arrivals).unwrap();
+        let asking = puller.begin(arrivals, Now::default()).unwrap();
         let asked = puller.end(asking.id).unwrap();
         (asking, puller.turn(&asked, page))
     }
@@ -839,7 +855,7 @@ mod tests {
         assert_eq!(second.page.as_deref(), Some("p2"));
         let Turn::Last(brought) = turn else { panic!("there is no third page") };
         assert_eq!((brought.cursor.as_deref(), brought.arrivals, brought.whole), (Some("a"), 7, true));
-        assert_eq!(puller.begin(9), None);
+        assert_eq!(puller.begin(9, Now::default()), None);
     }
 
     #[test]
@@ -858,12 +874,12 @@ mod tests {
         puller.want();
         bring(&mut puller, 0, page(Some("a"), Some("p2")));
         puller.want_key("jobs", "1");
-        let keys = puller.begin(0).unwrap();
+        let keys = puller.begin(0, Now::default()).unwrap();
         assert!(keys.keys.is_some() && keys.page.is_none());
         puller.want_key("jobs", "2");
         let asked = puller.end(keys.id).unwrap();
         assert!(matches!(puller.turn(&asked, page(None, Some("ignored"))), Turn::Last(_)));
-        assert_eq!(puller.begin(0).unwrap().page.as_deref(), Some("p2"));
+        assert_eq!(puller.begin(0, Now::default()).unwrap().page.as_deref(), Some("p2"));
     }
 
     #[test]
@@ -872,9 +888,9 @@ mod tests {
             let mut puller = Puller::default();
             puller.want();
             bring(&mut puller, 0, page(Some("a"), Some("p2")));
-            let id = puller.begin(0).unwrap().id;
+            let id = puller.begin(0, Now::default()).unwrap().id;
             puller.fail(id, failure, &mut random()).unwrap();
-            assert_eq!(puller.begin(0).unwrap().page.as_deref(), again, "{failure:?}");
+            assert_eq!(puller.begin(0, Now::default()).unwrap().page.as_deref(), again, "{failure:?}");
         }
     }
 
@@ -884,7 +900,7 @@ mod tests {
         puller.want();
         bring(&mut puller, 0, page(Some("a"), Some("p2")));
         let mut asked = 0;
-        while let Some(Asking { id, page: Some(_), .. }) = puller.begin(0) {
+        while let Some(Asking { id, page: Some(_), .. }) = puller.begin(0, Now::default()) {
             asked += 1;
             puller.fail(id, Failure::Timeout, &mut random()).unwrap();
         }
@@ -900,7 +916,7 @@ mod tests {
             pages += 1;
         }
         assert_eq!(pages, PAGES_MAX);
-        assert_eq!(puller.begin(0).unwrap().page, None);
+        assert_eq!(puller.begin(0, Now::default()).unwrap().page, None);
         let mut puller = Puller::default();
         puller.want();
         let long = "x".repeat(PAGE_BYTES_MAX + 1);

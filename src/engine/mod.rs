@@ -22,6 +22,7 @@ pub(crate) mod record;
 pub(crate) mod retry;
 pub(crate) mod rules;
 pub(crate) mod sabotage;
+pub(crate) mod server_clock;
 pub(crate) mod session;
 pub(crate) mod sorted;
 pub(crate) mod stored;

@@ -241,6 +241,12 @@ fn whole(js: &JsValue) -> Option<u64> {
     value::whole(js.as_f64()?)
 }
 
+fn signed(js: &JsValue) -> Option<i64> {
+    let number = js.as_f64()?;
+    let size = value::whole(number.abs())?.cast_signed();
+    Some(if number < 0.0 { -size } else { size })
+}
+
 fn text_item(js: &JsValue) -> Result<String, Wrong> {
     js.as_string().ok_or_else(|| wrong("item", "text"))
 }
@@ -455,6 +461,7 @@ pub(crate) struct Response {
     pub(crate) gone: Vec<Gone>,
     pub(crate) settled: Vec<Answer<JsRecord>>,
     pub(crate) covers: Vec<Cover>,
+    pub(crate) at_ms: Option<u64>,
     pub(crate) next: Option<String>,
 }
 
@@ -482,6 +489,7 @@ pub(crate) fn response(js: &JsValue) -> Result<Response, Wrong> {
         gone: reader.list("gone", gone),
         settled: reader.list("settled", server_answer),
         covers: reader.list_or_none("covers", cover).unwrap_or_default(),
+        at_ms: reader.count_or_none("at"),
         next: reader.text_or_none("next"),
     };
     reader.end(response)
@@ -542,6 +550,7 @@ fn link(js: &JsValue) -> Result<LinkStatus, Wrong> {
         why: reader.text("why"),
         since_ms: reader.count("sinceMs"),
         retry_at_ms: reader.count_or_none("retryAtMs"),
+        server_ahead_ms: reader.given("serverAheadMs").and_then(|ahead| signed(&ahead)),
     };
     reader.end(link)
 }

@@ -414,8 +414,8 @@ impl RotaEngine {
         // again.
         let (whole, cursor) = if is_sound { (read.whole, read.cursor) } else { (false, None) };
         let covers = if is_sound { read.covers } else { Vec::new() };
-        let (gone, settled, next) = (read.gone, read.settled, read.next);
-        Input::Pulled(Pulled { id, cursor, whole, records, gone, settled, covers, next, unread })
+        let (gone, settled, at_ms, next) = (read.gone, read.settled, read.at_ms, read.next);
+        Input::Pulled(Pulled { id, cursor, whole, records, gone, settled, covers, at_ms, next, unread })
     }
 
     /// Takes a batch of the stream's events: `[table, "changed", row]` or `[table, "deleted", row with the key]`, flat.

@@ -308,6 +308,17 @@ fn the_lists_of_the_rules_are_nobodys_to_open_or_close_and_nobody_hears_of_them(
 }
 
 #[test]
+fn what_is_predicted_has_the_time_of_the_servers_clock_and_not_of_this_devices() {
+    let mut desk = Desk::new();
+    let id = desk.pulls[0];
+    desk.now = Now { mono_ms: desk.now.mono_ms + 200, wall_ms: desk.now.wall_ms + 200 };
+    let pulled = json!({"id": id, "cursor": "1:1", "whole": false, "records": [], "gone": [], "settled": [], "at": 1_763_719_200_100_u64});
+    desk.tell(Input::Pulled(serde_json::from_value(pulled).unwrap()));
+    desk.act("claim", Some("a"), json!({"operator": "maya"}));
+    assert_eq!(desk.field("a", "assigned_at"), "2025-11-21T10:00:00.200Z");
+}
+
+#[test]
 fn what_the_server_changes_makes_the_declared_queries_stale_once_and_what_is_only_predicted_does_not() {
     let mut desk = Desk::new();
     let rules =
@@ -332,6 +343,7 @@ fn what_the_server_changes_makes_the_declared_queries_stale_once_and_what_is_onl
         settled: vec![],
         covers: vec![],
         next: None,
+        at_ms: None,
         unread: vec![],
     }));
     assert!(desk.stale.is_empty());
@@ -385,6 +397,7 @@ fn a_new_role_of_ones_own_has_everything_looked_at_anew_and_any_other_edit_has_n
         settled: vec![],
         covers: vec![],
         next: None,
+        at_ms: None,
         unread: vec![],
     };
     assert!(!tell(Input::Pulled(pulled)).0);

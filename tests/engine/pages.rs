@@ -21,7 +21,18 @@ fn asked(world: &World) -> PullCall {
 fn pulled(id: u32, cursor: &str, whole: bool, keys: &[&str], next: Option<&str>) -> Pulled<JsonRecord> {
     let records = keys.iter().map(|key| row(key, 1, "nobody")).collect();
     let (cursor, next) = (Some(cursor.to_owned()), next.map(str::to_owned));
-    Pulled { id, cursor, whole, records, gone: vec![], settled: vec![], covers: vec![], next, unread: vec![] }
+    Pulled {
+        id,
+        cursor,
+        whole,
+        records,
+        gone: vec![],
+        settled: vec![],
+        covers: vec![],
+        next,
+        at_ms: None,
+        unread: vec![],
+    }
 }
 
 fn is_there(world: &World, key: &str) -> bool {

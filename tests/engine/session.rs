@@ -212,6 +212,7 @@ fn what_arrives_after_a_logout_is_dropped_and_nothing_is_stored_any_more() {
         settled: vec![],
         covers: vec![],
         next: None,
+        at_ms: None,
         unread: vec![],
     };
     world.tell(0, Input::Pulled(late));
@@ -463,6 +464,7 @@ fn the_answer_of_a_pull_that_began_under_other_rights_is_dropped() {
             settled,
             covers,
             next: None,
+            at_ms: None,
             unread: vec![],
         }),
     );

@@ -1469,6 +1469,7 @@ pub fn pulled(id: u32, response: &Json) -> Pulled<JsonRecord> {
             .map(|covers| serde_json::from_value(covers.clone()).unwrap())
             .unwrap_or_default(),
         next: response["next"].as_str().map(str::to_owned),
+        at_ms: None,
         unread: vec![],
     }
 }

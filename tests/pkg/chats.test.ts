@@ -1,6 +1,6 @@
 import { createStore } from 'rota-engine'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { chat, DomainBackend, openDomains, openDomainsLive } from './domains.js'
+import { chat, DomainBackend, domainsSeeded, openDomains, openDomainsLive } from './domains.js'
 import { pause, refusal, until } from './world.js'
 
 let store: Awaited<ReturnType<typeof openDomainsLive>>['store']
@@ -139,3 +139,25 @@ test('history and repetition are counted from the rows of assignments', () => {
   expect(store.chats.history(rows, Date.parse('2026-11-01T12:00:00Z'))).toEqual({ maya: { total: 2, completed: 2, active: 0 }, jonas: { total: 1, completed: 0, active: 1 } })
 })
 
+
+describe('the server’s clock', () => {
+  test('is what times are judged by, however wrong this device’s is', async () => {
+    const [ahead, hour] = [domainsSeeded(), 3_600_000]
+    ahead.spoilResponse = (response) => ({ ...response, at: Date.now() + hour })
+    const { store: late } = await openDomainsLive(ahead)
+    const isHour = (ms: number) => Math.abs(ms - hour) < 5_000
+    expect(isHour(late.status().link.serverAheadMs!)).toBe(true)
+    expect(isHour(late.now() - Date.now())).toBe(true)
+    expect(isHour(late.chats.waits().longestMs - store.chats.waits().longestMs)).toBe(true)
+    ahead.hold()
+    late.chats.requestNext()
+    const shown = late.get('chats', 'old')!.assigned_at!
+    expect(isHour(Date.parse(shown) - Date.now())).toBe(true)
+    ahead.release()
+  })
+
+  test('is taken for this device’s where the server does not say', () => {
+    expect(store.status().link.serverAheadMs).toBeUndefined()
+    expect(Math.abs(store.now() - Date.now())).toBeLessThan(1_000)
+  })
+})

@@ -50,6 +50,7 @@ impl Server {
             settled: Vec::new(),
             covers,
             next: None,
+            at_ms: None,
             unread: Vec::new(),
         };
         let mut count = 0;

@@ -263,6 +263,7 @@ impl Server {
             settled: Vec::new(),
             covers: Vec::new(),
             next: None,
+            at_ms: None,
             unread: Vec::new(),
         };
         for (table, keys) in request.keys.iter().flat_map(rota_engine::Named::iter) {

@@ -197,6 +197,7 @@ impl<R: Record> Engine<R> {
             why: "signed out".to_owned(),
             since_ms,
             retry_at_ms: None,
+            server_ahead_ms: None,
         });
         // From here on nothing is taken any more, but what has changed is still told.
         self.closed = true;

@@ -32,6 +32,7 @@ impl<R: Record> Engine<R> {
             why: "the page does not run".to_owned(),
             since_ms: self.now.wall_ms,
             retry_at_ms: None,
+            server_ahead_ms: self.link.status().server_ahead_ms,
         });
         let bye = self.tabs.message(Kind::Bye);
         self.emit(Output::Broadcast(bye));

@@ -96,7 +96,10 @@ impl<R: Record> Engine<R> {
     /// Asks the rules, with all that they may know.
     pub(super) fn ask<T>(&self, draft: &Draft<R>, question: impl FnOnce(&dyn Rules<R>, &Context<'_, R>) -> T) -> T {
         let look = Seen { tables: &self.tables, views: &self.views, draft };
-        let (user, now_ms) = (self.session.user.as_str(), self.now.wall_ms.saturating_add_signed(self.server_ahead_ms));
+        let (user, now_ms) = (
+            self.session.user.as_str(),
+            self.now.wall_ms.saturating_add_signed(self.link.status().server_ahead_ms.unwrap_or_default()),
+        );
         question(&*self.rules, &Context { user, now_ms, facts: &self.facts, look: &look })
     }
 

@@ -228,7 +228,7 @@ impl<R: Record> Engine<R> {
         if self.gate == Gate::Auth || self.timers.is_set(Timer::Pull) {
             return;
         }
-        let Some(Asking { id, keys, page }) = self.puller.begin(self.tables.arrivals()) else { return };
+        let Some(Asking { id, keys, page }) = self.puller.begin(self.tables.arrivals(), self.now) else { return };
         let mut pending = Vec::new();
         // The first page tells of the operations; the others are only more rows.
         if page.is_none() {

@@ -188,6 +188,9 @@ impl<R: Record> Engine<R> {
     pub(super) fn on_pulled(&mut self, pulled: Pulled<R>) {
         let looked_up = self.looked_up();
         let Some(asked) = self.puller.end(pulled.id) else { return };
+        if let Some(ahead_ms) = pulled.at_ms.and_then(|at_ms| self.server_clock.learn(at_ms, asked.asked, self.now)) {
+            self.link.note_server_ahead(ahead_ms);
+        }
         self.timers.stop(Timer::PullTimeout);
         let (mut news, mut is_sound) = (Vec::new(), true);
         let heard = (asked.arrivals, self.tables.arrivals());

@@ -226,7 +226,13 @@ fn what_protocol_1_has_no_word_for_stands_beside_what_it_would_have_said() {
     let (mut new, mut old) = (Tabs::new("new".into(), TAB_PROTOCOL), Tabs::new("old".into(), 1));
     let mut third = Tabs::new("third".into(), TAB_PROTOCOL);
     new.lead();
-    let link = LinkStatus { state: LinkState::Degraded, why: "no".into(), since_ms: 7, retry_at_ms: None };
+    let link = LinkStatus {
+        state: LinkState::Degraded,
+        why: "no".into(),
+        since_ms: 7,
+        retry_at_ms: None,
+        server_ahead_ms: None,
+    };
     let mut beat: Message = new.message(Kind::Beat);
     beat.set_link(&link, new.protocol());
     assert_eq!((beat.v, beat.link.as_ref().unwrap().state), (1, LinkState::Offline));
@@ -287,7 +293,7 @@ fn id() -> OperationId {
 }
 
 fn link(state: LinkState) -> LinkStatus {
-    LinkStatus { state, why: String::new(), since_ms: 0, retry_at_ms: None }
+    LinkStatus { state, why: String::new(), since_ms: 0, retry_at_ms: None, server_ahead_ms: None }
 }
 
 #[test]
