@@ -127,7 +127,7 @@ create function rota.ask_guard(target rota.tables, op jsonb, current_row jsonb, 
 language plpgsql set search_path = public, pg_temp as $$
 declare
   objection jsonb;
-  known constant text[] := array['forbidden', 'invalid', 'not-found', 'exists'];
+  known constant text[] := array['forbidden', 'invalid', 'not-found', 'exists', 'inactive', 'unknown-person'];
 begin
   if target.guard is null then return; end if;
   execute format('select %s($1, $2, $3)', target.guard) into objection using op, current_row, actor;

@@ -6,14 +6,17 @@ export interface Policy<T extends Tables, N extends keyof T & string = keyof T &
   /** The field with whose a record is, and the one with whose department's. */
   readonly owner?: T[N]['fields'][number]
   readonly department?: T[N]['fields'][number]
-  /** Where people are, and in which fields their id (`id` by default), role (`role` by default) and department. */
-  readonly people: { readonly table: keyof T & string; readonly key?: string; readonly role?: string; readonly department?: string }
+  /**
+   * Where people are, and in which fields their id (`id` by default), role (`role` by default), department, and whether they are active: who is not does nothing,
+   * and is given nothing. The server gives nothing to somebody who is not there.
+   */
+  readonly people: { readonly table: keyof T & string; readonly key?: string; readonly role?: string; readonly department?: string; readonly active?: string }
   readonly rules: readonly PolicyRule[]
 }
 
 /** Allows something. */
 export interface PolicyRule {
-  /** Names of operations, and `read`. */
+  /** Names of operations, and `read`. A `patch` that changes the owner needs what `assign` needs, too. */
   readonly actions: readonly string[]
   /** Who: people of these roles; everybody, where none are named. */
   readonly roles?: readonly string[]

@@ -15,6 +15,12 @@ pub use sql::policy_sql;
 /// What the name of a fact begins with that says a table's policy.
 const POLICY: &str = "policy:";
 
+/// The operation that hands a record on.
+const ASSIGN: &str = "assign";
+
+/// How many characters of somebody's id a message repeats.
+const ID_CHARS_MAX: usize = 80;
+
 /// The action that is no operation: to see a record at all.
 pub(crate) const READ: &str = "read";
 
@@ -86,6 +92,8 @@ struct People {
     key: String,
     role: String,
     department: Option<String>,
+    /// Whether somebody still may do anything, and be given anything; everybody, where no field says.
+    active: Option<String>,
 }
 
 /// What is declared of one table. Nothing is allowed that no rule allows.
@@ -104,6 +112,17 @@ struct Person {
     id: String,
     role: Option<String>,
     department: Option<String>,
+    is_active: bool,
+}
+
+impl Person {
+    fn require_active(&self) -> Result<(), Error> {
+        if self.is_active {
+            return Ok(());
+        }
+        let shown: String = self.id.chars().take(ID_CHARS_MAX).collect();
+        Err(Error::NotAllowed { code: "inactive", message: text(&[&shown, " is not active"]) })
+    }
 }
 
 impl Policy {
@@ -115,12 +134,13 @@ impl Policy {
         let Value::Map(fields) = declaration else { return wrong("is an object") };
         only(fields, &["table", "owner", "department", "people", "rules"])?;
         let Some(Value::Map(people)) = fields.get("people") else { return wrong("says in people where they are") };
-        only(people, &["table", "key", "role", "department"])?;
+        only(people, &["table", "key", "role", "department", "active"])?;
         let people = People {
             table: named(people, "table")?,
             key: optional(people, "key")?.unwrap_or_else(|| "id".to_owned()),
             role: optional(people, "role")?.unwrap_or_else(|| "role".to_owned()),
             department: optional(people, "department")?,
+            active: optional(people, "active")?,
         };
         let Some(Value::List(rules)) = fields.get("rules") else { return wrong("has a list of rules") };
         if rules.len() > RULES_MAX {
@@ -293,19 +313,33 @@ pub(crate) fn can<R: Record>(step: &Step<'_>, record: Option<&R>, context: &Cont
         let row = context.look.record(&policy.people.table, id)?;
         let field = |name: &str| row.field(name).as_ref().and_then(key);
         let department = policy.people.department.as_deref().and_then(field);
-        Some(Person { id: id.to_owned(), role: field(&policy.people.role), department })
+        let is_active = policy.people.active.as_ref().is_none_or(|active| row.field(active) == Some(Value::Bool(true)));
+        Some(Person { id: id.to_owned(), role: field(&policy.people.role), department, is_active })
     };
     let Some(me) = person(context.user) else { return Ok(()) };
+    me.require_active()?;
     let field = |field: &str| match record {
         Some(record) => record.field(field).unwrap_or_default(),
         // One that is being made is judged by what it will be.
         None if step.name == name::INSERT => step.set.get(field).cloned().unwrap_or_default(),
         None => Value::Null,
     };
-    let target = step.args.get("to").or_else(|| step.args.get("operator")).and_then(key);
+    let owner = policy.owner.as_deref().and_then(|owner| key(&field(owner)));
+    let wanted = policy.owner.as_ref().and_then(|owner| step.set.get(owner)).map(key);
+    // Whoever changes the owner hands the record on, whatever that is called.
+    let hands_on = step.name == name::PATCH && wanted.as_ref().is_some_and(|wanted| *wanted != owner);
+    let named = step.args.get("to").or_else(|| step.args.get("operator")).and_then(key);
+    let target = named.or_else(|| wanted.flatten().filter(|_| hands_on || step.name == name::INSERT));
     let known = target.as_deref().and_then(person);
-    let target = target.as_deref().map(|id| (id, known.as_ref()));
-    policy.judge(&me, step.name, &field, target).map_err(|message| Error::NotAllowed { code: "forbidden", message })
+    let given = target.as_deref().map(|id| (id, known.as_ref()));
+    for action in [step.name, ASSIGN].into_iter().take(1 + usize::from(hands_on)) {
+        policy.judge(&me, action, &field, given).map_err(|message| Error::NotAllowed { code: "forbidden", message })?;
+    }
+    // Whom this tab does not know, the server does.
+    match known.filter(|_| step.name == name::INSERT || target != owner) {
+        Some(known) => known.require_active(),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -29,16 +29,22 @@ fn world() -> World {
         ("jonas", Some("agent"), Some("south")),
         ("guest", None, Some("north")),
         ("neil", Some("o'neil \\ \"sons\""), Some("")),
+        ("gone", Some("agent"), Some("north")),
     ] {
-        world.add("people", id, json!({"id": id, "role": role, "department": department}));
+        world.add("people", id, json!({"id": id, "role": role, "department": department, "here": id != "gone"}));
     }
     world
 }
 
+/// `to`: whom it is given to, by an argument; by a patch, in its field.
 fn decide(world: &World, action: &str, record: &Json, to: Option<&str>) -> Result<(), Error> {
     let none = Fields::new();
-    let set = if action == name::INSERT { fields(record.clone()) } else { Fields::new() };
-    let args = to.map_or_else(Fields::new, |to| fields(json!({"to": to})));
+    let set = match (action, to) {
+        (name::INSERT, _) => fields(record.clone()),
+        (name::PATCH, Some(to)) => fields(json!({"owner_id": to})),
+        _ => Fields::new(),
+    };
+    let args = to.filter(|_| action != name::PATCH).map_or_else(Fields::new, |to| fields(json!({"to": to})));
     let step = Step { name: action, table: "companies", key: "c-1", args: &args, set: &set, base: &none };
     let row = (action != name::INSERT).then(|| JsonRecord::create(&fields(record.clone())));
     world.ask(|context| can(&step, row.as_ref(), context))
@@ -48,16 +54,19 @@ fn decide(world: &World, action: &str, record: &Json, to: Option<&str>) -> Resul
 fn cases() -> Json {
     let mut world = world();
     let mut all = Vec::new();
-    for person in ["ada", "lee", "maya", "jonas", "guest", "neil"] {
+    for person in ["ada", "lee", "maya", "jonas", "guest", "neil", "gone"] {
         world.user = person.into();
         for action in ["insert", "patch", "delete", "assign", "archive o'clock", "transfer"] {
-            for owner in [None, Some("maya"), Some("jonas")] {
+            for owner in [None, Some("maya"), Some("jonas"), Some("gone")] {
                 for department in [None, Some("north"), Some("south")] {
-                    let targets: &[Option<&str>] =
-                        if action == "assign" { &[None, Some("maya"), Some("jonas"), Some("ada")] } else { &[None] };
+                    let targets: &[Option<&str>] = match action {
+                        "assign" | "patch" => &[None, Some("maya"), Some("jonas"), Some("ada"), Some("gone")],
+                        _ => &[None],
+                    };
                     for to in targets {
                         let record = json!({"owner_id": owner, "department": department});
-                        let why = decide(&world, action, &record, *to).err().map(|error| error.to_string());
+                        let why = decide(&world, action, &record, *to).err();
+                        let why = why.map(|error| json!({"code": error.code(), "message": error.to_string()}));
                         all.push(json!([person, action, owner, department, to, why]));
                     }
                 }
@@ -102,6 +111,32 @@ fn a_refusal_says_what_is_missing() {
 }
 
 #[test]
+fn whoever_patches_the_owner_needs_what_assigning_needs() {
+    let mut world = world();
+    let of = |owner: &str, department: &str| json!({"owner_id": owner, "department": department});
+    world.user = "lee".into();
+    assert_eq!(decide(&world, "patch", &of("maya", "north"), Some("maya")), Ok(()), "it stays with its owner");
+    assert_eq!(decide(&world, "patch", &of("jonas", "north"), Some("maya")), Ok(()));
+    let refused = decide(&world, "patch", &of("maya", "north"), Some("jonas")).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "assign in companies is to anyone or people of the record's department or oneself only"
+    );
+}
+
+#[test]
+fn who_is_no_longer_active_does_nothing_and_is_given_nothing() {
+    let mut world = world();
+    world.user = "ada".into();
+    let record = json!({"owner_id": "jonas", "department": "south"});
+    let refused = decide(&world, "assign", &record, Some("gone")).unwrap_err();
+    assert_eq!((refused.code(), refused.to_string().as_str()), ("inactive", "gone is not active"));
+    assert_eq!(decide(&world, "patch", &json!({"owner_id": "gone"}), Some("gone")), Ok(()), "nobody is given anything");
+    world.user = "gone".into();
+    assert_eq!(decide(&world, "patch", &json!({"owner_id": "gone"}), None).unwrap_err().code(), "inactive");
+}
+
+#[test]
 fn what_is_not_known_here_is_left_to_the_server() {
     let mut world = world();
     let record = json!({"owner_id": "jonas", "department": "south"});
@@ -117,7 +152,7 @@ fn a_role_that_changes_counts_at_once() {
     let mut world = world();
     let record = json!({"owner_id": "jonas", "department": "south"});
     assert!(decide(&world, "delete", &record, None).is_err());
-    world.add("people", "maya", json!({"id": "maya", "role": "admin"}));
+    world.add("people", "maya", json!({"id": "maya", "role": "admin", "here": true}));
     assert_eq!(decide(&world, "delete", &record, None), Ok(()));
 }
 
