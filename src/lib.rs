@@ -32,7 +32,9 @@ mod engine;
 mod web;
 
 pub use domain::Domains;
-pub use domain::assignment::{Assigned, Handed, Progress, handed, history_of, lost_by_ms, progress, statistics};
+pub use domain::assignment::{
+    Assigned, Handed, News, Progress, handed, history_of, lost_by_ms, news, progress, statistics,
+};
 pub use domain::availability::{Free, SlotIndex};
 pub use domain::chat::{IDLE_MS, Operators, Repeated, Standing, Waits, history, repeated, standing, summary, waits};
 pub use domain::form::{Submission, editors, submission};

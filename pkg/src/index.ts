@@ -3,6 +3,7 @@
  *
  * @packageDocumentation
  */
+export type { AssignmentNews, AssignmentNotices } from './assignment-news.js'
 export { Assignments, UPDATING, type AssignmentError, type AssignmentEvent, type AssignmentState } from './assignments.js'
 export { Availability, type AvailabilityHandlers, type FreeSlot, type Moment } from './availability.js'
 export {

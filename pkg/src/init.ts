@@ -212,6 +212,7 @@ export const happenings = {
   profile: (domain: object, before: object | undefined, after: object | undefined): string | undefined => wasm.profileMoved(domain, before, after),
   owner: (owner: string, before: object | undefined, after: object | undefined): [string | undefined, string | undefined] | undefined =>
     wasm.ownerMoved(owner, before, after) as [string | undefined, string | undefined] | undefined,
+  told: (history: object, person: string): string | undefined => wasm.assignmentTold(history, person),
   editors: (peers: readonly object[], table: string, key: string): string[] => wasm.editorsOf(peers, table, key),
   lostByMs: (at: string, nowMs: number): number | undefined => wasm.lostByMs(at, nowMs),
 }

@@ -1,7 +1,9 @@
+import { AssignmentFollower, type AssignmentNotices } from './assignment-news.js'
 import { RotaError } from './errors.js'
 import { engineNotices, type RotaNotices } from './init.js'
 import { add, type ChangeList, type Listener, type Mirror } from './mirror.js'
 import { NoticeChannel, type NoticeMessage } from './notice-channel.js'
+import type { Tables } from './tables.js'
 
 /** What a notification is about: whose turn it is, what somebody has done, how something stands. */
 export type NotificationKind = 'turn' | 'action' | 'status'
@@ -49,6 +51,8 @@ export interface BrowserNotifications {
 /** What notifications need of their store. @internal */
 export interface NoticeHost {
   readonly mirror: Mirror
+  readonly tables: Tables
+  readonly user: string
   /** The name of the channel between the tabs; nothing where there are none. */
   readonly channel: string | undefined
   /** Runs something of the engine's, and throws what applications may see. */
@@ -80,6 +84,7 @@ interface Look {
 /** Notifications of a person's tabs: in order, each once, and what came while off-line when the link is back. */
 export class Notifications {
   readonly #host: NoticeHost
+  readonly #assignments: AssignmentFollower
   #channel: NoticeChannel | undefined
   readonly #listeners = new Set<Listener>()
   /** What components were last shown; dropped as soon as something changes. */
@@ -96,6 +101,7 @@ export class Notifications {
   /** @internal */
   constructor(host: NoticeHost) {
     this.#host = host
+    this.#assignments = new AssignmentFollower(host.mirror, host.tables, host.user, (notice) => this.createNotification(notice))
     host.mirror.add({
       take: (list, tell) => this.#take(list, tell),
       countListeners: () => this.#listeners.size,
@@ -111,6 +117,15 @@ export class Notifications {
     const state = this.#create(given)
     if (state !== 'known') this.#channel?.say({ type: 'created', notice: given })
     return { id, state }
+  }
+
+  /**
+   * Makes a notification of whatever others assign to this person, or take from them, from now on. Of what they do themselves they are not told. Any number of tabs
+   * may do so: it is seen once. Returns how to stop.
+   */
+  followAssignments(how: AssignmentNotices): () => void {
+    this.#host.call(() => undefined)
+    return this.#assignments.follow(how)
   }
 
   /** Closes a notification, in all tabs of this person. It does not come back. */

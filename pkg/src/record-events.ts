@@ -21,10 +21,11 @@ export class RecordEvents<E> {
   readonly #events: E[] = []
   /** The records by table and key, as they were told of last; nothing while nobody watches. */
   #known: Map<string, Map<string, object>> | undefined
-  #isReady = false
+  #isReady: boolean
 
   constructor(mirror: Mirror, names: readonly (string | undefined)[], classify: Classify<E>) {
     this.#mirror = mirror
+    this.#isReady = mirror.status.ready
     this.#classify = classify
     this.#names = names
     if (names.every((name) => name === undefined)) return

@@ -179,7 +179,7 @@ export class Store<T extends Tables = any> {
     this.#conflicts = new Conflicts(this.#mirror, () => this.#engine)
     // Without a channel it would be plain text in localStorage, if only for a moment.
     const isHeard = !isMemory && (typeof BroadcastChannel === 'function' || options.encryption === undefined)
-    this.notifications = new Notifications({ mirror: this.#mirror, channel: isHeard ? `rota-notifications/${this.#name}` : undefined, call: (run) => this.#do(run) })
+    this.notifications = new Notifications({ mirror: this.#mirror, tables: options.tables, user, channel: isHeard ? `rota-notifications/${this.#name}` : undefined, call: (run) => this.#do(run) })
     this.presence = new Presence(this.#mirror, (run) => this.#do(run))
     this.recovery = new Recovery(this, this.#mirror, options.retry)
     if (options.onProblem) this.#mirror.watchProblems(options.onProblem)

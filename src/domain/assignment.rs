@@ -71,6 +71,26 @@ pub fn handed<R: Record>(moved: &Moved<'_, R>) -> Option<Handed> {
     (from != to).then_some(Handed { from, to })
 }
 
+/// What a person is to be told of an assignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It has become theirs.
+    Assigned,
+    /// It is theirs no more.
+    Unassigned,
+}
+
+/// Says what a person is to be told of a row of `assignment_history`: nothing of what they did themselves, or of what is others'.
+#[must_use]
+pub fn news<R: Record>(history: &R, person: &str) -> Option<News> {
+    let is = |field: &str| history.field(field).as_ref().and_then(Value::as_str) == Some(person);
+    match (is("changed_by"), is("to_owner"), is("from_owner")) {
+        (false, true, false) => Some(News::Assigned),
+        (false, false, true) => Some(News::Unassigned),
+        _ => None,
+    }
+}
+
 /// How far many assignments have come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -231,6 +251,26 @@ mod tests {
         assert_eq!((told(None, Some(&nobodys)), told(Some(&mayas), Some(&mayas))), (None, None));
         let unowned = table(None);
         assert_eq!(handed(&Moved { table: &unowned, key: "1", before: Some(&nobodys), after: Some(&mayas) }), None);
+    }
+
+    #[test]
+    fn the_old_and_the_new_owner_are_told_and_nobody_of_what_they_did_themselves() {
+        let told = |from: Option<&str>, to: Option<&str>, by: Option<&str>| {
+            let field = |name: &str, value: Option<&str>| (name.to_owned(), value.map(Value::from).unwrap_or_default());
+            news(
+                &JsonRecord::create(&Fields::from([
+                    field("changed_by", by),
+                    field("from_owner", from),
+                    field("to_owner", to),
+                ])),
+                "maya",
+            )
+        };
+        assert_eq!(told(Some("jonas"), Some("maya"), Some("lee")), Some(News::Assigned));
+        assert_eq!(told(None, Some("maya"), None), Some(News::Assigned), "by whoever runs the database");
+        assert_eq!(told(Some("maya"), None, Some("lee")), Some(News::Unassigned));
+        assert_eq!(told(Some("jonas"), Some("maya"), Some("maya")), None);
+        assert_eq!(told(Some("jonas"), Some("lee"), Some("ada")), None);
     }
 
     #[test]

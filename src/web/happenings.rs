@@ -9,7 +9,7 @@ use super::decode;
 use super::driver::to_js;
 use super::exports::refuse;
 use super::js_record::{JsRecord, set};
-use crate::domain::assignment::{self, Handed};
+use crate::domain::assignment::{self, Handed, News};
 use crate::domain::form::{self, Submission};
 use crate::domain::interaction::{self, Happened, Selection};
 use crate::domain::profile::{self, Edited};
@@ -102,6 +102,17 @@ pub fn owner_moved(owner: String, before: Option<Object>, after: Option<Object>)
     let Handed { from, to } =
         assignment::handed(&Moved { table: &table, key: "", before: before.as_ref(), after: after.as_ref() })?;
     Some([from, to].into_iter().map(JsValue::from).collect())
+}
+
+/// Says what a person is to be told of a row of `assignment_history`: `assigned`, `unassigned`, or nothing.
+#[wasm_bindgen(js_name = assignmentTold)]
+#[must_use]
+pub fn assignment_told(history: Object, person: &str) -> Option<String> {
+    let name = |what| match what {
+        News::Assigned => "assigned",
+        News::Unassigned => "unassigned",
+    };
+    assignment::news(&JsRecord::new(history), person).map(|what| name(what).to_owned())
 }
 
 /// Returns who is editing or typing in a record, each person once.

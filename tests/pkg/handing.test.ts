@@ -1,6 +1,7 @@
-import { createStore, table, type AssignmentEvent } from 'rota-engine'
-import { expect, test, vi } from 'vitest'
+import { createStore, table, type AssignmentEvent, type AssignmentNews } from 'rota-engine'
+import { describe, expect, test, vi } from 'vitest'
 import { AbleBackend } from './able.js'
+import { FakeBackend } from './backend.js'
 import { openDomainsLive } from './domains.js'
 import { isLive, pause, refusal, until } from './world.js'
 
@@ -55,4 +56,48 @@ test('a record that gets its key from the server was handed over once', async ()
   await until(() => expect(store.get('orders', 1)).toBeDefined())
   expect(heard).toEqual([`orders ${made.temporaryKeys[0]}: null → maya`])
   store.close()
+})
+
+describe('notifications of assignments', () => {
+  type History = { id: number; table_name: string; record_key: string; from_owner: string | null; to_owner: string | null; changed_by: string | null; changed_at: string }
+  const columns = ['id', 'table_name', 'record_key', 'from_owner', 'to_owner', 'changed_by', 'changed_at'] as const
+  const tables = { history: table<History>({ key: 'id', fields: columns }), other: table<{ id: number }>({ key: 'id', fields: ['id'] }) }
+  const line = (id: number, from: string | null, to: string | null, by: string | null): History => ({
+    id, table_name: 'leads', record_key: 'l-1', from_owner: from, to_owner: to, changed_by: by, changed_at: `2026-11-02T10:00:0${id}Z`,
+  })
+  const message = ({ type, key, from, to, by }: AssignmentNews) => `${type} ${key}: ${from} → ${to} by ${by}`
+  const opened = async () => {
+    const backend = new FakeBackend()
+    backend.put('history', line(1, null, 'maya', 'lee'))
+    const store = createStore({ app: 'told', user: 'maya', tables, backend, storage: 'memory' })
+    await isLive(store)
+    return { store, backend }
+  }
+
+  test('the old and the new owner are told, once, of what others have done from then on', async () => {
+    const { store, backend } = await opened()
+    const times: number[] = []
+    const stop = store.notifications.followAssignments({ history: 'history', message: (news) => (times.push(news.atMs), message(news)) })
+    store.notifications.followAssignments({ history: 'history', message })
+    for (const row of [line(2, null, 'maya', 'lee'), line(3, 'maya', 'jonas', 'jonas'), line(4, 'jonas', 'maya', 'maya'), line(5, 'jonas', 'lee', 'lee'), line(6, 'lee', 'maya', null)]) backend.put('history', row)
+    const shown = () => store.notifications.shown('board')
+    await until(() => expect(shown()).toHaveLength(3))
+    expect(shown().map((notice) => [notice.id, notice.kind, notice.message])).toEqual([
+      ['assignment/2', 'status', 'assigned l-1: null → maya by lee'],
+      ['assignment/3', 'status', 'unassigned l-1: maya → jonas by jonas'],
+      ['assignment/6', 'status', 'assigned l-1: lee → maya by null'],
+    ])
+    expect(times.slice(0, 2)).toEqual([Date.parse('2026-11-02T10:00:02Z'), Date.parse('2026-11-02T10:00:03Z')])
+    stop()
+    store.close()
+    expect(refusal(() => store.notifications.followAssignments({ history: 'history', message })).code).toBe('closed')
+  })
+
+  test('what is no history of assignments is refused by name', async () => {
+    const { store } = await opened()
+    expect(refusal(() => store.notifications.followAssignments({ history: 'nope', message })).code).toBe('unknown-table')
+    expect(refusal(() => store.notifications.followAssignments({ history: 'other', message }))).toMatchObject({ code: 'invalid-operation', message: expect.stringContaining('table_name') })
+    expect(refusal(() => store.notifications.followAssignments({ history: 'history' } as never)).code).toBe('invalid-operation')
+    store.close()
+  })
 })

@@ -94,6 +94,22 @@ test('the name of a new owner who is not known yet reads as updating', async () 
   expect(M.store.assignments.state('companies', 'c-1')).toMatchObject({ ownerId: 'nobody-knows', ownerName: UPDATING })
 })
 
+test('the old and the new owner are told in the application, once in all their sessions, and nobody of what they did', async () => {
+  const told = new Map<string, string[]>()
+  for (const [name, { store }] of Object.entries({ M, M2, J })) {
+    told.set(name, [])
+    store.notifications.followAssignments({ history: 'assignment_history', message: ({ type, table, key, by }) => `${type} ${table} ${key} by ${by}` })
+    store.notifications.subscribe(() => told.set(name, store.notifications.shown('bell').map(({ message }) => message)))
+  }
+  await J.store.assignments.assign('companies', 'c-1', maya.id).settled
+  await J.store.assignments.assign('companies', 'c-2', jonas.id).settled
+  await until(() => owner(M, 'c-2') === jonas.id, 'it is seen')
+  await M.store.assignments.assign('companies', 'c-2', null).settled
+  const [given, taken] = [`assigned companies c-1 by ${jonas.id}`, `unassigned companies c-2 by ${maya.id}`]
+  await until(() => [...told.values()].every((messages) => messages.length === 1), 'each is told')
+  expect([...told.values()]).toEqual([[given], [given], [taken]])
+})
+
 test('Performance under high assignment activity', async () => {
   const settled = []
   for (let n = 0; n < 200; n += 1) {
