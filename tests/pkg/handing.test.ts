@@ -62,13 +62,13 @@ describe('notifications of assignments', () => {
   type History = { id: number; table_name: string; record_key: string; from_owner: string | null; to_owner: string | null; changed_by: string | null; changed_at: string }
   const columns = ['id', 'table_name', 'record_key', 'from_owner', 'to_owner', 'changed_by', 'changed_at'] as const
   const tables = { history: table<History>({ key: 'id', fields: columns }), other: table<{ id: number }>({ key: 'id', fields: ['id'] }) }
-  const line = (id: number, from: string | null, to: string | null, by: string | null): History => ({
+  const entry = (id: number, from: string | null, to: string | null, by: string | null): History => ({
     id, table_name: 'leads', record_key: 'l-1', from_owner: from, to_owner: to, changed_by: by, changed_at: `2026-11-02T10:00:0${id}Z`,
   })
   const message = ({ type, key, from, to, by }: AssignmentNews) => `${type} ${key}: ${from} → ${to} by ${by}`
   const opened = async () => {
     const backend = new FakeBackend()
-    backend.put('history', line(1, null, 'maya', 'lee'))
+    backend.put('history', entry(1, null, 'maya', 'lee'))
     const store = createStore({ app: 'told', user: 'maya', tables, backend, storage: 'memory' })
     await isLive(store)
     return { store, backend }
@@ -79,7 +79,7 @@ describe('notifications of assignments', () => {
     const times: number[] = []
     const stop = store.notifications.followAssignments({ history: 'history', message: (news) => (times.push(news.atMs), message(news)) })
     store.notifications.followAssignments({ history: 'history', message })
-    for (const row of [line(2, null, 'maya', 'lee'), line(3, 'maya', 'jonas', 'jonas'), line(4, 'jonas', 'maya', 'maya'), line(5, 'jonas', 'lee', 'lee'), line(6, 'lee', 'maya', null)]) backend.put('history', row)
+    for (const row of [entry(2, null, 'maya', 'lee'), entry(3, 'maya', 'jonas', 'jonas'), entry(4, 'jonas', 'maya', 'maya'), entry(5, 'jonas', 'lee', 'lee'), entry(6, 'lee', 'maya', null)]) backend.put('history', row)
     const shown = () => store.notifications.shown('board')
     await until(() => expect(shown()).toHaveLength(3))
     expect(shown().map((notice) => [notice.id, notice.kind, notice.message])).toEqual([
