@@ -274,11 +274,24 @@ end
 $$;
 comment on function rota.may_change_chat(rota.tables, text) is 'Locks a chat under the caller''s rights; null where the caller may not change it.';
 
+-- What rota.visible_record answers of a chat, by a plan that is kept.
+create function rota.visible_chat(key text) returns jsonb language plpgsql set search_path = '' as $$
+declare
+  seen jsonb;
+  chat_id public.chats.id%type := key;
+begin
+  select rota.as_sent(to_jsonb(c.*)) || jsonb_build_object('rota_version', coalesce(c.rota_version, 0)::text) into seen from public.chats c where c.id = chat_id;
+  return seen;
+end
+$$;
+comment on function rota.visible_chat(text) is 'A chat as the caller may see it, or null.';
+
 -- What all operations on chats share: arguments, base, and whether the caller may see and change the row.
 create function rota.op_chat(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = public, pg_temp as $$
 declare
   seen jsonb;
   may boolean;
+  result jsonb;
 begin
   if target.relation <> 'public.chats'::regclass then
     perform rota.refuse('invalid', format('%s is an operation of chats, not of %s', op ->> 'name', target.name));
@@ -300,7 +313,9 @@ begin
     return rota.conflicted('changed', 'the record is gone', '["assigned_operator_id", "chat_state"]');
   end if;
   perform rota.ask_guard(target, op, seen, actor);
-  return rota.change_chat(op);
+  result := rota.change_chat(op);
+  seen := rota.visible_chat(op ->> 'key');
+  return case when seen is null then result else result || jsonb_build_object('version', seen ->> 'rota_version', 'record', seen) end;
 end
 $$;
 comment on function rota.op_chat(jsonb, rota.tables, text) is 'Decides an operation on a chat under the caller''s rights.';
@@ -375,13 +390,13 @@ begin
   result := rota.change_chat(op || jsonb_build_object('name', 'claim', 'key', chosen_key));
   if result ->> 'outcome' <> 'confirmed' then return result; end if;
   result := result || jsonb_build_object('chosen', chosen_key, 'records', '[]'::jsonb);
-  predicted := rota.visible_record(target, op ->> 'key');
+  predicted := rota.visible_chat(op ->> 'key');
   if predicted is not null then
     result := result || jsonb_build_object('version', predicted ->> 'rota_version', 'record', predicted,
       'records', jsonb_build_array(rota.entry_of(target, op ->> 'key', predicted)));
   end if;
   if chosen_key = op ->> 'key' then return result; end if;
-  was_chosen := rota.visible_record(target, chosen_key);
+  was_chosen := rota.visible_chat(chosen_key);
   if was_chosen is not null then result := jsonb_insert(result, '{records,0}', rota.entry_of(target, chosen_key, was_chosen)); end if;
   return result || '{"code": "assigned-other", "message": "another chat was next"}';
 end
@@ -430,7 +445,7 @@ $policies$;
 revoke all on all functions in schema rota from public;
 grant execute on function rota.chat_states(), rota.chat_leads_to(text, text), rota.operator_text(text), rota.operator_of(text), rota.is_supervisor(),
   rota.is_operator(), rota.take_turn(text), rota.check_chat_args(jsonb), rota.chat_objection(jsonb, text), rota.chat_moved(jsonb, public.chats),
-  rota.change_chat(jsonb), rota.may_change_chat(rota.tables, text), rota.op_chat(jsonb, rota.tables, text), rota.op_claim(jsonb, rota.tables, text), rota.op_reply(jsonb, rota.tables, text),
+  rota.change_chat(jsonb), rota.may_change_chat(rota.tables, text), rota.visible_chat(text), rota.op_chat(jsonb, rota.tables, text), rota.op_claim(jsonb, rota.tables, text), rota.op_reply(jsonb, rota.tables, text),
   rota.op_user_message(jsonb, rota.tables, text), rota.op_release(jsonb, rota.tables, text), rota.op_unassign_chat(jsonb, rota.tables, text),
   rota.op_transfer(jsonb, rota.tables, text), rota.op_complete(jsonb, rota.tables, text), rota.next_chat(text),
   rota.entry_of(rota.tables, text, jsonb), rota.op_request_next(jsonb, rota.tables, text) to authenticated;

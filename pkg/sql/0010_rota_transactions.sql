@@ -147,7 +147,7 @@ begin
       result := ended::jsonb;
     end;
   end if;
-  result := (result - '{key,given}'::text[]) || jsonb_build_object('records', rota.records_of(parts));
+  result := (result - '{key,given,version,record}'::text[]) || jsonb_build_object('records', rota.records_of(parts));
   if parts #>> '{0,key}' <> op ->> 'key' then
     op := op || jsonb_build_object('key', parts #> '{0,key}');
     result := result || jsonb_build_object('key', parts #> '{0,key}');

@@ -146,6 +146,20 @@ describe('all or none', () => {
     const clash = transaction([operation({ name: 'complete', table: 'chats', key: chat!['id'], base: { chat_state: 'assigned', assigned_operator_id: ANNA } }), insert('s-2', slot, { table: 'availability' })])
     expect(await world.as(ANNA).apply(clash)).toMatchObject({ outcome: 'refused', code: 'overlap', record: { chat_state: 'assigned' } })
   })
+  test('the record of the answer is that of the first part, whichever part decided', async () => {
+    const [first, second] = await run(`insert into chats (created_at) values (now()), (now()) returning id`)
+    const base = { chat_state: 'waiting_assignment', assigned_operator_id: null }
+    await run(`insert into operators (id, name) values ($1, 'Anna') on conflict do nothing`, [ANNA])
+    await run(`update chats set chat_state = 'completed' where id = $1`, [second!['id']])
+    const answer = await world.as(ANNA).apply(
+      transaction([
+        operation({ name: 'user_message', table: 'chats', key: first!['id'], base }),
+        operation({ name: 'claim', table: 'chats', key: second!['id'], args: { operator: ANNA }, base }),
+      ]),
+    )
+    expect(answer).toMatchObject({ outcome: 'conflicted', code: 'changed', key: first!['id'], record: { id: first!['id'], last_message_at: null } })
+    expect(answer['version']).toBe(answer['record'].rota_version)
+  })
 })
 
 describe('keys that the server gives', () => {
