@@ -1,14 +1,19 @@
 // Applies, takes back and applies again every migration of the kit, on an empty database and on one with chats in use, and
-// says what it did. With DATABASE_URL it does so in databases of its own on that server.
+// says what it did; in each version of PostgreSQL that is asked for. With DATABASE_URL it does so in databases of its own on
+// that server alone.
 // Run with: cargo xtask sql
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { parseArgs } from 'node:util'
 import pg from 'pg'
 import { migrate, migrateDown } from '../../www/server/migrate.js'
 import { startPostgres } from '../../www/server/postgres.js'
 import { KIT } from './plain.js'
 import { BEFORE, LOOK, ROLES } from './populated.js'
+import { INSTALLED, programsOf } from './versions.js'
+
+const { values: options } = parseArgs({ options: { postgres: { type: 'string', default: `15,${INSTALLED}` } } })
 
 const faults: string[] = []
 const say = (line: string) => console.log(`  ${line}`)
@@ -63,10 +68,10 @@ async function onPopulated(client: pg.Client): Promise<void> {
   await applied(client)
 }
 
-async function main(): Promise<void> {
+async function verify(programs: string | undefined): Promise<void> {
   const folder = mkdtempSync(path.join(tmpdir(), 'rota-verify-'))
   chmodSync(folder, 0o755) // PostgreSQL's user has to enter it
-  const server = await startPostgres({ dataDir: path.join(folder, 'data') })
+  const server = await startPostgres({ dataDir: path.join(folder, 'data'), programs })
   const admin = new pg.Client(server.url)
   await admin.connect()
   try {
@@ -88,6 +93,11 @@ async function main(): Promise<void> {
     await server.stop()
     rmSync(folder, { recursive: true, force: true })
   }
+}
+
+async function main(): Promise<void> {
+  const versions = process.env['DATABASE_URL'] ? [INSTALLED] : options.postgres.split(',')
+  for (const major of versions) await verify(programsOf(major.trim()))
   console.log(faults.length === 0 ? 'all migrations go forward, back and forward again' : `${faults.length} faults`)
   process.exitCode = faults.length === 0 ? 0 : 1
 }
