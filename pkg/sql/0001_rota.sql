@@ -110,12 +110,15 @@ $$;
 -- Row trigger of synced tables. Arguments: the table's name for clients, its key columns. It sorts behind the table's
 -- own triggers (its name starts with zz), so it sees the row as it will be stored. Definer: clients never touch the feed.
 -- The settings are those of apply_operation and rota_pull too: one record has one key, whatever the writer's session is set to.
+-- A row that a transaction's later part goes on to change (part 10 of the kit says which in rota.between) is no fact yet: it has
+-- the version 0 and no operation, and the feed does not hear of it.
 create function rota.stamp() returns trigger language plpgsql security definer set search_path = ''
   set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
 declare
   key_columns text[] := tg_argv[1]::text[];
   key_before text;
   key_after text;
+  between_parts text := current_setting('rota.between', true);
 begin
   if tg_op <> 'INSERT' then key_before := rota.key_of(to_jsonb(old), key_columns); end if;
   if tg_op = 'DELETE' then
@@ -123,6 +126,12 @@ begin
     return old;
   end if;
   key_after := rota.key_of(to_jsonb(new), key_columns);
+  if between_parts in (tg_argv[0] || ':' || key_after, case tg_op when 'INSERT' then tg_argv[0] || ':~' end) then
+    perform set_config('rota.owed', (coalesce(nullif(current_setting('rota.owed', true), ''), '[]')::jsonb || jsonb_build_array(jsonb_build_array(tg_argv[0], key_after)))::text, true);
+    new.rota_version := 0;
+    new.rota_op := null;
+    return new;
+  end if;
   if key_before <> key_after then perform rota.record_change(tg_argv[0], key_before, true); end if;
   new.rota_version := case when tg_op = 'INSERT' then rota.announce_insert(tg_argv[0], key_after)
     else rota.record_change(tg_argv[0], key_after, false) end;
@@ -138,6 +147,7 @@ create function rota.stamp_inserted() returns trigger language plpgsql security 
 declare
   its_key text := rota.key_of(to_jsonb(new), tg_argv[1]::text[]);
 begin
+  if new.rota_version = 0 then return null; end if;
   update rota.feed f set version = new.rota_version, xid = pg_current_xact_id(), deleted = false
   where f.table_name = tg_argv[0] and f.key = its_key and f.version <= new.rota_version;
   return null;
