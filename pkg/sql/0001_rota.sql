@@ -3,6 +3,9 @@
 -- Every change of a synced row gets a version under the lock of its feed row, so the versions of one record are in
 -- commit order, also across a delete and a new insert. Nothing here decides who may do what: that stays with the
 -- table's own row-level security. Written for PostgreSQL 15 and later, plain or Supabase. See PROTOCOL.md §5 and §6.
+--
+-- Small functions here and in the later parts have the form `return …`: their names were looked up when they were made, so no
+-- search path can change what they mean, and the planner puts them where they are called. All others pin their search path.
 
 -- Supabase has these roles; a plain server gets them. Roles belong to the whole cluster, so two databases that are
 -- migrated at the same moment may both try: the loser's error is the wanted state.
@@ -57,25 +60,31 @@ create table rota.feed (
 create index feed_xid on rota.feed (xid);
 
 -- The person who acts: the subject of the token that the gateway (or PostgREST) has checked.
-create function rota.actor() returns text language sql stable set search_path = '' as $$
-  select nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub', '')
-$$;
+create function rota.actor() returns text language sql stable
+  return nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub', '');
 
 -- A record's key as the protocol spells it: the column's text, or a JSON array of texts without white space.
-create function rota.key_of(record jsonb, key_columns text[]) returns text language sql immutable set search_path = '' as $$
-  select case when cardinality(key_columns) = 1 then record ->> key_columns[1]
-    else (select '[' || string_agg(to_json(record ->> c.name)::text, ',' order by c.at) || ']'
-          from unnest(key_columns) with ordinality c(name, at)) end
+create function rota.key_of(record jsonb, key_columns text[]) returns text language plpgsql immutable set search_path = '' as $$
+begin
+  if cardinality(key_columns) = 1 then return record ->> key_columns[1]; end if;
+  return (select '[' || string_agg(to_json(record ->> c.name)::text, ',' order by c.at) || ']'
+    from unnest(key_columns) with ordinality c(name, at));
+end
 $$;
 
 -- Upserts the feed row. The version is drawn once more in the conflict branch, which runs after the row's lock is held.
 create function rota.record_change(changed_table text, changed_key text, is_deleted boolean) returns bigint
-language sql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = '' as $$
+declare
+  drawn bigint;
+begin
   insert into rota.feed as f (table_name, key, version, xid, deleted)
   values (changed_table, changed_key, nextval('rota.version'), pg_current_xact_id(), is_deleted)
   on conflict (table_name, key) do update
     set version = nextval('rota.version'), xid = excluded.xid, deleted = excluded.deleted
-  returning f.version
+  returning f.version into drawn;
+  return drawn;
+end
 $$;
 
 -- Takes the lock on the feed row of a record that is about to be inserted, and draws its version under it. Whether a row
@@ -101,12 +110,15 @@ $$;
 -- Row trigger of synced tables. Arguments: the table's name for clients, its key columns. It sorts behind the table's
 -- own triggers (its name starts with zz), so it sees the row as it will be stored. Definer: clients never touch the feed.
 -- The settings are those of apply_operation and rota_pull too: one record has one key, whatever the writer's session is set to.
+-- A row that a transaction's later part goes on to change (part 10 of the kit says which in rota.between) is no fact yet: it has
+-- the version 0 and no operation, and the feed does not hear of it.
 create function rota.stamp() returns trigger language plpgsql security definer set search_path = ''
   set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
 declare
   key_columns text[] := tg_argv[1]::text[];
   key_before text;
   key_after text;
+  between_parts text := current_setting('rota.between', true);
 begin
   if tg_op <> 'INSERT' then key_before := rota.key_of(to_jsonb(old), key_columns); end if;
   if tg_op = 'DELETE' then
@@ -114,6 +126,12 @@ begin
     return old;
   end if;
   key_after := rota.key_of(to_jsonb(new), key_columns);
+  if between_parts in (tg_argv[0] || ':' || key_after, case tg_op when 'INSERT' then tg_argv[0] || ':~' end) then
+    perform set_config('rota.owed', (coalesce(nullif(current_setting('rota.owed', true), ''), '[]')::jsonb || jsonb_build_array(jsonb_build_array(tg_argv[0], key_after)))::text, true);
+    new.rota_version := 0;
+    new.rota_op := null;
+    return new;
+  end if;
   if key_before <> key_after then perform rota.record_change(tg_argv[0], key_before, true); end if;
   new.rota_version := case when tg_op = 'INSERT' then rota.announce_insert(tg_argv[0], key_after)
     else rota.record_change(tg_argv[0], key_after, false) end;
@@ -126,9 +144,12 @@ $$;
 -- the feed holds a higher version, which stays.
 create function rota.stamp_inserted() returns trigger language plpgsql security definer set search_path = ''
   set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
+declare
+  its_key text := rota.key_of(to_jsonb(new), tg_argv[1]::text[]);
 begin
+  if new.rota_version = 0 then return null; end if;
   update rota.feed f set version = new.rota_version, xid = pg_current_xact_id(), deleted = false
-  where f.table_name = tg_argv[0] and f.key = rota.key_of(to_jsonb(new), tg_argv[1]::text[]) and f.version <= new.rota_version;
+  where f.table_name = tg_argv[0] and f.key = its_key and f.version <= new.rota_version;
   return null;
 end
 $$;

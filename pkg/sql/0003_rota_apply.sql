@@ -6,19 +6,23 @@
 -- only for a caller without a person (42501), and for failures that are the server's own. See PROTOCOL.md §2 to §4.
 
 -- Only the members the protocol names: others must not make the same operation look like a different one.
-create function rota.known_members(op jsonb) returns jsonb language sql immutable set search_path = '' as $$
-  select coalesce(jsonb_object_agg(m.key, m.value), '{}') from jsonb_each(op) m
-  where m.key in ('protocol', 'id', 'name', 'table', 'key', 'args', 'set', 'base', 'baseVersion', 'hlc', 'tab', 'after', 'parts')
+create function rota.known_members(op jsonb) returns jsonb language plpgsql immutable set search_path = '' as $$
+declare
+  known constant text[] := '{protocol,id,name,table,key,args,set,base,baseVersion,hlc,tab,after,parts}';
+begin
+  if op - known = '{}' then return op; end if;
+  return (select coalesce(jsonb_object_agg(m.key, m.value), '{}') from jsonb_each(op) m where m.key = any (known));
+end
 $$;
 
-create function rota.is_operation_id(id jsonb) returns boolean language sql immutable set search_path = '' as $$
-  select coalesce(jsonb_typeof(id) = 'string'
-    and id #>> '{}' ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$', false)
-$$;
+create function rota.is_operation_id(id jsonb) returns boolean language sql immutable
+  return coalesce(jsonb_typeof(id) = 'string'
+    and id #>> '{}' ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$', false);
 
 -- What is wrong with the operation's shape, or null. The list is read from the top; later lines may count on earlier ones.
-create function rota.shape_fault(op jsonb) returns text language sql immutable set search_path = '' as $$
-  select case
+create function rota.shape_fault(op jsonb) returns text language plpgsql immutable set search_path = '' as $$
+declare
+  fault text := case
     when jsonb_typeof(op) <> 'object' then 'an operation is an object'
     when not op ? 'protocol' then 'protocol is missing'
     when not rota.is_operation_id(op -> 'id') then 'id must be a UUIDv7 in lower case'
@@ -37,29 +41,31 @@ create function rota.shape_fault(op jsonb) returns text language sql immutable s
     when coalesce(jsonb_typeof(op -> 'tab'), '') <> 'string' then 'tab must be a string'
     when coalesce(jsonb_typeof(op -> 'after'), '') <> 'array' then 'after must be a list'
     when jsonb_array_length(op -> 'after') > 1000 then 'after has at most 1,000 ids'
-    when exists (select from jsonb_array_elements(op -> 'after') a(id) where not rota.is_operation_id(a.id))
-      then 'after must hold operation ids'
-  end
+  end;
+begin
+  if fault is null and op -> 'after' <> '[]'
+    and exists (select from jsonb_array_elements(op -> 'after') a(id) where not rota.is_operation_id(a.id)) then
+    return 'after must hold operation ids';
+  end if;
+  return fault;
+end
 $$;
 
-create function rota.is_expired(op jsonb) returns boolean language sql stable set search_path = '' as $$
-  select least(rota.minted_at((op ->> 'id')::uuid),
-    to_timestamp(('x0000' || substr(op ->> 'hlc', 1, 12))::bit(64)::bigint / 1000.0)) < now() - rota.ledger_keep()
-$$;
+create function rota.is_expired(op jsonb) returns boolean language sql stable
+  return least(rota.minted_at((op ->> 'id')::uuid),
+    to_timestamp(('x0000' || substr(op ->> 'hlc', 1, 12))::bit(64)::bigint / 1000.0)) < now() - rota.ledger_keep();
 
 -- The members that every answer has. An operation too broken to have them gets empty strings.
-create function rota.answer(op jsonb, body jsonb) returns jsonb language sql immutable set search_path = '' as $$
-  select jsonb_build_object('protocol', 1, 'id', coalesce(op ->> 'id', ''), 'table', coalesce(op ->> 'table', ''),
-    'key', coalesce(op ->> 'key', ''), 'replayed', false) || body
-$$;
+create function rota.answer(op jsonb, body jsonb) returns jsonb language sql stable
+  return jsonb_build_object('protocol', 1, 'id', coalesce(op ->> 'id', ''), 'table', coalesce(op ->> 'table', ''),
+    'key', coalesce(op ->> 'key', ''), 'replayed', false) || body;
 
-create function rota.refused(code text, message text) returns jsonb language sql immutable set search_path = '' as $$
-  select jsonb_build_object('outcome', 'refused', 'code', code, 'message', message)
-$$;
+create function rota.refused(code text, message text) returns jsonb language sql stable
+  return jsonb_build_object('outcome', 'refused', 'code', code, 'message', message);
 
 -- What PostgreSQL refused, in words for a person.
 create function rota.reason(state text, op jsonb, what text, constraint_name text, column_name text) returns jsonb
-language sql immutable set search_path = '' as $$
+language sql stable set search_path = '' as $$
   select case
     when state = '42501' then rota.refused('forbidden', format('you may not change %s in %s', op ->> 'key', op ->> 'table'))
     when state = '23502' then rota.refused('invalid', format('the field %s may not be empty', column_name))
@@ -73,10 +79,10 @@ language sql immutable set search_path = '' as $$
 $$;
 
 -- Whether it is an insert whose key the server is to give: a temporary key of this very operation (part 10 of the kit).
-create function rota.is_given_key(op jsonb, target rota.tables) returns boolean language sql stable set search_path = '' as $$
-  select op ->> 'name' = 'insert' and op ->> 'key' ~ ('^~' || (op ->> 'id') || '(\.[0-9]{1,2})?$') and cardinality(target.key_columns) = 1
-    and not op -> 'set' ? target.key_columns[1] and to_regprocedure('rota.insert_given(jsonb,rota.tables,text)') is not null
-$$;
+create function rota.is_given_key(op jsonb, target rota.tables) returns boolean language sql stable
+  return left(op ->> 'key', 1) = '~' and op ->> 'name' = 'insert' and op ->> 'key' ~ ('^~' || (op ->> 'id') || '(\.[0-9]{1,2})?$')
+    and cardinality(target.key_columns) = 1 and not op -> 'set' ? target.key_columns[1]
+    and to_regprocedure('rota.insert_given(jsonb,rota.tables,text)') is not null;
 
 -- Runs the operation's function in a subtransaction of its own. Lock failures and the server's own faults pass through.
 create function rota.run(op jsonb, target rota.tables, actor text, is_last boolean default true) returns jsonb
@@ -106,11 +112,13 @@ exception
 end
 $$;
 
--- Adds the record as it is now. A refusal carries it only if the person may see it.
+-- Adds the record as it is now, unless the operation has told it itself. A refusal carries it only if the person may see it.
 create function rota.with_record(op jsonb, target rota.tables, result jsonb) returns jsonb language plpgsql set search_path = '' as $$
 declare
-  seen jsonb := rota.visible_record(target, op ->> 'key');
+  seen jsonb;
 begin
+  if result ?& '{record,version}' then return result; end if;
+  seen := rota.visible_record(target, op ->> 'key');
   if rota.key_of(seen, target.key_columns) = op ->> 'key' then
     return result || jsonb_build_object('version', seen ->> 'rota_version', 'record', seen);
   elsif result ->> 'outcome' = 'refused' then return result;
@@ -123,11 +131,16 @@ $$;
 -- What stands in the way of an operation whatever it is about: its age, or one that it depends on. Null: nothing.
 create function rota.hindrance(op jsonb, actor text) returns jsonb language plpgsql set search_path = '' as $$
 #variable_conflict use_variable
+declare
+  needs uuid[];
 begin
   if rota.is_expired(op) then
     return rota.refused('expired', 'the operation is older than 30 days: decide again');
-  elsif exists (select from rota.ledger l where l.actor = hindrance.actor and l.answer ->> 'outcome' in ('refused', 'conflicted')
-      and l.id in (select a::uuid from jsonb_array_elements_text(op -> 'after') a)) then
+  elsif op -> 'after' = '[]' then return null;
+  end if;
+  -- An array, not a join: the ledger is then asked by its key, and never read as a whole.
+  needs := array(select a::uuid from jsonb_array_elements_text(op -> 'after') a);
+  if exists (select from rota.ledger l where l.id = any (needs) and l.actor = hindrance.actor and l.answer ->> 'outcome' in ('refused', 'conflicted')) then
     return rota.refused('dependency-refused', 'an operation this one depends on was not done');
   end if;
   return null;

@@ -102,7 +102,7 @@ $$;
 create function rota.settled(pending jsonb) returns jsonb language sql stable set search_path = '' as $$
   select coalesce(jsonb_agg(l.answer || '{"replayed": true}'), '[]') from rota.ledger l
   where l.actor = rota.actor() and l.answer is not null
-    and l.id in (select p::uuid from jsonb_array_elements_text(coalesce(pending, '[]')) p)
+    and l.id = any (array(select p::uuid from jsonb_array_elements_text(coalesce(pending, '[]')) p)) -- by its key: the ledger is long
 $$;
 
 create function public.rota_pull(request jsonb) returns jsonb language plpgsql stable set search_path = ''

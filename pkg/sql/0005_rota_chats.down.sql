@@ -3,5 +3,5 @@
 select rota.unadopt_table(name) from unnest('{operator_activity,chat_assignments,chats,operators}'::text[]) name;
 drop function rota.type_of(text[], text), rota.unadopt_table(text), rota.unadopt_values(text),
   rota.adopt_values(text, text, text, text), rota.wake_triggers(regclass, jsonb), rota.quiet_triggers(regclass),
-  rota.adopt_constraint(text, text, text), rota.adopt_index(text, text, text), rota.adopt_table(text, jsonb, text);
+  rota.adopt_constraint(text, text, text), rota.comment_adopted(text, jsonb), rota.adopt_index(text, text, text), rota.adopt_table(text, jsonb, text);
 drop table rota.adopted_values, rota.adopted;

@@ -79,6 +79,20 @@ end
 $$;
 comment on function rota.adopt_constraint(text, text, text) is 'Adds a check unless one of that name is there.';
 
+-- What is the application's keeps its own comments. `words`: a list of [kind, name in public, comment].
+create function rota.comment_adopted(of_table text, words jsonb) returns void language plpgsql set search_path = '' as $$
+declare
+  thing record;
+begin
+  for thing in select w ->> 0 as kind, w ->> 1 as name, w ->> 2 as says from jsonb_array_elements(words) w loop
+    continue when not exists (select from rota.adopted a where a.name = of_table
+      and case thing.kind when 'index' then thing.name = any (a.indexes) when 'column' then a.created or split_part(thing.name, '.', 2) = any (a.columns) else a.created end);
+    execute format('comment on %s public.%s is %L', thing.kind, thing.name, thing.says);
+  end loop;
+end
+$$;
+comment on function rota.comment_adopted(text, jsonb) is 'Says what the things are that adopting a table has made.';
+
 -- The application's own triggers would see an UPDATE of every row, and set their updated_at. Answers how each one stood.
 create function rota.quiet_triggers(t regclass) returns jsonb language plpgsql set search_path = '' as $$
 declare
@@ -289,27 +303,18 @@ begin
 end
 $backfill$;
 
--- What is the application's keeps its own comments.
-do $comments$
-declare
-  thing record;
-begin
-  for thing in select * from (values
-    ('table', 'operators', 'operators', 'Who answers chats: how many at once, and whether they supervise.'),
-    ('table', 'chats', 'chats', 'Conversations, each in one of four states; changed by operations, or by the functions for psql.'),
-    ('table', 'chat_assignments', 'chat_assignments', 'Who had which chat, from when to when, and why no longer. Written by a trigger.'),
-    ('table', 'operator_activity', 'operator_activity', 'Who is at work in which chat, and when they last were. Written by a trigger.'),
-    ('index', 'chats', 'idx_chats_waiting_assignment', 'The queue, in the order in which it is handed out.'),
-    ('index', 'chats', 'idx_chats_last_operator', 'Chats by who handled them last.'),
-    ('index', 'chats', 'idx_chats_operator_replied', 'Chats by when an operator last replied.'),
-    ('index', 'chats', 'idx_chats_assigned_operator', 'The chats that an operator has.'),
-    ('index', 'chat_assignments', 'chat_assignments_one_open', 'No chat has two operators.'),
-    ('index', 'chat_assignments', 'idx_chat_assignments_chat', 'The history of a chat.'),
-    ('index', 'chat_assignments', 'idx_chat_assignments_time', 'The last 24 hours.'),
-    ('index', 'operator_activity', 'idx_operator_activity_chat', 'Who is at work in a chat.')) v(kind, of_table, name, words) loop
-    continue when not exists (select from rota.adopted a where a.name = thing.of_table
-      and case thing.kind when 'table' then a.created else thing.name = any (a.indexes) end);
-    execute format('comment on %s public.%I is %L', thing.kind, thing.name, thing.words);
-  end loop;
-end
-$comments$;
+select rota.comment_adopted('operators', '[["table", "operators", "Who answers chats: how many at once, and whether they supervise."]]');
+select rota.comment_adopted('chats', '[
+  ["table", "chats", "Conversations, each in one of four states; changed by operations, or by the functions for psql."],
+  ["index", "idx_chats_waiting_assignment", "The queue, in the order in which it is handed out."],
+  ["index", "idx_chats_last_operator", "Chats by who handled them last."],
+  ["index", "idx_chats_operator_replied", "Chats by when an operator last replied."],
+  ["index", "idx_chats_assigned_operator", "The chats that an operator has."]]');
+select rota.comment_adopted('chat_assignments', '[
+  ["table", "chat_assignments", "Who had which chat, from when to when, and why no longer. Written by a trigger."],
+  ["index", "chat_assignments_one_open", "No chat has two operators."],
+  ["index", "idx_chat_assignments_chat", "The history of a chat."],
+  ["index", "idx_chat_assignments_time", "The last 24 hours."]]');
+select rota.comment_adopted('operator_activity', '[
+  ["table", "operator_activity", "Who is at work in which chat, and when they last were. Written by a trigger."],
+  ["index", "idx_operator_activity_chat", "Who is at work in a chat."]]');

@@ -11,26 +11,22 @@
 create table rota.operator_turns (operator_id text primary key, turn bigint not null);
 comment on table rota.operator_turns is 'One row an operator, locked and counted up by whoever gives the operator a chat.';
 
-create function rota.chat_states() returns text[] language sql immutable set search_path = '' as $$
-  select '{waiting_assignment,assigned,waiting_real_user_reply,completed}'::text[]
-$$;
+create function rota.chat_states() returns text[] language sql immutable
+  return '{waiting_assignment,assigned,waiting_real_user_reply,completed}'::text[];
 comment on function rota.chat_states() is 'The states of a chat; all but the last are open.';
 
-create function rota.chat_leads_to(operation text, from_state text) returns text language sql immutable set search_path = '' as $$
-  select case
+create function rota.chat_leads_to(operation text, from_state text) returns text language sql immutable
+  return case
     when operation in ('claim', 'request_next') and from_state = 'waiting_assignment' then 'assigned'
     when operation = 'transfer' and from_state = 'assigned' then 'assigned'
     when operation = 'reply' and from_state = 'assigned' then 'waiting_real_user_reply'
     when operation in ('release', 'unassign_chat') and from_state = 'assigned' then 'waiting_assignment'
     when operation = 'user_message' and from_state in ('waiting_assignment', 'assigned', 'waiting_real_user_reply') then 'waiting_assignment'
     when operation = 'complete' and from_state in ('waiting_assignment', 'assigned', 'waiting_real_user_reply') then 'completed'
-  end
-$$;
+  end;
 comment on function rota.chat_leads_to(text, text) is 'The state in which an operation leaves a chat of this state; null: it does not apply to it.';
 
-create function rota.operator_text(operator text) returns text language sql immutable set search_path = '' as $$
-  select left(operator, 80)
-$$;
+create function rota.operator_text(operator text) returns text language sql immutable return left(operator, 80);
 comment on function rota.operator_text(text) is 'An operator''s id as far as a message repeats it.';
 
 -- The operator of this id, or null, also where the text is no id at all.
@@ -47,13 +43,21 @@ end
 $$;
 comment on function rota.operator_of(text) is 'The operator of this id, or null.';
 
-create function rota.is_supervisor() returns boolean language sql stable security definer set search_path = '' as $$
-  select coalesce((select o.role::text = 'supervisor' and o.is_active from rota.operator_of(rota.actor()) o), false)
+create function rota.is_supervisor() returns boolean language plpgsql stable security definer set search_path = '' as $$
+declare
+  person public.operators := rota.operator_of(rota.actor());
+begin
+  return coalesce(person.role::text = 'supervisor' and person.is_active, false);
+end
 $$;
 comment on function rota.is_supervisor() is 'Whether the person in the token supervises. An application with roles of its own replaces this function.';
 
-create function rota.is_operator() returns boolean language sql stable security definer set search_path = '' as $$
-  select coalesce((select o.is_active from rota.operator_of(rota.actor()) o), false)
+create function rota.is_operator() returns boolean language plpgsql stable security definer set search_path = '' as $$
+declare
+  person public.operators := rota.operator_of(rota.actor());
+begin
+  return coalesce(person.is_active, false);
+end
 $$;
 comment on function rota.is_operator() is 'Whether the person in the token is an active operator.';
 
@@ -169,8 +173,10 @@ declare
   -- Not \S: that is the locale's, and takes a no-break space for a word. This is Unicode's White_Space, everywhere.
   not_white_space constant text := '[^\u0009-\u000d\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]';
 begin
-  select a into other from jsonb_object_keys(op -> 'args') a where a is distinct from wanted limit 1;
-  if other is not null then perform rota.refuse('invalid', format('%s has no argument %s', op ->> 'name', left(other, 80))); end if;
+  if (op -> 'args') - (case when wanted is null then '{}' else array[wanted] end) <> '{}' then
+    select a into other from jsonb_object_keys(op -> 'args') a where a is distinct from wanted limit 1;
+    perform rota.refuse('invalid', format('%s has no argument %s', op ->> 'name', left(other, 80)));
+  end if;
   if wanted is null then return; end if;
   if coalesce(jsonb_typeof(op -> 'args' -> wanted), 'missing') <> 'string' then
     perform rota.refuse('invalid', format('args.%s must be a string', wanted));
@@ -187,15 +193,17 @@ $$;
 comment on function rota.check_chat_args(jsonb) is 'Refuses arguments that an operation on chats can''t have, and operators that are not there.';
 
 -- Why the person may not do this to a chat that this operator has, or null.
-create function rota.chat_objection(op jsonb, owner text) returns text language sql stable set search_path = '' as $$
-  select case
+create function rota.chat_objection(op jsonb, owner text) returns text language plpgsql stable set search_path = '' as $$
+begin
+  return case
     when op ->> 'name' in ('claim', 'request_next') and op #>> '{args,operator}' is distinct from rota.actor() and not rota.is_supervisor()
       then 'only a supervisor may take a chat for somebody else'
     when op ->> 'name' = 'reply' and owner is distinct from rota.actor() then 'only its operator may reply in a chat'
     when op ->> 'name' in ('release', 'transfer') and owner is distinct from rota.actor() and not rota.is_supervisor()
       then 'only its operator or a supervisor may give a chat away'
     when op ->> 'name' = 'unassign_chat' and not rota.is_supervisor() then 'only a supervisor may unassign a chat'
-  end
+  end;
+end
 $$;
 comment on function rota.chat_objection(jsonb, text) is 'Why the person in the token may not do this to a chat of this operator, or null.';
 
@@ -266,11 +274,24 @@ end
 $$;
 comment on function rota.may_change_chat(rota.tables, text) is 'Locks a chat under the caller''s rights; null where the caller may not change it.';
 
+-- What rota.visible_record answers of a chat, by a plan that is kept.
+create function rota.visible_chat(key text) returns jsonb language plpgsql set search_path = '' as $$
+declare
+  seen jsonb;
+  chat_id public.chats.id%type := key;
+begin
+  select rota.as_sent(to_jsonb(c.*)) || jsonb_build_object('rota_version', coalesce(c.rota_version, 0)::text) into seen from public.chats c where c.id = chat_id;
+  return seen;
+end
+$$;
+comment on function rota.visible_chat(text) is 'A chat as the caller may see it, or null.';
+
 -- What all operations on chats share: arguments, base, and whether the caller may see and change the row.
 create function rota.op_chat(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = public, pg_temp as $$
 declare
   seen jsonb;
   may boolean;
+  result jsonb;
 begin
   if target.relation <> 'public.chats'::regclass then
     perform rota.refuse('invalid', format('%s is an operation of chats, not of %s', op ->> 'name', target.name));
@@ -292,24 +313,26 @@ begin
     return rota.conflicted('changed', 'the record is gone', '["assigned_operator_id", "chat_state"]');
   end if;
   perform rota.ask_guard(target, op, seen, actor);
-  return rota.change_chat(op);
+  result := rota.change_chat(op);
+  seen := rota.visible_chat(op ->> 'key');
+  return case when seen is null then result else result || jsonb_build_object('version', seen ->> 'rota_version', 'record', seen) end;
 end
 $$;
 comment on function rota.op_chat(jsonb, rota.tables, text) is 'Decides an operation on a chat under the caller''s rights.';
 
-create function rota.op_claim(op jsonb, target rota.tables, actor text) returns jsonb language sql set search_path = '' as $$ select rota.op_chat(op, target, actor) $$;
+create function rota.op_claim(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$ begin return rota.op_chat(op, target, actor); end $$;
 comment on function rota.op_claim(jsonb, rota.tables, text) is 'Operation claim: the operator takes a waiting chat.';
-create function rota.op_reply(op jsonb, target rota.tables, actor text) returns jsonb language sql set search_path = '' as $$ select rota.op_chat(op, target, actor) $$;
+create function rota.op_reply(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$ begin return rota.op_chat(op, target, actor); end $$;
 comment on function rota.op_reply(jsonb, rota.tables, text) is 'Operation reply: its operator has answered, and is free.';
-create function rota.op_user_message(op jsonb, target rota.tables, actor text) returns jsonb language sql set search_path = '' as $$ select rota.op_chat(op, target, actor) $$;
+create function rota.op_user_message(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$ begin return rota.op_chat(op, target, actor); end $$;
 comment on function rota.op_user_message(jsonb, rota.tables, text) is 'Operation user_message: the user has written, and the chat waits again.';
-create function rota.op_release(op jsonb, target rota.tables, actor text) returns jsonb language sql set search_path = '' as $$ select rota.op_chat(op, target, actor) $$;
+create function rota.op_release(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$ begin return rota.op_chat(op, target, actor); end $$;
 comment on function rota.op_release(jsonb, rota.tables, text) is 'Operation release: back into the queue, with a reason.';
-create function rota.op_unassign_chat(op jsonb, target rota.tables, actor text) returns jsonb language sql set search_path = '' as $$ select rota.op_chat(op, target, actor) $$;
+create function rota.op_unassign_chat(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$ begin return rota.op_chat(op, target, actor); end $$;
 comment on function rota.op_unassign_chat(jsonb, rota.tables, text) is 'Operation unassign_chat: a supervisor puts a chat back into the queue.';
-create function rota.op_transfer(op jsonb, target rota.tables, actor text) returns jsonb language sql set search_path = '' as $$ select rota.op_chat(op, target, actor) $$;
+create function rota.op_transfer(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$ begin return rota.op_chat(op, target, actor); end $$;
 comment on function rota.op_transfer(jsonb, rota.tables, text) is 'Operation transfer: to a colleague.';
-create function rota.op_complete(op jsonb, target rota.tables, actor text) returns jsonb language sql set search_path = '' as $$ select rota.op_chat(op, target, actor) $$;
+create function rota.op_complete(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$ begin return rota.op_chat(op, target, actor); end $$;
 comment on function rota.op_complete(jsonb, rota.tables, text) is 'Operation complete: the chat has ended.';
 
 -- The chat that this operator is to get, locked: the oldest active one that waits, their own last one only if no other waits.
@@ -330,18 +353,27 @@ end
 $$;
 comment on function rota.next_chat(text) is 'Locks and answers the chat that an operator is to get next, or null.';
 
+-- A record as an answer's `records` tell it.
+create function rota.entry_of(target rota.tables, key text, seen jsonb) returns jsonb language sql stable
+  return jsonb_build_object('table', (target).name, 'key', key, 'version', seen ->> 'rota_version', 'record', seen);
+comment on function rota.entry_of(rota.tables, text, jsonb) is 'A record as an answer''s list of records tells it.';
+
 create function rota.op_request_next(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = public, pg_temp as $$
 declare
   asker text := op #>> '{args,operator}';
   chosen public.chats;
   chosen_key text;
+  objection text;
+  was_chosen jsonb;
+  predicted jsonb;
   result jsonb;
 begin
   if target.relation <> 'public.chats'::regclass then
     perform rota.refuse('invalid', format('request_next is an operation of chats, not of %s', target.name));
   end if;
   perform rota.check_chat_args(op);
-  if rota.chat_objection(op, null) is not null then perform rota.refuse('forbidden', rota.chat_objection(op, null)); end if;
+  objection := rota.chat_objection(op, null);
+  if objection is not null then perform rota.refuse('forbidden', objection); end if;
   perform rota.take_turn(asker);
   if has_any_column_privilege(target.relation, 'update') then chosen := rota.next_chat(asker); end if;
   if chosen.id is null then
@@ -357,11 +389,16 @@ begin
   end if;
   result := rota.change_chat(op || jsonb_build_object('name', 'claim', 'key', chosen_key));
   if result ->> 'outcome' <> 'confirmed' then return result; end if;
-  return result || jsonb_build_object('chosen', chosen_key, 'records', (
-      select jsonb_agg(jsonb_build_object('table', target.name, 'key', k.key, 'version', r.seen ->> 'rota_version', 'record', r.seen) order by k.at)
-      from (values (chosen_key, 1), (nullif(op ->> 'key', chosen_key), 2)) k(key, at)
-      cross join lateral (select rota.visible_record(target, k.key)) r(seen) where r.seen is not null))
-    || case when chosen_key = op ->> 'key' then '{}' else jsonb_build_object('code', 'assigned-other', 'message', 'another chat was next') end;
+  result := result || jsonb_build_object('chosen', chosen_key, 'records', '[]'::jsonb);
+  predicted := rota.visible_chat(op ->> 'key');
+  if predicted is not null then
+    result := result || jsonb_build_object('version', predicted ->> 'rota_version', 'record', predicted,
+      'records', jsonb_build_array(rota.entry_of(target, op ->> 'key', predicted)));
+  end if;
+  if chosen_key = op ->> 'key' then return result; end if;
+  was_chosen := rota.visible_chat(chosen_key);
+  if was_chosen is not null then result := jsonb_insert(result, '{records,0}', rota.entry_of(target, chosen_key, was_chosen)); end if;
+  return result || '{"code": "assigned-other", "message": "another chat was next"}';
 end
 $$;
 comment on function rota.op_request_next(jsonb, rota.tables, text) is 'Operation request_next: the operator gets the chat that is next, whichever the client predicted.';
@@ -408,9 +445,9 @@ $policies$;
 revoke all on all functions in schema rota from public;
 grant execute on function rota.chat_states(), rota.chat_leads_to(text, text), rota.operator_text(text), rota.operator_of(text), rota.is_supervisor(),
   rota.is_operator(), rota.take_turn(text), rota.check_chat_args(jsonb), rota.chat_objection(jsonb, text), rota.chat_moved(jsonb, public.chats),
-  rota.change_chat(jsonb), rota.may_change_chat(rota.tables, text), rota.op_chat(jsonb, rota.tables, text), rota.op_claim(jsonb, rota.tables, text), rota.op_reply(jsonb, rota.tables, text),
+  rota.change_chat(jsonb), rota.may_change_chat(rota.tables, text), rota.visible_chat(text), rota.op_chat(jsonb, rota.tables, text), rota.op_claim(jsonb, rota.tables, text), rota.op_reply(jsonb, rota.tables, text),
   rota.op_user_message(jsonb, rota.tables, text), rota.op_release(jsonb, rota.tables, text), rota.op_unassign_chat(jsonb, rota.tables, text),
   rota.op_transfer(jsonb, rota.tables, text), rota.op_complete(jsonb, rota.tables, text), rota.next_chat(text),
-  rota.op_request_next(jsonb, rota.tables, text) to authenticated;
+  rota.entry_of(rota.tables, text, jsonb), rota.op_request_next(jsonb, rota.tables, text) to authenticated;
 revoke all on function public.record_operator_activity from public, anon;
 grant execute on function public.record_operator_activity to authenticated;

@@ -1,10 +1,11 @@
--- The way back to a server without slots. The kit's own table goes with its rows.
-select rota.unsync_table('public.availability');
-drop function public.who_is_free, public.free_slots;
+-- The way back to a server without slots. An application's own table stays, as it was before, but for what people have changed
+-- since; the kit's own goes with its rows.
 drop trigger rota_check_slot on public.availability;
-drop function rota.check_window(timestamptz, timestamptz), rota.check_slot(), rota.first_overlap(public.availability, public.availability),
-  rota.slot_spans(public.availability, timestamptz, timestamptz), rota.check_recurrence(jsonb, date, interval),
-  rota.days_of(date, jsonb, date, date), rota.weekdays(jsonb), rota.not_recurring(text);
-drop table rota.availability_turns, public.availability;
-drop function rota.moment(timestamp, text), rota.local_day(text), rota.wall(text), rota.zone_is_known(text);
+drop function public.who_is_free, public.free_slots;
+drop function rota.check_window(timestamptz, timestamptz), rota.check_slot(), rota.overlap_text(text, timestamptz), rota.require_slot(public.availability),
+  rota.first_overlap(public.availability, public.availability), rota.slot_spans(public.availability, timestamptz, timestamptz),
+  rota.check_recurrence(jsonb, date, interval), rota.days_of(date, jsonb, date, date), rota.weekdays(jsonb), rota.not_recurring(text);
+select rota.unadopt_table('availability');
+drop table rota.availability_turns, rota.adoption_faults;
+drop function rota.moment(timestamp, text), rota.local_day(text), rota.wall(timestamp), rota.wall(text), rota.zone_is_known(text);
 drop table rota.zones;

@@ -40,25 +40,62 @@ create function rota.moment(wall timestamp, zone text) returns timestamptz langu
 $$;
 comment on function rota.moment(timestamp, text) is 'The moment that a wall clock in a zone shows, as Temporal''s compatible.';
 
-create table public.availability (
-  id text primary key default gen_random_uuid()::text,
-  user_id text not null,
-  starts_at text not null,
-  ends_at text not null,
-  time_zone text not null,
-  recurrence jsonb,
-  is_active boolean not null default true,
-  notes text
+-- The same of a slot whose application keeps its times as timestamps, in no zone.
+create function rota.wall(local_time timestamp) returns timestamp language plpgsql immutable set search_path = '' as $$
+begin
+  return rota.wall(to_char(local_time, 'YYYY-MM-DD"T"HH24:MI:SS') || case when local_time = date_trunc('second', local_time) then '' else '.' end);
+end
+$$;
+comment on function rota.wall(timestamp) is 'A local time that is kept as a timestamp; null where it can''t be that of a slot.';
+
+-- Adopts an application's table, or makes one.
+do $adopt$
+declare
+  t regclass := to_regclass('public.availability');
+  wrong text;
+begin
+  if t is not null then
+    perform rota.check_table(t, '{id}');
+    execute format('lock table %s in access exclusive mode', t);
+    select w.name || coalesce(' is of the type ' || format_type(a.atttypid, a.atttypmod), ' is missing') into wrong
+      from (values ('id', null), ('user_id', null), ('starts_at', '{text,varchar,timestamp}'::regtype[]), ('ends_at', '{text,varchar,timestamp}'),
+        ('time_zone', '{text,varchar}'), ('recurrence', '{jsonb}'), ('is_active', '{bool}')) w(name, types)
+      left join pg_attribute a on a.attrelid = t and a.attname = w.name and a.attnum > 0 and not a.attisdropped
+      where a.atttypid <> all (w.types) or a.atttypid is null and w.name in ('id', 'user_id', 'starts_at', 'ends_at') limit 1;
+    if wrong is not null then
+      raise exception 'the table % can''t be adopted: its column %', t, wrong using errcode = '42804',
+        hint = 'A slot has id, user_id, starts_at and ends_at (text or timestamp without time zone), time_zone (text), recurrence (jsonb), is_active (boolean). Rename or change the column, or the table, before the migration.';
+    elsif not exists (select from rota.key_indexes(t, '{id}')) then
+      raise exception '% needs a primary key, or a unique index, over id', t using errcode = '42830';
+    end if;
+  end if;
+  perform rota.adopt_table('availability', jsonb_build_array(
+    jsonb_build_array('id', 'text primary key default gen_random_uuid()::text'), jsonb_build_array('user_id', 'text not null'),
+    jsonb_build_array('starts_at', 'text not null'), jsonb_build_array('ends_at', 'text not null'),
+    -- An application that knew nothing of zones goes on knowing nothing.
+    jsonb_build_array('time_zone', 'text not null' || case when t is null then '' else ' default ''UTC'' ' end),
+    jsonb_build_array('recurrence', 'jsonb'), jsonb_build_array('is_active', 'boolean not null default true'), jsonb_build_array('notes', 'text')), '');
+  perform rota.adopt_index('availability', 'availability_person', 'index availability_person on public.availability ((user_id::text)) where is_active');
+  perform rota.adopt_index('availability', 'availability_once', 'index availability_once on public.availability ((rota.wall(starts_at))) where is_active and recurrence is null');
+  perform rota.adopt_index('availability', 'availability_weekly', 'index availability_weekly on public.availability ((user_id::text)) where is_active and recurrence is not null');
+  perform rota.comment_adopted('availability', $c$ [
+    ["table", "availability", "Slots in which somebody is available: local times of a zone, once, or weekly on some days."],
+    ["column", "availability.starts_at", "Local wall time, such as 2026-11-01T09:00."],
+    ["column", "availability.recurrence", "Null, or {freq: \"weekly\", byDay, until or count, except}."],
+    ["index", "availability_person", "The slots of a person that count."],
+    ["index", "availability_once", "Slots of one day, by that day."],
+    ["index", "availability_weekly", "Slots that recur."]] $c$);
+end
+$adopt$;
+
+create table rota.adoption_faults (
+  table_name text not null,
+  key text not null,
+  code text not null,
+  message text not null,
+  primary key (table_name, key)
 );
-comment on table public.availability is 'Slots in which somebody is available: local times of a zone, once, or weekly on some days.';
-comment on column public.availability.starts_at is 'Local wall time, such as 2026-11-01T09:00.';
-comment on column public.availability.recurrence is 'Null, or {freq: "weekly", byDay, until or count, except}.';
-create index availability_person on public.availability (user_id) where is_active;
-comment on index public.availability_person is 'The slots of a person that count.';
-create index availability_once on public.availability (starts_at) where is_active and recurrence is null;
-comment on index public.availability_once is 'Slots of one day, by that day.';
-create index availability_weekly on public.availability (user_id) where is_active and recurrence is not null;
-comment on index public.availability_weekly is 'Slots that recur.';
+comment on table rota.adoption_faults is 'Rows that were there before the kit and break its rules, and which: they stay as they are, but for counting. Those that were active no longer are.';
 
 create table rota.availability_turns (user_id text primary key, turn bigint not null);
 comment on table rota.availability_turns is 'One row a person, locked by whoever changes their active slots: two that overlap can''t come in at once.';
@@ -164,45 +201,94 @@ language sql stable set search_path = '' as $$
 $$;
 comment on function rota.first_overlap(public.availability, public.availability) is 'The first moment that two slots share, or null.';
 
--- Before a slot is written, by whomever. The order is that of PROTOCOL.md §10.
+-- Refuses what can't be a slot. The order is that of PROTOCOL.md §10.
+create function rota.require_slot(slot public.availability) returns void language plpgsql stable set search_path = '' as $$
+declare
+  first_wall timestamp := rota.wall(slot.starts_at);
+  last_wall timestamp := rota.wall(slot.ends_at);
+begin
+  if coalesce(slot.user_id::text, '') = '' then perform rota.refuse('invalid', '"user_id" of a slot is not a person''s id');
+  elsif first_wall is null then perform rota.refuse('invalid', '"starts_at" of a slot is not a local time like 2026-11-01T09:00');
+  elsif last_wall is null then perform rota.refuse('invalid', '"ends_at" of a slot is not a local time like 2026-11-01T09:00');
+  elsif coalesce(slot.time_zone, '') = '' then perform rota.refuse('invalid', '"time_zone" of a slot is not text');
+  elsif coalesce(jsonb_typeof(slot.recurrence), 'object') not in ('object', 'null') then perform rota.refuse('invalid', '"recurrence" of a slot is not an object or null');
+  elsif not rota.zone_is_known(slot.time_zone) then perform rota.refuse('unknown-zone', format('there is no time zone "%s"', left(slot.time_zone, 80)));
+  elsif last_wall < first_wall then perform rota.refuse('reversed-slot', 'the slot ends before it begins');
+  elsif last_wall = first_wall then perform rota.refuse('empty-slot', 'the slot ends when it begins');
+  elsif last_wall - first_wall > interval '366 days' then perform rota.refuse('invalid', '"ends_at" of a slot is not at most 366 days after the beginning');
+  end if;
+  if jsonb_typeof(slot.recurrence) = 'object' then perform rota.check_recurrence(slot.recurrence, first_wall::date, last_wall - first_wall);
+  elsif rota.moment(first_wall, slot.time_zone) >= rota.moment(last_wall, slot.time_zone) then
+    perform rota.refuse('empty-slot', 'the clocks change, so that nothing is left of the slot');
+  end if;
+end
+$$;
+comment on function rota.require_slot(public.availability) is 'Refuses what can''t be a slot, whatever others there are.';
+
+create function rota.overlap_text(other text, at timestamptz) returns text language sql stable
+  return format('it overlaps with slot %s of the same person, first at %s', other, to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'));
+comment on function rota.overlap_text(text, timestamptz) is 'The words for two slots that overlap.';
+
+-- Before a slot is written, by whomever.
 create function rota.check_slot() returns trigger language plpgsql security definer set search_path = '' set timezone = 'UTC' set datestyle = 'ISO, MDY' as $$
 declare
-  first_wall timestamp := rota.wall(new.starts_at);
-  last_wall timestamp := rota.wall(new.ends_at);
   clash record;
 begin
   if jsonb_typeof(new.recurrence) = 'null' then new.recurrence := null; end if;
   new.is_active := coalesce(new.is_active, true);
   if tg_op = 'UPDATE' and row(new.user_id, new.starts_at, new.ends_at, new.time_zone, new.recurrence, new.is_active)
     is not distinct from row(old.user_id, old.starts_at, old.ends_at, old.time_zone, old.recurrence, old.is_active) then return new; end if;
-  if coalesce(new.user_id, '') = '' then perform rota.refuse('invalid', '"user_id" of a slot is not a person''s id');
-  elsif first_wall is null then perform rota.refuse('invalid', '"starts_at" of a slot is not a local time like 2026-11-01T09:00');
-  elsif last_wall is null then perform rota.refuse('invalid', '"ends_at" of a slot is not a local time like 2026-11-01T09:00');
-  elsif coalesce(new.time_zone, '') = '' then perform rota.refuse('invalid', '"time_zone" of a slot is not text');
-  elsif coalesce(jsonb_typeof(new.recurrence), 'object') <> 'object' then perform rota.refuse('invalid', '"recurrence" of a slot is not an object or null');
-  elsif not rota.zone_is_known(new.time_zone) then perform rota.refuse('unknown-zone', format('there is no time zone "%s"', left(new.time_zone, 80)));
-  elsif last_wall < first_wall then perform rota.refuse('reversed-slot', 'the slot ends before it begins');
-  elsif last_wall = first_wall then perform rota.refuse('empty-slot', 'the slot ends when it begins');
-  elsif last_wall - first_wall > interval '366 days' then perform rota.refuse('invalid', '"ends_at" of a slot is not at most 366 days after the beginning');
-  end if;
-  if new.recurrence is not null then perform rota.check_recurrence(new.recurrence, first_wall::date, last_wall - first_wall);
-  elsif rota.moment(first_wall, new.time_zone) >= rota.moment(last_wall, new.time_zone) then
-    perform rota.refuse('empty-slot', 'the clocks change, so that nothing is left of the slot');
-  end if;
+  perform rota.require_slot(new);
   if not new.is_active then return new; end if;
-  insert into rota.availability_turns as t values (new.user_id, 1) on conflict (user_id) do update set turn = t.turn + 1;
-  select a.id, o.at into clash from public.availability a cross join lateral (select rota.first_overlap(new, a)) o(at)
-    where a.user_id = new.user_id and a.is_active and a.id <> new.id and (tg_op = 'INSERT' or a.id <> old.id) and o.at is not null
-    order by o.at, a.id limit 1;
-  if clash.id is not null then
-    perform rota.refuse('overlap', format('it overlaps with slot %s of the same person, first at %s', clash.id, to_char(clash.at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"')));
-  end if;
+  insert into rota.availability_turns as t values (new.user_id::text, 1) on conflict (user_id) do update set turn = t.turn + 1;
+  select a.id::text, o.at into clash from public.availability a cross join lateral (select rota.first_overlap(new, a)) o(at)
+    where a.user_id::text = new.user_id::text and a.is_active and a.id <> new.id and (tg_op = 'INSERT' or a.id <> old.id) and o.at is not null
+    order by o.at, a.id::text limit 1;
+  if clash.id is not null then perform rota.refuse('overlap', rota.overlap_text(clash.id, clash.at)); end if;
   return new;
 end
 $$;
 comment on function rota.check_slot() is 'Trigger: only what can be a slot, and no two active ones of a person that overlap.';
 create trigger rota_check_slot before insert or update on public.availability for each row execute function rota.check_slot();
 comment on trigger rota_check_slot on public.availability is 'Holds the rules of slots for whoever writes.';
+
+-- What an application's slots were before: those that can't be, and those that overlap one that begins earlier, count no
+-- longer until somebody has put them right.
+do $old_slots$
+declare
+  stood jsonb := rota.quiet_triggers('public.availability');
+  slot public.availability;
+  clash record;
+  code text;
+  n bigint;
+begin
+  perform rota.adopt_values('availability', 'is_active', 'true', 't.is_active is null');
+  for slot in select a.* from public.availability a loop
+    begin
+      perform rota.require_slot(slot);
+    exception when sqlstate 'RT001' then
+      get stacked diagnostics code = pg_exception_detail;
+      insert into rota.adoption_faults values ('availability', slot.id::text, code, sqlerrm);
+    end;
+  end loop;
+  perform rota.adopt_values('availability', 'is_active', 'false',
+    't.is_active and t.id::text in (select f.key from rota.adoption_faults f where f.table_name = ''availability'') ');
+  for slot in select a.* from public.availability a where a.is_active order by a.user_id::text, rota.wall(a.starts_at), a.id::text collate "C" loop
+    select a.id::text, o.at into clash from public.availability a cross join lateral (select rota.first_overlap(slot, a)) o(at)
+      where a.user_id::text = slot.user_id::text and a.is_active and o.at is not null
+        and (rota.wall(a.starts_at), a.id::text collate "C") < (rota.wall(slot.starts_at), slot.id::text collate "C")
+      order by o.at, a.id::text limit 1;
+    continue when clash.id is null;
+    insert into rota.adoption_faults values ('availability', slot.id::text, 'overlap', rota.overlap_text(clash.id, clash.at));
+    perform rota.adopt_values('availability', 'is_active', 'false', format('t.id::text = %L', slot.id));
+  end loop;
+  perform rota.wake_triggers('public.availability', stood);
+  select count(*) into n from rota.adoption_faults;
+  if n > 0 then
+    raise warning '% slots of public.availability can''t be as they are: see rota.adoption_faults', n;
+  end if;
+end
+$old_slots$;
 
 create function rota.check_window(window_from timestamptz, window_to timestamptz) returns void language plpgsql stable set search_path = '' as $$
 begin
@@ -217,8 +303,8 @@ create function public.free_slots(p_user text, p_from timestamptz, p_to timestam
 returns table (slot_id text, starts_at timestamptz, ends_at timestamptz) language plpgsql stable set search_path = '' as $$
 begin
   perform rota.check_window(p_from, p_to);
-  return query select a.id, s.starts, s.ends from public.availability a cross join lateral rota.slot_spans(a, p_from, p_to) s
-    where a.user_id = p_user and a.is_active order by s.starts, a.id collate "C";
+  return query select a.id::text, s.starts, s.ends from public.availability a cross join lateral rota.slot_spans(a, p_from, p_to) s
+    where a.user_id::text = p_user and a.is_active order by s.starts, a.id::text collate "C";
 end
 $$;
 comment on function public.free_slots is 'When a person is available within a time of at most 366 days: each occurrence of each active slot. Under the caller''s rights.';
@@ -233,34 +319,43 @@ begin
       select a.* from public.availability a where a.is_active and a.recurrence is not null
       union all
       select a.* from public.availability a where a.is_active and a.recurrence is null
-        and a.starts_at between to_char(p_from at time zone 'UTC' - interval '369 days', 'YYYY-MM-DD') and to_char(p_to at time zone 'UTC' + interval '3 days', 'YYYY-MM-DD')
+        and rota.wall(a.starts_at) between (p_from at time zone 'UTC') - interval '369 days' and (p_to at time zone 'UTC') + interval '3 days'
     ), spans as (
-      select c.user_id, range_agg(tstzrange(s.starts, s.ends)) as free from candidates c cross join lateral rota.slot_spans(c, p_from, p_to) s group by c.user_id
+      select c.user_id::text as user_id, range_agg(tstzrange(s.starts, s.ends)) as free from candidates c cross join lateral rota.slot_spans(c, p_from, p_to) s group by c.user_id::text
     )
     select s.user_id from spans s where s.free @> tstzrange(p_from, p_to) order by s.user_id collate "C";
 end
 $$;
 comment on function public.who_is_free is 'Who is available for all of a time, as far as the caller may see slots.';
 
-alter table public.availability enable row level security;
-create policy read_all on public.availability for select to authenticated using (true);
-create policy add_own on public.availability for insert to authenticated with check (user_id = (select rota.actor()) or (select rota.is_supervisor()));
-create policy change_own on public.availability for update to authenticated
-  using (user_id = (select rota.actor()) or (select rota.is_supervisor())) with check (user_id = (select rota.actor()) or (select rota.is_supervisor()));
-create policy delete_own on public.availability for delete to authenticated using (user_id = (select rota.actor()) or (select rota.is_supervisor()));
-comment on policy read_all on public.availability is 'Everybody signed in sees who is available.';
-comment on policy add_own on public.availability is 'Slots are one''s own; a supervisor makes anybody''s.';
-comment on policy change_own on public.availability is 'Slots are one''s own; a supervisor changes anybody''s.';
-comment on policy delete_own on public.availability is 'Slots are one''s own; a supervisor deletes anybody''s.';
-revoke all on public.availability from public, anon, authenticated;
-grant select, insert, update, delete on public.availability to authenticated;
-select rota.sync_table('public.availability', '{id}', '{user_id,starts_at,ends_at,time_zone,recurrence,is_active,notes}');
+-- Where the table is the application's, who may read and change it is its own matter.
+do $policies$
+begin
+  if (select a.created from rota.adopted a where a.name = 'availability') then
+    create policy read_all on public.availability for select to authenticated using (true);
+    create policy add_own on public.availability for insert to authenticated with check (user_id = (select rota.actor()) or (select rota.is_supervisor()));
+    create policy change_own on public.availability for update to authenticated
+      using (user_id = (select rota.actor()) or (select rota.is_supervisor())) with check (user_id = (select rota.actor()) or (select rota.is_supervisor()));
+    create policy delete_own on public.availability for delete to authenticated using (user_id = (select rota.actor()) or (select rota.is_supervisor()));
+    comment on policy read_all on public.availability is 'Everybody signed in sees who is available.';
+    comment on policy add_own on public.availability is 'Slots are one''s own; a supervisor makes anybody''s.';
+    comment on policy change_own on public.availability is 'Slots are one''s own; a supervisor changes anybody''s.';
+    comment on policy delete_own on public.availability is 'Slots are one''s own; a supervisor deletes anybody''s.';
+    revoke all on public.availability from public, anon, authenticated;
+    grant select, insert, update, delete on public.availability to authenticated;
+  end if;
+  if not exists (select from rota.tables r where r.relation = 'public.availability'::regclass) then
+    perform rota.sync_table('public.availability', '{id}', '{user_id,starts_at,ends_at,time_zone,recurrence,is_active,notes}');
+    update rota.adopted a set synced = true where a.name = 'availability';
+  end if;
+end
+$policies$;
 
-revoke all on function rota.zone_is_known(text), rota.wall(text), rota.local_day(text), rota.moment(timestamp, text), rota.not_recurring(text),
+revoke all on function rota.zone_is_known(text), rota.wall(text), rota.wall(timestamp), rota.require_slot(public.availability), rota.overlap_text(text, timestamptz), rota.local_day(text), rota.moment(timestamp, text), rota.not_recurring(text),
   rota.weekdays(jsonb), rota.days_of(date, jsonb, date, date), rota.check_recurrence(jsonb, date, interval),
   rota.slot_spans(public.availability, timestamptz, timestamptz), rota.first_overlap(public.availability, public.availability), rota.check_slot(),
   rota.check_window(timestamptz, timestamptz) from public;
-grant execute on function rota.wall(text), rota.local_day(text), rota.moment(timestamp, text), rota.weekdays(jsonb), rota.days_of(date, jsonb, date, date),
+grant execute on function rota.wall(text), rota.wall(timestamp), rota.local_day(text), rota.moment(timestamp, text), rota.weekdays(jsonb), rota.days_of(date, jsonb, date, date),
   rota.slot_spans(public.availability, timestamptz, timestamptz), rota.check_window(timestamptz, timestamptz) to authenticated;
 revoke all on function public.free_slots, public.who_is_free from public, anon;
 grant execute on function public.free_slots, public.who_is_free to authenticated;

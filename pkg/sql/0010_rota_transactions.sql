@@ -61,7 +61,23 @@ end
 $$;
 comment on function rota.transaction_fault(jsonb) is 'What is wrong with the shape of a transaction, or null.';
 
--- Runs the parts one after another, each on what the earlier ones left. Raises RT003 with the end of the first that was not
+-- Gives those rows a version that were written between two parts, and by no part after that. Definer: nobody may write it.
+create function rota.stamp_owed() returns void language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+  owed record;
+  target rota.tables;
+begin
+  for owed in select distinct o ->> 0 as of_table, o ->> 1 as key from jsonb_array_elements(nullif(current_setting('rota.owed', true), '')::jsonb) o loop
+    select * into target from rota.tables t where t.name = owed.of_table;
+    execute format('update %s t set rota_version = 0 where %s and t.rota_version = 0', target.relation, rota.key_condition(target, '$1')) using owed.key;
+  end loop;
+  perform set_config('rota.owed', '', true);
+end
+$$;
+comment on function rota.stamp_owed() is 'Gives a version to the rows of a transaction that were written for a later part, which then had nothing to write.';
+
+-- Runs the parts one after another, each on what the earlier ones left. Where a later part names the same record, what is
+-- written is told to nobody: the stream carries each write, and no client should show a row that never stood alone. Raises RT003 with the end of the first that was not
 -- done, so that nothing is left of the others. Answers the parts with their real keys.
 create function rota.run_parts(op jsonb, actor text) returns jsonb language plpgsql set search_path = '' as $$
 declare
@@ -73,6 +89,9 @@ declare
 begin
   for n in 0 .. last loop
     part := (parts -> n) || jsonb_build_object('id', op -> 'id', 'tab', op -> 'tab', 'hlc', op -> 'hlc');
+    perform set_config('rota.between', coalesce((select (part ->> 'table') || ':' || case when rota.is_given_key(part, t) then '~' else part ->> 'key' end
+      from rota.tables t where t.name = part ->> 'table' and exists (select from jsonb_array_elements(parts) with ordinality l(later, at)
+        where l.at > n + 1 and l.later -> 'table' = part -> 'table' and l.later -> 'key' = part -> 'key')), ''), true);
     select * into target from rota.tables t where t.name = part ->> 'table';
     if target.name is null then
       result := rota.refused('invalid', format('the table %s is not synced', part ->> 'table'));
@@ -94,6 +113,11 @@ begin
         from jsonb_array_elements(parts) with ordinality i(item, at));
     end if;
   end loop;
+  if current_setting('rota.owed', true) <> '' then
+    perform set_config('rota.op', op ->> 'id', true);
+    perform rota.stamp_owed();
+    perform set_config('rota.op', '', true);
+  end if;
   return parts;
 end
 $$;
@@ -147,7 +171,7 @@ begin
       result := ended::jsonb;
     end;
   end if;
-  result := (result - '{key,given}'::text[]) || jsonb_build_object('records', rota.records_of(parts));
+  result := (result - '{key,given,version,record}'::text[]) || jsonb_build_object('records', rota.records_of(parts));
   if parts #>> '{0,key}' <> op ->> 'key' then
     op := op || jsonb_build_object('key', parts #> '{0,key}');
     result := result || jsonb_build_object('key', parts #> '{0,key}');
@@ -177,9 +201,9 @@ end
 $$;
 comment on function public.apply_operations(jsonb) is 'apply_operation for each of up to 100 operations, each for itself, in one call.';
 
-revoke all on function rota.declare_summed(regclass, text[]), rota.insert_given(jsonb, rota.tables, text), rota.transaction_fault(jsonb),
+revoke all on function rota.declare_summed(regclass, text[]), rota.insert_given(jsonb, rota.tables, text), rota.transaction_fault(jsonb), rota.stamp_owed(),
   rota.run_parts(jsonb, text), rota.records_of(jsonb), rota.decide_transaction(jsonb, text) from public;
-grant execute on function rota.insert_given(jsonb, rota.tables, text), rota.transaction_fault(jsonb), rota.run_parts(jsonb, text),
+grant execute on function rota.insert_given(jsonb, rota.tables, text), rota.transaction_fault(jsonb), rota.stamp_owed(), rota.run_parts(jsonb, text),
   rota.records_of(jsonb), rota.decide_transaction(jsonb, text) to authenticated;
 revoke all on function public.apply_operations(jsonb) from public, anon;
 grant execute on function public.apply_operations(jsonb) to authenticated;

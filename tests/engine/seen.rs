@@ -282,6 +282,30 @@ fn a_late_event_does_not_bring_a_deleted_record_back() {
 }
 
 #[test]
+fn what_a_record_is_between_two_parts_of_a_transaction_is_shown_to_nobody() {
+    let mut world = World::with_tabs(2);
+    let between = |key: &str| {
+        let record = json!({"id": key, "name": "In between", "city": "Nowhere", "owner_id": null});
+        let row = json!({"table": "companies", "key": key, "version": "0", "op": null, "record": record});
+        ServerEvent::Changed { row: serde_json::from_value(row).unwrap(), partial: false }
+    };
+    let pulls = world.server.pulls.len();
+    world.tell(0, Input::ServerChanged { events: vec![between("c-1"), between("c-new")] });
+    world.run_until_quiet();
+    for tab in 0..2 {
+        assert!(!world.tabs[tab].seen("c-1", "city").contains(&"Nowhere".into()));
+        assert!(world.tabs[tab].seen("c-new", "city").is_empty());
+    }
+    // Of the one that was unknown the server is asked: its event may be all that is heard of it.
+    assert!(
+        world.server.pulls[pulls..]
+            .iter()
+            .any(|pull| pull.keys.as_ref().is_some_and(|keys| keys["companies"] == ["c-new"]))
+    );
+    world.assert_all_agree();
+}
+
+#[test]
 fn an_answer_out_of_the_ledger_does_not_bring_a_deleted_record_back() {
     let mut world = World::with_tabs(1);
     (world.faults.echo, world.faults.lost_push_replies) = (Echo::Never, 1);

@@ -1,5 +1,5 @@
-// Chats that were there before the kit: what it makes of odd rows, that the application in use goes on working, and that
-// the way back leaves everything as it was, byte by byte.
+// Chats and slots that were there before the kit: what it makes of odd rows, that the application in use goes on working, and
+// that the way back leaves everything as it was, byte by byte.
 import { readdirSync } from 'node:fs'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { migrate, migrateDown } from '../../www/server/migrate.js'
@@ -112,15 +112,73 @@ test('what can not be adopted is refused in words, and nothing is left of the at
     ['create table chats (id uuid, assigned_operator_id text); create table operators (id uuid primary key)', /must have one type, not text and uuid/],
     ['create table chats (id uuid)', /needs a primary key/],
     ['create view chats as select gen_random_uuid() id', /chats is not a table/],
+    ['create table availability (id int primary key, user_id text, starts_at text)', /its column ends_at is missing/],
+    ['create table availability (id int primary key, user_id text, starts_at timestamptz, ends_at timestamptz)', /its column starts_at is of the type timestamp with time zone/],
+    ['create table availability (id int, user_id text, starts_at text, ends_at text)', /needs a primary key/],
   ] as const) {
     const kit = await createWorld({ kit: false })
     await kit.owner.query(before)
     const client = await kit.owner.connect()
     await expect(migrate(client, [KIT])).rejects.toThrow(message)
-    expect((await client.query(`select to_regclass('rota.adopted') t, to_regclass('chat_assignments') a`)).rows[0]).toEqual({ t: null, a: null })
+    const left = (await client.query(`select to_regclass('rota.tables') is null or to_regclass('rota.adopted') is null or to_regclass('rota.zones') is null as nothing`)).rows[0]
+    expect(left).toEqual({ nothing: true })
     client.release()
     await kit.close()
   }
+})
+
+test('slots of before are adopted as they are; those that can not be count no longer, and are listed with the reason', async () => {
+  await run(BEFORE)
+  const plain = await run('select * from availability order by id')
+  await move(migrate)
+  expect(await run('select code, count(*)::int n from rota.adoption_faults group by 1 order by 1')).toEqual([
+    { code: 'empty-slot', n: 10 }, { code: 'invalid', n: 10 }, { code: 'overlap', n: 12 }, { code: 'reversed-slot', n: 10 },
+  ])
+  const bad = new Set((await run('select key from rota.adoption_faults')).map(({ key }) => key as string))
+  const now = new Map((await run('select * from availability')).map((slot) => [slot['id'], slot]))
+  expect(now.size).toBe(plain.length)
+  for (const { is_active: was, ...slot } of plain)
+    expect(now.get(slot['id'])).toMatchObject({ ...slot, time_zone: 'UTC', recurrence: null, is_active: was !== false && !bad.has(slot['id'] as string) })
+  expect((await run(`select message from rota.adoption_faults where code = 'overlap' order by key limit 1`))[0]!['message']).toMatch(/^it overlaps with slot \d+ of the same person, first at 2026-03-\d\dT10:00:00Z$/)
+  const [first] = plain
+  expect(await run('select * from free_slots($1, $2, $3)', [first!['user_id'], '2026-03-02T00:00Z', '2026-03-03T00:00Z'])).toEqual([
+    { slot_id: '1', starts_at: new Date('2026-03-02T09:00Z'), ends_at: new Date('2026-03-02T12:00Z') },
+  ])
+  expect(await run('select who_is_free($1, $2) who', ['2026-03-02T10:00Z', '2026-03-02T11:30Z'])).toEqual([{ who: first!['user_id'] }])
+  expect((await run(`select count(*)::int n from rota.feed where table_name = 'availability'`))[0]).toEqual({ n: plain.length })
+})
+
+test('the application goes on with its slots: what is put right counts again, and what can not be is refused whoever writes', async () => {
+  await run(BEFORE)
+  await run('grant select, insert, update, delete on availability to authenticated; grant usage on all sequences in schema public to authenticated')
+  await move(migrate)
+  const [reversed] = await run(`select key from rota.adoption_faults where code = 'reversed-slot' order by key limit 1`)
+  const key = reversed!['key'] as string
+  await run(`update availability set label = 'seen' where id = $1`, [key])
+  await expect(run('update availability set is_active = true where id = $1', [key])).rejects.toMatchObject({ code: 'RT001', detail: 'reversed-slot' })
+  const [slot] = await run(`select user_id, starts_at::date::text as day, to_char(ends_at, 'YYYY-MM-DD"T"HH24:MI') as ends_at from availability where id = $1`, [key])
+  const right = operation({ name: 'patch', table: 'availability', key, base: { ends_at: slot!['ends_at'], is_active: false }, set: { ends_at: `${slot!['day']}T10:00`, is_active: true } })
+  expect(await world.as(slot!['user_id']).apply(right)).toMatchObject({ outcome: 'confirmed', record: { is_active: true, starts_at: `${slot!['day']}T09:00:00` } })
+  await run(`insert into availability (user_id, starts_at, ends_at) values ($1, '2026-12-01 09:00', '2026-12-01 10:00')`, [slot!['user_id']])
+  await expect(run(`insert into availability (user_id, starts_at, ends_at) values ($1, '2026-12-01 09:30', '2026-12-01 11:00')`, [slot!['user_id']])).rejects.toMatchObject({ detail: 'overlap' })
+  await move(migrateDown)
+  expect(await run('select label, is_active, ends_at::text from availability where id = $1', [key])).toEqual([{ label: 'seen', is_active: true, ends_at: `${slot!['day']} 10:00:00` }])
+  expect(await run(`select count(*)::int n from availability where starts_at = '2026-12-01 09:00'`)).toEqual([{ n: 1 }])
+})
+
+test('slots whose times are text and recur are adopted, in the zone that they name', async () => {
+  await run(`create table availability (id text primary key, user_id text not null, starts_at text, ends_at text, time_zone text, recurrence jsonb, is_active boolean not null);
+    insert into availability values ('a', 'maya', '2026-11-02T09:00', '2026-11-02T12:00', 'Europe/Berlin', '{"freq": "weekly", "byDay": ["MO"]}', true),
+      ('b', 'maya', '2026-11-09T11:00', '2026-11-09T13:00', 'Europe/Berlin', null, true), ('c', 'maya', 'tomorrow', 'later', 'Europe/Berlin', null, true),
+      ('d', 'maya', '2026-11-03T09:00', '2026-11-03T12:00', 'Europe/Atlantis', null, true), ('e', 'maya', '2026-11-03T09:00', '2026-11-03T12:00', 'UTC', '{"freq": "daily"}', false)`)
+  const before = await run('select a::text from availability a order by id')
+  await move(migrate)
+  expect(await run('select key, code from rota.adoption_faults order by key')).toEqual([
+    { key: 'b', code: 'overlap' }, { key: 'c', code: 'invalid' }, { key: 'd', code: 'unknown-zone' }, { key: 'e', code: 'invalid-recurrence' },
+  ])
+  expect(await run(`select slot_id from free_slots('maya', '2026-11-09T00:00Z', '2026-11-10T00:00Z')`)).toEqual([{ slot_id: 'a' }])
+  await move(migrateDown)
+  expect(await run('select a::text from availability a order by id')).toEqual(before)
 })
 
 test('each migration has a way back', () => {

@@ -162,6 +162,27 @@ test('an operation after a refused or conflicted one is refused; an unknown or c
   })
 })
 
+test('whatever the ledger holds, deciding an operation reads no more of it than the entries it names', async () => {
+  const crowd = await createWorld()
+  const connection = await crowd.open(JONAS)
+  try {
+    await crowd.company('c-1590')
+    const first = patch('c-1590', { city: 'Bremen' }, { city: 'Kiel' })
+    const apply = async (op: unknown) => (await connection.query('select public.apply_operation($1::jsonb) a', [JSON.stringify(op)])).rows[0].a
+    const readWhole = async () => Number((await connection.query(`select seq_tup_read n from pg_stat_xact_user_tables where relid = 'rota.ledger'::regclass`)).rows[0].n)
+    await apply(first)
+    // Enough calls for the session to keep the plans that it made of a small ledger.
+    for (let turn = 0; turn < 12; turn += 1) await apply(patch('c-1590', { city: 'Kiel' }, { city: 'Kiel' }, { after: [first['id']] }))
+    await crowd.owner.query(`insert into rota.ledger (id, actor, op, answer) select gen_random_uuid(), $1, '{}', '{"outcome": "confirmed"}' from generate_series(1, 20000)`, [JONAS])
+    const before = await readWhole()
+    expect(await apply(patch('c-1590', { city: 'Kiel' }, { city: 'Bremen' }, { after: [first['id'], operationId()] }))).toMatchObject({ outcome: 'confirmed' })
+    expect(await readWhole()).toBe(before)
+  } finally {
+    connection.release(true)
+    await crowd.close()
+  }
+})
+
 test('an operation older than thirty days has expired, by its id or by its clock', async () => {
   await world.company('c-1019')
   const old = Date.now() - 30 * 86_400_000 - 60_000

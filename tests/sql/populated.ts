@@ -1,4 +1,4 @@
-// An application's chats as they were before the kit, and a look at everything of them.
+// An application's chats and slots as they were before the kit, and a look at everything of them.
 /** A cluster without the kit lacks the role of the application's people. */
 export const ROLES = `do $$ begin create role authenticated nologin; exception when duplicate_object or unique_violation then null; end $$;`
 
@@ -30,7 +30,19 @@ create table chat_assignments (id bigserial primary key, chat_id uuid not null r
 insert into chat_assignments (chat_id, operator_id, assigned_at, released_at)
   select c.id, 'aaaaaaaa-0000-4000-8000-000000000001', '2026-01-02', case when i = 1 then '2026-01-03'::timestamptz end from chats c, generate_series(1, 3) i;
 create table operator_activity (operator_id uuid primary key, chat_id uuid, last_seen timestamptz);
-insert into operator_activity select id, null, now() from operators limit 5;`
+insert into operator_activity select id, null, now() from operators limit 5;
+create table availability (id bigserial primary key, user_id uuid not null, starts_at timestamp not null, ends_at timestamp not null, is_active boolean, label text,
+  updated_at timestamptz not null default '2026-03-01');
+create function touch_slot() returns trigger language plpgsql as $$ begin new.updated_at := now(); return new; end $$;
+create trigger touch_slot before update on availability for each row execute function touch_slot();
+-- Of each ten: one that is over before it begins, one without a length, one with a fraction of a second, one that nobody has switched on or off, one that is off.
+insert into availability (user_id, starts_at, ends_at, is_active, label)
+  select ('aaaaaaaa-0000-4000-8000-' || lpad((1 + i % 20)::text, 12, '0'))::uuid, s.at + case when i % 10 = 5 then interval '0.25 s' else '0' end,
+    s.at + case i % 10 when 3 then interval '-1 hour' when 4 then '0' else '3 hours' end, case i % 10 when 7 then null else i % 10 <> 8 end, 'Slot ' || i
+  from generate_series(1, 100) i, lateral (select '2026-03-01 09:00'::timestamp + i * interval '1 day') s(at);
+-- And twelve that begin while another one of the same person goes on.
+insert into availability (user_id, starts_at, ends_at, is_active, label)
+  select user_id, starts_at + interval '1 hour', ends_at, true, 'Again' from availability where label in (select 'Slot ' || i from generate_series(1, 30) i where i % 10 in (1, 2, 7, 9));`
 
 /** Everything about the application's tables that anybody could notice. */
 export const LOOK = `select jsonb_pretty(jsonb_build_object(
@@ -38,7 +50,8 @@ export const LOOK = `select jsonb_pretty(jsonb_build_object(
     select 'chats', jsonb_agg(to_jsonb(c) || jsonb_build_object('text', c::text) order by c.id) from chats c
     union all select 'operators', jsonb_agg(to_jsonb(o) order by o.id) from operators o
     union all select 'chat_assignments', jsonb_agg(to_jsonb(a) order by a.id) from chat_assignments a
-    union all select 'operator_activity', jsonb_agg(to_jsonb(a) order by a.operator_id) from operator_activity a) x(t, r)),
+    union all select 'operator_activity', jsonb_agg(to_jsonb(a) order by a.operator_id) from operator_activity a
+    union all select 'availability', jsonb_agg(to_jsonb(a) || jsonb_build_object('text', a::text) order by a.id) from availability a) x(t, r)),
   'columns', (select jsonb_agg(jsonb_build_array(table_name, column_name, data_type, is_nullable, column_default) order by table_name, ordinal_position)
     from information_schema.columns where table_schema = 'public'),
   'indexes', (select jsonb_agg(indexdef order by indexdef) from pg_indexes where schemaname = 'public'),

@@ -146,6 +146,55 @@ describe('all or none', () => {
     const clash = transaction([operation({ name: 'complete', table: 'chats', key: chat!['id'], base: { chat_state: 'assigned', assigned_operator_id: ANNA } }), insert('s-2', slot, { table: 'availability' })])
     expect(await world.as(ANNA).apply(clash)).toMatchObject({ outcome: 'refused', code: 'overlap', record: { chat_state: 'assigned' } })
   })
+  test('of a record that two parts name nobody hears what it was in between: only its last row has a version and the operation', async () => {
+    await run(`create table written (at bigint generated always as identity, of_table text, key text, version bigint, op uuid, deleted boolean);
+      create function note_written() returns trigger language plpgsql security definer as $$ begin
+        if tg_op = 'DELETE' then insert into written (of_table, key, deleted) values (tg_table_name, old.id, true);
+        else insert into written (of_table, key, version, op) values (tg_table_name, new.id, new.rota_version, new.rota_op); end if; return null; end $$;
+      create trigger note_written after insert or update or delete on companies for each row execute function note_written();
+      create trigger note_written after insert or update or delete on orders for each row execute function note_written();`)
+    for (const key of ['c-9021', 'c-9022', 'c-9023']) await world.company(key)
+    const before = new Map((await run('select id, rota_version from companies')).map(({ id, rota_version }) => [id, BigInt(rota_version)]))
+    await run('delete from written')
+    const id = operationId()
+    const op = transaction([
+      assign('c-9021', null, JONAS), patch('c-9021', { city: 'Bremen', owner_id: JONAS }, { city: 'Kiel', owner_id: JONAS }), patch('c-9021', { name: 'Harbour Optics' }, { name: 'N' }),
+      patch('c-9022', { city: 'Bremen' }, { city: 'Kiel' }), patch('c-9022', { city: 'Kiel' }, { city: 'Kiel' }), // the last part has nothing to write
+      patch('c-9023', { city: 'Bremen' }, { city: 'Kiel' }), remove('c-9023', { city: 'Kiel' }),
+      insert('c-9024', { name: 'N', department: 'Sales' }), patch('c-9024', { name: 'N' }, { name: 'M' }),
+      operation({ name: 'insert', table: 'orders', key: `~${id}.9`, set: { title: 'One' } }), operation({ name: 'patch', table: 'orders', key: `~${id}.9`, base: { title: 'One' }, set: { title: 'Two' } }),
+    ], { id })
+    const answer = await world.as(RUTH).apply(op)
+    expect(answer).toMatchObject({ outcome: 'confirmed', record: { city: 'Kiel', name: 'N', owner_id: JONAS } })
+    const written = await run('select * from written order by at')
+    for (const { table, key, version, record } of answer['records']) {
+      const rows = written.filter((row) => row['of_table'] === table && row['key'] === key)
+      const told = rows.filter((row) => row['version'] !== '0')
+      expect(rows.length, key).toBeGreaterThan(1)
+      expect(told, key).toMatchObject([record === null ? { deleted: true } : { version, op: id }])
+      expect(rows.filter((row) => row['version'] === '0' && row['op'] !== null)).toEqual([])
+      expect(BigInt(version) > (before.get(key) ?? 0n)).toBe(true)
+      expect(await run('select version, deleted from rota.feed where table_name = $1 and key = $2', [table, key])).toEqual([{ version, deleted: record === null }])
+    }
+    expect(answer['records']).toHaveLength(5)
+    // And what comes after it in the same session is told as ever.
+    expect(await world.as(RUTH).apply(patch('c-9021', { city: 'Kiel' }, { city: 'Bremen' }))).toMatchObject({ outcome: 'confirmed', record: { city: 'Bremen' } })
+    await run('drop function note_written cascade; drop table written')
+  })
+  test('the record of the answer is that of the first part, whichever part decided', async () => {
+    const [first, second] = await run(`insert into chats (created_at) values (now()), (now()) returning id`)
+    const base = { chat_state: 'waiting_assignment', assigned_operator_id: null }
+    await run(`insert into operators (id, name) values ($1, 'Anna') on conflict do nothing`, [ANNA])
+    await run(`update chats set chat_state = 'completed' where id = $1`, [second!['id']])
+    const answer = await world.as(ANNA).apply(
+      transaction([
+        operation({ name: 'user_message', table: 'chats', key: first!['id'], base }),
+        operation({ name: 'claim', table: 'chats', key: second!['id'], args: { operator: ANNA }, base }),
+      ]),
+    )
+    expect(answer).toMatchObject({ outcome: 'conflicted', code: 'changed', key: first!['id'], record: { id: first!['id'], last_message_at: null } })
+    expect(answer['version']).toBe(answer['record'].rota_version)
+  })
 })
 
 describe('keys that the server gives', () => {

@@ -1,14 +1,19 @@
-// Applies, takes back and applies again every migration of the kit, on an empty database and on one with chats in use, and
-// says what it did. With DATABASE_URL it does so in databases of its own on that server.
+// Applies, takes back and applies again every migration of the kit, on an empty database and on one with chats and slots in use,
+// and says what it did; in each version of PostgreSQL that is asked for. With DATABASE_URL it does so in databases of its own on
+// that server alone.
 // Run with: cargo xtask sql
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { parseArgs } from 'node:util'
 import pg from 'pg'
 import { migrate, migrateDown } from '../../www/server/migrate.js'
 import { startPostgres } from '../../www/server/postgres.js'
 import { KIT } from './plain.js'
 import { BEFORE, LOOK, ROLES } from './populated.js'
+import { INSTALLED, programsOf } from './versions.js'
+
+const { values: options } = parseArgs({ options: { postgres: { type: 'string', default: `15,${INSTALLED}` } } })
 
 const faults: string[] = []
 const say = (line: string) => console.log(`  ${line}`)
@@ -41,13 +46,15 @@ async function onEmpty(client: pg.Client): Promise<void> {
 async function onPopulated(client: pg.Client): Promise<void> {
   await client.query(BEFORE)
   const before = await look(client)
-  say(`  ${await one(client, 'select count(*) from chats')} chats, ${await one(client, 'select count(*) from operators')} operators, ${await one(client, 'select count(*) from chat_assignments')} assignments of before`)
+  say(`  ${await one(client, 'select count(*) from chats')} chats, ${await one(client, 'select count(*) from operators')} operators, ${await one(client, 'select count(*) from chat_assignments')} assignments, ${await one(client, 'select count(*) from availability')} slots of before`)
   await applied(client)
   const { rows } = await client.query('select chat_state, chats from chat_state_summary')
   say(`  states: ${rows.map(({ chat_state, chats }) => `${chats} ${chat_state}`).join(', ')}`)
   check('every chat is in the feed', (await one(client, `select count(*) from chats c join rota.feed f on f.table_name = 'chats' and f.key = c.id::text and f.version = c.rota_version`)) === '500')
   check('every assigned chat has one open line of history, and no other has', (await one(client, `select count(*) from chats c left join chat_assignments a on a.chat_id = c.id and a.released_at is null
     where a.operator_id is distinct from c.assigned_operator_id`)) === '0')
+  say(`  slots that count no longer: ${await one(client, `select string_agg(n || ' ' || code, ', ' order by code) from (select code, count(*) n from rota.adoption_faults group by 1) f`)}`)
+  check('every slot is in the feed', (await one(client, `select count(*) from availability a join rota.feed f on f.table_name = 'availability' and f.key = a.id::text and f.version = a.rota_version`)) === '112')
   await back(client)
   check('given back byte by byte: rows, columns, indexes, constraints, triggers, policies, comments', (await look(client)) === before)
 
@@ -63,15 +70,15 @@ async function onPopulated(client: pg.Client): Promise<void> {
   await applied(client)
 }
 
-async function main(): Promise<void> {
+async function verify(programs: string | undefined): Promise<void> {
   const folder = mkdtempSync(path.join(tmpdir(), 'rota-verify-'))
   chmodSync(folder, 0o755) // PostgreSQL's user has to enter it
-  const server = await startPostgres({ dataDir: path.join(folder, 'data') })
+  const server = await startPostgres({ dataDir: path.join(folder, 'data'), programs })
   const admin = new pg.Client(server.url)
   await admin.connect()
   try {
     console.log(`PostgreSQL ${await one(admin, 'show server_version')}`)
-    for (const [words, work] of [['an empty database', onEmpty], ['a database with chats in use', onPopulated]] as const) {
+    for (const [words, work] of [['an empty database', onEmpty], ['a database with chats and slots in use', onPopulated]] as const) {
       const name = `rota_verify_${process.pid}`
       await admin.query(`create database ${name}`)
       const url = new URL(server.url)
@@ -88,6 +95,11 @@ async function main(): Promise<void> {
     await server.stop()
     rmSync(folder, { recursive: true, force: true })
   }
+}
+
+async function main(): Promise<void> {
+  const versions = process.env['DATABASE_URL'] ? [INSTALLED] : options.postgres.split(',')
+  for (const major of versions) await verify(programsOf(major.trim()))
   console.log(faults.length === 0 ? 'all migrations go forward, back and forward again' : `${faults.length} faults`)
   process.exitCode = faults.length === 0 ? 0 : 1
 }

@@ -76,8 +76,9 @@ export function enterableFolder(name: string, who: RunAs): string {
 /** A short name for a path, for use in another folder. */
 export const shortName = (of: string): string => createHash('sha256').update(path.resolve(of)).digest('hex').slice(0, 12)
 
-export async function findBinaries(who: RunAs): Promise<Binaries> {
-  const root = await packageRoot()
+/** `packageOf`: the folder of the npm package to look in, where it is not the one that is installed with this. */
+export async function findBinaries(who: RunAs, packageOf?: string): Promise<Binaries> {
+  const root = packageOf ?? (await packageRoot())
   const version = (JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as { version: string }).version
   hydrateLinks(root)
   const native = canEnter(path.join(root, 'native', 'bin'), who) ? path.join(root, 'native') : copyOf(root, version, who)

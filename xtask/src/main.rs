@@ -59,7 +59,7 @@ enum Command {
     /// Change the engine in small ways, and see whether a test notices
     Mutants(mutants::Options),
     /// Apply, take back and apply again the server kit's migrations, on an empty database and on one with chats in use
-    Sql,
+    Sql(kit::SqlOptions),
     /// Let 64 operators empty a queue of chats on a real PostgreSQL while connections are killed, and count everything
     Race(kit::RaceOptions),
     /// Build, then measure on the real backend, over a run with faults: how soon others see, who agrees, what fails and recovers
@@ -93,7 +93,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Fuzz(options) => fuzz::run(options),
         Command::Coverage(options) => coverage::run(options),
         Command::Mutants(options) => mutants::run(options),
-        Command::Sql => kit::sql(),
+        Command::Sql(options) => kit::sql(options),
         Command::Race(options) => kit::race(options),
         Command::Metrics(options) => build().and_then(|()| kit::metrics(options)),
         Command::Size(options) => size::run(options),

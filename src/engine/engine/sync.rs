@@ -41,6 +41,10 @@ impl<R: Record> Engine<R> {
         for event in events {
             match event {
                 ServerEvent::Changed { row, partial } => {
+                    if self.is_between(&row) {
+                        self.look_up_key(&row.table, &row.key);
+                        continue;
+                    }
                     let source = if partial { Source::Filled } else { Source::Stream };
                     if let Some(row) = self.complete(row, partial) {
                         let (table, key) = (row.table.clone(), row.key.clone());
@@ -55,6 +59,15 @@ impl<R: Record> Engine<R> {
             }
         }
         self.relay(news);
+    }
+
+    /// True for a row without a version yet, of a record of which nothing is known: its transaction goes on to change it, and what it was
+    /// in between nobody should see. Where something is known, that is newer.
+    fn is_between(&self, row: &Row<R>) -> bool {
+        let known = self.tables.table_id(&row.table).and_then(|table| self.tables.find(table, &row.key));
+        row.record.is_some()
+            && row.version == Version::Integer(0)
+            && known.and_then(|id| self.tables.cell(id)).is_none_or(|cell| cell.version.is_none())
     }
 
     /// Has a record pulled. One of a table that is not declared would make every pull fail that names it.
