@@ -22,11 +22,16 @@ export interface RotaEngine {
   closeView(id: number): void
   /** What the server last said of the records that are there: table, version and record of each, flat. Undefined once the engine has crashed. */
   confirmed(): unknown[] | undefined
+  /** `answers`: id and answer, flat; `unanswered`: id, failure, message, afterMs, flat. */
+  callAnswered(call: number, answers: readonly unknown[], unanswered: readonly unknown[]): void
+  callDeclined(call: number): void
+  callFailed(call: number, failure: string, message: string, afterMs: number | undefined): void
   /** Tells the rules of a zone, a policy, or what makes queries stale. */
   factTold(name: string, fact: unknown): void
   free(): void
   /** The page is about to be frozen, or kept for the way back. */
   froze(): void
+  gathered(): void
   hinted(online: boolean): void
   /** Takes what {@link confirmed} gives, for as long as nothing better is known. */
   hydrate(records: unknown[]): void

@@ -55,6 +55,9 @@ export interface StoreOptions<T extends Tables> {
 
 
 /** Two copies of this package in one page share this, so that neither opens a second store beside the other's. */
+/** How many operations go in one call to a backend with `pushAll`; the server kit takes no more. */
+const BATCH_MAX = 100
+
 const REGISTRY = Symbol.for('rota-engine/stores')
 
 function openStores(): Set<string> {
@@ -580,6 +583,7 @@ function checkOptions(options: StoreOptions<Tables>): void {
   for (const method of ['pull', 'push', 'connect'] as const) {
     if (typeof backend?.[method] !== 'function') throw invalid(`the backend has no ${method}()`)
   }
+  if (backend.pushAll !== undefined && typeof backend.pushAll !== 'function') throw invalid("the backend's pushAll must be a function")
   for (const [name, declared] of Object.entries(tables)) {
     if (!isObject(declared)) throw invalid(`table "${name}" must be declared with table({ key, fields })`)
     const { key, fields, indexed, merge, ownerName, temporaryKeys } = declared
@@ -631,6 +635,7 @@ function configOf(options: StoreOptions<Tables>): object {
     link: linkOf(options),
     ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
     ...(options.backend.idempotent === false ? { idempotent: false } : {}),
+    ...(typeof options.backend.pushAll === 'function' ? { batch: BATCH_MAX } : {}),
   }
 }
 

@@ -127,7 +127,9 @@ fn one_poisoned_operation_ends_alone_and_the_others_of_its_call_are_done() {
 
 #[test]
 fn a_call_that_fails_as_a_whole_is_no_failed_try_of_any_of_its_operations() {
-    for failure in [Failure::Network, Failure::Timeout, Failure::Server, Failure::Auth, Failure::RateLimit, Failure::Gone] {
+    for failure in
+        [Failure::Network, Failure::Timeout, Failure::Server, Failure::Auth, Failure::RateLimit, Failure::Gone]
+    {
         let mut world = world(BATCH_MAX, 20);
         world.faults.push_failures.push_back((failure, None));
         let ids = assign_all(&mut world, 20);

@@ -11,7 +11,8 @@ use rota_engine::{
     AuditEntry, Changes, Choice, Command, Config, Conflict, Content, Domains, Durability, Engine, Error, Failure,
     Fields, FoundEntry, Gone, Input, JsonRecord, Now, Operation, OperationId, OperationState, OperationView, Output,
     Peer, Problem, PullCall, Pulled, RecordId, Role, Row, ServerEvent, Settlement, Status, Stored, StoredOperation,
-    TabMessage, TableConfig, Value, ViewSpec, Unanswered};
+    TabMessage, TableConfig, Unanswered, Value, ViewSpec,
+};
 use serde_json::{Value as Json, json};
 
 use crate::server::{Key, Server, number, plain, tables, version};

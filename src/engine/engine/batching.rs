@@ -95,7 +95,12 @@ impl<R: Record> Engine<R> {
         }
         for id in passed_over {
             mark!(PassedOver);
-            self.on_push_failed(id, Failure::Unknown, "the server answered others of the same call, and not this one", None);
+            self.on_push_failed(
+                id,
+                Failure::Unknown,
+                "the server answered others of the same call, and not this one",
+                None,
+            );
         }
     }
 
@@ -169,6 +174,7 @@ impl<R: Record> Engine<R> {
 
 fn bytes_of(op: &Operation) -> usize {
     let fields = |fields: &Fields| fields.iter().map(|(name, value)| name.len() + value.bytes()).sum::<usize>();
-    let steps = op.steps().map(|step| step.key.len() + fields(step.args) + fields(step.set) + fields(step.base) + FRAME_BYTES);
+    let steps =
+        op.steps().map(|step| step.key.len() + fields(step.args) + fields(step.set) + fields(step.base) + FRAME_BYTES);
     steps.sum::<usize>() + (op.after.len() + op.replaces.len()) * 40
 }

@@ -1,8 +1,8 @@
 //! Everything that goes to the server but for the link: pulls, operations, and what follows when they fail.
 
-use super::{Backend, Engine};
 use super::command::after;
 use super::lockless::may_send;
+use super::{Backend, Engine};
 use crate::engine::error::Problem;
 use crate::engine::input::PullCall;
 use crate::engine::link::{Asking, Gate, LinkState, Onlookers, PULL_KEYS_MAX, PULL_TIMEOUT_MS, PullRequest, describe};
