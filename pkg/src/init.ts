@@ -170,6 +170,14 @@ export const chatRules = {
   waits: (chats: object[], nowMs: number): unknown => wasm.chatWaits(chats, nowMs),
   repeated: (assignments: object[], moreThan: number): unknown[] => wasm.chatRepeated(assignments, moreThan),
   history: (assignments: object[], nowMs: number): object => wasm.operatorHistory(assignments, nowMs),
+  summary: (table: string, fields: string[], domain: object): unknown => wasm.chatSummary(table, fields, domain),
+}
+
+/** What the rules say of assignments: how far many have come, and the live lists of their history and figures. @internal */
+export const assignmentRules = {
+  progress: (states: string[]): unknown => wasm.assignmentProgress(states),
+  history: (history: string, table: string | undefined, of: string, limit: number): unknown => wasm.assignmentHistory(history, table, of, limit),
+  statistics: (table: string, owner: string): unknown => wasm.assignmentStatistics(table, owner),
 }
 
 /** The rules of invalidation that applications know already: for tables with an owner (name and field of each, flat), and others of known names. @internal */

@@ -131,6 +131,7 @@ export class Store<T extends Tables = any> {
       { transact: (mutations) => this.transact(mutations as readonly Mutation<T>[]), batch: (run) => this.batch(run) },
       () => void this.#open(),
       this.firstReads,
+      (spec) => this.view(spec as never) as never,
     )
     this.availability = new Availability(
       {
@@ -147,6 +148,7 @@ export class Store<T extends Tables = any> {
         user,
         mutate: (mutation) => this.mutate(mutation as Mutation<T>),
         can: (mutation) => this.can(mutation as Mutation<T>),
+        view: (spec) => this.view(spec as never) as never,
       },
       options.tables,
     )
