@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use rota_engine::{BATCH_MAX, CONCURRENCY, Error, Failure, Input, OperationId, OperationState, Unanswered};
+use serde_json::json;
 
 use crate::world::World;
 
@@ -23,6 +24,11 @@ fn assign_all(world: &mut World, count: usize) -> Vec<OperationId> {
 
 fn sizes(world: &World) -> Vec<usize> {
     world.tabs[0].calls.iter().map(Vec::len).collect()
+}
+
+/// What an adapter may say of one of several.
+fn about(id: OperationId) -> Unanswered {
+    Unanswered { id, failure: Failure::Forbidden, message: "no".into(), after_ms: None }
 }
 
 fn assert_done_once(world: &World, ids: &[OperationId]) {
@@ -65,6 +71,28 @@ fn a_call_holds_one_operation_of_a_record_and_nothing_that_depends_on_another() 
 }
 
 #[test]
+fn a_call_goes_through_its_records_in_their_order_whoever_makes_it() {
+    let mut world = world(BATCH_MAX, 6);
+    for key in ["c-5", "c-1", "c-3"] {
+        world.tab(0).assign(key, "maya");
+    }
+    world.run_until_quiet();
+    assert_eq!(world.tabs[0].calls, [["c-1", "c-3", "c-5"].map(str::to_owned)]);
+}
+
+#[test]
+fn a_transaction_goes_alone() {
+    let mut world = world(BATCH_MAX, 6);
+    let part = |key: &str| json!({"name": "patch", "table": "companies", "key": key, "set": {"city": "Ulm"}});
+    let whole = world.tab(0).transact(json!([part("c-1"), part("c-2")]));
+    let others: Vec<_> = ["c-3", "c-4", "c-5"].map(|key| world.tab(0).assign(key, "maya")).into();
+    world.run_until_quiet();
+    assert_eq!(sizes(&world), [1, 3]);
+    assert_done_once(&world, &others);
+    assert_eq!(world.outcome(0, whole), [OperationState::Confirmed]);
+}
+
+#[test]
 fn no_more_calls_than_the_bound_are_on_their_way_however_much_waits() {
     let mut world = world(4, 60);
     let ids = assign_all(&mut world, 60);
@@ -85,6 +113,18 @@ fn what_is_large_goes_with_less_or_alone() {
     }
     world.run_until_quiet();
     assert_eq!(sizes(&world), [2, 1, 2, 1]);
+}
+
+#[test]
+fn what_goes_alone_takes_no_more_calls_than_the_bound_either() {
+    let mut world = world(BATCH_MAX, 20);
+    let ids: Vec<_> = (1..=20).map(|n| world.tab(0).patch(&format!("c-{n}"), "city", &"x".repeat(400_000))).collect();
+    world.faults.silent = true;
+    world.run_for(100);
+    assert_eq!(sizes(&world), [1; CONCURRENCY]);
+    world.faults.silent = false;
+    world.run_until_quiet();
+    assert_done_once(&world, &ids);
 }
 
 #[test]
@@ -213,7 +253,6 @@ fn what_an_adapter_says_of_one_operation_counts_for_that_one_only() {
     let mut world = world(BATCH_MAX, 5);
     world.faults.passed_over.insert("c-2".to_owned());
     let ids = assign_all(&mut world, 5);
-    let about = |id: OperationId| Unanswered { id, failure: Failure::Forbidden, message: "no".into(), after_ms: None };
     // Of one that was answered, and of one that was never asked for, nothing more can be said.
     let stranger = world.tab(0).insert("c-new");
     world.faults.unanswered = vec![about(ids[1]), about(ids[0])];
@@ -266,7 +305,8 @@ fn words_about_calls_that_nobody_made_change_nothing() {
     world.run_for(1);
     let message = "late".to_owned();
     world.tell(0, Input::CallFailed { call: 77, failure: Failure::Invalid, message, after_ms: None });
-    world.tell(0, Input::CallAnswered { call: 77, answers: vec![], unanswered: vec![] });
+    let unanswered = ids.iter().map(|id| about(*id)).collect();
+    world.tell(0, Input::CallAnswered { call: 77, answers: vec![], unanswered });
     world.tell(0, Input::Gathered);
     world.run_until_quiet();
     assert_eq!(sizes(&world), [3]);

@@ -7,9 +7,11 @@ use crate::engine::input::Unanswered;
 use crate::engine::link::LinkState;
 use crate::engine::mark::mark;
 use crate::engine::operation::{Answer, Operation, OperationId, OperationState};
+use crate::engine::outbox::Pending;
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::retry::{AFTER_MS_MAX, Failure};
+use crate::engine::sorted::sort_by;
 use crate::engine::value::Fields;
 
 /// How many operations one call may hold; the server kit takes no more.
@@ -59,24 +61,36 @@ impl<R: Record> Engine<R> {
         }
     }
 
+    /// In a call they are in the order of their records: of two that concern some of the same ones, the later waits for the earlier, and
+    /// never each for the other.
     fn calls_of(&self, ids: &[OperationId]) -> Vec<Vec<OperationId>> {
-        let mut calls: Vec<Vec<OperationId>> = Vec::new();
+        let mut calls: Vec<Vec<&Pending>> = Vec::new();
         let (mut bytes, mut len_max) = (0, 0);
-        for id in ids {
-            let Some(pending) = self.outbox.get(*id) else { continue };
-            let (more, company_max) = (bytes_of(&pending.op), pending.company_max.min(self.backend.batch));
+        for pending in ids.iter().filter_map(|id| self.outbox.get(*id)) {
+            let (more, company_max) = (bytes_of(&pending.op), self.company_max(pending));
             match calls.last_mut() {
                 Some(call) if call.len() < company_max.min(len_max) && bytes + more <= BATCH_BYTES_MAX => {
-                    call.push(*id);
+                    call.push(pending);
                     (bytes, len_max) = (bytes + more, len_max.min(company_max));
                 }
                 _ => {
-                    calls.push(vec![*id]);
+                    calls.push(vec![pending]);
                     (bytes, len_max) = (more, company_max);
                 }
             }
         }
-        calls
+        let in_order = |mut call: Vec<&Pending>| {
+            sort_by(&mut call, |one, other| (&one.op.table, &one.op.key).cmp(&(&other.op.table, &other.op.key)));
+            call.iter().map(|pending| pending.op.id).collect()
+        };
+        calls.into_iter().map(in_order).collect()
+    }
+
+    /// Returns how many may go in one call with an operation.
+    fn company_max(&self, pending: &Pending) -> usize {
+        let table = self.tables.cell(pending.record).map(|cell| self.tables.config(cell.table));
+        let is_self_contained = table.is_none_or(|table| self.rules.is_self_contained(table));
+        if pending.parts.is_empty() && is_self_contained { pending.company_max.min(self.backend.batch) } else { 1 }
     }
 
     /// Takes in the answers to a call of several.
