@@ -44,9 +44,11 @@ pub use domain::notification::{Notice, NoticeKind, NoticeSettings, Noticed, Noti
 pub use domain::policy::policy_sql;
 pub use domain::profile::{Edited, edited};
 pub use engine::audit::{AUDIT_BYTES_MAX, AUDIT_LEN_MAX, AuditEntry};
-pub use engine::engine::{AFTER_MAX, Engine, REPLACES_MAX, ROUNDS_MAX, Stats, UNDO_MAX, replay};
+pub use engine::engine::{AFTER_MAX, BATCH_MAX, Engine, REPLACES_MAX, ROUNDS_MAX, Stats, UNDO_MAX, replay};
 pub use engine::error::{Error, Problem};
-pub use engine::input::{Choice, Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored, Unread, Unsent};
+pub use engine::input::{
+    Choice, Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored, Unanswered, Unread, Unsent,
+};
 pub use engine::link::{
     LinkConfig, LinkState, LinkStatus, PAGES_MAX, PONG_MS, Polling, PullRequest, STABLE_MS, TOKEN_WAIT_MS,
     WANTED_KEYS_MAX,

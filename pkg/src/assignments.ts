@@ -1,11 +1,13 @@
-import { follow, type Bulk, type BulkProgress } from './bulk.js'
+import { follow, type Bulk, type BulkOptions } from './bulk.js'
 import { RotaError } from './errors.js'
-import { happenings } from './init.js'
+import { assignmentRules, happenings } from './init.js'
 import type { Mirror } from './mirror.js'
 import { RecordEvents } from './record-events.js'
-import { keyText, type OwnedName, type Tables } from './tables.js'
 import type { FirstReads } from './snapshot.js'
-import type { Key, Mutated, OperationView } from './types.js'
+import { keyText, table as declare, type OwnedName, type RecordOf, type Tables } from './tables.js'
+import type { DeepReadonly, Key, Mutated, OperationView } from './types.js'
+import { ruledView, type ViewSpec } from './viewing.js'
+import type { View } from './views.js'
 
 /** Why the last assignment of a record did not come true. */
 export interface AssignmentError {
@@ -45,6 +47,42 @@ export const UPDATING = 'Updating...'
 
 const ASSIGN = 'assign'
 
+/** How many records one call takes: as many as operations may wait. */
+const MANY_MAX = 10_000
+
+/** A change of an owner, as the server kit writes it down in `assignment_history`. */
+export interface AssignmentChange {
+  id: number
+  table_name: string
+  record_key: string
+  from_owner: string | null
+  to_owner: string | null
+  /** The person who did it; null where it was done by plain SQL. */
+  changed_by: string | null
+  changed_at: string
+  /** The tab and the operation that it was done with, where it was one. */
+  tab: string | null
+  operation: string | null
+}
+
+/** The declaration of the server kit's history, for `tables: { assignment_history: assignmentHistory }`. */
+export const assignmentHistory = declare<AssignmentChange>({
+  key: 'id',
+  fields: ['id', 'table_name', 'record_key', 'from_owner', 'to_owner', 'changed_by', 'changed_at', 'tab', 'operation'],
+  indexed: ['table_name', 'record_key', 'from_owner', 'to_owner', 'changed_by', 'changed_at'],
+})
+
+/** Which part of a history to show. */
+export interface HistoryOptions {
+  /** How many changes at most; 100 by default. */
+  readonly limit?: number
+  /** The declared table that holds the history; `assignment_history` by default. */
+  readonly in?: string
+}
+
+/** A live list of changes of owners, the newest first. */
+export type AssignmentHistory = View<DeepReadonly<AssignmentChange>>
+
 /** How many states are kept of records that nobody watches: enough for whatever is being rendered and will watch in a moment. */
 const UNWATCHED_MAX = 1_000
 
@@ -58,6 +96,7 @@ export class Assignments<T extends Tables> {
   readonly #requireOpen: () => void
   readonly #first: FirstReads
   readonly #events: RecordEvents<AssignmentEvent>
+  readonly #view: (spec: ViewSpec<Tables>) => View<object>
   /** The last state of each record that is watched, with how many watch it; and of some that are not. */
   readonly #watched = new Map<string, { watchers: number; state: AssignmentState | undefined }>()
   readonly #unwatched = new Map<string, AssignmentState>()
@@ -70,7 +109,9 @@ export class Assignments<T extends Tables> {
     many: { transact(mutations: readonly object[]): Mutated; batch<R>(run: () => R): R },
     requireOpen: () => void,
     first: FirstReads,
+    view: (spec: ViewSpec<Tables>) => View<object>,
   ) {
+    this.#view = view
     this.#transact = many.transact
     this.#batch = many.batch
     this.#mirror = mirror
@@ -93,28 +134,82 @@ export class Assignments<T extends Tables> {
   /**
    * Assigns many records to a person, or to nobody. Each for itself: what makes no sense of one, or is refused, is that one's result, and the others go
    * on. With `atomic` all or nothing, as one operation: then 1 to 100, and it throws, and nothing has changed, when one makes no sense; `settled` then says
-   * the same of each. Listeners hear of all of them once.
+   * the same of each. A record that is named twice is assigned once, and both results are of that. At most 10,000; listeners hear of all of them once,
+   * and a backend that takes several operations a call gets them in as few as it takes.
    */
-  assignAll(table: OwnedName<T>, keys: readonly Key[], to: string | null, options: { readonly atomic?: boolean; readonly onProgress?: (progress: BulkProgress) => void } = {}): Bulk {
+  assignAll(table: OwnedName<T>, keys: readonly Key[], to: string | null, options: BulkOptions = {}): Bulk {
     if (!Array.isArray(keys)) throw new RotaError('invalid-operation', 'assignAll takes a table, a list of keys, and a person or null')
+    if (keys.length > MANY_MAX) throw new RotaError('outbox-full', `assignAll takes at most ${MANY_MAX} records at once, not ${keys.length}; none was assigned`)
     const { atomic = false, onProgress } = options
     this.#requireOpen()
+    this.#options(table)
     if (atomic) {
-      const mutations = keys.map((key) => ({ name: ASSIGN, table, key, to }))
-      const all = mutations.length === 1 ? this.#mutate(table, keys[0] as Key, to) : this.#transact(mutations)
-      return follow(keys, keys.map(() => all), onProgress)
+      const named = [...new Map(keys.map((key) => [keyText(key), key])).values()]
+      const mutations = named.map((key) => ({ name: ASSIGN, table, key, to }))
+      const all = mutations.length === 1 ? this.#mutate(table, named[0] as Key, to) : this.#transact(mutations)
+      return follow(keys, keys.map(() => all), this.#mirror, onProgress)
+    }
+    const made = new Map<string, Mutated>()
+    const assign = (key: Key): Mutated => {
+      const text = keyText(key)
+      const one = made.get(text) ?? this.#mutate(table, key, to)
+      made.set(text, one)
+      return one
     }
     const taken = this.#batch(() =>
       keys.map((key) => {
         try {
-          return this.#mutate(table, key, to)
+          return assign(key)
         } catch (error) {
           if (error instanceof RotaError && error.code !== 'engine-crashed') return error
           throw error
         }
       }),
     )
-    return follow(keys, taken, onProgress)
+    return follow(keys, taken, this.#mirror, onProgress)
+  }
+
+  /** Takes many records away from whoever has them: {@link assignAll} to nobody. */
+  unassignAll(table: OwnedName<T>, keys: readonly Key[], options: BulkOptions = {}): Bulk {
+    return this.assignAll(table, keys, null, options)
+  }
+
+  /** Opens the live list of who had a record. Needs the table of {@link assignmentHistory}. */
+  history(table: OwnedName<T>, key: Key, options: HistoryOptions = {}): AssignmentHistory {
+    this.#options(table)
+    return this.#history(table, keyText(key), options)
+  }
+
+  /** Opens the live list of what a person was given, lost, or gave. Needs the table of {@link assignmentHistory}. */
+  historyOf(user: string, options: HistoryOptions = {}): AssignmentHistory {
+    if (typeof user !== 'string') throw new RotaError('invalid-operation', 'historyOf takes the id of a person')
+    return this.#history(undefined, user, options)
+  }
+
+  /** Opens the live figures of a table: in `groups`, how many records each person has (`count`), by the owner field. That field must be `indexed`. */
+  statistics<N extends OwnedName<T>>(table: N): View<RecordOf<T[N]>, 'count'> {
+    return this.#view(this.#lists(table)[0]) as unknown as View<RecordOf<T[N]>, 'count'>
+  }
+
+  /** Opens the live list of the records that nobody has, by key, at most so many where a limit is given; `total` counts all. The owner field must be `indexed`. */
+  unassigned<N extends OwnedName<T>>(table: N, limit?: number): View<RecordOf<T[N]>> {
+    const spec = this.#lists(table)[1]
+    return this.#view(limit === undefined ? spec : { ...spec, limit }) as unknown as View<RecordOf<T[N]>>
+  }
+
+  #lists(table: string): [ViewSpec<Tables>, ViewSpec<Tables>] {
+    const { owner } = this.#options(table)
+    if (owner === undefined) throw new RotaError('invalid-operation', `table "${table}" declares no owner field, so nobody has its records`)
+    const [people, nobodys] = assignmentRules.statistics(table, owner) as [unknown, unknown]
+    return [ruledView(people), ruledView(nobodys)]
+  }
+
+  #history(table: string | undefined, of: string, { limit = 100, in: name = 'assignment_history' }: HistoryOptions): AssignmentHistory {
+    if (!Object.hasOwn(this.#tables, name)) {
+      throw new RotaError('unknown-table', `there is no table "${name}": the history is read from it, so declare it, as tables: { ${name}: assignmentHistory }`)
+    }
+    // What makes no sense as a limit is refused as that of any view.
+    return this.#view({ ...ruledView(assignmentRules.history(name, table, of, 0)), limit }) as AssignmentHistory
   }
 
   /** Returns a record's assignment as it is to be seen now. */

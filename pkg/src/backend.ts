@@ -145,6 +145,14 @@ export interface Backend {
   pull(request: PullRequest, signal: AbortSignal): Promise<PullResponse>
   /** Sends an operation. It may be sent again with the same id, which must then have no further effect, unless `idempotent` is false. */
   push(operation: Operation, signal: AbortSignal): Promise<Answer>
+  /**
+   * Sends 2 to 100 operations in one call, each for itself: none depends on another, no two are of the same record, and what becomes of one says nothing
+   * of the others. Resolves with one answer each, found by its `id`; a {@link BackendError} in the place of its operation is why that one has no answer.
+   * One that is passed over is sent again, alone. What this throws is of the call as a whole, and the operations go again, in smaller calls if need be.
+   * Resolves with nothing where the server takes one operation a call after all; nothing was done then, and from then on they come by `push`.
+   * Never called where `idempotent` is false; without it, `push` gets all of them.
+   */
+  pushAll?(operations: readonly Operation[], signal: AbortSignal): Promise<readonly (Answer | BackendError)[] | undefined>
   /** Opens the stream of changes; returns how to close it. */
   connect(tables: readonly string[], listener: LinkListener): () => void
   /** Tells everybody else where the tabs of this browser are. Comes at most once a second, and again every ten seconds. */

@@ -1,12 +1,14 @@
 import type { RotaError } from './errors.js'
-import type { Key, Mutated, Settlement } from './types.js'
+import { assignmentRules } from './init.js'
+import type { Mirror } from './mirror.js'
+import type { Key, Mutated, OperationView, Settlement } from './types.js'
 
-/** How far many assignments have come. */
+/** How far many assignments have come. What was given up may be tried again, so it still counts as on its way. */
 export interface BulkProgress {
   readonly total: number
   /** How many the server has done. */
   readonly done: number
-  /** How many did not come true. */
+  /** How many will never be done. */
   readonly failed: number
 }
 
@@ -26,23 +28,56 @@ export interface Bulk {
   progress(): BulkProgress
 }
 
+/** How to assign many records. */
+export interface BulkOptions {
+  /** All or nothing, as one operation. */
+  readonly atomic?: boolean
+  /** Called whenever one more is over, or, given up, is tried again. */
+  readonly onProgress?: (progress: BulkProgress) => void
+}
+
+type State = OperationView['state']
+
 /** Follows many that were taken, or not, to their end. */
-export function follow(keys: readonly Key[], taken: readonly (Mutated | RotaError)[], onProgress?: (progress: BulkProgress) => void): Bulk {
-  let progress: BulkProgress = { total: keys.length, done: 0, failed: 0 }
-  const count = (isDone: boolean) => {
-    progress = { ...progress, done: progress.done + (isDone ? 1 : 0), failed: progress.failed + (isDone ? 0 : 1) }
+export function follow(keys: readonly Key[], taken: readonly (Mutated | RotaError)[], mirror: Mirror, onProgress?: (progress: BulkProgress) => void): Bulk {
+  const states = taken.map((one): State => (one instanceof Error ? 'refused' : 'queued'))
+  const count = () => assignmentRules.progress(states) as BulkProgress
+  let progress = count()
+  /** Those that were given up, and may still end otherwise, by id. */
+  const given = new Map<string, number[]>()
+  let stop: (() => void) | undefined
+  const become = (places: readonly number[], state: State) => {
+    for (const place of places) states[place] = state
+    progress = count()
     onProgress?.(progress)
   }
-  const results = keys.map(async (key, at): Promise<BulkResult> => {
-    const one = taken[at] as Mutated | RotaError
+  const watch = () => {
+    stop ??= mirror.watch(({ operations }) => {
+      for (const { id, state } of operations) {
+        const places = given.get(id)
+        if (!places || states[places[0] as number] === state) continue
+        if (state !== 'dead' && state !== 'queued' && state !== 'sent' && state !== 'acknowledged') given.delete(id)
+        become(places, state)
+      }
+      if (given.size > 0) return
+      stop?.()
+      stop = undefined
+    })
+  }
+  const results = keys.map(async (key, place): Promise<BulkResult> => {
+    const one = taken[place] as Mutated | RotaError
     // Nobody hears of it before this returns.
     await Promise.resolve()
     if (one instanceof Error) {
-      count(false)
+      onProgress?.(progress)
       return { key, error: one }
     }
     const settlement = await one.settled
-    count(settlement.outcome === 'confirmed')
+    if (settlement.outcome === 'dead') {
+      given.set(one.id, [...(given.get(one.id) ?? []), place])
+      watch()
+    }
+    become([place], settlement.outcome)
     return { key, settlement }
   })
   const operations = [...new Set(taken)].filter((one): one is Mutated => !(one instanceof Error))

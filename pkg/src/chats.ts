@@ -2,8 +2,10 @@ import { RotaError } from './errors.js'
 import { chatRules, happenings } from './init.js'
 import type { Mirror } from './mirror.js'
 import type { ChatMutation } from './mutations.js'
-import { keyText, type DomainName, type Tables } from './tables.js'
+import { keyText, type DomainName, type RecordOf, type Tables } from './tables.js'
 import type { Key, Mutated, Refusal, Winner } from './types.js'
+import { ruledView, type ViewSpec } from './viewing.js'
+import type { View } from './views.js'
 
 /** Since when a chat is as it is. */
 export interface ChatStanding {
@@ -46,6 +48,8 @@ export interface ChatHost {
   readonly user: string
   mutate(mutation: ChatMutation<string>): Mutated
   can(mutation: ChatMutation<string>): Refusal | undefined
+  /** Opens a live list. */
+  view(spec: ViewSpec<Tables>): View<object>
 }
 
 /**
@@ -134,6 +138,24 @@ export class Chats<T extends Tables> {
   /** Says how long those have waited who can be handed out, at a moment; now, where none is given. */
   waits(nowMs: number = this.#host.mirror.serverNow()): ChatWaits {
     return chatRules.waits([...this.#host.mirror.all(this.#name())], nowMs) as ChatWaits
+  }
+
+  /** Opens the live figures of the chats: in `groups`, how many are in each state (`count`). */
+  summary(): View<RecordOf<T[DomainName<T, 'chat'>]>, 'count'> {
+    return this.#host.view(this.#lists()[0]) as unknown as View<RecordOf<T[DomainName<T, 'chat'>]>, 'count'>
+  }
+
+  /** Opens the live list of the chats that wait for an operator, the longest first; `total` counts all. */
+  queue(limit?: number): View<RecordOf<T[DomainName<T, 'chat'>]>> {
+    const spec = this.#lists()[1]
+    return this.#host.view(limit === undefined ? spec : { ...spec, limit }) as unknown as View<RecordOf<T[DomainName<T, 'chat'>]>>
+  }
+
+  #lists(): [ViewSpec<Tables>, ViewSpec<Tables>] {
+    const name = this.#name()
+    const { fields = [], domain } = this.#tables[name] as Tables[string]
+    const [states, queue] = chatRules.summary(name, [...fields], domain as object) as [unknown, unknown]
+    return [ruledView(states), ruledView(queue)]
   }
 
   /** Finds, in rows of `chat_assignments`, the chats that were assigned to one operator more than so many times, the most frequent first. */

@@ -92,6 +92,11 @@ export class Host {
         return void this.#pull(detail as { id: number; request: PullRequest })
       case 'push':
         return void this.#push(detail as Operation)
+      case 'pushAll':
+        return void this.#pushAll(...(detail as [number, readonly Operation[]]))
+      case 'gather':
+        // Also where nobody sees the page, and timers are slow.
+        return queueMicrotask(() => this.tell((engine) => engine.gathered()))
       case 'connect':
         return this.#connect(detail as number)
       case 'disconnect':
@@ -183,6 +188,51 @@ export class Host {
       const { failure, message, afterMs } = readFailure(error)
       this.tell((engine) => engine.pushFailed(id, failure, message, afterMs))
     }
+  }
+
+  async #pushAll(call: number, operations: readonly Operation[]): Promise<void> {
+    const ids = operations.map(({ id }) => id)
+    try {
+      const told: unknown = await this.#backend.pushAll?.(operations, this.#stopped.signal)
+      if (told === undefined) return this.tell((engine) => engine.callDeclined(call))
+      if (!Array.isArray(told)) throw new BackendError('unknown', 'several operations were answered with something else than a list')
+      const stale: Stale[] = []
+      const { answers, unanswered } = this.#sort(ids, told, stale)
+      this.tell((engine) => engine.callAnswered(call, answers, unanswered))
+      this.#fetchAgain(stale)
+    } catch (error) {
+      const { failure, message, afterMs } = readFailure(error)
+      this.tell((engine) => engine.callFailed(call, failure, message, afterMs))
+    }
+  }
+
+  /** Finds whose each answer is: by the id in it, and of one that is only a failure, by its place. Both lists are flat, as the engine takes them. */
+  #sort(ids: readonly string[], told: readonly unknown[], stale: Stale[]): { answers: unknown[]; unanswered: unknown[] } {
+    const open = new Set(ids)
+    const answers: unknown[] = []
+    const unanswered: unknown[] = []
+    let strays = 0
+    const fail = (id: string, error: unknown) => {
+      const { failure, message, afterMs } = readFailure(error)
+      if (open.delete(id)) unanswered.push(id, failure, message, afterMs)
+    }
+    for (const [place, one] of told.entries()) {
+      const id = one instanceof Error ? ids[place] : idOf(one)
+      if (id === undefined || !open.has(id)) {
+        strays++
+      } else if (one instanceof Error) {
+        fail(id, one)
+      } else {
+        try {
+          answers.push(id, this.#copyAnswer(one as Answer, stale, true))
+          open.delete(id)
+        } catch (error) {
+          fail(id, error)
+        }
+      }
+    }
+    if (strays > 0) this.#report({ code: 'malformed-answer', place: 'pushAll', message: `${strays} of the answers are to operations that were not sent with them, or were answered already` })
+    return { answers, unanswered }
   }
 
   #connect(attempt: number): void {
@@ -327,6 +377,15 @@ export class Host {
       // oxlint-disable-next-line no-console -- a fault of ours; it must neither pass unseen nor reach Rust
       console.error(error)
     }
+  }
+}
+
+function idOf(answer: unknown): string | undefined {
+  try {
+    const id = (answer as { id?: unknown } | null | undefined)?.id
+    return typeof id === 'string' ? id : undefined
+  } catch {
+    return undefined
   }
 }
 

@@ -4,7 +4,17 @@
  * @packageDocumentation
  */
 export type { AssignmentNews, AssignmentNotices } from './assignment-news.js'
-export { Assignments, UPDATING, type AssignmentError, type AssignmentEvent, type AssignmentState } from './assignments.js'
+export {
+  assignmentHistory,
+  Assignments,
+  UPDATING,
+  type AssignmentChange,
+  type AssignmentError,
+  type AssignmentEvent,
+  type AssignmentHistory,
+  type AssignmentState,
+  type HistoryOptions,
+} from './assignments.js'
 export { Availability, type AvailabilityHandlers, type FreeSlot, type Moment } from './availability.js'
 export {
   BackendError,
@@ -20,7 +30,7 @@ export {
   type PullResponse,
   type StreamEvent,
 } from './backend.js'
-export type { Bulk, BulkProgress, BulkResult } from './bulk.js'
+export type { Bulk, BulkOptions, BulkProgress, BulkResult } from './bulk.js'
 export { Chats, lostByMs, type ChatOperation, type ChatStanding, type ChatWaits, type OperatorHistory, type RepeatedAssignment } from './chats.js'
 export { RotaError, type RotaErrorCode } from './errors.js'
 export { init, version } from './init.js'

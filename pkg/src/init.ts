@@ -22,11 +22,16 @@ export interface RotaEngine {
   closeView(id: number): void
   /** What the server last said of the records that are there: table, version and record of each, flat. Undefined once the engine has crashed. */
   confirmed(): unknown[] | undefined
+  /** `answers`: id and answer, flat; `unanswered`: id, failure, message, afterMs, flat. */
+  callAnswered(call: number, answers: readonly unknown[], unanswered: readonly unknown[]): void
+  callDeclined(call: number): void
+  callFailed(call: number, failure: string, message: string, afterMs: number | undefined): void
   /** Tells the rules of a zone, a policy, or what makes queries stale. */
   factTold(name: string, fact: unknown): void
   free(): void
   /** The page is about to be frozen, or kept for the way back. */
   froze(): void
+  gathered(): void
   hinted(online: boolean): void
   /** Takes what {@link confirmed} gives, for as long as nothing better is known. */
   hydrate(records: unknown[]): void
@@ -165,6 +170,14 @@ export const chatRules = {
   waits: (chats: object[], nowMs: number): unknown => wasm.chatWaits(chats, nowMs),
   repeated: (assignments: object[], moreThan: number): unknown[] => wasm.chatRepeated(assignments, moreThan),
   history: (assignments: object[], nowMs: number): object => wasm.operatorHistory(assignments, nowMs),
+  summary: (table: string, fields: string[], domain: object): unknown => wasm.chatSummary(table, fields, domain),
+}
+
+/** What the rules say of assignments: how far many have come, and the live lists of their history and figures. @internal */
+export const assignmentRules = {
+  progress: (states: string[]): unknown => wasm.assignmentProgress(states),
+  history: (history: string, table: string | undefined, of: string, limit: number): unknown => wasm.assignmentHistory(history, table, of, limit),
+  statistics: (table: string, owner: string): unknown => wasm.assignmentStatistics(table, owner),
 }
 
 /** The rules of invalidation that applications know already: for tables with an owner (name and field of each, flat), and others of known names. @internal */

@@ -56,6 +56,9 @@ export interface StoreOptions<T extends Tables> {
 
 
 /** Two copies of this package in one page share this, so that neither opens a second store beside the other's. */
+/** How many operations go in one call to a backend with `pushAll`; the server kit takes no more. */
+const BATCH_MAX = 100
+
 const REGISTRY = Symbol.for('rota-engine/stores')
 
 function openStores(): Set<string> {
@@ -131,6 +134,7 @@ export class Store<T extends Tables = any> {
       { transact: (mutations) => this.transact(mutations as readonly Mutation<T>[]), batch: (run) => this.batch(run) },
       () => void this.#open(),
       this.firstReads,
+      (spec) => this.view(spec as never) as never,
     )
     this.availability = new Availability(
       {
@@ -147,6 +151,7 @@ export class Store<T extends Tables = any> {
         user,
         mutate: (mutation) => this.mutate(mutation as Mutation<T>),
         can: (mutation) => this.can(mutation as Mutation<T>),
+        view: (spec) => this.view(spec as never) as never,
       },
       options.tables,
     )
@@ -597,6 +602,7 @@ function checkOptions(options: StoreOptions<Tables>): void {
   for (const method of ['pull', 'push', 'connect'] as const) {
     if (typeof backend?.[method] !== 'function') throw invalid(`the backend has no ${method}()`)
   }
+  if (backend.pushAll !== undefined && typeof backend.pushAll !== 'function') throw invalid("the backend's pushAll must be a function")
   for (const [name, declared] of Object.entries(tables)) {
     if (!isObject(declared)) throw invalid(`table "${name}" must be declared with table({ key, fields })`)
     const { key, fields, indexed, merge, ownerName, temporaryKeys } = declared
@@ -648,6 +654,7 @@ function configOf(options: StoreOptions<Tables>): object {
     link: linkOf(options),
     ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
     ...(options.backend.idempotent === false ? { idempotent: false } : {}),
+    ...(typeof options.backend.pushAll === 'function' ? { batch: BATCH_MAX } : {}),
   }
 }
 

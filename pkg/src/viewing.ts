@@ -103,6 +103,13 @@ export function describeView(spec: ViewSpec<Tables>): DescribedView {
   }
 }
 
+/** A live list that the rules describe, as an application would write it. */
+export function ruledView(described: unknown): ViewSpec<Tables> {
+  const { figures = [], ...spec } = described as DescribedView
+  const declared = figures.map(({ name, kind, field }) => [name, typeof field === 'string' ? { [kind]: field } : kind])
+  return { ...spec, figures: Object.fromEntries(declared) } as unknown as ViewSpec<Tables>
+}
+
 function describeSort(key: unknown): DescribedView['sort'][number] {
   if (typeof key === 'string') return { field: key, descending: false }
   const { field, descending = false } = givenObject(key, 'sort')

@@ -92,6 +92,11 @@ impl<R: Record> Rules<R> for Domains {
         invalidation::stale(facts, moved)
     }
 
+    /// Chats go with their operators, and slots with whose they are.
+    fn is_self_contained(&self, table: &TableConfig) -> bool {
+        !matches!(Kind::known(table), Kind::Chat | Kind::Availability)
+    }
+
     fn leaves_choice(&self, table: &TableConfig, name: &str) -> bool {
         Kind::known(table) == Kind::Chat && chat::leaves_choice(name)
     }

@@ -2,6 +2,7 @@
 //! `engine/`, that knows every room beside it.
 
 mod attending;
+mod batching;
 mod command;
 mod conflicts;
 mod depend;
@@ -61,7 +62,9 @@ use super::trace::{Recorder, TRACE_MAX};
 use super::value::Fields;
 use super::version::Version;
 use super::view::{Views, WATCH_FROM};
+use batching::Gathering;
 
+pub use batching::BATCH_MAX;
 pub use conflicts::ROUNDS_MAX;
 pub use depend::AFTER_MAX;
 pub use replacing::REPLACES_MAX;
@@ -90,6 +93,9 @@ pub struct Engine<R> {
     server_clock: ServerClock,
     retry: RetryPolicy,
     backend: Backend,
+    /// How many calls have been made with operations.
+    calls: u32,
+    gathering: Gathering,
     random: Pcg64Mcg,
     now: Now,
     clock: HybridClock,
@@ -173,6 +179,8 @@ struct Backend {
     concurrency: usize,
     /// It keeps a ledger: sending an operation again has no further effect.
     idempotent: bool,
+    /// How many operations a call may hold.
+    batch: usize,
 }
 
 /// An operation that has ended, for whoever missed it.
@@ -290,6 +298,9 @@ impl<R: Record> Engine<R> {
         if !(1..=CONCURRENCY_MAX).contains(&config.concurrency) {
             return Err(Error::InvalidConfiguration(format!("concurrency must be between 1 and {CONCURRENCY_MAX}")));
         }
+        if !(1..=BATCH_MAX).contains(&config.batch) {
+            return Err(Error::InvalidConfiguration(format!("batch must be between 1 and {BATCH_MAX}")));
+        }
         let watches = ruling::declare(&*rules, &mut config.tables)?;
         let tables = Tables::new(config.tables)?;
         let views = Views::new(tables.configs());
@@ -301,7 +312,14 @@ impl<R: Record> Engine<R> {
             facts: Fields::new(),
             server_clock: ServerClock::default(),
             retry: config.retry,
-            backend: Backend { concurrency: config.concurrency, idempotent: config.idempotent },
+            backend: Backend {
+                concurrency: config.concurrency,
+                idempotent: config.idempotent,
+                // Of a call of several that failed without a ledger nobody could say what became of each.
+                batch: if config.idempotent { config.batch } else { 1 },
+            },
+            calls: 0,
+            gathering: Gathering::default(),
             random,
             now,
             clock: HybridClock::default(),
@@ -541,6 +559,12 @@ impl<R: Record> Engine<R> {
             Input::PushFailed { id, failure, message, after_ms } => {
                 self.on_push_failed(id, failure, &message, after_ms);
             }
+            Input::Gathered => self.gathering = Gathering::Done,
+            Input::CallAnswered { call, answers, unanswered } => self.on_call_answered(call, answers, unanswered),
+            Input::CallFailed { call, failure, message, after_ms } => {
+                self.on_call_failed(call, failure, &message, after_ms);
+            }
+            Input::CallDeclined { call } => self.on_call_declined(call),
             Input::TokenRefreshed => self.on_token(),
             Input::TokenRefused { message } => self.on_token_refused(&message),
             Input::TokenMissed { failure, message } => self.on_token_missed(failure, &message),

@@ -47,6 +47,9 @@ pub struct Config {
     /// True when the server keeps a ledger of operation ids, so that sending one again has no further effect.
     #[serde(default = "yes")]
     pub idempotent: bool,
+    /// How many operations a call may hold, each for itself. Without a ledger each goes alone, whatever is said here.
+    #[serde(default = "one")]
+    pub batch: usize,
 }
 
 const fn default_concurrency() -> usize {
@@ -55,6 +58,10 @@ const fn default_concurrency() -> usize {
 
 const fn yes() -> bool {
     true
+}
+
+const fn one() -> usize {
+    1
 }
 
 /// What a person wants done.
@@ -258,6 +265,14 @@ pub enum Input<R> {
     Answered { answer: Answer<R> },
     /// An operation's call failed.
     PushFailed { id: OperationId, failure: Failure, message: String, after_ms: Option<u64> },
+    /// The task that ran is over: whatever it wanted sent is here. The answer to `Output::Gather`.
+    Gathered,
+    /// A call of several was answered. Those that are in neither list were passed over.
+    CallAnswered { call: u32, answers: Vec<Answer<R>>, unanswered: Vec<Unanswered> },
+    /// A call of several failed as a whole.
+    CallFailed { call: u32, failure: Failure, message: String, after_ms: Option<u64> },
+    /// The server takes one operation a call after all, and has done nothing of this one.
+    CallDeclined { call: u32 },
     /// There is a fresh token.
     TokenRefreshed,
     /// There is no fresh token to be had.
@@ -278,6 +293,21 @@ pub enum Input<R> {
     Woke,
     /// Something is due.
     TimerFired,
+}
+
+/// Why an operation of a call of several has no answer that could be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unanswered {
+    /// The operation.
+    pub id: OperationId,
+    /// Of which kind.
+    pub failure: Failure,
+    /// The same, for a person.
+    pub message: String,
+    /// How long the server asked to wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_ms: Option<u64>,
 }
 
 /// A pull to make.

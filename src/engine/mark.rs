@@ -281,6 +281,14 @@ mod counted {
         Doubted,
         /// Its record is as it was: it can't have arrived.
         DoubtLifted,
+        /// Several operations went in one call.
+        SentTogether,
+        /// A call of several failed as a whole.
+        CallOfSeveralFailed,
+        /// A call of several was answered without one of them.
+        PassedOver,
+        /// The server takes one operation a call after all.
+        CallDeclined,
         /// No call was made while nothing said that it would arrive.
         NotCalledBlindly,
         /// A leader that did not run for a while waited for news of its lock.

@@ -54,6 +54,11 @@ pub(crate) struct Pending {
     /// Not sent again before this, on the monotonic clock.
     pub(crate) not_before_mono_ms: u64,
     pub(crate) sent_at_mono_ms: u64,
+    /// The call that it went with last, and how many went with it, itself included.
+    pub(crate) call: u32,
+    pub(crate) company: usize,
+    /// How many may go in one call with it: fewer each time that a call of several failed.
+    pub(crate) company_max: usize,
     /// Why the last try failed, or why it is dead.
     pub(crate) trouble: Option<(String, String)>,
     /// What has to be looked up before it can go on.
@@ -139,10 +144,6 @@ impl Pending {
             None => step,
         });
         alone.into_iter().chain(self.parts.iter().copied()).zip(steps)
-    }
-
-    fn concerns(&self, record: RecordId) -> bool {
-        if self.parts.is_empty() { self.record == record } else { self.parts.contains(&record) }
     }
 
     /// True for what keeps no later operation of its record waiting.
@@ -561,6 +562,16 @@ impl Outbox {
         }
     }
 
+    /// Marks operations as on their way, in one call.
+    pub(crate) fn mark_call(&mut self, call: u32, ids: &[OperationId], mono_ms: u64) {
+        for id in ids {
+            if let Some(pending) = self.get_mut(*id) {
+                (pending.call, pending.company) = (call, ids.len());
+            }
+            self.mark_sent(*id, mono_ms);
+        }
+    }
+
     /// Marks an operation as on its way.
     pub(crate) fn mark_sent(&mut self, id: OperationId, mono_ms: u64) {
         let Some(pending) = self.get_mut(id) else { return };
@@ -645,11 +656,33 @@ impl Outbox {
         ids
     }
 
+    /// Returns the operations of a call that are still on their way with it, and are not being looked up.
+    pub(crate) fn of_call(&self, call: u32) -> Vec<OperationId> {
+        let of_it = |pending: &&Pending| pending.call == call && pending.lookup.is_none();
+        self.walk(&self.in_flight.0).filter(of_it).map(|pending| pending.op.id).collect()
+    }
+
+    /// Returns how many calls may be made beside those on their way.
+    pub(crate) fn room(&self, concurrency: usize, batch: usize) -> usize {
+        let concurrency = if sabotaged!(NoBoundInFlight) { usize::MAX } else { concurrency };
+        if batch == 1 {
+            return concurrency.saturating_sub(self.in_flight.0.len());
+        }
+        let mut calls: Vec<u32> = Vec::new();
+        for pending in self.walk(&self.in_flight.0) {
+            if !calls.contains(&pending.call) {
+                calls.push(pending.call);
+            }
+        }
+        concurrency.saturating_sub(calls.len())
+    }
+
     /// Returns the operations that may be sent now, of those that are for this tab to send.
     pub(crate) fn sendable(
         &mut self,
         mono_ms: u64,
         concurrency: usize,
+        batch: usize,
         may: impl Fn(&Pending) -> bool,
     ) -> Vec<OperationId> {
         let due_len = self.waiting.iter().take_while(|(until_mono_ms, _)| *until_mono_ms <= mono_ms).count();
@@ -658,10 +691,12 @@ impl Outbox {
                 self.list(|outbox| &mut outbox.free, slot, true);
             }
         }
-        let concurrency = if sabotaged!(NoBoundInFlight) { usize::MAX } else { concurrency };
-        let room = concurrency.saturating_sub(self.in_flight.0.len());
+        if self.free.0.is_empty() {
+            return Vec::new();
+        }
+        let len_max = self.room(concurrency, batch).saturating_mul(batch);
         let ready = self.walk(&self.free.0).filter(|pending| pending.not_before_mono_ms <= mono_ms);
-        ready.filter(|pending| may(pending)).take(room).map(|pending| pending.op.id).collect()
+        ready.filter(|pending| may(pending)).take(len_max).map(|pending| pending.op.id).collect()
     }
 
     /// True when an operation waits for nothing but its time: first of each of its records, and all it depends on settled.
@@ -670,7 +705,7 @@ impl Outbox {
             let first = self.of(record).find(|other| !other.stands_aside());
             first.is_some_and(|first| first.op.id == pending.op.id)
                 // One that was heard of late does not join an earlier one that is on its way already.
-                && !self.walk(&self.in_flight.0).any(|other| other.concerns(record))
+                && !self.of(record).any(|other| other.state == OperationState::Sent)
         };
         pending.accepted
             && pending.state == OperationState::Queued
@@ -692,13 +727,13 @@ impl Outbox {
         deadline
     }
 
-    /// Returns the operations that have had no answer for too long.
-    pub(crate) fn timed_out(&self, mono_ms: u64, timeout_ms: u64) -> Vec<OperationId> {
-        let sent = self.walk(&self.in_flight.0);
-        sent.filter(|pending| pending.lookup.is_none())
-            .filter(|pending| pending.sent_at_mono_ms.saturating_add(timeout_ms) <= mono_ms)
-            .map(|pending| pending.op.id)
-            .collect()
+    /// Returns the calls with operations that have had no answer for too long.
+    pub(crate) fn timed_out(&self, mono_ms: u64, timeout_ms: u64) -> Vec<u32> {
+        let sent = self.walk(&self.in_flight.0).filter(|pending| pending.lookup.is_none());
+        let late = sent.filter(|pending| pending.sent_at_mono_ms.saturating_add(timeout_ms) <= mono_ms);
+        let mut calls: Vec<u32> = late.map(|pending| pending.call).collect();
+        calls.dedup();
+        calls
     }
 }
 
@@ -743,6 +778,9 @@ mod tests {
             postponements: 0,
             not_before_mono_ms: 0,
             sent_at_mono_ms: 0,
+            call: 0,
+            company: 0,
+            company_max: usize::MAX,
             trouble: None,
             lookup: None,
             unarrived_since: None,
@@ -784,9 +822,9 @@ mod tests {
             outbox.mark_sent(id(2), 5);
             outbox.insert(pending(1, 1));
             outbox.insert(pending(4, 4));
-            assert_eq!(outbox.sendable(10, 8, |_| true), [id(4)]);
+            assert_eq!(outbox.sendable(10, 8, 1, |_| true), [id(4)]);
             outbox.remove(id(2));
-            assert_eq!(outbox.sendable(10, 8, |_| true), [id(1), id(4)]);
+            assert_eq!(outbox.sendable(10, 8, 1, |_| true), [id(1), id(4)]);
         }
     }
 
@@ -813,11 +851,11 @@ mod tests {
     #[test]
     fn order_per_record_and_independence_between_records() {
         let mut outbox = outbox([pending(3, 7), pending(1, 7), pending(2, 8)]);
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(1), id(2)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true), [id(1), id(2)]);
         outbox.mark_sent(id(1), 0);
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(2)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true), [id(2)]);
         outbox.remove(id(1));
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(2), id(3)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true), [id(2), id(3)]);
     }
 
     #[test]
@@ -827,25 +865,25 @@ mod tests {
         let mut outbox = outbox([pending(1, 7), pending(2, 7), dependent]);
         outbox.mark_sent(id(1), 0);
         outbox.mark_returned(id(1), OperationState::Dead);
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(2)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true), [id(2)]);
     }
 
     #[test]
     fn what_is_not_for_this_tab_to_send_takes_no_place_of_what_is() {
         let mut outbox = outbox([pending(1, 1), pending(2, 2), pending(3, 3)]);
-        assert_eq!(outbox.sendable(0, 1, |pending| pending.op.id == id(3)), [id(3)]);
+        assert_eq!(outbox.sendable(0, 1, 1, |pending| pending.op.id == id(3)), [id(3)]);
     }
 
     #[test]
     fn no_more_than_the_bound_is_on_its_way_at_once() {
         let mut outbox = outbox((0..20).map(|n| pending(n, u32::from(n))));
-        for id in outbox.sendable(0, CONCURRENCY, |_| true) {
+        for id in outbox.sendable(0, CONCURRENCY, 1, |_| true) {
             outbox.mark_sent(id, 0);
         }
         assert_eq!(outbox.in_flight.0.len(), CONCURRENCY);
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), []);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true), []);
         outbox.remove(id(0));
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true).len(), 1);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true).len(), 1);
     }
 
     #[test]
@@ -854,9 +892,9 @@ mod tests {
         dependent.op.after.push(id(1));
         let mut outbox = outbox([pending(1, 7), pending(2, 7), dependent]);
         outbox.mark_sent(id(1), 0);
-        assert_eq!(outbox.sendable(0, 1, |_| true), []);
+        assert_eq!(outbox.sendable(0, 1, 1, |_| true), []);
         outbox.mark_returned(id(1), OperationState::Acknowledged);
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(2), id(3)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true), [id(2), id(3)]);
         assert_eq!(outbox.shown(RecordId(7)).count(), 2);
     }
 
@@ -885,9 +923,9 @@ mod tests {
         waiting.tries = 1;
         let mut outbox = outbox([waiting, pending(2, 7)]);
         outbox.wait(id(1), 500);
-        assert_eq!(outbox.sendable(499, CONCURRENCY, |_| true), []);
+        assert_eq!(outbox.sendable(499, CONCURRENCY, 1, |_| true), []);
         assert_eq!(outbox.deadline(499, 10_000), Some(500));
-        assert_eq!(outbox.sendable(500, CONCURRENCY, |_| true), [id(1)]);
+        assert_eq!(outbox.sendable(500, CONCURRENCY, 1, |_| true), [id(1)]);
     }
 
     #[test]
@@ -896,9 +934,9 @@ mod tests {
         for n in 0..200 {
             outbox.wait(id(n), 1_000 + u64::from(n));
         }
-        assert_eq!(outbox.sendable(999, CONCURRENCY, |_| true), []);
+        assert_eq!(outbox.sendable(999, CONCURRENCY, 1, |_| true), []);
         assert_eq!((outbox.free.0.len(), outbox.waiting.len(), outbox.deadline(999, 10_000)), (0, 200, Some(1_000)));
-        assert_eq!(outbox.sendable(1_001, CONCURRENCY, |_| true), [id(0), id(1)]);
+        assert_eq!(outbox.sendable(1_001, CONCURRENCY, 1, |_| true), [id(0), id(1)]);
         assert_eq!((outbox.free.0.len(), outbox.waiting.len(), outbox.deadline(1_001, 10_000)), (2, 198, Some(1_002)));
     }
 
@@ -918,9 +956,9 @@ mod tests {
         two.op.after.push(id(1));
         three.op.after.push(id(3));
         let mut outbox = outbox([two, three, one]);
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(1), id(3)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true), [id(1), id(3)]);
         outbox.remove(id(1));
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(2), id(3)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true), [id(2), id(3)]);
     }
 
     #[test]
@@ -928,16 +966,16 @@ mod tests {
         let mut dependent = pending(4, 8);
         dependent.op.after.push(id(1));
         let mut outbox = outbox([pending(3, 7), dependent]);
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(3), id(4)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true), [id(3), id(4)]);
         outbox.insert(pending(1, 7));
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(1)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true), [id(1)]);
         outbox.mark_returned(id(1), OperationState::Dead);
-        assert_eq!((outbox.sendable(0, CONCURRENCY, |_| true), outbox.unsent(), outbox.dead()), (vec![id(3)], 2, 1));
+        assert_eq!((outbox.sendable(0, CONCURRENCY, 1, |_| true), outbox.unsent(), outbox.dead()), (vec![id(3)], 2, 1));
         outbox.mark_returned(id(1), OperationState::Queued);
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(1)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true), [id(1)]);
         outbox.remove(id(1));
         assert_eq!(
-            (outbox.sendable(0, CONCURRENCY, |_| true), outbox.unsent(), outbox.dead()),
+            (outbox.sendable(0, CONCURRENCY, 1, |_| true), outbox.unsent(), outbox.dead()),
             (vec![id(3), id(4)], 2, 0)
         );
     }
@@ -975,25 +1013,25 @@ mod tests {
     #[test]
     fn a_transaction_is_free_when_it_is_the_first_of_each_of_its_records() {
         let mut outbox = outbox([pending(1, 7), transaction(2, &[7, 8]), pending(3, 8), pending(4, 9)]);
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(1), id(4)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true), [id(1), id(4)]);
         outbox.remove(id(1));
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(2), id(4)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true), [id(2), id(4)]);
         outbox.mark_sent(id(2), 0);
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(4)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true), [id(4)]);
         outbox.mark_returned(id(2), OperationState::Dead);
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(3), id(4)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true), [id(3), id(4)]);
         outbox.mark_returned(id(2), OperationState::Queued);
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(2), id(4)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true), [id(2), id(4)]);
     }
 
     #[test]
     fn what_comes_late_before_a_transaction_in_one_record_holds_it_in_all() {
         let mut outbox = outbox([transaction(2, &[7, 8]), pending(3, 8)]);
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(2)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true), [id(2)]);
         outbox.insert(pending(1, 7));
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(1)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true), [id(1)]);
         outbox.remove(id(1));
-        assert_eq!(outbox.sendable(0, CONCURRENCY, |_| true), [id(2)]);
+        assert_eq!(outbox.sendable(0, CONCURRENCY, 1, |_| true), [id(2)]);
     }
 
     proptest::proptest! {
@@ -1008,7 +1046,7 @@ mod tests {
             }));
             let (mut last, mut ended) = ([None; 6], 0);
             for choice in choices {
-                let sendable = outbox.sendable(0, CONCURRENCY, |_| true);
+                let sendable = outbox.sendable(0, CONCURRENCY, 1, |_| true);
                 let on_its_way: Vec<OperationId> = outbox.walk(&outbox.in_flight.0).map(|pending| pending.op.id).collect();
                 if let (true, Some(next)) = (choice % 2 == 0, sendable.get(choice % sendable.len().max(1))) {
                     let of: Vec<RecordId> = outbox.get(*next).map(Pending::records).unwrap_or_default();
@@ -1046,7 +1084,7 @@ mod tests {
                         outbox.insert(next);
                     },
                     2 => outbox.accept(id_),
-                    3 => if outbox.sendable(0, 64, |_| true).contains(&id_) { outbox.mark_sent(id_, 1) },
+                    3 => if outbox.sendable(0, 64, 1, |_| true).contains(&id_) { outbox.mark_sent(id_, 1) },
                     4 => outbox.mark_returned(id_, OperationState::ALL[usize::from(n) % 9]),
                     5 => drop(outbox.remove(id_)),
                     6 => outbox.wait(id_, u64::from(record)),

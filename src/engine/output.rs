@@ -327,6 +327,10 @@ pub enum Output<R> {
     Pull(PullCall),
     /// Send an operation; answered by `Answered` or `PushFailed`.
     Push { operation: Operation },
+    /// Send several in one call, each for itself; answered by `CallAnswered`, `CallFailed` or `CallDeclined` with the same number.
+    PushAll { call: u32, operations: Vec<Operation> },
+    /// Say when the task that runs now is over, so that what it wants sent can go together; answered by `Gathered`.
+    Gather,
     /// Tell everybody else where the tabs of this browser are; one without presence has left. Nothing is answered.
     AnnouncePresence { peers: Vec<Peer> },
     /// Get a fresh token; answered by `TokenRefreshed`, `TokenRefused`, `TokenMissed` or `TokenKept`.

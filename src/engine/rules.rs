@@ -112,6 +112,12 @@ pub trait Rules<R> {
         Invalidation::default()
     }
 
+    /// True when a server that decides about a record of this table holds nothing but that record. What holds more takes its locks in an order
+    /// of its own, and two calls that each decide about several would wait for each other.
+    fn is_self_contained(&self, _table: &TableConfig) -> bool {
+        true
+    }
+
     /// True for a named operation that leaves it to the server which record it is about.
     fn leaves_choice(&self, _table: &TableConfig, _name: &str) -> bool {
         false

@@ -711,6 +711,7 @@ pub(crate) fn config(js: &JsValue) -> Result<Config, Wrong> {
         tab_protocol: reader.given("tabProtocol").map(|_| reader.number("tabProtocol")),
         concurrency: reader.given("concurrency").map_or(CONCURRENCY, |_| reader.number("concurrency") as usize),
         idempotent: reader.given("idempotent").is_none() || reader.flag("idempotent"),
+        batch: reader.given("batch").map_or(1, |_| reader.number("batch") as usize),
     };
     reader.end(config)
 }

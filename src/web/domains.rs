@@ -11,7 +11,9 @@ use super::exports::{refuse, refuse_with};
 use super::js_record::{JsRecord, set};
 use crate::domain::availability::SlotIndex;
 use crate::domain::notification::{Notice, NoticeKind, NoticeSettings, Noticed, Notices};
-use crate::domain::{chat, invalidation};
+use crate::domain::{assignment, chat, invalidation};
+use crate::engine::operation::OperationState;
+use crate::engine::table::TableConfig;
 
 #[expect(clippy::cast_precision_loss)] // times are far below 2^53
 fn ms(ms: u64) -> JsValue {
@@ -75,6 +77,52 @@ pub fn operator_history(assignments: &Array, now_ms: f64) -> Object {
         set(&all, operator, &told);
     }
     all
+}
+
+/// The live lists of a table of chats, as `openView` takes them: how many are in each state, and who waits.
+///
+/// # Errors
+/// `{code, message}`, when the table is none of chats.
+#[wasm_bindgen(js_name = chatSummary)]
+pub fn chat_summary(name: String, names: Vec<String>, domain: &Object) -> Result<JsValue, JsValue> {
+    let mut table = TableConfig::new(name, Vec::new(), names);
+    table.domain = fields(domain).unwrap_or_default();
+    chat::summary(&table).map(|lists| to_js(&lists)).map_err(|error| refuse_with(&error))
+}
+
+/// Says how far operations that were made together have come, by their states: `{total, done, failed}`.
+#[wasm_bindgen(js_name = assignmentProgress)]
+#[expect(clippy::needless_pass_by_value, reason = "lists of text come out of JavaScript as values")]
+#[must_use]
+pub fn assignment_progress(states: Vec<String>) -> Object {
+    let state = |name: &String| OperationState::ALL.into_iter().find(|state| state.name() == name);
+    let states: Vec<OperationState> = states.iter().map(|name| state(name).unwrap_or(OperationState::Queued)).collect();
+    let assignment::Progress { total, done, failed } = assignment::progress(&states);
+    let told = Object::new();
+    for (name, count) in [("total", total), ("done", done), ("failed", failed)] {
+        set(&told, name, &JsValue::from(u32::try_from(count).unwrap_or(u32::MAX)));
+    }
+    told
+}
+
+/// The live list of what was assigned, as `openView` takes it: of a record, where its table is named, else of a person.
+#[wasm_bindgen(js_name = assignmentHistory)]
+#[must_use]
+pub fn assignment_history(history: &str, table: Option<String>, of: &str, limit: u32) -> JsValue {
+    let of = match &table {
+        Some(table) => assignment::Assigned::Record { table, key: of },
+        None => assignment::Assigned::Person(of),
+    };
+    to_js(&assignment::history_of(history, of, limit))
+}
+
+/// The live lists of a table with this owner field, as `openView` takes them: how many records each person has, and those that nobody has.
+#[wasm_bindgen(js_name = assignmentStatistics)]
+#[must_use]
+pub fn assignment_statistics(name: String, owner: String) -> JsValue {
+    let mut table = TableConfig::new(name, Vec::new(), Vec::new());
+    table.owner = Some(owner);
+    assignment::statistics(&table).map_or(JsValue::UNDEFINED, |lists| to_js(&lists))
 }
 
 /// The rules of invalidation that applications know already, for tables with an owner: `[table, owner field, …]`, flat.

@@ -222,6 +222,8 @@ impl Driver {
             Output::Disconnect => self.call_host("disconnect", &JsValue::UNDEFINED),
             Output::Pull(call) => self.call_host("pull", &to_js(&call)),
             Output::Push { operation } => self.call_host("push", &to_js(&operation)),
+            Output::PushAll { call, operations } => self.call_host("pushAll", &to_js(&(call, operations))),
+            Output::Gather => self.call_host("gather", &JsValue::UNDEFINED),
             Output::AnnouncePresence { peers } => self.call_host("presence", &to_js(&peers)),
             Output::RefreshToken => self.call_host("refreshToken", &JsValue::UNDEFINED),
             Output::Settled(settlement) => self.call_host("settled", &to_js(&settlement)),

@@ -17,8 +17,8 @@ use super::{decode, panic};
 use crate::domain::Domains;
 use crate::engine::engine::Engine;
 use crate::engine::error::{Error, Problem};
-use crate::engine::input::{Input, Pulled, ServerEvent, Unread, Unsent};
-use crate::engine::operation::{OperationId, PROTOCOL};
+use crate::engine::input::{Input, Pulled, ServerEvent, Unanswered, Unread, Unsent};
+use crate::engine::operation::{Answer, OperationId, PROTOCOL};
 use crate::engine::retry::{Failed, Failure};
 use crate::engine::version::Version;
 
@@ -288,6 +288,24 @@ impl RotaEngine {
         }
     }
 
+    /// The task that asked for something to be sent is over.
+    pub fn gathered(&self) {
+        self.driver.tell(Input::Gathered);
+    }
+
+    /// A call of several failed as a whole.
+    #[wasm_bindgen(js_name = callFailed)]
+    pub fn call_failed(&self, call: u32, failure: &str, message: String, after_ms: Option<u32>) {
+        let (failure, after_ms) = (decode::failure(failure), after_ms.map(u64::from));
+        self.driver.tell(Input::CallFailed { call, failure, message, after_ms });
+    }
+
+    /// The server takes one operation a call, and has done nothing of this one.
+    #[wasm_bindgen(js_name = callDeclined)]
+    pub fn call_declined(&self, call: u32) {
+        self.driver.tell(Input::CallDeclined { call });
+    }
+
     /// There is a fresh token.
     #[wasm_bindgen(js_name = tokenRefreshed)]
     pub fn token_refreshed(&self) {
@@ -473,18 +491,47 @@ impl RotaEngine {
     /// Takes a server's answer to an operation, in the form of `PROTOCOL.md` §3.
     pub fn answered(&self, id: &str, answer: &JsValue) {
         let Some(id) = OperationId::parse(id) else { return };
-        let failed = |message: String| Input::PushFailed { id, failure: Failure::Unknown, message, after_ms: None };
-        self.driver.tell(match decode::server_answer(answer) {
+        self.driver.tell(match self.read_answer(id, answer) {
+            Ok(answer) => Input::Answered { answer },
+            Err(message) => Input::PushFailed { id, failure: Failure::Unknown, message, after_ms: None },
+        });
+    }
+
+    /// Takes a server's answers to a call of several. Both lists are flat: id and answer; and, of those that have none, id, failure, message
+    /// and how long the server asked to wait.
+    #[wasm_bindgen(js_name = callAnswered)]
+    pub fn call_answered(&self, call: u32, told: &Array, failed: &Array) {
+        let id_at = |list: &Array, at| list.get(at).as_string().and_then(|id| OperationId::parse(&id));
+        let (mut answers, mut unanswered) = (Vec::new(), Vec::new());
+        for at in (0..told.length()).step_by(2) {
+            let Some(id) = id_at(told, at) else { continue };
+            match self.read_answer(id, &told.get(at + 1)) {
+                Ok(answer) => answers.push(answer),
+                Err(message) => unanswered.push(Unanswered { id, failure: Failure::Unknown, message, after_ms: None }),
+            }
+        }
+        for at in (0..failed.length()).step_by(4) {
+            let Some(id) = id_at(failed, at) else { continue };
+            let [failure, message] = [at + 1, at + 2].map(|at| failed.get(at).as_string().unwrap_or_default());
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the host has cut it off
+            let after_ms = failed.get(at + 3).as_f64().map(|ms| ms as u64);
+            unanswered.push(Unanswered { id, failure: decode::failure(&failure), message, after_ms });
+        }
+        self.driver.tell(Input::CallAnswered { call, answers, unanswered });
+    }
+
+    fn read_answer(&self, id: OperationId, answer: &JsValue) -> Result<Answer<JsRecord>, String> {
+        match decode::server_answer(answer) {
             Ok(answer) if answer.protocol != PROTOCOL => {
-                failed(format!("the server answered in protocol {}", answer.protocol))
+                Err(format!("the server answered in protocol {}", answer.protocol))
             }
             Ok(answer) if answer.version.as_ref().is_some_and(|version| !self.takes(&answer.table, version)) => {
-                failed("malformed answer: its version is none of its table's".to_owned())
+                Err("malformed answer: its version is none of its table's".to_owned())
             }
-            Ok(answer) if answer.id == id => Input::Answered { answer },
-            Ok(_) => failed("the server answered another operation".to_owned()),
-            Err(wrong) => failed(["malformed answer: ", &wrong].concat()),
-        });
+            Ok(answer) if answer.id == id => Ok(answer),
+            Ok(_) => Err("the server answered another operation".to_owned()),
+            Err(wrong) => Err(["malformed answer: ", &wrong].concat()),
+        }
     }
 
     /// Returns the engine's figures, or nothing once it has crashed.

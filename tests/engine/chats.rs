@@ -33,10 +33,15 @@ const FIELDS: [&str; 9] = [
 
 impl Desk {
     fn new() -> Self {
-        let chats = json!({"name": "chats", "key": ["id"], "fields": FIELDS, "domain": {"kind": "chat"}});
+        Self::declared(1, json!({"kind": "chat"}))
+    }
+
+    fn declared(batch: usize, domain: Json) -> Self {
+        let chats = json!({"name": "chats", "key": ["id"], "fields": FIELDS, "domain": domain});
         let others = json!({"name": "operator_activity", "key": ["id"], "fields": ["id", "chat_id"]});
         let config: Config =
-            serde_json::from_value(json!({"app": "desk", "user": "maya", "tables": [chats, others]})).unwrap();
+            serde_json::from_value(json!({"app": "desk", "user": "maya", "batch": batch, "tables": [chats, others]}))
+                .unwrap();
         let now = Now { mono_ms: 1, wall_ms: 1_763_715_600_000 };
         let engine = Engine::new(config, Box::new(Domains), [7; 16], now).unwrap();
         let mut desk =
@@ -69,6 +74,7 @@ impl Desk {
                     self.engine.handle(Input::OperationStored { id, stored: Stored::Now }, self.now).unwrap();
                 }
                 Output::Push { operation } => self.pushed.push(operation),
+                Output::PushAll { .. } => panic!("operations of chats go alone"),
                 Output::Settled(settlement) => self.settled.push(settlement),
                 Output::Pull(call) => self.pulls.push(call.id),
                 Output::Notify(changes) => {
@@ -204,6 +210,17 @@ fn a_predicted_chat_that_somebody_else_gets_meanwhile_is_not_shown_as_ours() {
         (chat("a", 5, None, "assigned", Some("jonas")), chat("b", 6, Some(id), "assigned", Some("maya")));
     desk.answer(other(id, &predicted, &chosen));
     assert_eq!(desk.seen.last(), Some(&json!(["jonas", "maya", null])));
+}
+
+#[test]
+fn operations_of_chats_go_alone_even_where_a_call_may_hold_several() {
+    let mut desk = Desk::declared(100, json!({"kind": "chat", "capacity": 5}));
+    for key in ["a", "b", "c"] {
+        desk.act("claim", Some(key), json!({"operator": "maya"}));
+    }
+    assert!(desk.pushed.is_empty(), "the task is not over");
+    desk.tell(Input::Gathered);
+    assert_eq!(desk.pushed.iter().map(|op| op.key.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
 }
 
 #[test]

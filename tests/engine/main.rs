@@ -18,6 +18,7 @@ mod world;
 
 mod acknowledge;
 mod attending;
+mod batches;
 mod bounds;
 mod cache;
 mod chance;

@@ -11,7 +11,7 @@ use rota_engine::{
     AuditEntry, Changes, Choice, Command, Config, Conflict, Content, Domains, Durability, Engine, Error, Failure,
     Fields, FoundEntry, Gone, Input, JsonRecord, Now, Operation, OperationId, OperationState, OperationView, Output,
     Peer, Problem, PullCall, Pulled, RecordId, Role, Row, ServerEvent, Settlement, Status, Stored, StoredOperation,
-    TabMessage, TableConfig, Value, ViewSpec,
+    TabMessage, TableConfig, Unanswered, Value, ViewSpec,
 };
 use serde_json::{Value as Json, json};
 
@@ -59,6 +59,12 @@ pub struct Faults {
     pub push_failures: VecDeque<(Failure, Option<u64>)>,
     /// Records for which the server fails, however often it is asked.
     pub poison: BTreeSet<String>,
+    /// The server takes one operation a call after all.
+    pub declines_batches: bool,
+    /// Records whose operation the next call of several passes over.
+    pub passed_over: BTreeSet<String>,
+    /// What the next call of several says of operations that it has no answer to.
+    pub unanswered: Vec<Unanswered>,
     /// Further delay of everything, at random, which also reorders.
     pub jitter_ms: u64,
     pub lost_messages_percent: u64,
@@ -101,6 +107,9 @@ impl Default for Faults {
             lost_push_replies: 0,
             push_failures: VecDeque::new(),
             poison: BTreeSet::new(),
+            declines_batches: false,
+            passed_over: BTreeSet::new(),
+            unanswered: Vec::new(),
             jitter_ms: 0,
             lost_messages_percent: 0,
             lost_replies_percent: 0,
@@ -127,6 +136,7 @@ enum Happening {
     Tell { tab: usize, input: Input<JsonRecord> },
     Message { tab: usize, json: String },
     Push { tab: usize, op: Json },
+    PushAll { tab: usize, call: u32, ops: Vec<Json> },
     Pull { tab: usize, call: PullCall },
     Join { tab: usize, attempt: u32 },
     Subscribed { tab: usize, attempt: u32 },
@@ -168,6 +178,8 @@ pub struct Tab {
     pub problems: Vec<Problem>,
     pub notified: u32,
     pub pushed: Vec<OperationId>,
+    /// The keys of what each call with operations held.
+    pub calls: Vec<Vec<String>>,
     pub pulls: Vec<PullCall>,
     pub signed_out: bool,
     pub logouts_refused: Vec<Problem>,
@@ -235,6 +247,8 @@ pub struct World {
     pub has_ping: bool,
     pub concurrency: usize,
     pub idempotent: bool,
+    /// How many operations a call may hold, as the adapter says.
+    pub batch: usize,
     pub now: Now,
     pub ops: BTreeMap<OperationId, Operation>,
     /// Operations that a tab died over before they were stored.
@@ -297,6 +311,7 @@ impl World {
             has_ping: true,
             concurrency: 8,
             idempotent: true,
+            batch: 1,
             now: Now { mono_ms: 1_000, wall_ms: 1_763_721_600_000 },
             ops: BTreeMap::new(),
             unstored: BTreeSet::new(),
@@ -350,7 +365,7 @@ impl World {
         let (retry, concurrency, idempotent) = (&self.retry, self.concurrency, self.idempotent);
         serde_json::from_value(json!({
             "app": "crm", "user": user, "tables": declared, "retry": retry, "concurrency": concurrency, "idempotent": idempotent,
-            "link": self.link, "tabProtocol": self.tab_protocol, "trace": self.recorded,
+            "batch": self.batch, "link": self.link, "tabProtocol": self.tab_protocol, "trace": self.recorded,
         }))
         .unwrap()
     }
@@ -390,6 +405,7 @@ impl World {
             problems: Vec::new(),
             notified: 0,
             pushed: Vec::new(),
+            calls: Vec::new(),
             pulls: Vec::new(),
             signed_out: false,
             logouts_refused: Vec::new(),
@@ -696,6 +712,7 @@ impl World {
                 self.tell(tab, input);
             }
             Happening::Push { tab, op } => self.on_push(tab, &op),
+            Happening::PushAll { tab, call, ops } => self.on_push_all(tab, call, ops),
             Happening::Pull { tab, call } => self.on_pull(tab, &call),
             Happening::Join { tab, attempt } => self.on_join(tab, attempt),
             Happening::Subscribed { tab, attempt } => {
@@ -788,6 +805,47 @@ impl World {
             let answer = serde_json::from_value(answer.clone()).unwrap();
             self.later(2 * HOP_MS, Happening::Tell { tab, input: Input::Answered { answer } });
         }
+    }
+
+    /// Several in one call, each for itself.
+    fn on_push_all(&mut self, tab: usize, call: u32, ops: Vec<Json>) {
+        let fail = |world: &mut Self, failure, after_ms| {
+            let message = "the call failed".to_owned();
+            let input = Input::CallFailed { call, failure, message, after_ms };
+            world.later(HOP_MS, Happening::Tell { tab, input });
+        };
+        if self.faults.silent {
+            return;
+        }
+        if !self.network {
+            return fail(self, Failure::Network, None);
+        }
+        if !self.token_good {
+            return fail(self, Failure::Auth, None);
+        }
+        if let Some((failure, after_ms)) = self.faults.push_failures.pop_front() {
+            return fail(self, failure, after_ms);
+        }
+        if self.faults.declines_batches {
+            return self.later(HOP_MS, Happening::Tell { tab, input: Input::CallDeclined { call } });
+        }
+        if ops.iter().any(|op| self.faults.poison.contains(op["key"].as_str().unwrap())) {
+            return fail(self, Failure::Server, None);
+        }
+        let user = self.tabs[tab].user.clone();
+        let mut answers = Vec::new();
+        for op in &ops {
+            if !self.faults.passed_over.remove(op["key"].as_str().unwrap()) {
+                answers.push(serde_json::from_value(self.server.apply_operation(op, &user)).unwrap());
+            }
+        }
+        self.spread();
+        if self.faults.lost_push_replies > 0 {
+            self.faults.lost_push_replies -= 1;
+            return fail(self, Failure::Network, None);
+        }
+        let unanswered = std::mem::take(&mut self.faults.unanswered);
+        self.later(2 * HOP_MS, Happening::Tell { tab, input: Input::CallAnswered { call, answers, unanswered } });
     }
 
     fn on_pull(&mut self, tab: usize, call: &PullCall) {
@@ -1022,9 +1080,17 @@ impl World {
             }
             Output::Push { operation } => {
                 self.tabs[tab].pushed.push(operation.id);
+                self.tabs[tab].calls.push(vec![operation.key.clone()]);
                 let op = serde_json::to_value(&operation).unwrap();
                 self.later(hop, Happening::Push { tab, op });
             }
+            Output::PushAll { call, operations } => {
+                self.tabs[tab].pushed.extend(operations.iter().map(|operation| operation.id));
+                self.tabs[tab].calls.push(operations.iter().map(|operation| operation.key.clone()).collect());
+                let ops = operations.iter().map(|operation| serde_json::to_value(operation).unwrap()).collect();
+                self.later(hop, Happening::PushAll { tab, call, ops });
+            }
+            Output::Gather => self.later(0, Happening::Tell { tab, input: Input::Gathered }),
             Output::AnnouncePresence { peers } => {
                 self.tabs[tab].announced.push((self.now.mono_ms, peers.clone()));
                 // The backend tells everybody who has a link, the sender included.

@@ -1,7 +1,7 @@
-import type { BulkProgress } from 'rota-engine'
+import { BackendError, type BulkProgress } from 'rota-engine'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { ableSeeded, openAbleLive, type AbleBackend } from './able.js'
-import { refusal } from './world.js'
+import { refusal, until } from './world.js'
 
 let store: Awaited<ReturnType<typeof openAbleLive>>['store']
 let backend: AbleBackend
@@ -35,6 +35,21 @@ describe('many assignments, each for itself', () => {
   })
 })
 
+test('what was given up counts as on its way, until a person drops it or it is done after all', async () => {
+  backend.pushFailures.push(...Array.from({ length: 2 }, () => new BackendError('invalid', 'too large')))
+  const seen: BulkProgress[] = []
+  const bulk = store.assignments.assignAll('leads', ['a', 'b', 'c'], 'maya', { onProgress: (progress) => seen.push(progress) })
+  const before = store.stats().listeners
+  await bulk.settled
+  expect([bulk.progress(), seen.length]).toEqual([{ total: 3, done: 1, failed: 0 }, 3])
+  const [first, second] = store.operations().pending.map(({ id }) => id)
+  store.retry(first!)
+  await until(() => expect(bulk.progress()).toEqual({ total: 3, done: 2, failed: 0 }))
+  store.cancel(second!)
+  expect(bulk.progress()).toEqual({ total: 3, done: 2, failed: 1 })
+  expect([seen.at(-1), store.stats().listeners]).toEqual([bulk.progress(), before])
+})
+
 describe('many assignments, all or nothing', () => {
   test('are one operation', async () => {
     const bulk = store.assignments.assignAll('leads', ['a', 'b', 'c'], 'maya', { atomic: true })
@@ -52,7 +67,7 @@ describe('many assignments, all or nothing', () => {
     const { settled, progress } = store.assignments.assignAll('leads', ['a', 'b'], 'maya', { atomic: true })
     expect((await settled).map((result) => 'settlement' in result && result.settlement.code)).toEqual(['forbidden', 'forbidden'])
     expect([owners(), progress()]).toEqual([[null, null, null, null], { total: 2, done: 0, failed: 2 }])
-    expect(refusal(() => store.assignments.assignAll('leads', Array.from({ length: 101 }, () => 'a'), 'maya', { atomic: true })).code).toBe('transaction-length')
+    expect(refusal(() => store.assignments.assignAll('leads', Array.from({ length: 101 }, (_, n) => `lead-${n}`), 'maya', { atomic: true })).code).toBe('transaction-length')
     expect(refusal(() => store.assignments.assignAll('leads', 'a' as never, 'maya')).code).toBe('invalid-operation')
   })
 })

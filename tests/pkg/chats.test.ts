@@ -131,6 +131,21 @@ test('how chats stand and wait is told from what shows', async () => {
   expect(store.chats.standing('nope')).toBeUndefined()
 })
 
+test('how many chats are in each state, and who waits, the longest first, are live lists', () => {
+  const [summary, queue] = [store.chats.summary(), store.chats.queue()]
+  const states = () => Object.fromEntries(summary.groups().map(({ group, figures }) => [String(group?.['chat_state']), figures.count]))
+  const waiting = queue.rows().map(({ id }) => id)
+  expect([states()['waiting_assignment'], waiting[0], queue.total]).toEqual([waiting.length, 'old', waiting.length])
+  let heard = 0
+  queue.subscribe(() => heard++)
+  store.chats.claim('old')
+  expect([states()['assigned'], queue.rows().map(({ id }) => id), heard]).toEqual([1, waiting.slice(1), 1])
+  expect(store.chats.queue(1).rows()).toHaveLength(1)
+  const { store: two } = openDomains()
+  expect(refusal(() => two.chats.in('slots' as never).summary()).code).toBe('invalid-operation')
+  two.close()
+})
+
 test('history and repetition are counted from the rows of assignments', () => {
   const row = (chat_id: string, operator_id: string, hour: string, released_at: string | null) => ({ chat_id, operator_id, assigned_at: `2026-11-01T${hour}:00:00Z`, released_at })
   const rows = [row('a', 'maya', '08', '2026-11-01T08:30:00Z'), row('a', 'maya', '09', '2026-11-01T09:30:00Z'), row('a', 'jonas', '10', null)]

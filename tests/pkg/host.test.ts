@@ -159,6 +159,65 @@ describe('an answer counts, even where its record can not be read', () => {
   })
 })
 
+describe('several operations in one call', () => {
+  const done = (id: string) => ({ protocol: 1, id, table: 'companies', key: id, replayed: false, outcome: 'confirmed', version: '7', record: { id } })
+  const send = async (answers: unknown) => {
+    Object.assign(scripted, { pushAll: () => (answers instanceof Error ? Promise.reject(answers) : Promise.resolve(answers)) })
+    host.perform('pushAll', [3, [{ id: 'o1' }, { id: 'o2' }, { id: 'o3' }]])
+    await pause(2)
+    return heard
+  }
+
+  test('are sent when the running task is over', async () => {
+    host.perform('gather', undefined)
+    expect(heard).toEqual([])
+    await Promise.resolve()
+    expect(heard).toEqual([['gathered']])
+  })
+
+  test('have their answers by id, in whatever order they come', async () => {
+    expect(await send([done('o3'), done('o1'), done('o2')])).toEqual([['callAnswered', 3, ['o3', done('o3'), 'o1', done('o1'), 'o2', done('o2')], []]])
+  })
+
+  test('one that is passed over has none, and an answer to another operation is none of theirs', async () => {
+    expect(await send([done('o1'), done('o9'), done('o1'), null, 5])).toEqual([
+      ['unreadable', 'malformed-answer', 'pushAll', expect.stringContaining('4 of the answers')],
+      ['callAnswered', 3, ['o1', done('o1')], []],
+    ])
+  })
+
+  test('an error in the place of one is what became of that one', async () => {
+    const limited = new BackendError('rate-limit', 'slowly', 1_500)
+    expect(await send([done('o1'), limited, new Error('odd')])).toEqual([
+      ['callAnswered', 3, ['o1', done('o1')], ['o2', 'rate-limit', 'slowly', 1_500, 'o3', 'unknown', 'odd', undefined]],
+    ])
+  })
+
+  test('an answer that can not be read is that of one, and its getters are asked inside', async () => {
+    const trap = {
+      get id(): string {
+        throw new Error('from the getter')
+      },
+    }
+    expect(await send([{ ...done('o1'), record: [] }, trap, done('o3')])).toEqual([
+      ['unreadable', 'malformed-answer', 'pushAll', expect.any(String)],
+      ['callAnswered', 3, ['o3', done('o3')], ['o1', 'unknown', expect.stringContaining('record is not an object'), undefined]],
+    ])
+  })
+
+  test('a call that fails fails as a whole', async () => {
+    expect(await send(new BackendError('auth', 'expired'))).toEqual([['callFailed', 3, 'auth', 'expired', undefined]])
+  })
+
+  test.each([[{}], ['answers'], [null]])('so does one that is answered with %j', async (answers) => {
+    expect(await send(answers)).toEqual([['callFailed', 3, 'unknown', expect.stringContaining('list'), undefined]])
+  })
+
+  test('a server that takes one a call says so by saying nothing', async () => {
+    expect(await send(undefined)).toEqual([['callDeclined', 3]])
+  })
+})
+
 describe('what the engine asks about tokens and the link is answered', () => {
   const refresh = async (refreshToken?: () => Promise<void>) => {
     Object.assign(scripted, { refreshToken })

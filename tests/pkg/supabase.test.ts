@@ -96,6 +96,27 @@ describe('calls', () => {
     expect(client.calls).toEqual([['rota_pull', { request }], ['apply_operation', { op: { id: 'x' } }]])
   })
 
+  test('several operations are one call of the server kit', async () => {
+    client.reply = { data: [{ id: 'x' }, { id: 'y' }], error: null, status: 200 }
+    const ops = [{ id: 'x' }, { id: 'y' }] as Operation[]
+    expect(await adapter().pushAll?.(ops, signal)).toEqual([{ id: 'x' }, { id: 'y' }])
+    expect(client.calls).toEqual([['apply_operations', { ops }]])
+  })
+
+  test.each([
+    [404, 'PGRST202'],
+    [404, undefined],
+    [400, 'PGRST202'],
+  ])('a database without that function (status %i, code %s) takes one a call', async (status, code) => {
+    client.reply = { data: null, error: { message: 'no such function', code }, status }
+    expect(await adapter().pushAll?.([], signal)).toBeUndefined()
+  })
+
+  test('a call of several fails as any other does', async () => {
+    client.reply = { data: null, error: { message: 'too large' }, status: 413 }
+    await expect(adapter().pushAll?.([], signal)).rejects.toMatchObject({ failure: 'invalid', message: 'too large' })
+  })
+
   test.each([
     [0, undefined, 'network'],
     [400, '22P02', 'invalid'],

@@ -73,6 +73,14 @@ store.interactions.watch(({ type, interaction }) => (type satisfies 'turn' | 'ac
 // @ts-expect-error no such field
 store.interactions.optimisticUpdate('s', { mood: 'x' })
 export const done: number = store.assignments.assignAll('leads', ['a', 'b'], 'maya', { atomic: true }).progress().done
+export const none: number = store.assignments.unassignAll('leads', ['a', 'b']).progress().failed
+export const lead: string | undefined = store.assignments.unassigned('leads').rows()[0]?.id
+export const had: number | null | undefined = store.assignments.statistics('leads').groups()[0]?.figures.count
+export const who: string | null | undefined = store.assignments.history('leads', 'a').rows()[0]?.to_owner
+// @ts-expect-error -- slots have no owner
+store.assignments.unassigned('slots')
+// @ts-expect-error -- there is no such figure
+void store.assignments.statistics('leads').figures().sum
 // @ts-expect-error a table without an owner
 store.assignments.assignAll('slots', ['a'], 'maya')
 store.notifications.configure('bell', { turn: { autoCloseMs: null }, status: { enabled: false } })

@@ -1,6 +1,7 @@
 // The testing strategy of the live interaction document: its integration and end-to-end items, on the real backend. Its unit
 // items, and error boundaries, have tests where that code is.
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest'
+import type { InteractionEvent } from 'rota-engine'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test, vi } from 'vitest'
 import { openBackend, until, type Backend, type Person, type Session } from './backend.js'
 
 let backend: Backend
@@ -28,6 +29,161 @@ afterEach(async () => {
 const change = ({ store }: Session, key: string, set: object) => store.mutate({ name: 'patch', table: 'interactions', key, set })
 const get = ({ store }: Session, key = 'i-1') => store.get('interactions', key)
 const inDatabase = async (key = 'i-1') => (await backend.sql('select status, turn, action, tags, meta, note from interactions where id = $1', [key]))[0]
+
+describe('LiveInteractionContext', () => {
+  const state = ({ store }: Session) => store.interactions.state()
+  const active = (session: Session) => state(session).activeInteractions.map(({ id }) => id).sort()
+
+  test('setCurrentInteraction and clearCurrentInteraction are of one tab alone', async () => {
+    D.store.interactions.setCurrentInteraction('i-2')
+    expect(state(D)).toMatchObject({ currentInteractionId: 'i-2', currentCampaignId: 'k-1', isLoading: false, error: null })
+    expect([state(D2).currentInteractionId, state(P).currentInteractionId]).toEqual([null, null])
+    await backend.sql(`update interactions set campaign_id = 'k-2' where id = 'i-2'`)
+    await until(() => state(D).currentCampaignId === 'k-2', 'its campaign is followed')
+    await backend.sql(`delete from interactions where id = 'i-2'`)
+    await until(() => state(D).currentInteractionId === null, 'one that is gone is looked at no more')
+    expect(state(D).currentCampaignId).toBe('k-2')
+    D.store.interactions.clearCurrentInteraction()
+    expect(state(D).currentCampaignId).toBe(null)
+    expect(() => D.store.interactions.setCurrentInteraction('i-2')).toThrow('i-2')
+  })
+  test('activeInteractions are those that go on, live in every session, with lastUpdate', async () => {
+    const before = Date.now()
+    expect([active(D).length, active(P).length]).toEqual([8, 8])
+    let heard = 0
+    P.store.interactions.subscribe(() => heard++)
+    await change(D, 'i-1', { status: 'completed' }).settled
+    await until(() => [D, D2, P].every((session) => active(session).length === 7), 'nobody lists one that has ended')
+    expect(heard).toBeGreaterThan(0)
+    expect(state(P).lastUpdate).toBeGreaterThanOrEqual(before)
+    expect(state(P)).toBe(state(P))
+  })
+  test('refreshInteractions fetches what the stream has not told', async () => {
+    backend.gateway().faults.dropFrames = 100
+    await backend.sql(`update interactions set turn = 5 where id = 'i-1'`)
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    expect(get(D)?.turn).toBe(0)
+    D.store.interactions.refreshInteractions()
+    await until(() => get(D)?.turn === 5, 'it is fetched')
+  })
+  test('optimisticUpdate shows at once, and rollbackUpdate takes it back, and nothing of what others did since', async () => {
+    const first = D.store.interactions.optimisticUpdate('i-1', { note: 'a trap', turn: 1 })
+    expect([get(D)?.note, get(D)?.turn]).toEqual(['a trap', 1])
+    expect(await first.settled).toMatchObject({ outcome: 'confirmed' })
+    await until(() => get(P)?.note === 'a trap', 'the others see it')
+    const second = D.store.interactions.optimisticUpdate('i-1', { status: 'live' })
+    await change(P, 'i-1', { action: 'jumps' }).settled
+    // Out of turn: the first is taken back while the second stands.
+    expect(await D.store.interactions.rollbackUpdate(first.id)?.settled).toMatchObject({ outcome: 'confirmed' })
+    expect(await second.settled).toMatchObject({ outcome: 'confirmed' })
+    await until(() => [D, D2, P].every((session) => get(session)?.note === null && get(session)?.action === 'jumps'), 'everybody agrees')
+    expect(await inDatabase()).toMatchObject({ note: null, turn: 0, status: 'live', action: 'jumps' })
+    // One that was never sent leaves no trace.
+    await backend.stop()
+    const unsent = D.store.interactions.optimisticUpdate('i-2', { note: 'no' })
+    D.store.interactions.rollbackUpdate(unsent.id)
+    expect(get(D, 'i-2')?.note).toBe(null)
+    await backend.start()
+    D.store.reconnect()
+    await until(() => D.store.status().unsent === 0 && D.store.status().link.state === 'live', 'all is sent', 25_000)
+    expect(await inDatabase('i-2')).toMatchObject({ note: null })
+  }, 60_000)
+  test('error says why the last change did not come true, until one does', async () => {
+    await backend.sql('alter table interactions add constraint short check (length(note) < 10)')
+    try {
+      const { id, settled } = D.store.interactions.optimisticUpdate('i-1', { note: 'far too long for this' })
+      expect(await settled).toMatchObject({ outcome: 'refused', code: 'invalid' })
+      expect([get(D)?.note, state(D).error]).toMatchObject([null, { operationId: id, code: 'invalid', message: expect.any(String) }])
+      await D.store.interactions.optimisticUpdate('i-1', { note: 'short' }).settled
+      expect(state(D).error).toBe(null)
+    } finally {
+      await backend.sql('alter table interactions drop constraint short')
+    }
+  })
+})
+
+describe('useLiveInteractionNotifications', () => {
+  const entries = new Map<string, string>()
+  const stores = Symbol.for('rota-engine/stores')
+  let tabs: Session[]
+
+  /** Two tabs of one browser: they share its channel and its storage, and each has a link of its own. */
+  beforeEach(async () => {
+    entries.clear()
+    vi.stubGlobal('Window', class {
+      static [Symbol.hasInstance](value: unknown): boolean {
+        return value === globalThis
+      }
+    })
+    vi.stubGlobal('addEventListener', () => {})
+    vi.stubGlobal('removeEventListener', () => {})
+    vi.stubGlobal('localStorage', {
+      get length() {
+        return entries.size
+      },
+      key: (at: number) => [...entries.keys()][at] ?? null,
+      getItem: (key: string) => entries.get(key) ?? null,
+      setItem: (key: string, value: string) => entries.set(key, value),
+      removeItem: (key: string) => entries.delete(key),
+    })
+    tabs = []
+    for (let n = 0; n < 2; n++) {
+      // A page may have one store of a person only; here both are in the same.
+      ;(globalThis as { [key: symbol]: Set<string> | undefined })[stores]?.clear()
+      tabs.push(await backend.session(dm, { app: 'tabs' }))
+    }
+    for (const tab of tabs) tab.store.interactions.watch((event) => tell(tab, event))
+  })
+  afterEach(async () => {
+    await backend.closeSessions()
+    vi.unstubAllGlobals()
+  })
+
+  const tell = ({ store }: Session, { type, key, interaction }: InteractionEvent<{ turn: number | null; action: string | null; status: string | null }>) =>
+    store.notifications.createNotification({ kind: type, message: `${key}: ${type} ${interaction[type]}`, id: `${key}/${type}/${interaction[type]}` })
+  const shown = (component: string) => tabs.map(({ store }) => store.notifications.shown(component).map(({ message }) => message))
+
+  test('createNotification: by kind, once across tabs that all hear of the same, as each component wants it', async () => {
+    for (const { store } of tabs) {
+      store.notifications.configure('board', { turn: { autoCloseMs: null }, action: { autoCloseMs: null, sound: false }, status: { autoCloseMs: 400 } })
+      store.notifications.configure('quiet', { turn: { enabled: false }, action: { autoCloseMs: null }, status: { enabled: false } })
+    }
+    const made: string[][] = tabs.map(() => [])
+    for (const [at, { store }] of tabs.entries()) {
+      store.notifications.subscribe(() => made[at]?.push(...store.notifications.shown('board').map(({ id }) => id)))
+    }
+    await change(P, 'i-1', { turn: 1 }).settled
+    await change(P, 'i-1', { action: 'opens the door' }).settled
+    await change(P, 'i-1', { status: 'live' }).settled
+    const all = ['i-1: turn 1', 'i-1: action opens the door', 'i-1: status live']
+    await until(() => made.every((ids) => ids.includes('i-1/status/live')), 'both tabs have heard of all of it')
+    await until(() => JSON.stringify(shown('board')) === JSON.stringify([all.slice(0, 2), all.slice(0, 2)]), 'what stands differently has closed itself')
+    expect(shown('quiet')).toEqual([[all[1]], [all[1]]])
+    expect(tabs[0]!.store.notifications.shown('board').map(({ sound }) => sound)).toEqual([true, false])
+    // Closed in one tab, it is closed in the other, and does not come back.
+    tabs[1]!.store.notifications.close('i-1/turn/1')
+    await until(() => shown('board').every((list) => list.length === 1), 'it is closed everywhere')
+    tell(tabs[0]!, { type: 'turn', key: 'i-1', interaction: { turn: 1, action: null, status: null } })
+    expect(shown('board')).toEqual([[all[1]], [all[1]]])
+  })
+  test('broadcastUpdate and offline replay: what came while off-line shows in order once the link is back, each once', async () => {
+    for (const { store } of tabs) store.notifications.configure('board', { turn: { autoCloseMs: null }, action: { autoCloseMs: null } })
+    expect(shown('board')).toEqual([[], []])
+    await backend.stop()
+    // While a link is being opened, it counts as it was.
+    await until(() => tabs.every(({ store }) => store.status().link.state === 'offline'), 'the links are seen to be down')
+    const say = (at: number, message: string, atMs: number) => tabs[at]!.store.notifications.createNotification({ kind: 'turn', message, id: message, atMs }).state
+    const now = Date.now()
+    expect([say(0, 'second', now - 2_000), say(1, 'third', now - 1_000), say(0, 'first', now - 3_000)]).toEqual(['waits', 'waits', 'waits'])
+    expect(shown('board')).toEqual([[], []])
+    await backend.start()
+    for (const { store } of tabs) store.reconnect()
+    const all = ['first', 'second', 'third']
+    await until(() => JSON.stringify(shown('board')) === JSON.stringify([all, all]), 'both show all of them, in order', 25_000)
+    expect([say(0, 'first', now), say(1, 'second', now)]).toEqual(['known', 'known'])
+    expect(shown('board')).toEqual([all, all])
+  }, 60_000)
+})
 
 describe('Integration Tests', () => {
   test('Cross-tab synchronization', async () => {

@@ -1,5 +1,5 @@
 // What the stores of these tests declare.
-import { table } from 'rota-engine'
+import { assignmentHistory, table } from 'rota-engine'
 
 export interface Chat {
   id: string
@@ -30,16 +30,6 @@ interface Slot {
   is_active: boolean
   notes: string | null
 }
-interface History {
-  id: number
-  table_name: string
-  record_key: string
-  from_owner: string | null
-  to_owner: string | null
-  changed_by: string | null
-  changed_at: string
-  tab: string | null
-}
 interface Interaction {
   id: string
   status: string | null
@@ -54,14 +44,15 @@ interface Interaction {
 
 export const tables = {
   profiles: table<{ id: string; name: string; role: string }>({ key: 'id', fields: ['id', 'name', 'role'], domain: { kind: 'profile' } }),
-  companies: table<{ id: string; name: string; owner_id: string | null }>({ key: 'id', fields: ['id', 'name', 'owner_id'], owner: 'owner_id', ownerName: { table: 'profiles', field: 'name' } }),
-  assignment_history: table<History>({ key: 'id', fields: ['id', 'table_name', 'record_key', 'from_owner', 'to_owner', 'changed_by', 'changed_at', 'tab'] }),
+  companies: table<{ id: string; name: string; owner_id: string | null }>({ key: 'id', fields: ['id', 'name', 'owner_id'], owner: 'owner_id', indexed: ['owner_id'], ownerName: { table: 'profiles', field: 'name' } }),
+  assignment_history: assignmentHistory,
   patients: table<{ id: string; name: string; status: string | null }>({ key: 'id', fields: ['id', 'name', 'status'] }),
   form_submissions: table<{ id: string; form: string; status: string; answer: string | null }>({ key: 'id', fields: ['id', 'form', 'status', 'answer'], domain: { kind: 'form' } }),
   interactions: table<Interaction>({
     key: 'id',
     fields: ['id', 'status', 'campaign_id', 'turn', 'action', 'tags', 'meta', 'seen_at', 'note'],
     merge: { status: 'mostRecentNotNull', tags: 'union', meta: 'recursive', seen_at: 'latest' },
+    domain: { kind: 'interaction', active: ['waiting', 'live', 'paused'], turn: 'turn', action: 'action' },
   }),
   chats: table<Chat>({
     key: 'id',

@@ -116,6 +116,10 @@ declare! {
     KeyRefused = "insert under a temporary key refused",
     KeyUnheard = "key given, and the answer lost",
     NoLedger = "server that keeps no ledger",
+    BatchFailed = "call of several that failed as a whole",
+    BatchCut = "call of several cut in the middle",
+    BatchPassedOver = "call of several answered in part",
+    BatchDeclined = "server that takes one operation a call",
     LedgerMissed = "reply lost, and no ledger to ask",
 }
 

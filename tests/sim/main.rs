@@ -10,6 +10,7 @@
     reason = "a broken law stops a run"
 )]
 
+mod batches;
 mod browser;
 mod faults;
 mod oracle;

@@ -15,6 +15,7 @@ use rota_engine::{
     Role, Settlement, Status, TOMBSTONES_MAX, Value,
 };
 
+use crate::batches::calls_under_way;
 use crate::server::{Decision, Key, LARGE, Server, TABLES, number};
 use crate::shell::is_of_rules;
 use crate::{FastMap, FastSet};
@@ -95,6 +96,9 @@ pub struct Mirror {
     /// Records that the step under way has to do with.
     pub touched: Vec<Key>,
     pub pushed: Vec<OperationId>,
+    /// The call that each operation went with last, and how many went alone.
+    pub call_of: FastMap<OperationId, u64>,
+    pub singles: u64,
     /// Operations that ended as confirmed in this step.
     confirmed: Vec<OperationId>,
     /// Operations that ended in this step without having happened.
@@ -110,6 +114,8 @@ pub struct Mirror {
     /// The highest epoch that this tab has heard or spoken of.
     pub epoch: u64,
     pub notified: u32,
+    /// Several operations were answered within the step under way.
+    pub is_told_much: bool,
     /// Storage was read within the step under way, and may have shown something by itself.
     pub has_looked: bool,
     pub handled: u32,
@@ -564,9 +570,9 @@ impl Oracle {
             }
         }
         if mirror.role() != Role::Follower {
-            let sent = mirror.shown.iter().filter(|shown| shown.state == OperationState::Sent).count();
-            if sent > CONCURRENCY {
-                broken!("10", "{} has {sent} operations on their way", who.name);
+            let calls = calls_under_way(mirror);
+            if calls > CONCURRENCY {
+                broken!("10", "{} has {calls} calls on their way", who.name);
             }
         }
     }
@@ -674,7 +680,7 @@ impl Oracle {
         touched.clear();
         mirror.touched = touched;
         mirror.pushed.clear();
-        (mirror.asked_from, mirror.has_looked) = (None, false);
+        (mirror.asked_from, mirror.has_looked, mirror.is_told_much) = (None, false, false);
     }
 
     /// Looks at one record: what is seen of it, and what may be confirmed of it.

@@ -238,8 +238,24 @@ impl World {
         if let Input::TabMessageReceived(message) = input {
             self.note_snapshot(tab, message);
         }
+        if let Input::CallFailed { .. } | Input::CallAnswered { .. } = input {
+            self.tabs[tab].mirror.is_told_much = true;
+            self.note_call(tab, input);
+        }
         let Tab { mirror, link, .. } = &mut self.tabs[tab];
         let sends = mirror.role() != Role::Follower;
+        let answers = match input {
+            Input::Answered { answer } => std::slice::from_ref(answer),
+            Input::CallAnswered { answers, .. } => answers,
+            _ => &[],
+        };
+        for answer in answers.iter().filter(|answer| answer.outcome == Outcome::Retry) {
+            if mirror.state_of(answer.id) == Some(OperationState::Sent)
+                && let Some(after_ms) = answer.after_ms
+            {
+                mirror.not_before.insert(answer.id, mono_ms + after_ms);
+            }
+        }
         match input {
             Input::PushFailed { id, failure, after_ms, .. } => {
                 let is_sent = mirror.state_of(*id) == Some(OperationState::Sent);
@@ -249,13 +265,6 @@ impl World {
                     && let Some(after_ms) = after_ms
                 {
                     mirror.not_before.insert(*id, mono_ms + after_ms);
-                }
-            }
-            Input::Answered { answer } if answer.outcome == Outcome::Retry => {
-                if mirror.state_of(answer.id) == Some(OperationState::Sent)
-                    && let Some(after_ms) = answer.after_ms
-                {
-                    mirror.not_before.insert(answer.id, mono_ms + after_ms);
                 }
             }
             Input::LinkClosed { attempt, failure: Failure::Auth, .. } => {
@@ -401,11 +410,28 @@ impl World {
             }
             Output::Push { operation } => {
                 self.must_not_be_paused(tab, "sends");
-                self.tabs[tab].mirror.pushed.push(operation.id);
+                let mirror = &mut self.tabs[tab].mirror;
+                mirror.pushed.push(operation.id);
+                // No call of several has such a number.
+                mirror.singles += 1;
+                mirror.call_of.insert(operation.id, mirror.singles << u32::BITS);
                 self.oracle.on_push(tab, operation.id);
                 let delay_ms = self.request_delay();
                 self.later(delay_ms, Event::Push { tab, op: Rc::new(operation) });
             }
+            Output::PushAll { call, operations } => {
+                self.must_not_be_paused(tab, "sends");
+                self.check_call(tab, &operations);
+                for operation in &operations {
+                    let mirror = &mut self.tabs[tab].mirror;
+                    mirror.pushed.push(operation.id);
+                    mirror.call_of.insert(operation.id, u64::from(call));
+                    self.oracle.on_push(tab, operation.id);
+                }
+                let delay_ms = self.request_delay();
+                self.later(delay_ms, Event::PushAll { tab, call, ops: operations.into_iter().map(Rc::new).collect() });
+            }
+            Output::Gather => self.later(0, Event::Tell { tab, input: Input::Gathered }),
             Output::RefreshToken => self.refresh_token(tab),
             Output::Notify(changes) => {
                 let Self { tabs, server, oracle, .. } = self;
@@ -532,9 +558,10 @@ impl World {
         }
         for (step, key) in op.steps().zip(keys) {
             let visible = engine.visible(step.table, step.key);
-            // What the rules decide follows from what came with the answer, and newer rows may have come in the same step.
+            // What the rules decide follows from what came with the answer, and newer rows, or the keys of others, may have come in the
+            // same step.
             let version = engine.version(step.table, step.key).map_or(0, |version| number(&version));
-            let is_of_news = is_of_rules(op) && version > mirror.version(key);
+            let is_of_news = is_of_rules(op) && (mirror.is_told_much || version > mirror.version(key));
             if visible.as_ref() != mirror.record(key) && !is_of_news {
                 broken!("5", "{name} shows {} before it is stored", op.id);
             }

@@ -346,6 +346,9 @@ pub struct Plan {
     pub parts_percent: u8,
     /// The server does not remember what it did.
     pub has_no_ledger: bool,
+    /// How many operations a call may hold, as the adapter says; and whether the server takes only one after all.
+    pub batch: usize,
+    pub declines_batches: bool,
     /// The end also breaks every link, and changes records while they are joined again.
     pub breaks_at_end: bool,
 }
@@ -474,6 +477,8 @@ impl Plan {
             page_rows: if is_crowded { None } else { draw.of(&[None, None, Some(1), Some(2), Some(4)]) },
             parts_percent: draw.of(&[0, 0, 30, 80]),
             has_no_ledger,
+            batch: draw.of(&[1, 1, 2, 4, 100]),
+            declines_batches: draw.percent(10),
         }
     }
 }

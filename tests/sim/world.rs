@@ -23,6 +23,7 @@ pub enum Event {
     Tell { tab: usize, input: Input<JsonRecord> },
     Message { tab: usize, message: Box<TabMessage<JsonRecord>> },
     Push { tab: usize, op: Rc<Operation> },
+    PushAll { tab: usize, call: u32, ops: Vec<Rc<Operation>> },
     Pull { tab: usize, call: PullCall },
     Join { tab: usize, attempt: u32 },
     Subscribed { tab: usize, attempt: u32 },
@@ -64,6 +65,8 @@ pub struct World {
     pub old_tabs_percent: u8,
     /// How many pulls, in percent, name parts that they cover.
     pub parts_percent: u8,
+    /// The server takes one operation a call, whatever the adapter said.
+    pub declines_batches: bool,
     without_token_giver: u32,
     agenda: BTreeMap<(u64, u64), Event>,
     count: u64,
@@ -81,6 +84,7 @@ impl World {
         .expect("the configuration can be read");
         config.link.max_attempts = plan.attempts_max;
         config.idempotent = !plan.has_no_ledger;
+        config.batch = plan.batch;
         let mut world = Self {
             server: Server::default(),
             browsers: Vec::new(),
@@ -98,6 +102,7 @@ impl World {
             config,
             old_tabs_percent: plan.old_tabs_percent,
             parts_percent: plan.parts_percent,
+            declines_batches: plan.declines_batches,
             without_token_giver: plan.without_token_giver,
             agenda: BTreeMap::new(),
             count: 0,
@@ -226,6 +231,7 @@ impl World {
             Event::Tell { tab, input } => self.tell(tab, input),
             Event::Message { tab, message } => self.tell(tab, Input::TabMessageReceived(message)),
             Event::Push { tab, op } => self.on_push(tab, &op),
+            Event::PushAll { tab, call, ops } => self.on_push_all(tab, call, &ops),
             Event::Pull { tab, call } => self.on_pull(tab, &call),
             Event::Join { tab, attempt } => self.on_join(tab, attempt),
             Event::Subscribed { tab, attempt } => {
@@ -325,7 +331,7 @@ impl World {
     }
 
     /// Says why a call does not reach the server, if it doesn't; `Err(None)` when nobody will ever hear.
-    fn reach(&mut self, tab: usize) -> Result<(), Option<Failure>> {
+    pub fn reach(&mut self, tab: usize) -> Result<(), Option<Failure>> {
         if self.mono_ms < self.cut_until_ms {
             self.faults.add(Fault::NetworkCut);
             return Err(Some(Failure::Network));
@@ -356,14 +362,18 @@ impl World {
     }
 
     fn push_failed(&mut self, tab: usize, id: OperationId, failure: Failure) {
-        let limited = failure == Failure::RateLimit;
-        let after_ms = (limited && self.draw.percent(70)).then(|| 100 + self.draw.below(6_000));
+        let after_ms = self.patience(failure);
         let message = "the call failed".to_owned();
         let delay_ms = self.reply_delay();
         self.later(delay_ms, Event::Tell { tab, input: Input::PushFailed { id, failure, message, after_ms } });
     }
 
-    fn reply_delay(&mut self) -> u64 {
+    pub fn patience(&mut self, failure: Failure) -> Option<u64> {
+        let limited = failure == Failure::RateLimit;
+        (limited && self.draw.percent(70)).then(|| 100 + self.draw.below(6_000))
+    }
+
+    pub fn reply_delay(&mut self) -> u64 {
         let late = self.happens(Rate::ReplyDelay, Fault::ReplyDelayed);
         HOP_MS + self.draw.below(6) + if late { self.lateness() } else { 0 }
     }
@@ -390,22 +400,7 @@ impl World {
             self.spread();
             return;
         }
-        let is_done = answer.outcome == rota_engine::Outcome::Confirmed;
-        // Whoever gives a key says so.
-        let gives_key = crate::oracle::keys::own(op).next().is_some();
-        let answer = if is_done && !gives_key && self.happens(Rate::Bare, Fault::AnswerBare) {
-            self.note_unread(tab, op.id);
-            Answer { record: None, records: Vec::new(), ..answer }
-        } else {
-            answer
-        };
-        let answer = if !gives_key && self.happens(Rate::EventBad, Fault::AnswerUnreadable) {
-            self.note_unread(tab, op.id);
-            // The adapter could read how it ended, but not the record.
-            Answer { version: None, record: None, records: Vec::new(), ..answer }
-        } else {
-            answer
-        };
+        let answer = self.spoil(tab, op, answer);
         let copies = 1 + u32::from(self.happens(Rate::ReplyRepeat, Fault::ReplyRepeated));
         let mut first_ms = u64::MAX;
         for _ in 0..copies {
@@ -416,6 +411,26 @@ impl World {
         self.spread_around(first_ms);
     }
 
+    /// Takes from an answer what may be missing in it.
+    pub fn spoil(&mut self, tab: usize, op: &Operation, answer: Answer<JsonRecord>) -> Answer<JsonRecord> {
+        let is_done = answer.outcome == rota_engine::Outcome::Confirmed;
+        // Whoever gives a key says so.
+        let gives_key = crate::oracle::keys::own(op).next().is_some();
+        let answer = if is_done && !gives_key && self.happens(Rate::Bare, Fault::AnswerBare) {
+            self.note_unread(tab, op.id);
+            Answer { record: None, records: Vec::new(), ..answer }
+        } else {
+            answer
+        };
+        if !gives_key && self.happens(Rate::EventBad, Fault::AnswerUnreadable) {
+            self.note_unread(tab, op.id);
+            // The adapter could read how it ended, but not the record.
+            Answer { version: None, record: None, records: Vec::new(), ..answer }
+        } else {
+            answer
+        }
+    }
+
     /// An answer says no more than that it is done: a tab of the release before takes that for the end.
     fn note_unread(&mut self, tab: usize, id: OperationId) {
         let Tab { browser, user, .. } = self.tabs[tab];
@@ -424,7 +439,7 @@ impl World {
         }
     }
 
-    fn decide(&mut self, tab: usize, op: &Operation) -> Answer<JsonRecord> {
+    pub fn decide(&mut self, tab: usize, op: &Operation) -> Answer<JsonRecord> {
         let user = self.tabs[tab].user;
         self.check_names(tab, op);
         crate::oracle::unanswered::check_sending(&self.server, op);
@@ -544,7 +559,7 @@ impl World {
     }
 
     /// The server's publication: every change goes to every subscribed link. Says whether an answer is overtaken.
-    fn spread_around(&mut self, answer_ms: u64) {
+    pub fn spread_around(&mut self, answer_ms: u64) {
         for key in std::mem::take(&mut self.server.news) {
             let history = &self.server.known[key].history;
             let Some(stand) = history.last().cloned() else { continue };

@@ -33,6 +33,7 @@ export function supabaseBackend(client: SupabaseClient, options: SupabaseOptions
     ...(room ? { presence: (peers) => room.say(peers) } : {}),
     pull: (request, signal) => call(client, 'rota_pull', { request }, signal) as Promise<PullResponse>,
     push: (operation, signal) => call(client, 'apply_operation', { op: operation }, signal) as Promise<Answer>,
+    pushAll: (operations, signal) => pushAll(client, operations, signal),
     connect: (tables, listener) => connect(client, schema, tables, listener, room),
     refreshToken: () => refreshToken(client),
     onToken: (listener) => {
@@ -44,11 +45,22 @@ export function supabaseBackend(client: SupabaseClient, options: SupabaseOptions
   }
 }
 
-async function call(client: SupabaseClient, name: string, args: { request: PullRequest } | { op: Operation }, signal: AbortSignal): Promise<unknown> {
-  const reply: Reply = await client.rpc(name, args).abortSignal(signal)
+type Arguments = { request: PullRequest } | { op: Operation } | { ops: readonly Operation[] }
+
+async function call(client: SupabaseClient, name: string, args: Arguments, signal: AbortSignal): Promise<unknown> {
+  return dataOf(await client.rpc(name, args).abortSignal(signal))
+}
+
+/** A database whose server kit is of an earlier release has no such function. */
+async function pushAll(client: SupabaseClient, operations: readonly Operation[], signal: AbortSignal): Promise<readonly Answer[] | undefined> {
+  const reply: Reply = await client.rpc('apply_operations', { ops: operations }).abortSignal(signal)
+  if (reply.status === 404 || reply.error?.code === 'PGRST202') return undefined
+  return dataOf(reply) as readonly Answer[]
+}
+
+function dataOf(reply: Reply): unknown {
   if (!reply.error) return reply.data
-  const message = reply.error.message || `the server answered ${reply.status}`
-  throw new BackendError(failureOf(reply), message)
+  throw new BackendError(failureOf(reply), reply.error.message || `the server answered ${reply.status}`)
 }
 
 /** PostgREST's codes for a database that is away, or for no free connection to it: nothing was done. */

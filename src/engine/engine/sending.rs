@@ -1,8 +1,8 @@
 //! Everything that goes to the server but for the link: pulls, operations, and what follows when they fail.
 
-use super::Engine;
 use super::command::after;
 use super::lockless::may_send;
+use super::{Backend, Engine};
 use crate::engine::error::Problem;
 use crate::engine::input::PullCall;
 use crate::engine::link::{Asking, Gate, LinkState, Onlookers, PULL_KEYS_MAX, PULL_TIMEOUT_MS, PullRequest, describe};
@@ -127,9 +127,9 @@ impl<R: Record> Engine<R> {
             self.gate = Gate::Open;
         }
         self.ask_what_is_due();
-        for id in self.outbox.timed_out(self.now.mono_ms, self.retry.timeout) {
+        for call in self.outbox.timed_out(self.now.mono_ms, self.retry.timeout) {
             mark!(PushTimedOut);
-            self.on_push_failed(id, Failure::Timeout, "no answer in time", None);
+            self.on_call_failed(call, Failure::Timeout, "no answer in time", None);
         }
     }
 
@@ -172,21 +172,33 @@ impl<R: Record> Engine<R> {
         let is_limited = self.rate_limit.until(self.now.mono_ms).is_some();
         let holds = self.looks_until_mono_ms.is_some() || distrusts || is_limited;
         if self.gate == Gate::Open && !holds && self.may_be_reached() {
-            let (role, authors) = (self.tabs.role, &self.authors);
-            let may = |pending: &Pending| may_send(role, authors, pending);
-            for id in self.outbox.sendable(self.now.mono_ms, self.backend.concurrency, may) {
-                if self.unsure.contains(&id) {
-                    continue;
-                }
-                if self.is_doubtful_whether_sent(id) {
-                    self.doubt(id);
-                } else if self.outbox.get(id).is_some_and(|pending| !self.waits_for_key(pending)) {
-                    self.push(id);
-                }
-            }
+            self.send();
             self.pull();
         }
+        self.gathering.forget();
         self.set_outbox_timer();
+    }
+
+    fn send(&mut self) {
+        let (role, authors) = (self.tabs.role, &self.authors);
+        let may = |pending: &Pending| may_send(role, authors, pending);
+        let Backend { concurrency, batch, .. } = self.backend;
+        let mut ids = Vec::new();
+        for id in self.outbox.sendable(self.now.mono_ms, concurrency, batch, may) {
+            if self.unsure.contains(&id) {
+                continue;
+            }
+            if self.is_doubtful_whether_sent(id) {
+                self.doubt(id);
+            } else if self.outbox.get(id).is_some_and(|pending| !self.waits_for_key(pending)) {
+                ids.push(id);
+            }
+        }
+        if batch == 1 {
+            ids.into_iter().for_each(|id| self.push(&[id]));
+        } else if !ids.is_empty() {
+            self.send_together(&ids);
+        }
     }
 
     /// With a ledger it costs nothing to try. Without one, a call that is not answered may be the end of an operation, so none is
@@ -210,17 +222,30 @@ impl<R: Record> Engine<R> {
         }
     }
 
-    fn push(&mut self, id: OperationId) {
-        self.outbox.mark_sent(id, self.now.mono_ms.max(1));
-        self.dirty_operations.insert(id);
-        if let Some(pending) = self.outbox.get(id) {
-            // What was decided on a conflict, and by whom, is no concern of the server's.
-            let operation = Operation { decision: None, ..pending.op.clone() };
-            let hlc = operation.hlc;
+    /// Makes one call with these operations.
+    pub(super) fn push(&mut self, ids: &[OperationId]) {
+        self.calls = self.calls.wrapping_add(1);
+        self.outbox.mark_call(self.calls, ids, self.now.mono_ms.max(1));
+        let pending = ids.iter().filter_map(|id| self.outbox.get(*id));
+        // What was decided on a conflict, and by whom, is no concern of the server's.
+        let mut operations: Vec<Operation> =
+            pending.map(|pending| Operation { decision: None, ..pending.op.clone() }).collect();
+        for id in ids {
+            self.dirty_operations.insert(*id);
+        }
+        let lost: Vec<String> = if sabotaged!(LoseOnCrash) {
+            operations.iter().map(|op| self.session.operation_key(op.hlc, op.id)).collect()
+        } else {
+            Vec::new()
+        };
+        if operations.len() > 1 {
+            mark!(SentTogether);
+            self.emit(Output::PushAll { call: self.calls, operations });
+        } else if let Some(operation) = operations.pop() {
             self.emit(Output::Push { operation });
-            if sabotaged!(LoseOnCrash) {
-                self.emit(Output::Unpersist { key: self.session.operation_key(hlc, id) });
-            }
+        }
+        for key in lost {
+            self.emit(Output::Unpersist { key });
         }
     }
 
@@ -297,6 +322,12 @@ impl<R: Record> Engine<R> {
         // One that is being looked up has failed before.
         let Some(pending) = sent.filter(|pending| pending.lookup.is_none()) else { return };
         let tries = pending.tries;
+        if pending.company > 1
+            && let Some(pending) = self.outbox.get_mut(id)
+        {
+            // The others of its call were answered: what is wrong may be that it was one of several.
+            pending.company_max = 1;
+        }
         let after_ms = after_ms.filter(|_| !sabotaged!(IgnoreRetryAfter)).map(|asked_ms| asked_ms.min(AFTER_MS_MAX));
         let trouble = (failure.code().to_owned(), message.to_owned());
         let is_unanswered = matches!(failure, Failure::Network | Failure::Timeout | Failure::Server | Failure::Unknown);
@@ -318,26 +349,13 @@ impl<R: Record> Engine<R> {
             }
             Failure::Timeout | Failure::Server | Failure::Unknown if !is_idempotent => {}
             Failure::Network => {
-                self.puller.works = false;
                 if is_idempotent {
                     self.wait(id, 0, tries, trouble);
                 }
-                if self.gate == Gate::Open {
-                    mark!(GateShut);
-                    let delay_ms = self.retry.delay_ms(self.gate_failures, &mut self.random);
-                    self.gate_failures = self.gate_failures.saturating_add(1);
-                    self.gate = Gate::Network { until_mono_ms: after(self.now, delay_ms) };
-                }
-                // See whether the server can be reached at all: if not, the link is told.
-                self.puller.want();
+                self.shut_gate();
             }
             Failure::Auth => {
-                let refusals = self.outbox.get_mut(id).map_or(0, |pending| {
-                    pending.token_refusals = pending.token_refusals.saturating_add(1);
-                    pending.token_refusals
-                });
-                // The first refusal is what happens to every token in the end.
-                let delay_ms = if refusals > 1 { self.retry.delay_ms(refusals, &mut self.random) } else { 0 };
+                let delay_ms = self.refuse_token(&[id]);
                 self.wait(id, delay_ms, tries, trouble);
                 self.close_link(failure, message);
             }
@@ -380,8 +398,34 @@ impl<R: Record> Engine<R> {
         }
     }
 
+    /// The network keeps operations from the server: nothing is sent for a while.
+    pub(super) fn shut_gate(&mut self) {
+        self.puller.works = false;
+        if self.gate == Gate::Open {
+            mark!(GateShut);
+            let delay_ms = self.retry.delay_ms(self.gate_failures, &mut self.random);
+            self.gate_failures = self.gate_failures.saturating_add(1);
+            self.gate = Gate::Network { until_mono_ms: after(self.now, delay_ms) };
+        }
+        // See whether the server can be reached at all: if not, the link is told.
+        self.puller.want();
+    }
+
+    /// The token of a call was refused. Returns how long its operations wait besides for a fresh one.
+    pub(super) fn refuse_token(&mut self, ids: &[OperationId]) -> u64 {
+        let mut refusals = 0;
+        for id in ids {
+            if let Some(pending) = self.outbox.get_mut(*id) {
+                pending.token_refusals = pending.token_refusals.saturating_add(1);
+                refusals = refusals.max(pending.token_refusals);
+            }
+        }
+        // The first refusal is what happens to every token in the end.
+        if refusals > 1 { self.retry.delay_ms(refusals, &mut self.random) } else { 0 }
+    }
+
     /// Returns how long to leave alone a server that asked to be asked later, at least: ever longer, however often it says so.
-    fn postpone(&mut self, id: OperationId) -> u64 {
+    pub(super) fn postpone(&mut self, id: OperationId) -> u64 {
         let before = self.outbox.get_mut(id).map_or(0, |pending| {
             let before = pending.postponements.max(pending.tries);
             pending.postponements = pending.postponements.saturating_add(1);
@@ -390,7 +434,7 @@ impl<R: Record> Engine<R> {
         self.retry.delay_ms(before, &mut self.random)
     }
 
-    fn wait(&mut self, id: OperationId, delay_ms: u64, tries: u32, trouble: (String, String)) {
+    pub(super) fn wait(&mut self, id: OperationId, delay_ms: u64, tries: u32, trouble: (String, String)) {
         self.outbox.mark_returned(id, OperationState::Queued);
         self.dirty_operations.insert(id);
         let not_before = after(self.now, delay_ms);

@@ -162,6 +162,7 @@ fn walk<R: Record>(input: &mut Input<R>, tables: &[TableConfig], walker: &mut dy
         | Input::LinkClosed { message: text, .. }
         | Input::PullFailed { message: text, .. }
         | Input::PushFailed { message: text, .. }
+        | Input::CallFailed { message: text, .. }
         | Input::TokenMissed { message: text, .. }
         | Input::TokenRefused { message: text } => walker.text(text),
         Input::Unreadable { place, message, .. } => {
@@ -189,6 +190,10 @@ fn walk<R: Record>(input: &mut Input<R>, tables: &[TableConfig], walker: &mut dy
         }
         Input::Pulled(pulled) => pull(pulled, tables, walker),
         Input::Answered { answer: told } => answer(told, tables, walker),
+        Input::CallAnswered { answers, unanswered, .. } => {
+            answers.iter_mut().for_each(|told| answer(told, tables, walker));
+            unanswered.iter_mut().for_each(|one| walker.text(&mut one.message));
+        }
         Input::OpenView { spec, .. } => {
             if let Some(filter) = &mut spec.filter {
                 condition(filter, declared(tables, &spec.table), walker);
@@ -223,6 +228,8 @@ fn walk<R: Record>(input: &mut Input<R>, tables: &[TableConfig], walker: &mut dy
         | Input::LinkJoined { .. }
         | Input::LinkLive { .. }
         | Input::Missed
+        | Input::Gathered
+        | Input::CallDeclined { .. }
         | Input::TokenRefreshed
         | Input::TokenKept
         | Input::Ponged { .. }
