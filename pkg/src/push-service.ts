@@ -14,7 +14,7 @@ export interface VapidKeys {
 export type PushUrgency = 'very-low' | 'low' | 'normal' | 'high'
 
 /** A push as it goes to one browser. */
-export interface Push {
+export interface PushRequest {
   readonly endpoint: string
   readonly p256dh: string
   readonly auth: string
@@ -79,7 +79,7 @@ export class PushServices {
     await webPush()
   }
 
-  async push(push: Push): Promise<Pushed> {
+  async push(push: PushRequest): Promise<Pushed> {
     const library = await webPush()
     const url = URL.canParse(push.endpoint) ? new URL(push.endpoint) : undefined
     if (!url || !this.#options.isPushService(url)) return { outcome: 'refused', reason: `${url?.host ?? 'the endpoint'} is no push service that is known` }
