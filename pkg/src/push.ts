@@ -215,24 +215,24 @@ export class Push {
     if (this.#hasLeft) await this.#end()
   }
 
-  async #subscriptionOf({ pushManager }: ServiceWorkerRegistration): Promise<{ subscription: PushSubscription; isNew: boolean }> {
+  async #subscriptionOf({ pushManager, scope }: ServiceWorkerRegistration): Promise<{ subscription: PushSubscription; isNew: boolean }> {
     try {
       const there = await pushManager.getSubscription()
       if (there && isSameKey(there.options.applicationServerKey, this.#key)) return { subscription: there, isNew: false }
       // With another key no other can be had while there is one.
       await there?.unsubscribe()
-      return { subscription: await this.#askService(pushManager), isNew: true }
+      return { subscription: await this.#askService(pushManager, scope), isNew: true }
     } catch (error) {
       throw failure('the browser could not subscribe', error)
     }
   }
 
-  /** What comes too late is ended: nobody waits for it any more. */
-  async #askService(pushManager: PushManager): Promise<PushSubscription> {
+  /** What comes too late is ended, unless it was had by asking again. */
+  async #askService(pushManager: PushManager, scope: string): Promise<PushSubscription> {
     let isLate = false
     const asked = pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: this.#key })
     const subscribing = asked.then(async (subscription) => {
-      if (isLate) await subscription.unsubscribe()
+      if (isLate && !new PushOwner(scope).is(this.#options.user, subscription.endpoint)) await subscription.unsubscribe()
       return subscription
     })
     const late = () => {

@@ -33,19 +33,14 @@ inPlainPages((world) => {
     await tab.driver.push!(JSON.stringify({ ...NOTICE, id: 'chat-7/4' }))
     await shows(tab, [['Your turn', 'A chat waits for you', 'chat-7/4']])
     // Out of sight nobody has seen it there.
-    const other = await world.open()
-    await other.driver.show()
-    await other.goto('about:blank')
-    await tab.waitFor(() => document.visibilityState, (state) => state === 'hidden')
+    await putBehind(world, tab)
     await tab.driver.push!(JSON.stringify(NOTICE))
     await shows(tab, [['Your turn', 'A chat waits for you', 'chat-7/3'], ['Your turn', 'A chat waits for you', 'chat-7/4']])
   })
 
   world.test('what the application has the browser show and what is pushed are one, in either order', async () => {
     const tab = await openWithWorker(world)
-    const other = await world.open()
-    await other.driver.show()
-    await other.goto('about:blank')
+    await putBehind(world, tab)
     await tab.evaluate(async () => {
       await window.plain.store!.notifications.showInBrowser({ title: 'Your turn', show: window.plain.push!.show })
       window.plain.store!.notifications.createNotification({ kind: 'turn', message: 'From the tab', id: 'chat-7/3' })
@@ -88,6 +83,14 @@ async function openWithWorker(world: PlainWorld): Promise<PlainTab> {
   await tab.isLive()
   await tab.driver.allowNotifications!(true)
   return tab
+}
+
+/** Puts something else in front of a tab. */
+async function putBehind(world: PlainWorld, tab: PlainTab): Promise<void> {
+  const other = await world.open()
+  await other.driver.show()
+  await other.goto('about:blank')
+  await tab.waitFor(() => document.visibilityState, (state) => state === 'hidden')
 }
 
 /** What the browser shows now: title, words and tag, in the order of the tags. */

@@ -15,6 +15,13 @@ export interface OpenedPush {
 export async function openPush(store: PlainStore, user: string): Promise<OpenedPush> {
   await navigator.serviceWorker.register('/service-worker.js', { type: 'module' })
   const registration = await navigator.serviceWorker.ready
+  // Before that the browser may drop what is pushed.
+  const { active } = registration
+  await new Promise<void>((resolve) => {
+    const look = () => active?.state === 'activated' && resolve()
+    active?.addEventListener('statechange', look)
+    look()
+  })
   const { createPush } = (await import('/new/dist/push.js' as string)) as typeof Pushes
   const kept = new Set<string>()
   const clicks: PushClick[] = []
