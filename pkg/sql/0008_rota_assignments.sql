@@ -54,8 +54,10 @@ create table rota.outbox (
   due_at timestamptz not null default clock_timestamp(),
   attempts int not null default 0,
   last_error text,
+  reached text[] not null default '{}',
   done_at timestamptz
 );
+comment on column rota.outbox.reached is 'Which of several addresses were reached already, as their sender marks them, so that another attempt passes them over.';
 comment on table rota.outbox is 'What is to be told by e-mail, push or a webhook: written with the change itself, drained by a sender with claim_outbox.';
 create index outbox_due on rota.outbox (due_at, id) where done_at is null;
 comment on index rota.outbox_due is 'What is still to be sent, the oldest first.';
@@ -193,10 +195,17 @@ create function rota.outbox_done(ids bigint[]) returns bigint language sql volat
 $$;
 comment on function rota.outbox_done(bigint[]) is 'These were sent. Answers how many of them were still open.';
 
-create function rota.outbox_failed(entry bigint, error text, again_in interval default '1 minute') returns void language sql volatile set search_path = '' as $$
-  update rota.outbox o set due_at = clock_timestamp() + again_in, last_error = left(error, 2000) where o.id = entry and o.done_at is null
+create function rota.outbox_failed(entry bigint, error text, again_in interval default '1 minute', reached text[] default '{}') returns void
+language sql volatile set search_path = '' as $$
+  update rota.outbox o set due_at = clock_timestamp() + again_in, last_error = left(error, 2000), reached = o.reached || outbox_failed.reached
+    where o.id = entry and o.done_at is null
 $$;
-comment on function rota.outbox_failed(bigint, text, interval) is 'This could not be sent, and is due again after a while.';
+comment on function rota.outbox_failed(bigint, text, interval, text[]) is 'This could not be sent, or not to everybody, and is due again after a while.';
+
+create function rota.outbox_gave_up(entry bigint, reason text) returns void language sql volatile set search_path = '' as $$
+  update rota.outbox o set done_at = clock_timestamp(), last_error = left(reason, 2000) where o.id = entry and o.done_at is null
+$$;
+comment on function rota.outbox_gave_up(bigint, text) is 'This will never be sent. The reason stays with it.';
 
 create function rota.prune_outbox(keep interval default '30 days') returns bigint language sql volatile set search_path = '' as $$
   with dropped as (delete from rota.outbox o where o.done_at < clock_timestamp() - keep returning o.id) select count(*) from dropped
@@ -237,7 +246,8 @@ comment on function public.save_push_subscription is 'Keeps a browser''s push su
 
 select rota.sync_table('public.assignment_history', '{id}', '{}');
 revoke all on function rota.may_see(text, text), rota.note_assignment(), rota.follow_owner(), rota.last_assignment(text, text),
-  rota.claim_outbox(int, interval), rota.outbox_done(bigint[]), rota.outbox_failed(bigint, text, interval), rota.prune_outbox(interval) from public;
+  rota.claim_outbox(int, interval), rota.outbox_done(bigint[]), rota.outbox_failed(bigint, text, interval, text[]), rota.outbox_gave_up(bigint, text),
+  rota.prune_outbox(interval) from public;
 grant execute on function rota.may_see(text, text), rota.last_assignment(text, text) to authenticated;
 revoke all on function public.user_assignment_stats, public.unassigned_records, public.save_push_subscription from public, anon;
 grant execute on function public.user_assignment_stats, public.unassigned_records, public.save_push_subscription to authenticated;

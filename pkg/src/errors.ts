@@ -44,6 +44,14 @@ export type RotaErrorCode =
   | 'invalid-recurrence'
   | 'overlap'
   | 'too-many-components'
+  | 'push-unsupported'
+  | 'push-denied'
+  | 'push-dismissed'
+  | 'push-needs-gesture'
+  | 'push-no-worker'
+  | 'push-failed'
+  | 'push-not-saved'
+  | 'push-no-library'
 
 /** A call that could not be taken. Nothing has changed when one is thrown. */
 export class RotaError extends Error {

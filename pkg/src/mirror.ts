@@ -475,10 +475,14 @@ export function callSafely(call: () => void): void {
   try {
     call()
   } catch (error) {
-    if (typeof globalThis.reportError === 'function') globalThis.reportError(error)
-    // oxlint-disable-next-line no-console -- the same, where there is no reportError (Node)
-    else console.error(error)
+    reportUncaught(error)
   }
+}
+
+export function reportUncaught(error: unknown): void {
+  if (typeof globalThis.reportError === 'function') globalThis.reportError(error)
+  // oxlint-disable-next-line no-console -- the same, where there is no reportError (Node)
+  else console.error(error)
 }
 
 function byAge(one: OperationView, other: OperationView): number {

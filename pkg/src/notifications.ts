@@ -46,6 +46,13 @@ export interface NotificationSettings {
 export interface BrowserNotifications {
   readonly title: string
   readonly kinds?: readonly NotificationKind[]
+  /** How to show one, where the page's own way will not do: `push.show` of `rota-engine/push`, by the service worker. */
+  readonly show?: (notice: BrowserNotice) => void
+}
+
+/** A notification as the browser is to show it. */
+export interface BrowserNotice extends Omit<NotificationShown, 'atMs'> {
+  readonly title: string
 }
 
 /** What notifications need of their store. @internal */
@@ -70,7 +77,7 @@ const COMPONENTS_MAX = 256
 const TIMER_MS_MAX = 2 ** 31 - 1
 
 /** What the browser lends for its own notifications. */
-interface BrowserNotice {
+interface PageNotice {
   new (title: string, options: { readonly body: string; readonly tag: string; readonly silent: boolean }): unknown
   readonly permission: string
   requestPermission(): Promise<string>
@@ -198,7 +205,7 @@ export class Notifications {
     this.#host.call(() => undefined)
     if (how !== null && typeof how?.title !== 'string') throw new RotaError('invalid-value', 'notifications of the browser have a title')
     this.#browser = how ?? undefined
-    const Browser = browserNotice()
+    const Browser = pageNotice()
     if (!Browser) return 'unsupported'
     const permission = how && Browser.permission === 'default' ? await Browser.requestPermission() : Browser.permission
     return permission as 'granted' | 'denied' | 'default'
@@ -286,13 +293,14 @@ export class Notifications {
   }
 
   #showInBrowser({ id, kind, message, sound }: NotificationShown): void {
-    const Browser = browserNotice()
+    const Browser = pageNotice()
     if (!this.#browser || !Browser || Browser.permission !== 'granted') return
-    const { title, kinds = KINDS } = this.#browser
+    const { title, kinds = KINDS, show } = this.#browser
     // The leader speaks for all tabs.
     if (this.#host.mirror.status.role === 'follower' || !kinds.includes(kind)) return
     try {
-      void new Browser(title, { body: message, tag: id, silent: !sound })
+      if (show) show({ id, kind, title, message, sound })
+      else void new Browser(title, { body: message, tag: id, silent: !sound })
     } catch {
       // Some browsers have them for service workers only.
     }
@@ -320,8 +328,8 @@ function requireComponent(component: unknown): void {
   if (typeof component !== 'string') throw new RotaError('invalid-value', 'a component has a name, which is text')
 }
 
-function browserNotice(): BrowserNotice | undefined {
-  return (globalThis as { Notification?: BrowserNotice }).Notification
+function pageNotice(): PageNotice | undefined {
+  return (globalThis as { Notification?: PageNotice }).Notification
 }
 
 function isSame(one: readonly NotificationShown[], other: readonly NotificationShown[]): boolean {

@@ -10,7 +10,7 @@ import { crashed, messageOf, noteCrash, watchCrash } from './guard.js'
 import { engineClass, handles, type RotaEngine } from './init.js'
 import { defaultInvalidations, type InvalidationRule, type Stale } from './invalidation.js'
 import { Interactions } from './interactions.js'
-import { Mirror } from './mirror.js'
+import { Mirror, reportUncaught } from './mirror.js'
 import { commandOf, commandsOf, temporaryKeysOf, type Command, type Mutation } from './mutations.js'
 import { Notifications } from './notifications.js'
 import { isInBrowser, listenToPage } from './page.js'
@@ -108,6 +108,7 @@ export class Store<T extends Tables = any> {
   #firstStatus = FIRST_STATUS
   /** Who waits for the end of a logout, or is told that there is none. */
   readonly #leaving = new Set<{ resolve(): void; reject(error: RotaError): void }>()
+  readonly #signedOut = new Set<() => unknown>()
   #engine: RotaEngine | undefined
 
   /** @internal Use {@link createStore}. */
@@ -448,6 +449,8 @@ export class Store<T extends Tables = any> {
     this.#engine = undefined
     this.#endLeaving(new RotaError('closed', 'the store was closed before the person was logged out'))
     const { durability } = this.status()
+    if (options?.purge) void this.#tellSignedOut()
+    this.#signedOut.clear()
     try {
       if (options?.purge) engine.purge()
       engine.close()
@@ -485,6 +488,18 @@ export class Store<T extends Tables = any> {
     return isOver
   }
 
+  /**
+   * Calls back when the person is logged out, in this tab or another one, or the store is closed with `purge`; not when it is merely closed.
+   * A logout waits for a promise that the listener returns. Returns how to stop.
+   */
+  onSignedOut(listener: () => unknown): () => void {
+    requireFunction('onSignedOut', listener)
+    this.#open()
+    const own = () => listener()
+    this.#signedOut.add(own)
+    return () => void this.#signedOut.delete(own)
+  }
+
   /** Says that the person's roles or scope have changed: everything is fetched anew, and what may no longer be seen is gone from all tabs. */
   rightsChanged(): void {
     const engine = this.#open()
@@ -505,12 +520,20 @@ export class Store<T extends Tables = any> {
   #onSignedOut(gone: Promise<boolean>): void {
     const leaving = [...this.#leaving]
     this.#leaving.clear()
+    const told = this.#tellSignedOut()
     this.close()
-    void gone.then((isGone) => {
+    void Promise.all([gone, told]).then(([isGone]) => {
       const message = "IndexedDB did not let the person's data be deleted; this is done when the store is opened again"
       if (!isGone) this.#mirror.report({ code: 'storage', place: 'IndexedDB', message })
       for (const { resolve } of leaving) resolve()
     })
+  }
+
+  /** A moment later, when the store is closed; a listener that throws keeps nobody waiting. */
+  #tellSignedOut(): Promise<unknown> {
+    const listeners = [...this.#signedOut]
+    this.#signedOut.clear()
+    return Promise.all(listeners.map((listener) => Promise.resolve().then(listener).catch(reportUncaught)))
   }
 
   #endLeaving(error: RotaError): void {

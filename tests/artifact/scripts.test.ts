@@ -1,5 +1,6 @@
+import { posix } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { offences, read, scripts } from './built.js'
+import { importsOf, manifest, offences, read, scripts } from './built.js'
 
 describe('every script of the package', () => {
   test.each(scripts())('%s has no eval, no Function constructor and no top-level await', (file) => {
@@ -13,6 +14,31 @@ describe('every script of the package', () => {
 
 test('the glue names no file by URL, which a bundler would look for', () => {
   expect(read('wasm/rota_engine.js')).not.toContain('import.meta.url')
+})
+
+describe('an entry point', () => {
+  /** Every script that comes along with an entry point, its own included. */
+  const closure = (entry: string, found = new Set<string>()): string[] => {
+    const visit = (file: string) => {
+      if (found.has(file)) return
+      found.add(file)
+      for (const module of importsOf(file, read(file))) if (module.startsWith('.')) visit(posix.join(posix.dirname(file), module))
+    }
+    visit((manifest.exports[entry] as { default: string }).default.slice(2))
+    return [...found].sort()
+  }
+
+  test('for a service worker brings nothing but itself and the form of what is pushed', () => {
+    expect(closure('./service-worker')).toEqual(['dist/push-notice.js', 'dist/service-worker.js'])
+  })
+
+  test.each(['./push', './push-sender'])('%s brings no WebAssembly', (entry) => {
+    expect(closure(entry).filter((file) => file.startsWith('wasm/'))).toEqual([])
+  })
+
+  test.each(['.', './react', './vue'])('%s brings nothing of Web Push', (entry) => {
+    expect(closure(entry).filter((file) => /push|service-worker/.test(file))).toEqual([])
+  })
 })
 
 describe('the search itself', () => {

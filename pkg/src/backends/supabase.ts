@@ -2,6 +2,8 @@ import type { RealtimeChannel, SupabaseClient } from '@supabase/supabase-js'
 import { BackendError, type Answer, type Backend, type Failure, type LinkListener, type Operation, type PullRequest, type PullResponse } from '../backend.js'
 import { PresenceChannel } from './supabase-presence.js'
 
+export { supabaseSubscriptions } from './supabase-subscriptions.js'
+
 /** How to reach the tables. */
 export interface SupabaseOptions {
   /** The schema of the synced tables; `public` by default. */

@@ -23,7 +23,7 @@ export async function launchChromium({ profile }: LaunchOptions): Promise<Driver
   return {
     name: 'chromium',
     version: (await browser.version()).replace(/^.*Chrome\//, ''),
-    abilities: new Set(['crash', 'freeze', 'hide', 'offline', 'relaunch', 'quota', 'measure']),
+    abilities: new Set(['crash', 'freeze', 'hide', 'offline', 'relaunch', 'quota', 'measure', 'push']),
     newTab: async () => {
       const page = await browser.newPage()
       pages.add(page)
@@ -72,8 +72,7 @@ class ChromiumTab extends PuppeteerTab implements DriverTab {
   }
 
   async limitStorage(bytes: number | undefined): Promise<void> {
-    const { origin } = new URL(this.page.url())
-    await this.#cdp.send('Storage.overrideQuotaForOrigin', { origin, ...(bytes === undefined ? {} : { quotaSize: bytes }) })
+    await this.#cdp.send('Storage.overrideQuotaForOrigin', { origin: this.#origin, ...(bytes === undefined ? {} : { quotaSize: bytes }) })
   }
 
   async measure(): Promise<Held> {
@@ -85,5 +84,31 @@ class ChromiumTab extends PuppeteerTab implements DriverTab {
     const [{ usedSize }, { jsEventListeners, nodes }] = await Promise.all([this.#cdp.send('Runtime.getHeapUsage'), this.#cdp.send('Memory.getDOMCounters')])
     return { heapBytes: usedSize, listeners: jsEventListeners, nodes }
   }
-}
+  async allowNotifications(isAllowed: boolean): Promise<void> {
+    // What is not allowed then is denied.
+    await this.page.browserContext().overridePermissions(this.#origin, isAllowed ? ['notifications'] : [])
+  }
 
+  async push(text: string): Promise<void> {
+    const registered = new Promise<string>((resolve) =>
+      this.#cdp.on('ServiceWorker.workerRegistrationUpdated', ({ registrations }) => {
+        const ours = registrations.find(({ scopeURL, isDeleted }) => !isDeleted && scopeURL.startsWith(this.#origin))
+        if (ours) resolve(ours.registrationId)
+      }),
+    )
+    await this.#cdp.send('ServiceWorker.enable')
+    await this.#cdp.send('ServiceWorker.deliverPushMessage', { origin: this.#origin, registrationId: await registered, data: text })
+    await this.#cdp.send('ServiceWorker.disable')
+  }
+
+  async evaluateInWorker(expression: string): Promise<unknown> {
+    const target = await this.page.browser().waitForTarget((each) => each.type() === 'service_worker' && each.url().startsWith(this.#origin))
+    const worker = await target.worker()
+    if (!worker) throw new Error('the worker is gone')
+    return worker.evaluate(expression)
+  }
+
+  get #origin(): string {
+    return new URL(this.page.url()).origin
+  }
+}

@@ -19,6 +19,8 @@ export type Ability =
   | 'quota'
   /** Collect garbage in a page, and count what is left. */
   | 'measure'
+  /** Allow a page notifications, and push to its service worker. */
+  | 'push'
 
 export interface DriverTab {
   /** Resolves when the document is there. */
@@ -37,6 +39,12 @@ export interface DriverTab {
   limitStorage?(bytes: number | undefined): Promise<void>
   /** Needs `measure`. */
   measure?(): Promise<Held>
+  /** What the person says when the page asks to show notifications. Needs `push`. */
+  allowNotifications?(isAllowed: boolean): Promise<void>
+  /** Has a push with this text arrive at the worker that the page has registered. Needs `push`. */
+  push?(text: string): Promise<void>
+  /** Runs an expression in that worker. Needs `push`. */
+  evaluateInWorker?(expression: string): Promise<unknown>
 }
 
 /** What a page holds once its garbage was collected. */

@@ -1,5 +1,7 @@
 /** A page with a store of a release, held out as `window.plain`. */
 
+import type * as Pushes from './push.js'
+import type { OpenedPush } from './push.js'
 import type * as Stores from './store.js'
 import type { Opened } from './store.js'
 
@@ -10,7 +12,7 @@ declare global {
   }
 }
 
-export interface Plain extends Partial<Opened> {
+export interface Plain extends Partial<Opened>, Partial<OpenedPush> {
   readonly errors: string[]
   /** Since when the page ran last was noted, and what became of it. */
   readonly events: string[]
@@ -18,7 +20,7 @@ export interface Plain extends Partial<Opened> {
   ask?(question: string, ...words: unknown[]): Promise<unknown>
 }
 
-const options = JSON.parse(new URLSearchParams(location.search).get('options') ?? '{}') as { release?: string; user?: string; app?: string; worker?: boolean }
+const options = JSON.parse(new URLSearchParams(location.search).get('options') ?? '{}') as { release?: string; user?: string; app?: string; worker?: boolean; push?: boolean }
 const plain: Plain = { errors: [], events: [] }
 window.plain = plain
 addEventListener('error', ({ message }) => plain.errors.push(message))
@@ -52,5 +54,6 @@ if (options.worker) {
   const { openStore } = (await import('/store.js' as string)) as typeof Stores
   // Not every engine tells of a module that fails.
   const opened = await openStore(options).catch((error: unknown) => void plain.errors.push(String(error)))
-  Object.assign(plain, opened)
+  const pushes = options.push && opened ? await ((await import('/push.js' as string)) as typeof Pushes).openPush(opened.store, options.user ?? 'maya') : {}
+  Object.assign(plain, opened, pushes)
 }

@@ -23,6 +23,8 @@ export interface PageOptions {
   readonly app?: string
   /** The store runs in a dedicated worker. */
   readonly worker?: boolean
+  /** The page registers a service worker, and looks after pushes. */
+  readonly push?: boolean
   /** The page's Content-Security-Policy. */
   readonly policy?: string
 }
@@ -115,7 +117,9 @@ export class PlainServer {
         return send('text/html', '<!doctype html><title>Elsewhere</title>')
       case 'page.js':
       case 'store.js':
+      case 'push.js':
       case 'worker.js':
+      case 'service-worker.js':
         return send('text/javascript', script(first.replace('.js', '.ts')))
       case 'new':
       case 'old': {
