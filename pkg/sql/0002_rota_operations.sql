@@ -123,17 +123,29 @@ exception when data_exception then return null; -- no record has a key of that f
 end
 $$;
 
-create function rota.ask_guard(target rota.tables, op jsonb, current_row jsonb, actor text) returns void
+-- What the table's guard objects to, as {code, message}, or null.
+create function rota.guard_objection(target rota.tables, op jsonb, current_row jsonb, actor text) returns jsonb
 language plpgsql set search_path = public, pg_temp as $$
 declare
   objection jsonb;
   known constant text[] := array['forbidden', 'invalid', 'not-found', 'exists'];
 begin
-  if target.guard is null then return; end if;
+  if target.guard is null then return null; end if;
   execute format('select %s($1, $2, $3)', target.guard) into objection using op, current_row, actor;
-  if objection is null or jsonb_typeof(objection) = 'null' then return; end if;
-  perform rota.refuse(case when objection ->> 'code' = any (known) then objection ->> 'code' else 'forbidden' end,
-    coalesce(objection ->> 'message', 'this is not allowed'));
+  if objection is null or jsonb_typeof(objection) = 'null' then return null; end if;
+  return jsonb_build_object('code', case when objection ->> 'code' = any (known) then objection ->> 'code' else 'forbidden' end,
+    'message', coalesce(objection ->> 'message', 'this is not allowed'));
+end
+$$;
+
+create function rota.ask_guard(target rota.tables, op jsonb, current_row jsonb, actor text) returns void
+language plpgsql set search_path = '' as $$
+declare
+  objection jsonb;
+begin
+  if target.guard is null then return; end if;
+  objection := rota.guard_objection(target, op, current_row, actor);
+  if objection is not null then perform rota.refuse(objection ->> 'code', objection ->> 'message'); end if;
 end
 $$;
 
@@ -330,6 +342,7 @@ comment on function rota.row_columns(regclass) is 'The select list that makes a 
 comment on function rota.differs(jsonb, jsonb) is 'Whether two values of a column are different facts.';
 comment on function rota.key_condition(rota.tables, text) is 'The SQL condition under which a row has a key.';
 comment on function rota.visible_record(rota.tables, text) is 'A record as the caller may see it, or null.';
+comment on function rota.guard_objection(rota.tables, jsonb, jsonb, text) is 'What the table''s guard objects to, or null.';
 comment on function rota.ask_guard(rota.tables, jsonb, jsonb, text) is 'Refuses what the table''s guard objects to.';
 comment on function rota.check_fields(rota.tables, jsonb, text[]) is 'Refuses fields that are not there, or not on the list.';
 comment on function rota.check_key(rota.tables, text) is 'Refuses a key that is not spelt as the record''s own.';

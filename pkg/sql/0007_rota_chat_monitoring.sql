@@ -47,7 +47,7 @@ comment on function public.assign_chat_to_operator is 'Gives the operator the ch
 create function public.release_and_reassign_chat(p_chat_id public.chats.id%type, p_reason text default 'released') returns boolean
 language plpgsql volatile security definer set search_path = '' set timezone = 'UTC' as $$
 begin
-  if length(p_reason) not between 1 and 500 or p_reason !~ '\S' then perform rota.refuse('invalid', 'the reason must have 1 to 500 characters'); end if;
+  perform rota.check_chat_args(jsonb_build_object('name', 'release', 'args', jsonb_build_object('reason', coalesce(p_reason, 'released'))));
   perform rota.chat_by_hand(p_chat_id::text, 'release', null, coalesce(p_reason, 'released'));
   return true;
 end
