@@ -14,6 +14,8 @@ begin
   end loop;
 end
 $$;
+drop trigger reserve_chats on rota.tables;
+update rota.tables set reserved = '{}', begins = '{}' where relation = 'public.chats'::regclass;
 drop trigger rota_note_chat on public.chats;
 drop trigger rota_keep_chat on public.chats;
 drop function public.record_operator_activity;
@@ -22,6 +24,6 @@ drop function rota.op_request_next(jsonb, rota.tables, text), rota.chats_are_loc
   rota.op_transfer(jsonb, rota.tables, text), rota.op_unassign_chat(jsonb, rota.tables, text), rota.op_release(jsonb, rota.tables, text),
   rota.op_user_message(jsonb, rota.tables, text), rota.op_reply(jsonb, rota.tables, text), rota.op_claim(jsonb, rota.tables, text),
   rota.op_chat(jsonb, rota.tables, text), rota.may_change_chat(rota.tables, text), rota.change_chat(jsonb), rota.chat_moved(jsonb, public.chats), rota.chat_objection(jsonb, text),
-  rota.check_operator(jsonb), rota.check_chat_args(jsonb), rota.write_chat(public.chats, text, text, text), rota.note_chat(), rota.keep_chat(), rota.take_turn(text),
+  rota.check_operator(jsonb), rota.check_chat_args(jsonb), rota.write_chat(public.chats, text, text, text), rota.reserve_chats(), rota.note_chat(), rota.keep_chat(), rota.take_turn(text),
   rota.is_operator(), rota.is_supervisor(), rota.operator_of(text), rota.operator_text(text), rota.chat_leads_to(text, text), rota.chat_states();
 drop table rota.operator_turns;

@@ -435,6 +435,21 @@ language sql volatile security definer set search_path = '' as $$
 $$;
 comment on function public.record_operator_activity is 'The caller is at work in this chat, which they are assigned to: it is not idle. False if they are not.';
 
+-- However the table of chats is synced, now or later: these fields are the operations' own.
+create function rota.reserve_chats() returns trigger language plpgsql set search_path = '' as $$
+begin
+  if new.relation = to_regclass('public.chats') then
+    new.reserved := '{chat_state,assigned_operator_id,last_operator_id,operator_replied_at,assigned_at}';
+    new.begins := '{"chat_state": "waiting_assignment", "assigned_operator_id": null}';
+  end if;
+  return new;
+end
+$$;
+comment on function rota.reserve_chats() is 'Trigger on rota.tables: what only operations on chats set.';
+create trigger reserve_chats before insert or update on rota.tables for each row execute function rota.reserve_chats();
+comment on trigger reserve_chats on rota.tables is 'Keeps the fields of operations on chats from patch and assign.';
+update rota.tables set reserved = reserved where relation = 'public.chats'::regclass; -- if it is synced already
+
 do $policies$
 declare
   of_table text;

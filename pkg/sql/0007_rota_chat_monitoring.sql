@@ -82,6 +82,8 @@ declare
 begin
   if p_idle is null or p_idle <= interval '0' then raise exception 'p_idle must be more than nothing' using errcode = '22023'; end if;
   for chat in select c.* from public.chats c where c.chat_state = 'assigned' and coalesce(c.assigned_at, '-infinity') < due
+    and not exists (select from public.operator_activity a -- here too: those who are at work must not fill the limit
+      where a.chat_id = c.id and a.operator_id = c.assigned_operator_id and a.last_activity_at >= due)
     order by c.assigned_at limit p_limit for no key update skip locked loop
     continue when exists (select from public.operator_activity a
       where a.chat_id = chat.id and a.operator_id = chat.assigned_operator_id and a.last_activity_at >= due);
