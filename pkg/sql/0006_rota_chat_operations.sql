@@ -106,6 +106,9 @@ begin
     new.last_operator_id := new.assigned_operator_id;
     if tg_op = 'INSERT' or new.assigned_at is not distinct from old.assigned_at then new.assigned_at := clock_timestamp(); end if;
   end if;
+  if tg_op = 'INSERT' then new.state_changed_at := coalesce(new.state_changed_at, new.created_at, clock_timestamp());
+  elsif new.chat_state is distinct from old.chat_state then new.state_changed_at := clock_timestamp();
+  end if;
   return new;
 end
 $$;

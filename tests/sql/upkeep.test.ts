@@ -27,6 +27,45 @@ describe('idle release', () => {
   })
 })
 
+describe('a chat is stuck', () => {
+  const stuck = async (hours: number) => (await run('select chat_id from detect_stuck_chats($1)', [hours])).map((row) => row['chat_id'])
+  test('from when it came into its state, however often its user has written since', async () => {
+    const chat = await world.chat(3 * 1440)
+    expect(await stuck(24)).toEqual([chat])
+    await run('select record_user_message($1)', [chat])
+    expect(await stuck(24)).toEqual([chat])
+    expect(await run('select round(hours_in_state)::int h from detect_stuck_chats(24)')).toEqual([{ h: 72 }])
+    await world.act(ANNA, 'claim', chat, { operator: ANNA })
+    expect(await stuck(0.1)).toEqual([])
+  })
+  test('also while it is passed on from one operator to the next', async () => {
+    const chat = await world.chat()
+    await world.act(ANNA, 'claim', chat, { operator: ANNA })
+    await backdate(chat, 'state_changed_at', '2 days')
+    await world.act(ANNA, 'transfer', chat, { to: BORIS })
+    expect(await stuck(24)).toEqual([chat])
+  })
+  test('anew when its user’s message brought it back, and not by the messages after that', async () => {
+    const chat = await world.chat(9000)
+    await world.act(ANNA, 'claim', chat, { operator: ANNA })
+    await world.act(ANNA, 'reply', chat)
+    await backdate(chat, 'state_changed_at', '2 days')
+    expect(await stuck(24)).toEqual([chat])
+    await run('select record_user_message($1)', [chat])
+    expect(await stuck(24)).toEqual([])
+    await backdate(chat, 'state_changed_at', '2 days')
+    await run('select record_user_message($1)', [chat])
+    expect(await stuck(24)).toEqual([chat])
+  })
+  test('that has no times at all from when the kit came', async () => {
+    const chat = await world.chat(0, { created_at: null })
+    await run(`set session_replication_role = replica; update chats set state_changed_at = null; set session_replication_role = origin`)
+    expect(await stuck(24)).toEqual([])
+    await run(`update rota.adopted set at = now() - interval '2 days' where name = 'chats'`)
+    expect(await stuck(24)).toEqual([chat])
+  })
+})
+
 describe('the history of owners', () => {
   beforeAll(() =>
     run(`create table parcels (id int primary key, weight int, owner_id text); grant select, update on parcels to authenticated;
