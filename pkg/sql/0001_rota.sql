@@ -45,7 +45,9 @@ create table rota.tables (
   owner_column text,
   guard text, -- a name, not a regprocedure: pg_upgrade refuses tables that hold one
   added_columns text[] not null default '{}', -- what unsync_table has to take away again
-  former_identity text -- the replica identity that unsync_table has to give back, as ALTER TABLE spells it; null: untouched
+  former_identity text, -- the replica identity that unsync_table has to give back, as ALTER TABLE spells it; null: untouched
+  reserved text[] not null default '{}', -- what named operations set, and neither patch nor assign
+  begins jsonb not null default '{}' -- what an insert may say at most of some of these
 );
 grant select on rota.tables to authenticated;
 
@@ -107,6 +109,21 @@ begin
 end
 $$;
 
+-- Fails where columns that the kit was told of are no longer there, in a trigger or an operation: without them a key, a history or
+-- an assignment would be wrong without a word.
+create function rota.check_names(t regclass, columns text[]) returns void language plpgsql stable set search_path = '' as $$
+declare
+  missing text;
+begin
+  select c into missing from unnest(columns) c
+  where c is not null and not exists (select from pg_attribute a where a.attrelid = t and a.attname = c and not a.attisdropped) limit 1;
+  if missing is not null then
+    raise exception 'the column % of %, which Rota was told of, was renamed or dropped', missing, t using errcode = '55000',
+      hint = format('Call rota.sync_table(%L, …) again, with the names as they are now.', t::text);
+  end if;
+end
+$$;
+
 -- Row trigger of synced tables. Arguments: the table's name for clients, its key columns. It sorts behind the table's
 -- own triggers (its name starts with zz), so it sees the row as it will be stored. Definer: clients never touch the feed.
 -- The settings are those of apply_operation and rota_pull too: one record has one key, whatever the writer's session is set to.
@@ -120,6 +137,7 @@ declare
   key_after text;
   between_parts text := current_setting('rota.between', true);
 begin
+  if not (case tg_op when 'DELETE' then to_jsonb(old) else to_jsonb(new) end) ?& key_columns then perform rota.check_names(tg_relid, key_columns); end if;
   if tg_op <> 'INSERT' then key_before := rota.key_of(to_jsonb(old), key_columns); end if;
   if tg_op = 'DELETE' then
     perform rota.record_change(tg_argv[0], key_before, true);
@@ -230,6 +248,28 @@ begin
     raise exception 'the numeric column % of % can''t be part of the key: one number has several spellings (1.5 and 1.50)', wrong, t
       using errcode = '42P16', hint = 'Give it a scale of 0, such as numeric(20, 0), or use bigint or text.';
   end if;
+  select a.attname into wrong from pg_attribute a cross join lateral rota.base_type(a.atttypid, a.atttypmod) b join pg_type y on y.oid = b.of_type
+  left join pg_collation c on c.oid = a.attcollation
+  where a.attrelid = t and a.attname = any (key_columns) and (c.collisdeterministic is false or y.typname in ('citext', 'interval', 'jsonb')) limit 1;
+  if wrong is not null then
+    raise exception 'the column % of % can''t be part of the key: it takes values for equal that are spelt differently', wrong, t
+      using errcode = '42P16', hint = 'Use a column whose values are equal only if their texts are, such as text, uuid or bigint.';
+  end if;
+end
+$$;
+
+-- Whether these key columns are the former ones under other names: those are gone, and every row still has the key that the feed knows.
+create function rota.is_renamed_key(synced rota.tables, new_columns text[]) returns boolean language plpgsql stable set search_path = ''
+  set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
+declare
+  same boolean;
+begin
+  if cardinality(synced.key_columns) <> cardinality(new_columns) or exists (
+    select from unnest(synced.key_columns, new_columns) k(was, is_now) join pg_attribute a on a.attrelid = synced.relation and a.attname = k.was
+    where k.was <> k.is_now) then return false; end if;
+  execute format('select not exists (select from %s t where not exists (select from rota.feed f
+    where f.table_name = $1 and f.key = rota.key_of(to_jsonb(t.*), $2) and not f.deleted))', synced.relation) into same using synced.name, new_columns;
+  return same;
 end
 $$;
 
@@ -325,6 +365,7 @@ create function rota.sync_table(
 declare
   bare_name text;
   former_name text;
+  former rota.tables;
   former_identity text;
   added text[] := '{}';
 begin
@@ -342,11 +383,14 @@ begin
   if exists (select from rota.tables r where r.name = bare_name and r.relation <> t) then
     raise exception 'another table named % is synced already', bare_name using errcode = '42710';
   end if;
-  if exists (select from rota.tables r where r.relation = t and r.key_columns <> sync_table.key_columns) then
-    raise exception 'the key of % can''t change while it is synced: call rota.unsync_table first', t using errcode = '55000';
-  end if;
-
   execute format('lock table %s in access exclusive mode', t);
+  select * into former from rota.tables r where r.relation = t;
+  if former.key_columns <> key_columns then
+    if not rota.is_renamed_key(former, key_columns) then
+      raise exception 'the key of % can''t change while it is synced: call rota.unsync_table first', t using errcode = '55000';
+    end if;
+    update rota.server set incarnation = gen_random_uuid(); -- what clients have of it lacks the new name
+  end if;
   perform rota.drop_triggers(t);
   select r.name into former_name from rota.tables r where r.relation = t;
   if former_name <> bare_name then
@@ -442,6 +486,10 @@ comment on function rota.actor() is 'The person in the token, or null.';
 comment on function rota.key_of(jsonb, text[]) is 'A record''s key as the protocol spells it.';
 comment on function rota.record_change(text, text, boolean) is 'Enters a change into the feed and answers its version, drawn under the lock.';
 comment on function rota.announce_insert(text, text) is 'Locks the feed entry of a record that is about to be inserted, and draws its version.';
+comment on column rota.tables.reserved is 'Columns that named operations set, and neither patch nor assign.';
+comment on column rota.tables.begins is 'The values that an insert may give to some of the reserved columns.';
+comment on function rota.check_names(regclass, text[]) is 'Fails where columns of a synced table were renamed or dropped.';
+comment on function rota.is_renamed_key(rota.tables, text[]) is 'Whether these key columns are the former ones under other names.';
 comment on function rota.stamp() is 'Trigger of synced tables: gives each row its version and the operation that wrote it.';
 comment on function rota.stamp_inserted() is 'Trigger of synced tables: enters an insert into the feed once there is a row.';
 comment on function rota.stamp_truncate() is 'Trigger of synced tables: a TRUNCATE deletes every record in the feed.';

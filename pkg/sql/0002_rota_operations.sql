@@ -134,17 +134,29 @@ exception when data_exception then return null; -- no record has a key of that f
 end
 $$;
 
-create function rota.ask_guard(target rota.tables, op jsonb, current_row jsonb, actor text) returns void
+-- What the table's guard objects to, as {code, message}, or null.
+create function rota.guard_objection(target rota.tables, op jsonb, current_row jsonb, actor text) returns jsonb
 language plpgsql set search_path = public, pg_temp as $$
 declare
   objection jsonb;
   known constant text[] := array['forbidden', 'invalid', 'not-found', 'exists', 'inactive', 'unknown-person'];
 begin
-  if target.guard is null then return; end if;
+  if target.guard is null then return null; end if;
   execute format('select %s($1, $2, $3)', target.guard) into objection using op, current_row, actor;
-  if objection is null or jsonb_typeof(objection) = 'null' then return; end if;
-  perform rota.refuse(case when objection ->> 'code' = any (known) then objection ->> 'code' else 'forbidden' end,
-    coalesce(objection ->> 'message', 'this is not allowed'));
+  if objection is null or jsonb_typeof(objection) = 'null' then return null; end if;
+  return jsonb_build_object('code', case when objection ->> 'code' = any (known) then objection ->> 'code' else 'forbidden' end,
+    'message', coalesce(objection ->> 'message', 'this is not allowed'));
+end
+$$;
+
+create function rota.ask_guard(target rota.tables, op jsonb, current_row jsonb, actor text) returns void
+language plpgsql set search_path = '' as $$
+declare
+  objection jsonb;
+begin
+  if target.guard is null then return; end if;
+  objection := rota.guard_objection(target, op, current_row, actor);
+  if objection is not null then perform rota.refuse(objection ->> 'code', objection ->> 'message'); end if;
 end
 $$;
 
@@ -164,6 +176,17 @@ begin
 end
 $$;
 
+-- A record begins as the operations of its table find it.
+create function rota.check_beginning(target rota.tables, fields jsonb) returns void language plpgsql stable set search_path = '' as $$
+declare
+  wrong text;
+begin
+  if target.begins = '{}' then return; end if;
+  select b.key into wrong from jsonb_each(target.begins) b where fields ? b.key and fields -> b.key <> b.value limit 1;
+  if wrong is not null then perform rota.refuse('invalid', format('%s of a new record in %s is %s', wrong, target.name, target.begins -> wrong)); end if;
+end
+$$;
+
 create function rota.check_key(target rota.tables, key text) returns void language plpgsql set search_path = public, pg_temp as $$
 declare
   canonical text;
@@ -177,7 +200,7 @@ begin
   execute format('select rota.key_of(to_jsonb(t.*), $2) from (select %s) t', (
     select string_agg(format('(%s)::%s as %I',
       case when cardinality(target.key_columns) = 1 then '$1' else format('$1::jsonb ->> %s', c.at - 1) end,
-      format_type(a.atttypid, -1), c.name), ', ')
+      format_type(a.atttypid, case a.atttypid when 'bpchar'::regtype then a.atttypmod else -1 end), c.name), ', ') -- padded, as its rows are
     from unnest(target.key_columns) with ordinality c(name, at)
     join pg_attribute a on a.attrelid = target.relation and a.attname = c.name)) into canonical using key, target.key_columns;
   if canonical is distinct from key then
@@ -255,7 +278,7 @@ create function rota.op_patch(op jsonb, target rota.tables, actor text) returns 
 declare
   unseen text;
 begin
-  perform rota.check_fields(target, op -> 'set', array(select w from unnest(target.writable) w where w <> all (target.key_columns)));
+  perform rota.check_fields(target, op -> 'set', array(select w from unnest(target.writable) w where w <> all (target.key_columns || target.reserved)));
   perform rota.check_fields(target, op -> 'base', array(select jsonb_object_keys(op -> 'base')));
   select f into unseen from jsonb_object_keys(op -> 'set') f where not op -> 'base' ? f limit 1;
   if unseen is not null then perform rota.refuse('invalid', format('base lacks the field %s, which set changes', unseen)); end if;
@@ -267,6 +290,8 @@ create function rota.op_assign(op jsonb, target rota.tables, actor text) returns
 begin
   if target.owner_column is null then
     perform rota.refuse('invalid', format('%s has no owner, so it can''t be assigned', target.name));
+  elsif target.owner_column = any (target.reserved) then
+    perform rota.refuse('invalid', format('the field %s of %s can''t be set by an operation', target.owner_column, target.name));
   elsif coalesce(jsonb_typeof(op #> '{args,to}'), 'missing') not in ('string', 'null') then
     perform rota.refuse('invalid', 'args.to must be a person''s id or null');
   elsif not op -> 'base' ? target.owner_column then
@@ -285,6 +310,7 @@ declare
   hit text;
 begin
   perform rota.check_fields(target, op -> 'set', target.writable || target.key_columns);
+  perform rota.check_beginning(target, op -> 'set');
   execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', target.relation) into sent using op -> 'set';
   if rota.key_of(sent, target.key_columns) is distinct from op ->> 'key' then
     perform rota.refuse('invalid', format('key is %s, but the record in set has the key %s', op ->> 'key',
@@ -347,8 +373,10 @@ comment on function rota.differs(jsonb, jsonb) is 'Whether two values of a colum
 comment on function rota.key_type(rota.tables) is 'The type of a key of one column.';
 comment on function rota.key_condition(rota.tables, text) is 'The SQL condition under which a row has a key.';
 comment on function rota.visible_record(rota.tables, text) is 'A record as the caller may see it, or null.';
+comment on function rota.guard_objection(rota.tables, jsonb, jsonb, text) is 'What the table''s guard objects to, or null.';
 comment on function rota.ask_guard(rota.tables, jsonb, jsonb, text) is 'Refuses what the table''s guard objects to.';
 comment on function rota.check_fields(rota.tables, jsonb, text[]) is 'Refuses fields that are not there, or not on the list.';
+comment on function rota.check_beginning(rota.tables, jsonb) is 'Refuses an insert in a state that only operations lead to.';
 comment on function rota.check_key(rota.tables, text) is 'Refuses a key that is not spelt as the record''s own.';
 comment on function rota.explain_absence(rota.tables, jsonb, text, jsonb) is 'Why a record could not be locked or deleted.';
 comment on function rota.conflicted(text, text, jsonb) is 'The answer of a lost race.';

@@ -94,6 +94,7 @@ declare
   constraint_hit text;
   column_hit text;
 begin
+  perform rota.check_names(target.relation, target.key_columns || target.owner_column);
   if not given then perform rota.check_key(target, op ->> 'key'); end if;
   perform set_config('rota.op', op ->> 'id', true);
   execute format('select rota.%I($1, $2, $3)', case when given then 'insert_given' else 'op_' || (op ->> 'name') end)
@@ -224,7 +225,7 @@ revoke execute on function rota.record_change(text, text, boolean), rota.announc
   rota.sync_table(regclass, text[], text[], text, regprocedure), rota.unsync_table(regclass), rota.publish(regclass, boolean),
   rota.add_columns(regclass), rota.drop_triggers(regclass), rota.forget_dropped(), rota.check_columns(regclass, text[], text),
   rota.check_table(regclass, text[]), rota.ensure_identity(regclass, text[]),
-  rota.guard_name(regprocedure), rota.prune_ledger(interval) from authenticated;
+  rota.guard_name(regprocedure), rota.prune_ledger(interval), rota.is_renamed_key(rota.tables, text[]) from authenticated;
 -- Supabase grants new functions in public to every role by default.
 revoke all on function public.apply_operation(jsonb) from public, anon;
 grant execute on function public.apply_operation(jsonb) to authenticated;

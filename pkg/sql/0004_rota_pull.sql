@@ -132,6 +132,7 @@ begin
     if target.name is null then
       raise exception 'the table % is not synced', asked_table using errcode = '42P01', hint = 'Call rota.sync_table for it first.';
     end if;
+    perform rota.check_names(target.relation, target.key_columns);
     if not by_key and since is null then
       records := records || jsonb_build_object(asked_table, rota.whole_table(target));
       continue;

@@ -12,7 +12,8 @@ create table rota.adopted (
   columns text[] not null default '{}',
   indexes text[] not null default '{}',
   constraints text[] not null default '{}',
-  synced boolean not null default false
+  synced boolean not null default false,
+  at timestamptz not null default now()
 );
 comment on table rota.adopted is 'What the kit made of a table in public: the way back takes away just this.';
 
@@ -222,7 +223,7 @@ begin
     jsonb_build_array('assigned_operator_id', operator_type), jsonb_build_array('last_operator_id', operator_type),
     jsonb_build_array('operator_replied_at', 'timestamptz'), jsonb_build_array('is_active', 'boolean not null default true'),
     jsonb_build_array('created_at', 'timestamptz default now()'), jsonb_build_array('last_message_at', 'timestamptz'),
-    jsonb_build_array('assigned_at', 'timestamptz')), '');
+    jsonb_build_array('assigned_at', 'timestamptz'), jsonb_build_array('state_changed_at', 'timestamptz')), '');
   perform rota.adopt_table('chat_assignments', jsonb_build_array(
     jsonb_build_array('id', 'uuid default gen_random_uuid() primary key'),
     jsonb_build_array('chat_id', chat_type), jsonb_build_array('operator_id', operator_type),

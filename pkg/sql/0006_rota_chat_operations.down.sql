@@ -14,10 +14,12 @@ begin
   end loop;
 end
 $$;
+drop trigger reserve_chats on rota.tables;
+update rota.tables set reserved = '{}', begins = '{}' where relation = 'public.chats'::regclass;
 drop trigger rota_note_chat on public.chats;
 drop trigger rota_keep_chat on public.chats;
 drop function public.record_operator_activity;
-drop function rota.op_request_next(jsonb, rota.tables, text), rota.entry_of(rota.tables, text, jsonb), rota.next_chat(text), rota.op_complete(jsonb, rota.tables, text),
+drop function rota.chats_are_locked(), rota.next_allowed_chat(jsonb, rota.tables, text), rota.check_operator(jsonb), rota.reserve_chats(), rota.op_request_next(jsonb, rota.tables, text), rota.entry_of(rota.tables, text, jsonb), rota.next_chat(text), rota.op_complete(jsonb, rota.tables, text),
   rota.op_transfer(jsonb, rota.tables, text), rota.op_unassign_chat(jsonb, rota.tables, text), rota.op_release(jsonb, rota.tables, text),
   rota.op_user_message(jsonb, rota.tables, text), rota.op_reply(jsonb, rota.tables, text), rota.op_claim(jsonb, rota.tables, text),
   rota.op_chat(jsonb, rota.tables, text), rota.visible_chat(text), rota.may_change_chat(rota.tables, text), rota.change_chat(jsonb), rota.chat_moved(jsonb, public.chats), rota.chat_objection(jsonb, text),

@@ -110,6 +110,9 @@ begin
     new.last_operator_id := new.assigned_operator_id;
     if tg_op = 'INSERT' or new.assigned_at is not distinct from old.assigned_at then new.assigned_at := clock_timestamp(); end if;
   end if;
+  if tg_op = 'INSERT' then new.state_changed_at := coalesce(new.state_changed_at, new.created_at, clock_timestamp());
+  elsif new.chat_state is distinct from old.chat_state then new.state_changed_at := clock_timestamp();
+  end if;
   return new;
 end
 $$;
@@ -185,12 +188,21 @@ begin
   elsif wanted <> 'reason' and octet_length(op -> 'args' ->> wanted) not between 1 and 256 then
     perform rota.refuse('invalid', format('args.%s must have 1 to 256 bytes', wanted));
   end if;
-  if wanted <> 'reason' and rota.operator_of(op -> 'args' ->> wanted) is null then
-    perform rota.refuse('unknown-operator', format('there is no operator %s', rota.operator_text(op -> 'args' ->> wanted)));
+end
+$$;
+comment on function rota.check_chat_args(jsonb) is 'Refuses arguments that an operation on chats can''t have.';
+
+-- Asked after the record was found: who sees no chat should not learn who is an operator.
+create function rota.check_operator(op jsonb) returns void language plpgsql stable set search_path = '' as $$
+declare
+  named text := coalesce(op #>> '{args,operator}', op #>> '{args,to}');
+begin
+  if named is not null and rota.operator_of(named) is null then
+    perform rota.refuse('unknown-operator', format('there is no operator %s', rota.operator_text(named)));
   end if;
 end
 $$;
-comment on function rota.check_chat_args(jsonb) is 'Refuses arguments that an operation on chats can''t have, and operators that are not there.';
+comment on function rota.check_operator(jsonb) is 'Refuses an operation that names an operator who is not there.';
 
 -- Why the person may not do this to a chat that this operator has, or null.
 create function rota.chat_objection(op jsonb, owner text) returns text language plpgsql stable set search_path = '' as $$
@@ -295,6 +307,8 @@ declare
 begin
   if target.relation <> 'public.chats'::regclass then
     perform rota.refuse('invalid', format('%s is an operation of chats, not of %s', op ->> 'name', target.name));
+  elsif op ->> 'name' <> all ('{claim,reply,user_message,release,unassign_chat,transfer,complete}') then
+    perform rota.refuse('invalid', format('there is no operation named %s', op ->> 'name')); -- this function has the name of one
   elsif not (op -> 'base' ? 'chat_state' and op -> 'base' ? 'assigned_operator_id') then
     perform rota.refuse('invalid', 'base lacks chat_state or assigned_operator_id');
   end if;
@@ -312,6 +326,7 @@ begin
     end if;
     return rota.conflicted('changed', 'the record is gone', '["assigned_operator_id", "chat_state"]');
   end if;
+  perform rota.check_operator(op);
   perform rota.ask_guard(target, op, seen, actor);
   result := rota.change_chat(op);
   seen := rota.visible_chat(op ->> 'key');
@@ -357,6 +372,51 @@ comment on function rota.next_chat(text) is 'Locks and answers the chat that an 
 create function rota.entry_of(target rota.tables, key text, seen jsonb) returns jsonb language sql stable
   return jsonb_build_object('table', (target).name, 'key', key, 'version', seen ->> 'rota_version', 'record', seen);
 comment on function rota.entry_of(rota.tables, text, jsonb) is 'A record as an answer''s list of records tells it.';
+-- The same where the table has a guard, which is asked before a chat is locked: what it objects to stays free for others, and is
+-- passed over. If it objects to all that wait, its first reason is the answer.
+create function rota.next_allowed_chat(op jsonb, target rota.tables, actor text) returns public.chats language plpgsql set search_path = '' as $$
+declare
+  asker public.chats.last_operator_id%type := op #>> '{args,operator}';
+  candidate record;
+  chosen public.chats;
+  objection jsonb;
+  first_objection jsonb;
+  passed_over boolean := false;
+begin
+  for had_it in 0 .. 1 loop
+    for candidate in select c.id, c.rota_version, c.id::text as key from public.chats c where c.chat_state = 'waiting_assignment' and c.is_active
+      and (c.last_operator_id is not distinct from asker) = (had_it = 1) order by c.created_at, (c.id::text) collate "C" loop
+      objection := rota.guard_objection(target, op || jsonb_build_object('key', candidate.key), rota.visible_record(target, candidate.key), actor);
+      if objection is null then
+        select * into chosen from public.chats c where c.id = candidate.id and c.chat_state = 'waiting_assignment' and c.is_active
+          for no key update skip locked;
+        if chosen.id is not null and chosen.rota_version is distinct from candidate.rota_version then -- it is not what the guard saw
+          objection := rota.guard_objection(target, op || jsonb_build_object('key', candidate.key), rota.visible_record(target, candidate.key), actor);
+        end if;
+        if chosen.id is not null and objection is null then return chosen; end if;
+      end if;
+      first_objection := coalesce(first_objection, objection);
+      passed_over := passed_over or objection is null;
+    end loop;
+  end loop;
+  if first_objection is not null and not passed_over then
+    perform rota.refuse(first_objection ->> 'code', first_objection ->> 'message');
+  end if;
+  return null;
+end
+$$;
+comment on function rota.next_allowed_chat(jsonb, rota.tables, text) is 'Locks and answers the chat that is next of those to which the table''s guard does not object, or null.';
+
+-- Whether somebody else has locked a waiting chat that the caller could have had. The weakest lock asks the caller's policies for
+-- updates, as any lock does, and is refused only by who deletes the row.
+create function rota.chats_are_locked() returns boolean language plpgsql set search_path = '' as $$
+begin
+  perform from public.chats c where c.chat_state = 'waiting_assignment' and c.is_active limit 1 for key share nowait;
+  return found;
+exception when lock_not_available then return true;
+end
+$$;
+comment on function rota.chats_are_locked() is 'Whether a chat waits that the caller may change, where none could be locked.';
 
 create function rota.op_request_next(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = public, pg_temp as $$
 declare
@@ -372,21 +432,21 @@ begin
     perform rota.refuse('invalid', format('request_next is an operation of chats, not of %s', target.name));
   end if;
   perform rota.check_chat_args(op);
+  perform rota.check_operator(op);
   objection := rota.chat_objection(op, null);
   if objection is not null then perform rota.refuse('forbidden', objection); end if;
   perform rota.take_turn(asker);
-  if has_any_column_privilege(target.relation, 'update') then chosen := rota.next_chat(asker); end if;
+  if has_any_column_privilege(target.relation, 'update') then
+    chosen := case when target.guard is null then rota.next_chat(asker) else rota.next_allowed_chat(op, target, actor) end;
+  end if;
   if chosen.id is null then
     -- What somebody else has locked may come back into the queue with the next word: that is no answer for good.
-    if exists (select from public.chats c where c.chat_state = 'waiting_assignment' and c.is_active) and has_any_column_privilege(target.relation, 'update') then
+    if has_any_column_privilege(target.relation, 'update') and rota.chats_are_locked() then
       raise exception 'the last waiting chats are being handed out' using errcode = '40001';
     end if;
     perform rota.refuse('queue-empty', 'no chat waits');
   end if;
   chosen_key := chosen.id::text;
-  if target.guard is not null then
-    perform rota.ask_guard(target, op || jsonb_build_object('key', chosen_key), rota.visible_record(target, chosen_key), actor);
-  end if;
   result := rota.change_chat(op || jsonb_build_object('name', 'claim', 'key', chosen_key));
   if result ->> 'outcome' <> 'confirmed' then return result; end if;
   result := result || jsonb_build_object('chosen', chosen_key, 'records', '[]'::jsonb);
@@ -413,6 +473,21 @@ language sql volatile security definer set search_path = '' as $$
   select exists (select from touched)
 $$;
 comment on function public.record_operator_activity is 'The caller is at work in this chat, which they are assigned to: it is not idle. False if they are not.';
+
+-- However the table of chats is synced, now or later: these fields are the operations' own.
+create function rota.reserve_chats() returns trigger language plpgsql set search_path = '' as $$
+begin
+  if new.relation = to_regclass('public.chats') then
+    new.reserved := '{chat_state,assigned_operator_id,last_operator_id,operator_replied_at,assigned_at}';
+    new.begins := '{"chat_state": "waiting_assignment", "assigned_operator_id": null}';
+  end if;
+  return new;
+end
+$$;
+comment on function rota.reserve_chats() is 'Trigger on rota.tables: what only operations on chats set.';
+create trigger reserve_chats before insert or update on rota.tables for each row execute function rota.reserve_chats();
+comment on trigger reserve_chats on rota.tables is 'Keeps the fields of operations on chats from patch and assign.';
+update rota.tables set reserved = reserved where relation = 'public.chats'::regclass; -- if it is synced already
 
 do $policies$
 declare
@@ -444,7 +519,7 @@ $policies$;
 
 revoke all on all functions in schema rota from public;
 grant execute on function rota.chat_states(), rota.chat_leads_to(text, text), rota.operator_text(text), rota.operator_of(text), rota.is_supervisor(),
-  rota.is_operator(), rota.take_turn(text), rota.check_chat_args(jsonb), rota.chat_objection(jsonb, text), rota.chat_moved(jsonb, public.chats),
+  rota.check_operator(jsonb), rota.next_allowed_chat(jsonb, rota.tables, text), rota.chats_are_locked(), rota.is_operator(), rota.take_turn(text), rota.check_chat_args(jsonb), rota.chat_objection(jsonb, text), rota.chat_moved(jsonb, public.chats),
   rota.change_chat(jsonb), rota.may_change_chat(rota.tables, text), rota.visible_chat(text), rota.op_chat(jsonb, rota.tables, text), rota.op_claim(jsonb, rota.tables, text), rota.op_reply(jsonb, rota.tables, text),
   rota.op_user_message(jsonb, rota.tables, text), rota.op_release(jsonb, rota.tables, text), rota.op_unassign_chat(jsonb, rota.tables, text),
   rota.op_transfer(jsonb, rota.tables, text), rota.op_complete(jsonb, rota.tables, text), rota.next_chat(text),

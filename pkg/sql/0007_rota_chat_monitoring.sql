@@ -47,7 +47,7 @@ comment on function public.assign_chat_to_operator is 'Gives the operator the ch
 create function public.release_and_reassign_chat(p_chat_id public.chats.id%type, p_reason text default 'released') returns boolean
 language plpgsql volatile security definer set search_path = '' set timezone = 'UTC' as $$
 begin
-  if length(p_reason) not between 1 and 500 or p_reason !~ '\S' then perform rota.refuse('invalid', 'the reason must have 1 to 500 characters'); end if;
+  perform rota.check_chat_args(jsonb_build_object('name', 'release', 'args', jsonb_build_object('reason', coalesce(p_reason, 'released'))));
   perform rota.chat_by_hand(p_chat_id::text, 'release', null, coalesce(p_reason, 'released'));
   return true;
 end
@@ -82,6 +82,8 @@ declare
 begin
   if p_idle is null or p_idle <= interval '0' then raise exception 'p_idle must be more than nothing' using errcode = '22023'; end if;
   for chat in select c.* from public.chats c where c.chat_state = 'assigned' and coalesce(c.assigned_at, '-infinity') < due
+    and not exists (select from public.operator_activity a -- here too: those who are at work must not fill the limit
+      where a.chat_id = c.id and a.operator_id = c.assigned_operator_id and a.last_activity_at >= due)
     order by c.assigned_at limit p_limit for no key update skip locked loop
     continue when exists (select from public.operator_activity a
       where a.chat_id = chat.id and a.operator_id = chat.assigned_operator_id and a.last_activity_at >= due);
@@ -94,12 +96,20 @@ end
 $$;
 comment on function public.release_idle_chats is 'Puts chats whose operators have been silent for so long back into the queue, and answers which. For any scheduler; it may run twice at once.';
 
-create function rota.in_state_since(chat public.chats) returns timestamptz language sql stable set search_path = '' as $$
-  select case chat.chat_state::text when 'assigned' then coalesce(chat.assigned_at, chat.created_at)
-    when 'waiting_real_user_reply' then chat.operator_replied_at
-    else greatest(chat.last_message_at, chat.created_at, (select max(a.released_at) from public.chat_assignments a where a.chat_id = chat.id)) end
+create function rota.chats_adopted_at() returns timestamptz language sql stable security definer set search_path = '' as $$
+  select a.at from rota.adopted a where a.name = 'chats'
 $$;
-comment on function rota.in_state_since(public.chats) is 'Since when a chat has been in its state, as far as its times tell.';
+comment on function rota.chats_adopted_at() is 'When the kit came to the table of chats: no chat is known to have been in its state for longer.';
+
+-- Of a chat whose state has not changed since the kit came, its other times tell; never that of its last message, which moves on
+-- while it waits.
+create function rota.in_state_since(chat public.chats) returns timestamptz language sql stable set search_path = '' set timezone = 'UTC' as $$
+  select coalesce(chat.state_changed_at, case chat.chat_state::text when 'assigned' then chat.assigned_at
+    when 'waiting_real_user_reply' then chat.operator_replied_at
+    else greatest(chat.created_at, (select max(a.released_at) from public.chat_assignments a where a.chat_id = chat.id)) end,
+    chat.created_at, rota.chats_adopted_at())
+$$;
+comment on function rota.in_state_since(public.chats) is 'Since when a chat has been in its state, as far as is known.';
 
 create view public.chat_state_summary with (security_invoker = true) as
   select s.chat_state, count(c.id) as chats, count(c.id) filter (where c.is_active) as active,
@@ -181,8 +191,8 @@ begin
   end if;
 end
 $access$;
-revoke all on function rota.lock_chat(text), rota.chat_by_hand(text, text, text, text), rota.in_state_since(public.chats) from public;
-grant execute on function rota.in_state_since(public.chats) to authenticated;
+revoke all on function rota.lock_chat(text), rota.chat_by_hand(text, text, text, text), rota.chats_adopted_at(), rota.in_state_since(public.chats) from public;
+grant execute on function rota.chats_adopted_at(), rota.in_state_since(public.chats) to authenticated;
 revoke all on function public.get_assignment_queue_status, public.detect_stuck_chats from public, anon;
 grant execute on function public.get_assignment_queue_status, public.detect_stuck_chats to authenticated;
 revoke all on public.chat_state_summary, public.chats_waiting, public.operator_assignment_history, public.chats_often_reassigned,

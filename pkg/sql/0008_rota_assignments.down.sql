@@ -5,6 +5,8 @@ create or replace function rota.op_assign(op jsonb, target rota.tables, actor te
 begin
   if target.owner_column is null then
     perform rota.refuse('invalid', format('%s has no owner, so it can''t be assigned', target.name));
+  elsif target.owner_column = any (target.reserved) then
+    perform rota.refuse('invalid', format('the field %s of %s can''t be set by an operation', target.owner_column, target.name));
   elsif coalesce(jsonb_typeof(op #> '{args,to}'), 'missing') not in ('string', 'null') then
     perform rota.refuse('invalid', 'args.to must be a person''s id or null');
   elsif not op -> 'base' ? target.owner_column then
@@ -21,11 +23,11 @@ declare
   t regclass;
 begin
   for t in select r.relation from rota.tables r join pg_class c on c.oid = r.relation loop
-    execute format('drop trigger if exists zz_rota_assigned on %s', t);
+    perform rota.drop_owner_triggers(t);
   end loop;
 end
 $$;
-drop function rota.prune_outbox(interval), rota.outbox_gave_up(bigint, text), rota.outbox_failed(bigint, text, interval, text[]), rota.outbox_done(bigint[]), rota.claim_outbox(int, interval),
+drop function rota.drop_owner_triggers(regclass), rota.prune_outbox(interval), rota.outbox_gave_up(bigint, text), rota.outbox_failed(bigint, text, interval, text[]), rota.outbox_done(bigint[]), rota.claim_outbox(int, interval),
   rota.last_assignment(text, text), rota.follow_owner(), rota.note_assignment();
 drop table public.push_subscriptions, rota.outbox, public.assignment_history;
 drop function rota.may_see(text, text);

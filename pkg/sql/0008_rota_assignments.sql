@@ -73,6 +73,9 @@ declare
   entry public.assignment_history;
 begin
   select * into target from rota.tables t where t.relation = tg_relid;
+  if not (case tg_op when 'DELETE' then to_jsonb(old) else to_jsonb(new) end) ? target.owner_column then
+    perform rota.check_names(tg_relid, array[target.owner_column]);
+  end if;
   if tg_op <> 'INSERT' then had := to_jsonb(old) ->> target.owner_column; end if;
   if tg_op <> 'DELETE' then has := to_jsonb(new) ->> target.owner_column; end if;
   if had is not distinct from has then return null; end if;
@@ -89,15 +92,30 @@ end
 $$;
 comment on function rota.note_assignment() is 'Trigger: one line of history for a change of the owner, and what the old and the new one are to be told.';
 
--- Follows rota.tables: every synced table with an owner has the trigger, and no other.
+create function rota.drop_owner_triggers(t regclass) returns void language plpgsql set search_path = '' as $$
+begin
+  execute format('drop trigger if exists zz_rota_assigned on %s', t);
+  execute format('drop trigger if exists zz_rota_assigned_first on %s', t);
+  execute format('drop trigger if exists zz_rota_assigned_last on %s', t);
+end
+$$;
+comment on function rota.drop_owner_triggers(regclass) is 'Takes the triggers of the history off a table.';
+
+-- Follows rota.tables: every synced table with an owner has the triggers, and no other. They look at the row as it was stored: a
+-- trigger of the table's own may have given it another owner than the statement named.
 create function rota.follow_owner() returns trigger language plpgsql set search_path = '' as $$
 declare
   t regclass := case when tg_op = 'DELETE' then old.relation else new.relation end;
 begin
   if not exists (select from pg_class c where c.oid = t) then return null; end if;
-  execute format('drop trigger if exists zz_rota_assigned on %s', t);
+  perform rota.drop_owner_triggers(t);
   if tg_op <> 'DELETE' and new.owner_column is not null then
-    execute format('create trigger zz_rota_assigned after insert or update of %I or delete on %s for each row execute function rota.note_assignment()', new.owner_column, t);
+    execute format('create trigger zz_rota_assigned after update on %s for each row
+      when (old.%2$I is distinct from new.%2$I) execute function rota.note_assignment()', t, new.owner_column);
+    execute format('create trigger zz_rota_assigned_first after insert on %s for each row
+      when (new.%2$I is not null) execute function rota.note_assignment()', t, new.owner_column);
+    execute format('create trigger zz_rota_assigned_last after delete on %s for each row
+      when (old.%2$I is not null) execute function rota.note_assignment()', t, new.owner_column);
   end if;
   return null;
 end
@@ -121,6 +139,8 @@ declare
 begin
   if target.owner_column is null then
     perform rota.refuse('invalid', format('%s has no owner, so it can''t be assigned', target.name));
+  elsif target.owner_column = any (target.reserved) then
+    perform rota.refuse('invalid', format('the field %s of %s can''t be set by an operation', target.owner_column, target.name));
   elsif coalesce(jsonb_typeof(op #> '{args,to}'), 'missing') not in ('string', 'null') or op #>> '{args,to}' = '' then
     perform rota.refuse('invalid', 'args.to must be a person''s id or null');
   elsif op -> 'args' <> jsonb_build_object('to', op #> '{args,to}') then
@@ -245,7 +265,7 @@ $$;
 comment on function public.save_push_subscription is 'Keeps a browser''s push subscription for the person in the token.';
 
 select rota.sync_table('public.assignment_history', '{id}', '{}');
-revoke all on function rota.may_see(text, text), rota.note_assignment(), rota.follow_owner(), rota.last_assignment(text, text),
+revoke all on function rota.drop_owner_triggers(regclass), rota.may_see(text, text), rota.note_assignment(), rota.follow_owner(), rota.last_assignment(text, text),
   rota.claim_outbox(int, interval), rota.outbox_done(bigint[]), rota.outbox_failed(bigint, text, interval, text[]), rota.outbox_gave_up(bigint, text),
   rota.prune_outbox(interval) from public;
 grant execute on function rota.may_see(text, text), rota.last_assignment(text, text) to authenticated;

@@ -116,13 +116,13 @@ create function rota.days_of(first_day date, recurrence jsonb, from_day date, to
 language sql stable set search_path = '' as $$
   select d.day from (
     select first_day + i as day, row_number() over (order by i) as n
-    from (select rota.weekdays(recurrence) as days, (recurrence ->> 'count')::int as n_max, rota.local_day(recurrence ->> 'until') as until) r
+    from (select rota.weekdays(recurrence) as days, (recurrence ->> 'count')::numeric::int as n_max, rota.local_day(recurrence ->> 'until') as until) r
     cross join lateral generate_series(
       case when r.n_max is null then greatest(0, from_day - first_day) else 0 end, -- a count is counted from the first one
       least(to_day - first_day, r.until - first_day, r.n_max * 7)) i
     where extract(isodow from first_day + i) = any (r.days)
   ) d
-  where d.n <= coalesce((recurrence ->> 'count')::int, d.n) and d.day >= from_day
+  where d.n <= coalesce((recurrence ->> 'count')::numeric, d.n) and d.day >= from_day
     and not coalesce(recurrence -> 'except' ? d.day::text, false) order by d.day
 $$;
 comment on function rota.days_of(date, jsonb, date, date) is 'The local dates on which a weekly recurrence begins, within a window.';

@@ -21,6 +21,7 @@ declare
   given jsonb;
 begin
   perform rota.check_fields(target, op -> 'set', array(select w from unnest(target.writable) w where w <> all (target.key_columns)));
+  perform rota.check_beginning(target, op -> 'set');
   perform rota.ask_guard(target, op, null, actor);
   execute format(case when columns is null then 'insert into %1$s as t default values returning to_jsonb(t.*)'
     else 'insert into %1$s as t (%2$s) select %2$s from jsonb_populate_record(null::%1$s, $1) returning to_jsonb(t.*)' end, target.relation, columns)

@@ -55,9 +55,14 @@ async function rulesOf(zone: string): Promise<Json> {
 /** The rows of each table as a client gets them, by `table/key`. */
 async function rowsNow(): Promise<Map<string, Json>> {
   const { records } = await world.as(OPERATORS[0]!).pull({ tables: TABLES.map(({ name }) => name) })
-  return new Map(Object.entries(records as Record<string, Json[]>).flatMap(([table, rows]) => rows.map((row): [string, Json] => [`${table}/${row['id']}`, row])))
+  return new Map(Object.entries(records as Record<string, Json[]>).flatMap(([table, rows]) => rows.map((row): [string, Json] => [`${table}/${row['id']}`, declared(table, row)])))
 }
 
+/** The fields that a client has declared. */
+const declared = (table: string, row: Json): Json => {
+  const fields = TABLES.find(({ name }) => name === table)!.fields
+  return Object.fromEntries(Object.entries(row).filter(([name]) => name.startsWith('rota_') || fields.includes(name)))
+}
 const toRow = ([at, row]: [string, Json]): Json => {
   const [table, key] = [at.slice(0, at.indexOf('/')), at.slice(at.indexOf('/') + 1)]
   return { table, key, version: row['rota_version'], op: null, record: Object.fromEntries(Object.entries(row).filter(([name]) => !name.startsWith('rota_'))) }
