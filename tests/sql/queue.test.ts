@@ -14,7 +14,7 @@ const run = async (text: string, values: unknown[] = []): Promise<Json[]> => (aw
 const feed = async (chat: string) => (await run('select version::text, deleted from rota.feed where key = $1', [chat]))[0]
 const minutes = (chat: string, ago: number) =>
   run(`update operator_activity set last_activity_at = now() - $2 * interval '1 minute' where chat_id = $1`, [chat, ago]).then(() =>
-    run(`alter table chats disable trigger rota_keep_chat; update chats set assigned_at = now() - ${ago} * interval '1 minute' where id = '${chat}'; alter table chats enable trigger rota_keep_chat`),
+    run(`alter table chats disable trigger zz_rota_keep_chat; update chats set assigned_at = now() - ${ago} * interval '1 minute' where id = '${chat}'; alter table chats enable trigger zz_rota_keep_chat`),
   )
 const idle = async () => (await run('select * from release_idle_chats()')).map((row) => row['chat_id'])
 
