@@ -22,10 +22,11 @@ declare
 begin
   for t in select r.relation from rota.tables r join pg_class c on c.oid = r.relation loop
     execute format('drop trigger if exists zz_rota_assigned on %s', t);
+    execute format('drop trigger if exists zz_rota_truncated on %s', t);
   end loop;
 end
 $$;
 drop function rota.prune_outbox(interval), rota.outbox_failed(bigint, text, interval), rota.outbox_done(bigint[]), rota.claim_outbox(int, interval),
-  rota.last_assignment(text, text), rota.follow_owner(), rota.note_assignment();
+  rota.last_assignment(text, text), rota.follow_owner(), rota.note_assignment(), rota.note_truncated();
 drop table public.push_subscriptions, rota.outbox, public.assignment_history;
 drop function rota.may_see(text, text);

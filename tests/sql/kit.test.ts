@@ -51,7 +51,7 @@ test("clients reach neither the feed nor the kit's own tools", async () => {
 
 test('every function of the kit has a pinned search path', async () => {
   const { rows } = await world.owner.query(`select p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-    where (n.nspname in ('rota', 'demo') or p.proname in ('apply_operation', 'rota_pull')) and p.prokind = 'f' and not coalesce(array_to_string(p.proconfig, ',') like '%search_path%', false)`)
+    where (n.nspname in ('rota', 'demo') or p.proname in ('apply_operation', 'rota_pull')) and p.prokind = 'f' and p.prosqlbody is null and not coalesce(array_to_string(p.proconfig, ',') like '%search_path%', false)`)
   expect(rows).toEqual([])
   const { rows: entry } = await world.owner.query(
     `select proname, prosecdef, provolatile from pg_proc where proname in ('apply_operation', 'rota_pull') order by 1`,
