@@ -99,18 +99,15 @@ begin
   select f into wrong from jsonb_object_keys(p_chat) f
     where f = any ('{chat_state,assigned_operator_id,last_operator_id,operator_replied_at,assigned_at,rota_version,rota_op}') limit 1;
   if wrong is not null then perform rota.refuse('invalid', format('the field %s of a chat is set by its operations alone', wrong)); end if;
-  if p_chat ->> 'id' is null then fields := fields - 'id';
-  else
-    chat_id := p_chat ->> 'id';
-    perform from public.chats c where c.id = chat_id;
-    if found then
-      perform rota.chat_by_hand(chat_id::text, 'user_message', null, 'user message');
-      return chat_id;
-    end if;
-  end if;
+  if p_chat ->> 'id' is null then fields := fields - 'id'; end if;
   fields := jsonb_build_object('last_message_at', clock_timestamp()) || fields;
-  execute format('insert into public.chats (%1$s) select %1$s from jsonb_populate_record(null::public.chats, $1) returning id',
-    (select string_agg(format('%I', f), ', ') from jsonb_object_keys(fields) f)) into chat_id using fields;
+  execute format('insert into public.chats (%1$s) select %1$s from jsonb_populate_record(null::public.chats, $1) %2$s returning id',
+    (select string_agg(format('%I', f), ', ') from jsonb_object_keys(fields) f), case when fields ? 'id' then 'on conflict (id) do nothing' else '' end)
+    into chat_id using fields;
+  if chat_id is null then
+    chat_id := fields ->> 'id';
+    perform rota.chat_by_hand(chat_id::text, 'user_message', null, 'user message');
+  end if;
   return chat_id;
 end
 $$;
