@@ -408,6 +408,9 @@ begin
     for each row execute function rota.stamp_inserted(%L, %L)', t, bare_name, key_columns);
   execute format('create trigger zz_rota_truncate after truncate on %s
     for each statement execute function rota.stamp_truncate(%L)', t, bare_name);
+  execute format('comment on trigger zz_rota on %s is %L', t, 'Gives each row its version.');
+  execute format('comment on trigger zz_rota_inserted on %s is %L', t, 'Enters a new row into the feed.');
+  execute format('comment on trigger zz_rota_truncate on %s is %L', t, 'Deletes every record in the feed.');
   former_identity := rota.ensure_identity(t, key_columns);
   insert into rota.tables as r
   values (bare_name, t, key_columns, writable, owner_column, rota.guard_name(guard), added, former_identity)

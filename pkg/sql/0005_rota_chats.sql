@@ -13,7 +13,7 @@ create table rota.adopted (
   indexes text[] not null default '{}',
   constraints text[] not null default '{}',
   synced boolean not null default false,
-  at timestamptz not null default now()
+  since timestamptz not null default clock_timestamp()
 );
 comment on table rota.adopted is 'What the kit made of a table in public: the way back takes away just this.';
 
@@ -25,6 +25,8 @@ create table rota.adopted_values (
   was jsonb,
   became jsonb
 );
+create index adopted_values_record on rota.adopted_values (table_name, key);
+comment on index rota.adopted_values_record is 'What is remembered of a record.';
 comment on table rota.adopted_values is 'Values of an application''s own that adopting had to change. The way back restores those that nobody changed since.';
 
 -- Adds what is missing of a table, by the words of CREATE TABLE. New columns of rows that exist stay null, unless the
@@ -198,16 +200,45 @@ end
 $$;
 comment on function rota.type_of(text[], text) is 'The one type that these columns have, as far as they exist.';
 
+-- Whether an application's operator_activity can hold a row for each operator in each chat. One that can't (a row for each
+-- operator, say) stays as it is.
+create function rota.holds_activity(t regclass, operator_type text, chat_type text) returns boolean language sql stable set search_path = '' as $$
+  select exists (select from pg_class c where c.oid = t and c.relkind = 'r' and pg_has_role(c.relowner, 'usage')
+      and (not c.relforcerowsecurity or (select r.rolsuper or r.rolbypassrls from pg_roles r where r.rolname = current_user)))
+    and not exists (select from pg_inherits where inhparent = t or inhrelid = t)
+    and (select count(*) = 2 from pg_attribute a where a.attrelid = t and not a.attisdropped and a.attgenerated = ''
+      and (a.attname, format_type(a.atttypid, a.atttypmod)) in (('operator_id', operator_type), ('chat_id', chat_type)))
+    and not exists (select from pg_attribute a where a.attrelid = t and a.attnum > 0 and not a.attisdropped and case
+      when a.attname in ('started_at', 'last_activity_at') then a.attgenerated <> '' or a.atttypid not in ('timestamp'::regtype, 'timestamptz'::regtype)
+      else a.attname not in ('operator_id', 'chat_id') and a.attnotnull and not a.atthasdef and a.attidentity = '' end)
+    and not exists (select from pg_index i where i.indrelid = t and i.indisunique and not exists (select from pg_attribute a
+      where a.attrelid = t and a.attnum = any (i.indkey[0:i.indnkeyatts - 1]) and (a.attname = 'chat_id' or a.atthasdef or a.attidentity <> '')))
+$$;
+comment on function rota.holds_activity(regclass, text, text) is 'Whether a table can hold one row for each operator in each chat.';
+
 do $adopt$
 declare
-  chat_type text := rota.type_of('{chats.id,chat_assignments.chat_id,operator_activity.chat_id}', 'uuid');
-  operator_type text := rota.type_of('{operators.id,chats.assigned_operator_id,chats.last_operator_id,chat_assignments.operator_id,operator_activity.operator_id}', 'uuid');
+  chat_type text := rota.type_of('{chats.id,chat_assignments.chat_id}', 'uuid');
+  operator_type text := rota.type_of('{operators.id,chats.assigned_operator_id,chats.last_operator_id,chat_assignments.operator_id}', 'uuid');
   had_operators boolean := to_regclass('public.operators') is not null;
+  had_activity regclass := to_regclass('public.operator_activity');
   new_id text := case when chat_type = 'uuid' then ' default gen_random_uuid()' else '' end;
+  activity jsonb := jsonb_build_array(
+    jsonb_build_array('operator_id', operator_type), jsonb_build_array('chat_id', chat_type),
+    jsonb_build_array('started_at', 'timestamptz default now()'), jsonb_build_array('last_activity_at', 'timestamptz default now()'));
+  waits text := current_setting('lock_timeout');
+  taken text;
 begin
+  -- All that is going to be changed at once, or nothing: who waits long for a lock has everybody else wait behind.
+  select string_agg('public.' || w.name, ', ') into taken from unnest('{chats,chat_assignments,operator_activity,operators}'::text[]) w(name)
+    join pg_class c on c.relname = w.name and c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and pg_has_role(c.relowner, 'usage');
+  if taken is not null then
+    if waits = '0' then perform set_config('lock_timeout', '10s', true); end if;
+    execute format('lock table %s in access exclusive mode', taken);
+    perform set_config('lock_timeout', waits, true);
+  end if;
   if to_regclass('public.chats') is not null then
     perform rota.check_table('public.chats', '{id}');
-    lock table public.chats in access exclusive mode;
     if exists (select from pg_attribute where attrelid = 'public.chats'::regclass and attname = 'id')
       and not exists (select from rota.key_indexes('public.chats', '{id}')) then
       raise exception 'public.chats needs a primary key, or a unique index, over id' using errcode = '42830';
@@ -229,10 +260,18 @@ begin
     jsonb_build_array('chat_id', chat_type), jsonb_build_array('operator_id', operator_type),
     jsonb_build_array('assigned_at', 'timestamptz default now()'), jsonb_build_array('released_at', 'timestamptz'),
     jsonb_build_array('release_reason', 'text'), jsonb_build_array('assigned_by', 'text'), jsonb_build_array('operation', 'uuid')), '');
-  perform rota.adopt_table('operator_activity', jsonb_build_array(
-    jsonb_build_array('operator_id', operator_type), jsonb_build_array('chat_id', chat_type),
-    jsonb_build_array('started_at', 'timestamptz default now()'), jsonb_build_array('last_activity_at', 'timestamptz default now()')),
-    ', primary key (operator_id, chat_id)');
+  if had_activity is null or rota.holds_activity(had_activity, operator_type, chat_type) then
+    perform rota.adopt_table('operator_activity', activity, ', primary key (operator_id, chat_id)');
+  else
+    execute format('create table rota.operator_activity (operator_id %s, chat_id %s, started_at timestamptz default now(),
+      last_activity_at timestamptz default now(), primary key (operator_id, chat_id))', operator_type, chat_type);
+    comment on table rota.operator_activity is 'Who is at work in which chat, and when they last were, where the application''s own table of that name can''t say it.';
+    create index operator_activity_chat on rota.operator_activity (chat_id);
+    comment on index rota.operator_activity_chat is 'Who is at work in a chat.';
+  end if;
+  execute format('create view rota.activity as select operator_id, chat_id, started_at, last_activity_at from %s',
+    coalesce(to_regclass('rota.operator_activity'), 'public.operator_activity'));
+  comment on view rota.activity is 'Who is at work in which chat, wherever that is kept.';
   if not had_operators then
     -- Whoever was named as an operator is one: the application keeps its people elsewhere.
     insert into public.operators (id, name)
@@ -247,7 +286,6 @@ do $backfill$
 declare
   chats_stood jsonb := rota.quiet_triggers('public.chats');
   assignments_stood jsonb := rota.quiet_triggers('public.chat_assignments');
-  activity_stood jsonb := rota.quiet_triggers('public.operator_activity');
   known constant text := $q$ coalesce(t.chat_state::text, '') in ('waiting_assignment', 'assigned', 'waiting_real_user_reply', 'completed') $q$;
   ours boolean := (select 'chat_state' = any (a.columns) or a.created from rota.adopted a where a.name = 'chats');
   gone constant text := 'not exists (select from public.operators o where o.id = t.assigned_operator_id)';
@@ -259,7 +297,7 @@ begin
     't.is_active is not false and t.assigned_operator_id is not null and not (' || gone || ') and (' || ours || ' or not ' || known || ')');
   perform rota.adopt_values('chats', 'chat_state', $v$ 'waiting_assignment' $v$, 'not ' || known
     || $c$ or t.chat_state::text = 'waiting_real_user_reply' and t.operator_replied_at is null
-      or t.chat_state::text = 'assigned' and (t.assigned_operator_id is null or $c$ || gone || ')');
+      or t.chat_state::text = 'assigned' and (t.is_active is false or t.assigned_operator_id is null or $c$ || gone || ')');
   perform rota.adopt_values('chats', 'assigned_operator_id', 'null', $c$ t.chat_state::text <> 'assigned' and t.assigned_operator_id is not null $c$);
 
   -- One open assignment for each assigned chat, and none for others.
@@ -275,20 +313,20 @@ begin
   insert into rota.adopted_values (table_name, key, became)
     select 'chat_assignments', m.id::text, jsonb_build_object('id', m.id) from made m
     where not (select created from rota.adopted where name = 'chat_assignments');
-  -- Who is assigned now has the full time before silence counts.
-  if (select created from rota.adopted where name = 'operator_activity') then
-    insert into public.operator_activity (operator_id, chat_id)
-      select c.assigned_operator_id, c.id from public.chats c where c.chat_state = 'assigned';
+  if (select created from rota.adopted where name = 'operator_activity') or to_regclass('rota.operator_activity') is not null then
+    insert into rota.activity (operator_id, chat_id, started_at, last_activity_at)
+      select c.assigned_operator_id, c.id, now(), now() from public.chats c where c.chat_state = 'assigned';
   end if;
   perform rota.wake_triggers('public.chats', chats_stood);
   perform rota.wake_triggers('public.chat_assignments', assignments_stood);
-  perform rota.wake_triggers('public.operator_activity', activity_stood);
 
   perform rota.adopt_constraint('chats', 'chats_state_known', $c$ chat_state is not null
     and chat_state in ('waiting_assignment', 'assigned', 'waiting_real_user_reply', 'completed') $c$);
   perform rota.adopt_constraint('chats', 'chats_assigned_has_operator', $c$ (chat_state = 'assigned') = (assigned_operator_id is not null) $c$);
   perform rota.adopt_constraint('chats', 'chats_waiting_reply_has_replied_at', $c$ chat_state <> 'waiting_real_user_reply' or operator_replied_at is not null $c$);
-  perform rota.adopt_constraint('operators', 'operators_capacity_in_range', 'capacity between 0 and 1000');
+  if 'capacity' = any ((select columns from rota.adopted where name = 'operators')::text[]) or (select created from rota.adopted where name = 'operators') then
+    perform rota.adopt_constraint('operators', 'operators_capacity_in_range', 'capacity between 0 and 1000');
+  end if;
   if 'role' = any ((select columns from rota.adopted where name = 'operators')::text[]) or (select created from rota.adopted where name = 'operators') then
     perform rota.adopt_constraint('operators', 'operators_role_known', $c$ role in ('operator', 'supervisor') $c$);
   end if;
@@ -300,7 +338,9 @@ begin
   perform rota.adopt_index('chat_assignments', 'chat_assignments_one_open', 'unique index chat_assignments_one_open on public.chat_assignments (chat_id) where released_at is null');
   perform rota.adopt_index('chat_assignments', 'idx_chat_assignments_chat', 'index idx_chat_assignments_chat on public.chat_assignments (chat_id, operator_id)');
   perform rota.adopt_index('chat_assignments', 'idx_chat_assignments_time', 'index idx_chat_assignments_time on public.chat_assignments (assigned_at)');
-  perform rota.adopt_index('operator_activity', 'idx_operator_activity_chat', 'index idx_operator_activity_chat on public.operator_activity (chat_id)');
+  if to_regclass('rota.operator_activity') is null then
+    perform rota.adopt_index('operator_activity', 'idx_operator_activity_chat', 'index idx_operator_activity_chat on public.operator_activity (chat_id)');
+  end if;
 end
 $backfill$;
 

@@ -10,19 +10,29 @@ begin
   for of_table in select name from rota.adopted a where a.created loop
     execute format('drop policy read_as_operator on public.%I', of_table);
     execute format('revoke all on public.%I from authenticated', of_table);
-    if of_table = 'chats' then drop policy change_as_operator on public.chats; end if;
+    if of_table = 'chats' then drop policy change_as_operator on public.chats; drop policy begin_as_operator on public.chats; end if;
   end loop;
 end
 $$;
 drop trigger reserve_chats on rota.tables;
 update rota.tables set reserved = '{}', begins = '{}' where relation = 'public.chats'::regclass;
 drop trigger rota_note_chat on public.chats;
-drop trigger rota_keep_chat on public.chats;
+drop trigger zz_rota_keep_chat on public.chats;
+drop trigger rota_note_truncate on public.chats;
+drop trigger zz_rota_join on public.chat_assignments;
+drop trigger zz_rota_succeed on public.chat_assignments;
+drop trigger zz_rota_keep_operator on public.operators;
+do $$
+begin
+  if to_regclass('public.operator_activity') is not null then drop trigger if exists zz_rota_activity on public.operator_activity; end if;
+exception when wrong_object_type then null; -- something else by now
+end
+$$;
 drop function public.record_operator_activity;
 drop function rota.chats_are_locked(), rota.next_allowed_chat(jsonb, rota.tables, text), rota.check_operator(jsonb), rota.reserve_chats(), rota.op_request_next(jsonb, rota.tables, text), rota.entry_of(rota.tables, text, jsonb), rota.next_chat(text), rota.op_complete(jsonb, rota.tables, text),
   rota.op_transfer(jsonb, rota.tables, text), rota.op_unassign_chat(jsonb, rota.tables, text), rota.op_release(jsonb, rota.tables, text),
   rota.op_user_message(jsonb, rota.tables, text), rota.op_reply(jsonb, rota.tables, text), rota.op_claim(jsonb, rota.tables, text),
-  rota.op_chat(jsonb, rota.tables, text), rota.visible_chat(text), rota.may_change_chat(rota.tables, text), rota.change_chat(jsonb), rota.chat_moved(jsonb, public.chats), rota.chat_objection(jsonb, text),
+  rota.last_sign(public.chats), rota.note_activity(), rota.keep_operator(), rota.may_keep_operator(public.operators, public.operators), rota.succeed_assignment(), rota.join_assignment(), rota.note_truncate(), rota.op_chat(jsonb, rota.tables, text), rota.visible_chat(text), rota.may_change_chat(rota.tables, text), rota.change_chat(jsonb), rota.chat_moved(jsonb, public.chats), rota.chat_objection(jsonb, text),
   rota.check_chat_args(jsonb), rota.write_chat(public.chats, text, text, text), rota.note_chat(), rota.keep_chat(), rota.take_turn(text),
   rota.is_operator(), rota.is_supervisor(), rota.operator_of(text), rota.operator_text(text), rota.chat_leads_to(text, text), rota.chat_states();
 drop table rota.operator_turns;

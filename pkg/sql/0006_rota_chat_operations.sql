@@ -83,8 +83,22 @@ $$;
 comment on function rota.take_turn(text) is 'Locks an operator against others who give away chats, and refuses with unknown-operator, inactive or capacity-exceeded.';
 
 -- Before a chat is written, by whomever. An application that knows only assigned_operator_id goes on working: the state follows.
+-- The argument says what is_active is to an adopted table. 'ends', where the application had no states: what it makes inactive is
+-- completed, and what it makes active again waits. 'leaves', where it had: an inactive chat is nobody's.
 create function rota.keep_chat() returns trigger language plpgsql security definer set search_path = '' set timezone = 'UTC' as $$
+declare
+  reopened boolean := false;
 begin
+  if tg_op = 'UPDATE' and tg_argv[0] <> '' and new.chat_state is not distinct from old.chat_state then
+    if new.is_active is false and old.is_active is not false and old.chat_state <> 'completed' then
+      if tg_argv[0] = 'ends' then new.chat_state := 'completed';
+      elsif old.chat_state = 'assigned' then new.chat_state := 'waiting_assignment';
+      end if;
+    elsif tg_argv[0] = 'ends' and old.is_active is false and new.is_active is not false and old.chat_state = 'completed' then
+      reopened := true;
+      new.chat_state := case when new.assigned_operator_id is null then 'waiting_assignment' else 'assigned' end;
+    end if;
+  end if;
   if tg_op = 'INSERT' then
     new.chat_state := coalesce(new.chat_state, 'waiting_assignment');
     if new.assigned_operator_id is not null and new.chat_state = 'waiting_assignment' then new.chat_state := 'assigned'; end if;
@@ -95,8 +109,8 @@ begin
       perform rota.refuse('illegal-transition', format('a chat that is %s can''t become assigned', old.chat_state));
     end if;
   end if;
-  if tg_op = 'UPDATE' and new.chat_state is distinct from old.chat_state and not (
-    old.chat_state <> 'completed' and new.chat_state in ('completed', 'waiting_assignment')
+  if tg_op = 'UPDATE' and new.chat_state is distinct from old.chat_state and not (reopened
+    or old.chat_state <> 'completed' and new.chat_state in ('completed', 'waiting_assignment')
     or old.chat_state = 'waiting_assignment' and new.chat_state = 'assigned'
     or old.chat_state = 'assigned' and new.chat_state = 'waiting_real_user_reply') then
     perform rota.refuse('illegal-transition', format('a chat that is %s can''t become %s', old.chat_state, new.chat_state));
@@ -117,8 +131,14 @@ begin
 end
 $$;
 comment on function rota.keep_chat() is 'Trigger: only legal transitions, no operator without being assigned, nobody above capacity, whoever writes.';
-create trigger rota_keep_chat before insert or update on public.chats for each row execute function rota.keep_chat();
-comment on trigger rota_keep_chat on public.chats is 'Holds the rules of a chat for whoever writes.';
+do $trigger$
+begin
+  -- By its name behind the application's own triggers, so that it sees what they make of the row.
+  execute format('create trigger zz_rota_keep_chat before insert or update on public.chats for each row execute function rota.keep_chat(%L)',
+    (select case when a.created then '' when 'chat_state' = any (a.columns) then 'ends' else 'leaves' end from rota.adopted a where a.name = 'chats'));
+end
+$trigger$;
+comment on trigger zz_rota_keep_chat on public.chats is 'Holds the rules of a chat for whoever writes.';
 
 -- After a chat was written: the history of its assignments, and who is active where.
 create function rota.note_chat() returns trigger language plpgsql security definer set search_path = '' set timezone = 'UTC' as $$
@@ -127,18 +147,34 @@ declare
   has public.chats.assigned_operator_id%type := case when tg_op <> 'DELETE' then new.assigned_operator_id end;
   reason text := nullif(current_setting('rota.reason', true), '');
 begin
+  if tg_op = 'UPDATE' and new.id is distinct from old.id then
+    update public.chat_assignments a set chat_id = new.id where a.chat_id = old.id;
+    update rota.activity a set chat_id = new.id where a.chat_id = old.id;
+    update rota.adopted_values v set key = new.id::text where v.table_name = 'chats' and v.key = old.id::text;
+  end if;
+  -- The way back gives nothing back that has changed since adopting, not even where it has changed twice.
+  if tg_op = 'UPDATE' and (had is distinct from has or new.chat_state is distinct from old.chat_state) then
+    delete from rota.adopted_values v where v.table_name = 'chats' and v.key = new.id::text and (v.column_name = 'chat_state' and new.chat_state is distinct from old.chat_state
+      or v.column_name = 'assigned_operator_id' and had is distinct from has or v.column_name = 'last_operator_id' and new.last_operator_id is distinct from old.last_operator_id);
+  end if;
   if had is not distinct from has then return null; end if;
+  update public.chat_assignments a set released_at = case when has is null then clock_timestamp() else new.assigned_at end, release_reason = coalesce(reason,
+    case when tg_op = 'DELETE' then 'deleted' when tg_op = 'INSERT' then 'by hand' when new.chat_state = 'completed' then 'completed' when has is not null then 'transferred'
+      when new.chat_state = 'waiting_real_user_reply' then 'replied' when new.is_active is false and old.is_active is not false then 'inactive' else 'by hand' end)
+    where a.chat_id = case when tg_op = 'DELETE' then old.id else new.id end and a.released_at is null and a.operator_id is distinct from has;
   if had is not null then
-    update public.chat_assignments a set released_at = case when has is null then clock_timestamp() else new.assigned_at end, release_reason = coalesce(reason,
-      case when tg_op = 'DELETE' then 'deleted' when new.chat_state = 'completed' then 'completed' when has is not null then 'transferred'
-        when new.chat_state = 'waiting_real_user_reply' then 'replied' else 'by hand' end)
-      where a.chat_id = old.id and a.released_at is null;
-    delete from public.operator_activity a where a.chat_id = old.id;
+    delete from rota.activity a where a.chat_id = case when tg_op = 'DELETE' then old.id else new.id end;
   end if;
   if has is not null then
-    insert into public.chat_assignments (chat_id, operator_id, assigned_at, assigned_by, operation)
-      values (new.id, has, new.assigned_at, rota.actor(), nullif(current_setting('rota.op', true), '')::uuid);
-    insert into public.operator_activity (operator_id, chat_id, started_at, last_activity_at)
+    -- An application that keeps chat_assignments itself may have been first: then this is its line.
+    update public.chat_assignments a set assigned_at = new.assigned_at, assigned_by = coalesce(a.assigned_by, rota.actor()),
+      operation = coalesce(a.operation, nullif(current_setting('rota.op', true), '')::uuid)
+      where a.chat_id = new.id and a.released_at is null;
+    if not found then
+      insert into public.chat_assignments (chat_id, operator_id, assigned_at, assigned_by, operation)
+        values (new.id, has, new.assigned_at, rota.actor(), nullif(current_setting('rota.op', true), '')::uuid);
+    end if;
+    insert into rota.activity (operator_id, chat_id, started_at, last_activity_at)
       values (has, new.id, clock_timestamp(), clock_timestamp()) on conflict do nothing;
   end if;
   return null;
@@ -147,6 +183,109 @@ $$;
 comment on function rota.note_chat() is 'Trigger: writes chat_assignments and operator_activity, the same for operations, functions and plain SQL.';
 create trigger rota_note_chat after insert or update or delete on public.chats for each row execute function rota.note_chat();
 comment on trigger rota_note_chat on public.chats is 'Keeps history and activity in step with the chat.';
+
+create function rota.note_truncate() returns trigger language plpgsql security definer set search_path = '' set timezone = 'UTC' as $$
+begin
+  update public.chat_assignments set released_at = clock_timestamp(), release_reason = 'deleted' where released_at is null;
+  delete from rota.activity;
+  return null;
+end
+$$;
+comment on function rota.note_truncate() is 'Trigger: ends every assignment, as TRUNCATE tells no row trigger.';
+create trigger rota_note_truncate after truncate on public.chats for each statement execute function rota.note_truncate();
+comment on trigger rota_note_truncate on public.chats is 'Ends the assignments of chats that are no more.';
+
+-- An application that keeps chat_assignments itself adds its line for an assignment that has one already: its line takes the
+-- place of the kit's. Definer: both say the same, and who may add a line may not be one to delete one.
+create function rota.join_assignment() returns trigger language plpgsql security definer set search_path = '' set timezone = 'UTC' as $$
+declare
+  written public.chat_assignments;
+begin
+  delete from public.chat_assignments a where a.chat_id = new.chat_id and a.operator_id = new.operator_id and a.released_at is null returning * into written;
+  if written.chat_id is not null then
+    new.assigned_at := written.assigned_at;
+    new.assigned_by := coalesce(new.assigned_by, written.assigned_by);
+    new.operation := coalesce(new.operation, written.operation);
+  end if;
+  return new;
+end
+$$;
+comment on function rota.join_assignment() is 'Trigger: the application''s own line for an open assignment takes the place of the kit''s.';
+create trigger zz_rota_join before insert on public.chat_assignments for each row when (new.released_at is null) execute function rota.join_assignment();
+comment on trigger zz_rota_join on public.chat_assignments is 'Lets an application write its history itself.';
+
+-- It may also add the line of another operator before it tells the chat. Under the caller's own rights: what ends here is somebody's.
+create function rota.succeed_assignment() returns trigger language plpgsql set search_path = '' set timezone = 'UTC' as $$
+begin
+  update public.chat_assignments a set released_at = clock_timestamp(), release_reason = coalesce(a.release_reason, 'transferred')
+    where a.chat_id = new.chat_id and a.operator_id is distinct from new.operator_id and a.released_at is null;
+  return new;
+end
+$$;
+comment on function rota.succeed_assignment() is 'Trigger: an open line of another operator ends the one before it.';
+create trigger zz_rota_succeed before insert on public.chat_assignments for each row when (new.released_at is null) execute function rota.succeed_assignment();
+comment on trigger zz_rota_succeed on public.chat_assignments is 'Lets an application write its history itself.';
+
+-- Whether the person in the token may make this operator so. An application with a rule of its own replaces this function.
+create function rota.may_keep_operator(before public.operators, after public.operators) returns boolean language sql stable set search_path = '' as $$
+  select rota.is_supervisor() or case when before.id is null then after.role::text is distinct from 'supervisor' and coalesce(after.capacity, 1) <= 1
+    else (before.role::text, before.capacity, before.is_active) is not distinct from (after.role::text, after.capacity, after.is_active) end
+$$;
+comment on function rota.may_keep_operator(public.operators, public.operators) is 'Whether the person in the token may make this of an operator: only a supervisor changes role, capacity and is_active. An application with a rule of its own replaces this function.';
+
+-- People may often change their own row. What makes somebody a supervisor is not theirs to change. It runs under the caller's
+-- rights, to tell people from the table's owner, the application's own server and its functions, which go on as before.
+create function rota.keep_operator() returns trigger language plpgsql set search_path = '' as $$
+begin
+  if (current_user in ('anon', 'authenticated') or nullif(nullif(current_setting('request.jwt.claims', true), ''), '{}') is not null)
+    and not pg_has_role((select c.relowner from pg_catalog.pg_class c where c.oid = tg_relid), 'usage')
+    and not (select r.rolsuper or r.rolbypassrls from pg_catalog.pg_roles r where r.rolname = current_user)
+    and (tg_op = 'INSERT' or (old.role::text, old.capacity, old.is_active) is distinct from (new.role::text, new.capacity, new.is_active)) then
+    -- Within, as everybody else lacks the right to call it.
+    if not rota.may_keep_operator(case when tg_op = 'UPDATE' then old end, new) then
+      raise exception 'only a supervisor may change role, capacity or is_active of an operator' using errcode = '42501';
+    end if;
+  end if;
+  return new;
+end
+$$;
+comment on function rota.keep_operator() is 'Trigger: nobody promotes themselves.';
+create trigger zz_rota_keep_operator before insert or update on public.operators for each row execute function rota.keep_operator();
+comment on trigger zz_rota_keep_operator on public.operators is 'Keeps role, capacity and is_active from the people themselves.';
+
+-- What an application writes into a table of activity of its own is a sign of life: of the operator in that chat, or in all
+-- of theirs where it does not say in which. Where the kit's times are in the same row, they move on with it.
+create function rota.note_activity() returns trigger language plpgsql security definer set search_path = '' set timezone = 'UTC' as $$
+begin
+  if tg_argv[0] = 'here' then
+    if new.last_activity_at is not distinct from old.last_activity_at then new.last_activity_at := clock_timestamp(); end if;
+    return new;
+  end if;
+  update rota.activity a set last_activity_at = clock_timestamp()
+    where a.operator_id::text = to_jsonb(new) ->> 'operator_id' and coalesce(a.chat_id::text = to_jsonb(new) ->> 'chat_id', true);
+  return new;
+end
+$$;
+comment on function rota.note_activity() is 'Trigger: what the application writes about an operator''s activity is a sign of life.';
+do $activity$
+begin
+  if exists (select from rota.adopted a where a.name = 'operator_activity' and 'last_activity_at' = any (a.columns)) then
+    create trigger zz_rota_activity before update on public.operator_activity for each row execute function rota.note_activity('here');
+  elsif exists (select from pg_attribute a join pg_class c on c.oid = a.attrelid where to_regclass('rota.operator_activity') is not null
+      and c.oid = to_regclass('public.operator_activity') and c.relkind = 'r' and pg_has_role(c.relowner, 'usage') and a.attname = 'operator_id' and not a.attisdropped) then
+    create trigger zz_rota_activity before insert or update on public.operator_activity for each row execute function rota.note_activity('elsewhere');
+  else return;
+  end if;
+  comment on trigger zz_rota_activity on public.operator_activity is 'What is written here is a sign of life.';
+end
+$activity$;
+
+-- When the operator of an assigned chat last gave a sign of life. Who had it before the migration has the full time from there on.
+create function rota.last_sign(chat public.chats) returns timestamptz language sql stable set search_path = '' set timezone = 'UTC' as $$
+  select greatest(chat.assigned_at, (select max(a.last_activity_at) from rota.activity a where a.chat_id = chat.id and a.operator_id = chat.assigned_operator_id),
+    (select a.since from rota.adopted a where a.name = 'chats' and not a.created))
+$$;
+comment on function rota.last_sign(public.chats) is 'When the operator of an assigned chat last gave a sign of life.';
 
 -- The one place that changes a chat's state. `operator` is who has it afterwards; the row is locked and the rules are asked already.
 create function rota.write_chat(chat public.chats, operation text, operator text, reason text) returns void
@@ -465,12 +604,16 @@ comment on function rota.op_request_next(jsonb, rota.tables, text) is 'Operation
 
 -- Who works in a chat says so: silence is counted from here.
 create function public.record_operator_activity(p_chat_id public.chats.id%type) returns boolean
-language sql volatile security definer set search_path = '' as $$
-  with touched as (
-    update public.operator_activity a set last_activity_at = clock_timestamp()
-    where a.chat_id = p_chat_id and a.operator_id::text = rota.actor() returning a.chat_id
-  )
-  select exists (select from touched)
+language plpgsql volatile security definer set search_path = '' set timezone = 'UTC' as $$
+declare
+  mine public.chats.assigned_operator_id%type := (select c.assigned_operator_id from public.chats c
+    where c.id = p_chat_id and c.chat_state = 'assigned' and c.assigned_operator_id::text = rota.actor());
+begin
+  if mine is null then return false; end if;
+  update rota.activity a set last_activity_at = clock_timestamp() where a.chat_id = p_chat_id and a.operator_id = mine;
+  if not found then insert into rota.activity values (mine, p_chat_id, clock_timestamp(), clock_timestamp()) on conflict do nothing; end if;
+  return true;
+end
 $$;
 comment on function public.record_operator_activity is 'The caller is at work in this chat, which they are assigned to: it is not idle. False if they are not.';
 
@@ -502,7 +645,9 @@ begin
         then 'operator_id::text = (select rota.actor()) or (select rota.is_supervisor())' else '(select rota.is_operator())' end);
     execute format('comment on policy read_as_operator on public.%I is %L', of_table, 'Operators see what they work with.');
     if of_table = 'chats' then
-      grant update (is_active) on public.chats to authenticated;
+      grant update (is_active), insert (id, is_active) on public.chats to authenticated;
+      create policy begin_as_operator on public.chats for insert to authenticated with check ((select rota.is_operator()));
+      comment on policy begin_as_operator on public.chats is 'Operators may begin a chat, which then waits.';
       create policy change_as_operator on public.chats for update to authenticated using ((select rota.is_operator()));
       comment on policy change_as_operator on public.chats is 'Operators may do what the operations on chats allow.';
     end if;
@@ -523,6 +668,6 @@ grant execute on function rota.chat_states(), rota.chat_leads_to(text, text), ro
   rota.change_chat(jsonb), rota.may_change_chat(rota.tables, text), rota.visible_chat(text), rota.op_chat(jsonb, rota.tables, text), rota.op_claim(jsonb, rota.tables, text), rota.op_reply(jsonb, rota.tables, text),
   rota.op_user_message(jsonb, rota.tables, text), rota.op_release(jsonb, rota.tables, text), rota.op_unassign_chat(jsonb, rota.tables, text),
   rota.op_transfer(jsonb, rota.tables, text), rota.op_complete(jsonb, rota.tables, text), rota.next_chat(text),
-  rota.entry_of(rota.tables, text, jsonb), rota.op_request_next(jsonb, rota.tables, text) to authenticated;
+  rota.may_keep_operator(public.operators, public.operators), rota.entry_of(rota.tables, text, jsonb), rota.op_request_next(jsonb, rota.tables, text) to authenticated;
 revoke all on function public.record_operator_activity from public, anon;
 grant execute on function public.record_operator_activity to authenticated;

@@ -3,6 +3,36 @@
 -- The functions here are for psql, cron jobs and an application's own server. They do what the operations do, through the
 -- same function and the same triggers, so history and feed can't tell the difference. Nobody signed in may call them.
 
+-- The document's own names may be the application's already. What it has is set aside under another name, so that whatever
+-- depends on it goes on working, and gets its name back on the way down. Of functions only those that could be meant by the same call.
+create table rota.set_aside (
+  name text not null,
+  kind text not null check (kind in ('routine', 'view', 'materialized view')),
+  arguments text not null,
+  primary key (name, arguments)
+);
+comment on table rota.set_aside is 'Functions and views of the application that had names of the kit''s: they are called <name>_before_rota until the way back.';
+
+do $aside$
+declare
+  its record;
+begin
+  for its in
+    select p.proname::text as name, 'routine' as kind, format('(%s)', pg_get_function_identity_arguments(p.oid)) as arguments
+    from pg_proc p join (values ('assign_chat_to_operator', 1, 1), ('release_and_reassign_chat', 1, 2), ('get_assignment_queue_status', 0, 0),
+      ('detect_stuck_chats', 0, 1)) k(name, fewest, most) on k.name = p.proname
+    where p.pronamespace = 'public'::regnamespace and p.pronargs - p.pronargdefaults <= k.most and p.pronargs >= k.fewest
+    union all
+    select c.relname, case c.relkind when 'v' then 'view' else 'materialized view' end, '' from pg_class c
+    where c.relnamespace = 'public'::regnamespace and c.relname = 'chat_state_summary' and c.relkind in ('v', 'm')
+  loop
+    execute format('alter %s public.%I%s rename to %I', its.kind, its.name, its.arguments, its.name || '_before_rota');
+    insert into rota.set_aside (name, kind, arguments) values (its.name, its.kind, its.arguments);
+    raise notice '%', format('public.%1$I%2$s is the kit''s from now on; the application''s is called %3$I', its.name, its.arguments, its.name || '_before_rota');
+  end loop;
+end
+$aside$;
+
 -- The chat of this key, locked. Raises where there is none.
 create function rota.lock_chat(chat_id text) returns public.chats language plpgsql set search_path = '' as $$
 declare
@@ -42,7 +72,7 @@ begin
   return chosen.id;
 end
 $$;
-comment on function public.assign_chat_to_operator is 'Gives the operator the chat that is next and answers its id, or null if none is to be had. Refuses an operator who has as many as they may.';
+comment on function public.assign_chat_to_operator(public.operators.id%type) is 'Gives the operator the chat that is next and answers its id, or null if none is to be had. Refuses an operator who has as many as they may.';
 
 create function public.release_and_reassign_chat(p_chat_id public.chats.id%type, p_reason text default 'released') returns boolean
 language plpgsql volatile security definer set search_path = '' set timezone = 'UTC' as $$
@@ -52,7 +82,36 @@ begin
   return true;
 end
 $$;
-comment on function public.release_and_reassign_chat is 'Puts an assigned chat back into the queue, with the reason in its history.';
+comment on function public.release_and_reassign_chat(public.chats.id%type, text) is 'Puts an assigned chat back into the queue, with the reason in its history.';
+
+-- The first message of a chat makes it, each later one brings it back into the queue.
+create function public.start_chat(p_chat jsonb default '{}') returns public.chats.id%type
+language plpgsql volatile security definer set search_path = '' set timezone = 'UTC' as $$
+declare
+  chat_id public.chats.id%type;
+  fields jsonb := p_chat;
+  wrong text;
+begin
+  if jsonb_typeof(p_chat) is distinct from 'object' then perform rota.refuse('invalid', 'a chat is told as an object of its columns'); end if;
+  select f into wrong from jsonb_object_keys(p_chat) f where not exists (
+    select from pg_catalog.pg_attribute a where a.attrelid = 'public.chats'::regclass and a.attname = f and a.attnum > 0 and not a.attisdropped) limit 1;
+  if wrong is not null then perform rota.refuse('invalid', format('chats has no field %s', left(wrong, 80))); end if;
+  select f into wrong from jsonb_object_keys(p_chat) f
+    where f = any ('{chat_state,assigned_operator_id,last_operator_id,operator_replied_at,assigned_at,rota_version,rota_op}') limit 1;
+  if wrong is not null then perform rota.refuse('invalid', format('the field %s of a chat is set by its operations alone', wrong)); end if;
+  if p_chat ->> 'id' is null then fields := fields - 'id'; end if;
+  fields := jsonb_build_object('last_message_at', clock_timestamp()) || fields;
+  execute format('insert into public.chats (%1$s) select %1$s from jsonb_populate_record(null::public.chats, $1) %2$s returning id',
+    (select string_agg(format('%I', f), ', ') from jsonb_object_keys(fields) f), case when fields ? 'id' then 'on conflict (id) do nothing' else '' end)
+    into chat_id using fields;
+  if chat_id is null then
+    chat_id := fields ->> 'id';
+    perform rota.chat_by_hand(chat_id::text, 'user_message', null, 'user message');
+  end if;
+  return chat_id;
+end
+$$;
+comment on function public.start_chat(jsonb) is 'A user has written: makes a chat with these columns, which waits, and answers its id. One that is there already waits again.';
 
 create function public.record_operator_reply(p_chat_id public.chats.id%type) returns void
 language sql volatile security definer set search_path = '' set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'reply', null, 'replied') $$;
@@ -81,12 +140,9 @@ declare
   due constant timestamptz := clock_timestamp() - p_idle;
 begin
   if p_idle is null or p_idle <= interval '0' then raise exception 'p_idle must be more than nothing' using errcode = '22023'; end if;
-  for chat in select c.* from public.chats c where c.chat_state = 'assigned' and coalesce(c.assigned_at, '-infinity') < due
-    and not exists (select from public.operator_activity a -- here too: those who are at work must not fill the limit
-      where a.chat_id = c.id and a.operator_id = c.assigned_operator_id and a.last_activity_at >= due)
+  for chat in select c.* from public.chats c where c.chat_state = 'assigned' and coalesce(rota.last_sign(c), '-infinity') < due
     order by c.assigned_at limit p_limit for no key update skip locked loop
-    continue when exists (select from public.operator_activity a
-      where a.chat_id = chat.id and a.operator_id = chat.assigned_operator_id and a.last_activity_at >= due);
+    continue when rota.last_sign(chat) >= due; -- said so since
     perform rota.write_chat(chat, 'release', null, 'idle');
     chat_id := chat.id;
     operator_id := chat.assigned_operator_id;
@@ -96,8 +152,14 @@ end
 $$;
 comment on function public.release_idle_chats is 'Puts chats whose operators have been silent for so long back into the queue, and answers which. For any scheduler; it may run twice at once.';
 
+-- A time of the application's without a zone is UTC, whatever zone the reader's session is set to.
+create function rota.instant(told timestamptz) returns timestamptz language sql immutable return told;
+create function rota.instant(told timestamp) returns timestamptz language sql immutable return told at time zone 'UTC';
+comment on function rota.instant(timestamptz) is 'The moment that a column tells.';
+comment on function rota.instant(timestamp) is 'The moment that a column without a zone tells: it is in UTC.';
+
 create function rota.chats_adopted_at() returns timestamptz language sql stable security definer set search_path = '' as $$
-  select a.at from rota.adopted a where a.name = 'chats'
+  select a.since from rota.adopted a where a.name = 'chats'
 $$;
 comment on function rota.chats_adopted_at() is 'When the kit came to the table of chats: no chat is known to have been in its state for longer.';
 
@@ -119,7 +181,7 @@ create view public.chat_state_summary with (security_invoker = true) as
 comment on view public.chat_state_summary is 'How many chats are in each state, and for how long the first of them has been.';
 
 create view public.chats_waiting with (security_invoker = true) as
-  select c.id, c.chat_state, round(extract(epoch from now() - c.created_at) / 60, 1) as wait_minutes,
+  select c.id, c.chat_state, round(extract(epoch from now() - rota.instant(c.created_at)) / 60, 1) as wait_minutes,
     round(extract(epoch from now() - rota.in_state_since(c)) / 60, 1) as wait_minutes_this_time, c.last_message_at, c.last_operator_id, c.created_at
   from public.chats c where c.chat_state = 'waiting_assignment' and c.is_active order by c.created_at, (c.id::text) collate "C";
 comment on view public.chats_waiting is 'The queue in the order in which it is handed out, with the minutes since each chat began, and since it waits this time.';
@@ -128,7 +190,7 @@ create view public.operator_assignment_history with (security_invoker = true) as
   select o.id as operator_id, o.name as operator_name, count(a.id) as total_assignments,
     count(a.id) filter (where a.released_at is not null) as completed, count(a.id) filter (where a.released_at is null) as active
   from public.chat_assignments a join public.operators o on a.operator_id = o.id
-  where a.assigned_at > now() - interval '24 hours' group by o.id, o.name order by total_assignments desc;
+  where rota.instant(a.assigned_at) > now() - interval '24 hours' group by o.id, o.name order by total_assignments desc;
 comment on view public.operator_assignment_history is 'What each operator was assigned in the last 24 hours: in all, over, and still theirs.';
 
 create view public.chats_often_reassigned with (security_invoker = true) as
@@ -139,11 +201,11 @@ comment on view public.chats_often_reassigned is 'Chats that one operator was as
 
 create view public.operator_performance with (security_invoker = true) as
   select o.id as operator_id, o.name as operator_name, count(a.id) filter (where a.release_reason = 'replied') as messages,
-    round((avg(extract(epoch from a.released_at - a.assigned_at)) filter (where a.release_reason = 'replied'))::numeric, 1) as average_response_seconds,
-    round((percentile_cont(0.95) within group (order by extract(epoch from a.released_at - a.assigned_at))
+    round((avg(extract(epoch from rota.instant(a.released_at) - rota.instant(a.assigned_at))) filter (where a.release_reason = 'replied'))::numeric, 1) as average_response_seconds,
+    round((percentile_cont(0.95) within group (order by extract(epoch from rota.instant(a.released_at) - rota.instant(a.assigned_at)))
       filter (where a.release_reason = 'replied'))::numeric, 1) as p95_response_seconds,
     count(a.id) filter (where a.release_reason = 'idle') as idle_incidents
-  from public.operators o left join public.chat_assignments a on a.operator_id = o.id and a.assigned_at > now() - interval '24 hours'
+  from public.operators o left join public.chat_assignments a on a.operator_id = o.id and rota.instant(a.assigned_at) > now() - interval '24 hours'
   group by o.id, o.name order by messages desc;
 comment on view public.operator_performance is 'Each operator''s last 24 hours: answers, how long they took from the assignment on, and how often silence released a chat.';
 
@@ -156,7 +218,7 @@ comment on view public.idle_incidents is 'Chats that were released as their oper
 create function public.get_assignment_queue_status()
 returns table (waiting bigint, assigned bigint, waiting_for_user bigint, longest_wait_minutes numeric, average_wait_minutes numeric,
   operators_active bigint, operators_free bigint)
-language sql stable set search_path = '' as $$
+language sql stable set search_path = '' set timezone = 'UTC' as $$
   select count(*) filter (where c.chat_state = 'waiting_assignment' and c.is_active), count(*) filter (where c.chat_state = 'assigned'),
     count(*) filter (where c.chat_state = 'waiting_real_user_reply'),
     round(extract(epoch from now() - min(c.created_at) filter (where c.chat_state = 'waiting_assignment' and c.is_active)) / 60, 1),
@@ -166,35 +228,33 @@ language sql stable set search_path = '' as $$
       and o.capacity > (select count(*) from public.chats b where b.assigned_operator_id = o.id and b.chat_state = 'assigned'))
   from public.chats c
 $$;
-comment on function public.get_assignment_queue_status is 'The queue in one row: how many wait, and how long, and how many operators could take one.';
+comment on function public.get_assignment_queue_status() is 'The queue in one row: how many wait, and how long, and how many operators could take one.';
 
 create function public.detect_stuck_chats(hours numeric default 1)
 returns table (chat_id public.chats.id%type, chat_state text, assigned_operator_id public.operators.id%type, since timestamptz, hours_in_state numeric)
-language sql stable set search_path = '' as $$
+language sql stable set search_path = '' set timezone = 'UTC' as $$
   select c.id, c.chat_state::text, c.assigned_operator_id, s.since, round(extract(epoch from now() - s.since) / 3600, 1)
   from public.chats c cross join lateral (select rota.in_state_since(c)) s(since)
   where c.chat_state <> 'completed' and s.since < now() - hours * interval '1 hour' order by s.since
 $$;
-comment on function public.detect_stuck_chats is 'Open chats that have been in their state for more than so many hours.';
+comment on function public.detect_stuck_chats(numeric) is 'Open chats that have been in their state for more than so many hours.';
 
 do $access$
 declare
-  f regprocedure;
+  by_hand constant text := 'public.assign_chat_to_operator(public.operators.id%type), public.release_and_reassign_chat(public.chats.id%type, text), public.start_chat(jsonb),
+    public.record_operator_reply, public.record_user_message, public.transfer_chat, public.complete_chat, public.release_idle_chats';
 begin
-  for f in select p.oid from pg_proc p where p.pronamespace = 'public'::regnamespace and p.proname = any ('{assign_chat_to_operator,release_and_reassign_chat,
-    record_operator_reply,record_user_message,transfer_chat,complete_chat,release_idle_chats}') loop
-    execute format('revoke all on function %s from public, anon, authenticated', f);
-    if exists (select from pg_roles where rolname = 'service_role') then execute format('grant execute on function %s to service_role', f); end if;
-  end loop;
+  execute format('revoke all on function %s from public, anon, authenticated', by_hand);
+  if exists (select from pg_roles where rolname = 'service_role') then execute format('grant execute on function %s to service_role', by_hand); end if;
   if to_regprocedure('cron.schedule(text,text,text)') is not null then
     execute $cron$ select cron.schedule('rota-release-idle-chats', '* * * * *', 'select public.release_idle_chats()') $cron$;
   end if;
 end
 $access$;
-revoke all on function rota.lock_chat(text), rota.chat_by_hand(text, text, text, text), rota.chats_adopted_at(), rota.in_state_since(public.chats) from public;
-grant execute on function rota.chats_adopted_at(), rota.in_state_since(public.chats) to authenticated;
-revoke all on function public.get_assignment_queue_status, public.detect_stuck_chats from public, anon;
-grant execute on function public.get_assignment_queue_status, public.detect_stuck_chats to authenticated;
+revoke all on function rota.lock_chat(text), rota.chat_by_hand(text, text, text, text), rota.chats_adopted_at(), rota.in_state_since(public.chats), rota.instant(timestamptz), rota.instant(timestamp) from public;
+grant execute on function rota.chats_adopted_at(), rota.in_state_since(public.chats), rota.instant(timestamptz), rota.instant(timestamp) to authenticated;
+revoke all on function public.get_assignment_queue_status(), public.detect_stuck_chats(numeric) from public, anon;
+grant execute on function public.get_assignment_queue_status(), public.detect_stuck_chats(numeric) to authenticated;
 revoke all on public.chat_state_summary, public.chats_waiting, public.operator_assignment_history, public.chats_often_reassigned,
   public.operator_performance, public.idle_incidents from public, anon, authenticated;
 grant select on public.chat_state_summary, public.chats_waiting, public.operator_assignment_history, public.chats_often_reassigned,

@@ -43,6 +43,7 @@ create policy read_of_visible on public.assignment_history for select to authent
   (select rota.actor()) in (from_owner, to_owner, changed_by) or rota.may_see(table_name, record_key));
 comment on policy read_of_visible on public.assignment_history is 'Who may see a record may see who had it; and everybody what concerns themselves.';
 revoke all on public.assignment_history from public, anon, authenticated;
+revoke all on sequence public.assignment_history_id_seq from public, anon, authenticated;
 grant select on public.assignment_history to authenticated;
 
 create table rota.outbox (
@@ -97,9 +98,29 @@ begin
   execute format('drop trigger if exists zz_rota_assigned on %s', t);
   execute format('drop trigger if exists zz_rota_assigned_first on %s', t);
   execute format('drop trigger if exists zz_rota_assigned_last on %s', t);
+  execute format('drop trigger if exists zz_rota_truncated on %s', t);
 end
 $$;
 comment on function rota.drop_owner_triggers(regclass) is 'Takes the triggers of the history off a table.';
+
+-- TRUNCATE tells no row trigger: before it every owner is noted as having lost the record.
+create function rota.note_truncated() returns trigger language plpgsql security definer set search_path = ''
+  set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
+declare
+  target rota.tables;
+begin
+  select * into target from rota.tables t where t.relation = tg_relid;
+  if target.owner_column is null then return null; end if;
+  execute format($q$
+    with had as (select rota.key_of(to_jsonb(t.*), $1) as key, t.%1$I::text as owner from %2$s t where t.%1$I is not null),
+    entry as (insert into public.assignment_history (table_name, record_key, from_owner, changed_by) select $2, h.key, h.owner, rota.actor() from had h returning *)
+    insert into rota.outbox (kind, recipient, payload)
+      select 'unassigned', e.from_owner, jsonb_build_object('table', $2, 'key', e.record_key, 'from', e.from_owner, 'to', null, 'by', e.changed_by, 'at', e.changed_at)
+      from entry e where e.from_owner is distinct from e.changed_by $q$, target.owner_column, target.relation) using target.key_columns, target.name;
+  return null;
+end
+$$;
+comment on function rota.note_truncated() is 'Trigger: a TRUNCATE takes every record from its owner.';
 
 -- Follows rota.tables: every synced table with an owner has the triggers, and no other. They look at the row as it was stored: a
 -- trigger of the table's own may have given it another owner than the statement named.
@@ -116,6 +137,11 @@ begin
       when (new.%2$I is not null) execute function rota.note_assignment()', t, new.owner_column);
     execute format('create trigger zz_rota_assigned_last after delete on %s for each row
       when (old.%2$I is not null) execute function rota.note_assignment()', t, new.owner_column);
+    execute format('create trigger zz_rota_truncated before truncate on %s for each statement execute function rota.note_truncated()', t);
+    execute format('comment on trigger zz_rota_assigned on %s is %L', t, 'Writes the history of its owners.');
+    execute format('comment on trigger zz_rota_assigned_first on %s is %L', t, 'Writes the history of its owners.');
+    execute format('comment on trigger zz_rota_assigned_last on %s is %L', t, 'Writes the history of its owners.');
+    execute format('comment on trigger zz_rota_truncated on %s is %L', t, 'Writes the history of its owners.');
   end if;
   return null;
 end
@@ -183,7 +209,8 @@ $$;
 comment on function public.user_assignment_stats is 'For each table with owners and each person: how many records they own, were given and lost in 24 hours. Under the caller''s rights.';
 
 create function public.unassigned_records(p_table text, p_limit int default 100)
-returns table (key text, record jsonb) language plpgsql stable set search_path = public, pg_temp as $$
+returns table (key text, record jsonb) language plpgsql stable set search_path = public, pg_temp
+  set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
 #variable_conflict use_column
 declare
   target rota.tables;
@@ -265,7 +292,7 @@ $$;
 comment on function public.save_push_subscription is 'Keeps a browser''s push subscription for the person in the token.';
 
 select rota.sync_table('public.assignment_history', '{id}', '{}');
-revoke all on function rota.drop_owner_triggers(regclass), rota.may_see(text, text), rota.note_assignment(), rota.follow_owner(), rota.last_assignment(text, text),
+revoke all on function rota.note_truncated(), rota.drop_owner_triggers(regclass), rota.may_see(text, text), rota.note_assignment(), rota.follow_owner(), rota.last_assignment(text, text),
   rota.claim_outbox(int, interval), rota.outbox_done(bigint[]), rota.outbox_failed(bigint, text, interval, text[]), rota.outbox_gave_up(bigint, text),
   rota.prune_outbox(interval) from public;
 grant execute on function rota.may_see(text, text), rota.last_assignment(text, text) to authenticated;

@@ -258,6 +258,17 @@ describe('who may do what', () => {
   })
 })
 
+test('an operator begins a chat with an insert, which waits; nobody else does, and nobody begins it in another state', async () => {
+  const begin = (person: string, id: string, more: Json = {}) => world.as(person).apply(operation({ name: 'insert', table: 'chats', key: id, set: { id, ...more }, base: {} }))
+  const id = 'dddddddd-0000-4000-8000-000000000001'
+  expect(await begin(ANNA, id)).toMatchObject({ outcome: 'confirmed', record: { id, chat_state: 'waiting_assignment', assigned_operator_id: null, is_active: true, created_at: expect.any(String) } })
+  expect(await begin(BORIS, id)).toMatchObject({ outcome: 'refused', code: 'exists' })
+  expect(await request(BORIS, id)).toMatchObject({ chosen: id })
+  expect(await begin(STRANGER, 'dddddddd-0000-4000-8000-000000000002')).toMatchObject({ outcome: 'refused', code: 'forbidden' })
+  for (const more of [{ chat_state: 'assigned', assigned_operator_id: ANNA }, { last_operator_id: BORIS }])
+    expect(await begin(ANNA, 'dddddddd-0000-4000-8000-000000000003', more)).toMatchObject({ outcome: 'refused', code: 'invalid' })
+})
+
 describe('bad input', () => {
   const chatless = (name: string, args: Json, more: Json = {}) => operation({ name, table: 'chats', args, base: OWN, ...more })
   test('arguments that are missing, of another kind, oversized or not known are invalid', async () => {

@@ -42,7 +42,24 @@ insert into availability (user_id, starts_at, ends_at, is_active, label)
   from generate_series(1, 100) i, lateral (select '2026-03-01 09:00'::timestamp + i * interval '1 day') s(at);
 -- And twelve that begin while another one of the same person goes on.
 insert into availability (user_id, starts_at, ends_at, is_active, label)
-  select user_id, starts_at + interval '1 hour', ends_at, true, 'Again' from availability where label in (select 'Slot ' || i from generate_series(1, 30) i where i % 10 in (1, 2, 7, 9));`
+  select user_id, starts_at + interval '1 hour', ends_at, true, 'Again' from availability where label in (select 'Slot ' || i from generate_series(1, 30) i where i % 10 in (1, 2, 7, 9));
+-- The document's own names, of other shapes, and what depends on them.
+create function assign_chat_to_operator(p_operator_id uuid) returns jsonb language plpgsql as $$
+  declare taken uuid; begin
+    select id into taken from chats where assigned_operator_id is null and is_active order by created_at limit 1 for update skip locked;
+    update chats set assigned_operator_id = p_operator_id where id = taken;
+    insert into chat_assignments (chat_id, operator_id) values (taken, p_operator_id);
+    return jsonb_build_object('chat', taken);
+  end $$;
+comment on function assign_chat_to_operator(uuid) is 'Of the shop';
+revoke all on function assign_chat_to_operator(uuid) from public;
+grant execute on function assign_chat_to_operator(uuid) to authenticated;
+create function assign_chat_to_operator(p_operator_id uuid, p_chat_id uuid) returns void language sql as 'update chats set assigned_operator_id = p_operator_id where id = p_chat_id';
+create function detect_stuck_chats(hours int default 2) returns setof uuid language sql stable as 'select id from chats where created_at < now() - hours * interval ''1 hour''';
+create view chat_state_summary as select is_active, count(*) as n from chats group by is_active;
+comment on view chat_state_summary is 'Of the shop';
+grant select on chat_state_summary to authenticated;
+create view chats_at_a_glance as select sum(n) as n, (select count(*) from detect_stuck_chats(3)) as old from chat_state_summary;`
 
 /** Everything about the application's tables that anybody could notice. */
 export const LOOK = `select jsonb_pretty(jsonb_build_object(
@@ -61,4 +78,6 @@ export const LOOK = `select jsonb_pretty(jsonb_build_object(
   'policies', (select jsonb_agg(to_jsonb(p) order by policyname) from pg_policies p where schemaname = 'public'),
   'tables', (select jsonb_agg(jsonb_build_array(relname, relkind, relrowsecurity, relreplident, relacl::text, obj_description(oid, 'pg_class')) order by relname)
     from pg_class where relnamespace = 'public'::regnamespace and relkind <> 'i'),
-  'functions', (select jsonb_agg(proname order by proname) from pg_proc where pronamespace = 'public'::regnamespace))) as all`
+  'views', (select jsonb_agg(to_jsonb(v) order by viewname) from pg_views v where schemaname = 'public'),
+  'functions', (select jsonb_agg(jsonb_build_array(pg_get_functiondef(oid), proacl::text, obj_description(oid, 'pg_proc')) order by oid::regprocedure::text)
+    from pg_proc where pronamespace = 'public'::regnamespace and prokind = 'f'))) as all`

@@ -14,7 +14,7 @@ const run = async (text: string, values: unknown[] = []): Promise<Json[]> => (aw
 const feed = async (chat: string) => (await run('select version::text, deleted from rota.feed where key = $1', [chat]))[0]
 const minutes = (chat: string, ago: number) =>
   run(`update operator_activity set last_activity_at = now() - $2 * interval '1 minute' where chat_id = $1`, [chat, ago]).then(() =>
-    run(`alter table chats disable trigger rota_keep_chat; update chats set assigned_at = now() - ${ago} * interval '1 minute', state_changed_at = now() - ${ago} * interval '1 minute' where id = '${chat}'; alter table chats enable trigger rota_keep_chat`),
+    run(`alter table chats disable trigger zz_rota_keep_chat; update chats set assigned_at = now() - ${ago} * interval '1 minute', state_changed_at = now() - ${ago} * interval '1 minute' where id = '${chat}'; alter table chats enable trigger zz_rota_keep_chat`),
   )
 const idle = async () => (await run('select * from release_idle_chats()')).map((row) => row['chat_id'])
 
@@ -80,6 +80,15 @@ describe('Test 3: Idle Detection', () => {
     client.release()
     await own.close()
   })
+  test('the way back works where the job was removed, or pg_cron came after the kit', async () => {
+    const own = await createWorld({ demo: false })
+    await own.owner.query(`create schema cron; create function cron.schedule(a text, b text, c text) returns bigint language sql as 'select 1::bigint';
+      create function cron.unschedule(a text) returns boolean language plpgsql as $$ begin raise exception 'could not find valid entry for job ''%''', a; end $$`)
+    const client = await own.owner.connect()
+    expect(await migrateDown(client, [KIT])).toContain('0007_rota_chat_monitoring.sql')
+    client.release()
+    await own.close()
+  })
 })
 
 describe('by hand from psql', () => {
@@ -109,6 +118,30 @@ describe('by hand from psql', () => {
     const plain = (entries: Json[]) => entries.map(({ operator_id, release_reason, open }) => ({ operator_id, release_reason, open }))
     expect(plain(await world.history(byHand))).toEqual(plain(await world.history(byOperation)))
     expect((await world.history(byHand)).map((entry) => entry['release_reason'])).toEqual(['manual_fix', 'transferred', 'replied'])
+  })
+  test('a first message makes the chat, waiting, and each later one brings it back', async () => {
+    const [{ a: first }] = (await run('select start_chat() a')) as [Json]
+    expect(await world.row(first)).toMatchObject({ chat_state: 'waiting_assignment', assigned_operator_id: null, is_active: true, last_message_at: expect.any(Date), created_at: expect.any(Date) })
+    expect(await feed(first)).toMatchObject({ deleted: false })
+    expect((await run('select assign_chat_to_operator($1) a', [ANNA]))[0]).toEqual({ a: first })
+    await run('select record_operator_reply($1)', [first])
+    expect(await run('select start_chat($1) a', [{ id: first }])).toEqual([{ a: first }])
+    expect(await world.row(first)).toMatchObject({ chat_state: 'waiting_assignment', last_operator_id: ANNA })
+    const id = 'dddddddd-0000-4000-8000-000000000001'
+    const told = { id, created_at: '2026-01-02T03:04:05Z' }
+    expect(await run('select start_chat($1) a', [told])).toEqual([{ a: id }])
+    expect((await world.row(id))['created_at']).toEqual(new Date(told.created_at))
+    for (const wrong of [{ chat_state: 'assigned' }, { assigned_operator_id: ANNA }, { subject: 'none such' }, [], 'x', null])
+      await expect(run('select start_chat($1::jsonb)', [JSON.stringify(wrong)]), JSON.stringify(wrong)).rejects.toMatchObject({ code: 'RT001', detail: 'invalid' })
+    await run('select complete_chat($1)', [id])
+    await expect(run('select start_chat($1)', [{ id }])).rejects.toMatchObject({ detail: 'illegal-transition' })
+    await expect(world.as(SARA).sql('select start_chat()')).rejects.toMatchObject({ code: '42501' })
+  })
+  test('two first messages of one chat at once make one chat', async () => {
+    const id = 'dddddddd-0000-4000-8000-000000000002'
+    const ids = await Promise.all(Array.from({ length: 10 }, () => run('select start_chat($1) a', [{ id }])))
+    expect(new Set(ids.map(([row]) => row!['a']))).toEqual(new Set([id]))
+    expect(await run('select count(*)::int n from chats')).toEqual([{ n: 1 }])
   })
   test('a client hears through its cursor of what was done by hand', async () => {
     const chat = await world.chat()

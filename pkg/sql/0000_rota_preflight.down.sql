@@ -1,0 +1,2 @@
+-- The way back from a look, which has left nothing.
+select 1;
