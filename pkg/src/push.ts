@@ -120,6 +120,7 @@ export class Push {
    */
   async subscribe(): Promise<void> {
     this.#requireOpen()
+    if (this.#options.store.isClosed) throw new RotaError('closed', 'the store is closed')
     if (!isSupported()) {
       throw new RotaError('push-unsupported', 'this browser has no Web Push here: it needs a secure page, and on iPhones and iPads an application on the home screen')
     }
@@ -199,7 +200,8 @@ export class Push {
     const owner = new PushOwner(registration.scope)
     const kept = owner.read()
     const { subscription, isNew } = await this.#subscriptionOf(registration)
-    if (this.#hasLeft) return void (await subscription.unsubscribe())
+    if (this.#hasLeft) await subscription.unsubscribe()
+    this.#requireOpen()
     const { endpoint } = subscription
     if (kept?.endpoint === endpoint && !owner.isDue(kept)) return
     try {
@@ -213,6 +215,7 @@ export class Push {
     if (kept && kept.endpoint !== endpoint) await this.#remove(kept.endpoint).catch(() => undefined)
     // Signed out while the server was asked.
     if (this.#hasLeft) await this.#end()
+    this.#requireOpen()
   }
 
   async #subscriptionOf({ pushManager, scope }: ServiceWorkerRegistration): Promise<{ subscription: PushSubscription; isNew: boolean }> {
@@ -286,10 +289,12 @@ export class Push {
   }
 
   #requireOpen(): void {
-    if (this.#hasLeft || this.#options.store.isClosed) throw new RotaError('closed', 'the person has signed out, or the store is closed')
+    if (this.#hasLeft) throw new RotaError('closed', 'the person has signed out')
   }
 
   #report(error: unknown): void {
+    // Whoever has signed out is missed by nobody.
+    if (error instanceof RotaError && error.code === 'closed') return
     this.#options.onProblem?.(error instanceof RotaError ? error : failure('Web Push failed', error))
   }
 

@@ -175,7 +175,7 @@ describe('tabs', () => {
     expect(await alone.notifications.showInBrowser({ title: 'Desk' })).toBe('unsupported')
   })
 
-  test('leave the browser\'s own to the one that leads', async () => {
+  test("leave the browser's own to the one that leads", async () => {
     const made: string[] = []
     const Notification = Object.assign(
       function (_: string, { body }: { body: string }) {

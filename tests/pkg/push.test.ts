@@ -288,6 +288,20 @@ describe('a subscription', () => {
     expect(await codeOf(push.subscribe())).toBe('closed')
   })
 
+  test('that the browser makes while the person signs out is never told to the server', async () => {
+    const push = begin()
+    await isLive(tab.store)
+    let answer = (_subscription: FakeSubscription): void => undefined
+    const registration = await navigator.serviceWorker.ready
+    Object.assign(registration.pushManager, { subscribe: () => new Promise((resolve) => (answer = resolve)) })
+    const asking = codeOf(push.subscribe())
+    await pause(5)
+    const leaving = tab.store.logout()
+    answer((browser.subscription = browser.make(bytes(KEY))))
+    await leaving
+    expect([await asking, browser.saves, browser.subscription, browser.rows.size, problems]).toEqual(['closed', 0, null, 0, []])
+  })
+
   test('a logout does not wait for ever for a server that does not answer', async () => {
     await subscribed()
     await isLive(tab.store)

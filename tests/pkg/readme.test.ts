@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 
 const HERE = import.meta.dirname
-const GIVEN = 'declare const url: string, anonKey: string, userId: string, colleagueId: string, render: () => void\n'
+const GIVEN = 'declare const url: string, anonKey: string, userId: string, colleagueId: string, publicKey: string, privateKey: string, render: () => void, show: (words: string) => void, goTo: (url: string) => void\n' +
+  'declare const button: HTMLButtonElement, pool: { query(sql: string, params: unknown[]): Promise<{ rows: unknown[] }> }, stopping: AbortController\n'
 
 test.each(['README.md', 'pkg/README.md'])('the code in %s compiles', (file) => {
   const text = readFileSync(join(HERE, '../..', file), 'utf8')
