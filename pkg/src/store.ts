@@ -10,7 +10,7 @@ import { crashed, messageOf, noteCrash, watchCrash } from './guard.js'
 import { engineClass, handles, type RotaEngine } from './init.js'
 import { defaultInvalidations, type InvalidationRule, type Stale } from './invalidation.js'
 import { Interactions } from './interactions.js'
-import { Mirror } from './mirror.js'
+import { add, callSafely, Mirror } from './mirror.js'
 import { commandOf, commandsOf, temporaryKeysOf, type Command, type Mutation } from './mutations.js'
 import { Notifications } from './notifications.js'
 import { isInBrowser, listenToPage } from './page.js'
@@ -23,6 +23,7 @@ import { describeTable, keyFields, keyText, type RecordOf, type Tables } from '.
 import type { Audit, Changes, Conflict, ConflictChoice, Key, LinkOptions, Mutated, Operations, PollingOptions, Problem, Refusal, RetryOptions, Stats, Status } from './types.js'
 import { givenObject } from './values.js'
 import { Submissions } from './submissions.js'
+import { requireWatch, watchTable, type RecordEvent, type WatchSpec } from './table-events.js'
 import type { ViewSpec } from './viewing.js'
 import { Views, type ViewOf } from './views.js'
 
@@ -105,6 +106,7 @@ export class Store<T extends Tables = any> {
   #firstStatus = FIRST_STATUS
   /** Who waits for the end of a logout, or is told that there is none. */
   readonly #leaving = new Set<{ resolve(): void; reject(error: RotaError): void }>()
+  readonly #signedOut = new Set<() => void>()
   #engine: RotaEngine | undefined
 
   /** @internal Use {@link createStore}. */
@@ -170,6 +172,7 @@ export class Store<T extends Tables = any> {
       {
         mirror: this.#mirror,
         user,
+        first: this.firstReads,
         mutate: (mutation) => this.mutate(mutation as Mutation<T>),
         requireOpen: () => void this.#open(),
       },
@@ -229,6 +232,26 @@ export class Store<T extends Tables = any> {
     if (typeof first === 'string' && typeof second === 'function') return this.#mirror.watchTable(first, second)
     if (typeof first === 'string' && second !== undefined && typeof third === 'function') return this.#mirror.watchRecord(first, keyText(second as Key), third)
     throw new RotaError('invalid-operation', 'subscribe takes a listener, a table and a listener, or a table, a key and a listener')
+  }
+
+  /**
+   * Calls back when a record of a table, or of those that pass a filter, comes, changes or goes, as soon as it shows; returns how to stop. What begins to pass the filter
+   * comes, and what passes it no more goes. What was there from the start did not come.
+   */
+  watch<const S extends WatchSpec<T>>(given: S, listener: (event: RecordEvent<RecordOf<T[S['table']]>>) => void): () => void {
+    this.#open()
+    requireWatch(given, this.#tables, listener)
+    return watchTable(this as never, given, listener as (event: RecordEvent<object>) => void)
+  }
+
+  /**
+   * Calls back once the person has logged out, here or in another tab: nothing of theirs can be read any more, and the store is closed. Returns how to stop. It is
+   * no subscription, and the one thing that is heard of a store as it closes.
+   */
+  onSignedOut(listener: () => void): () => void {
+    this.#open()
+    requireFunction('onSignedOut', listener)
+    return add(this.#signedOut, listener)
   }
 
   /** Calls back when something from outside could not be used; returns how to stop. */
@@ -501,6 +524,13 @@ export class Store<T extends Tables = any> {
       if (!isGone) this.#mirror.report({ code: 'storage', place: 'IndexedDB', message })
       for (const { resolve } of leaving) resolve()
     })
+    // Not within: a listener may open the next store, and this one is still inside a call of the engine's.
+    if (this.#signedOut.size > 0) setTimeout(() => this.#tellSignedOut(), 0)
+  }
+
+  #tellSignedOut(): void {
+    for (const listener of Array.from(this.#signedOut)) callSafely(listener)
+    this.#signedOut.clear()
   }
 
   #endLeaving(error: RotaError): void {
