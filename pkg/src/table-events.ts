@@ -28,7 +28,7 @@ interface Watched {
 
 /**
  * Tells what comes, changes and goes in a table, as soon as it shows. With a filter, what begins to pass it comes, and what passes it no more
- * goes. What the first fetch brings did not come now, and a record that gets its real key is the same one.
+ * goes. What the first fetch brings did not come now, a record that gets its real key is the same one, and what changes no declared field changes nothing.
  */
 export function watchTable(store: Watched, given: { readonly table: string; readonly filter?: unknown }, listener: (event: RecordEvent<object>) => void): () => void {
   const { table, filter } = given
@@ -36,6 +36,10 @@ export function watchTable(store: Watched, given: { readonly table: string; read
   const rows = () => view?.rows() ?? store.all(table)
   const fields = keyFields(store.tables[table] ?? { key: 'id' })
   const keyOf = (record: object) => keyText(fields.map((field) => (record as Record<string, Key>)[field]) as unknown as Key)
+  const declared = store.tables[table]?.fields ?? []
+  // The row that confirms a change shows the same once more.
+  const isSame = (one: object | undefined, other: object | undefined) =>
+    one === other || (one !== undefined && other !== undefined && declared.every((field) => isEqual((one as Record<string, unknown>)[field], (other as Record<string, unknown>)[field])))
   const known = new Map(rows().map((record) => [keyOf(record), record]))
   let isReady = store.status().ready
   const tell = (event: RecordEvent<object>) => callSafely(() => listener(event))
@@ -53,7 +57,7 @@ export function watchTable(store: Watched, given: { readonly table: string; read
       const [before, after] = [known.get(key), record && (passing?.has(record) ?? true) ? record : undefined]
       if (after) known.set(key, after)
       else known.delete(key)
-      if (!isNews || before === after) continue
+      if (!isNews || isSame(before, after)) continue
       if (after) tell({ type: before ? 'updated' : 'inserted', key, record: after, before })
       else if (before) tell({ type: 'deleted', key, record: before, before })
     }
@@ -64,6 +68,13 @@ export function watchTable(store: Watched, given: { readonly table: string; read
     view?.close()
     known.clear()
   }
+}
+
+function isEqual(one: unknown, other: unknown): boolean {
+  if (one === other) return true
+  if (typeof one !== 'object' || typeof other !== 'object' || one === null || other === null) return false
+  const [names, others] = [Object.keys(one), Object.keys(other)]
+  return names.length === others.length && names.every((name) => isEqual((one as Record<string, unknown>)[name], (other as Record<string, unknown>)[name]))
 }
 
 /** Refuses what names no table. */

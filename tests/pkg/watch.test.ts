@@ -28,6 +28,17 @@ describe('whoever watches a table', () => {
     expect([heard.length, store.stats().listeners]).toEqual([3, idle])
   })
 
+  test('hears of a change of its own person’s once, when it shows', async () => {
+    const { store, backend } = await openLive()
+    const heard: string[] = []
+    store.watch({ table: 'companies' }, (event) => heard.push(said(event)))
+    await store.mutate({ name: 'patch', table: 'companies', key: 'c1', set: { city: 'Kiel', extra: { a: [1] } } }).settled
+    backend.put('companies', { id: 'c1', name: 'Harbour Optics', city: 'Kiel', owner_id: null, extra: { a: [1] } })
+    expect(heard).toEqual(['updated c1 Kiel Bremen'])
+    backend.put('companies', { id: 'c1', name: 'Harbour Optics', city: 'Kiel', owner_id: null, extra: { a: [2] } })
+    expect(heard).toHaveLength(2)
+  })
+
   test('of those that pass a filter hears of what begins to pass it, and of what passes it no more', async () => {
     const { store, backend } = await openAbleLive()
     const heard: string[] = []
