@@ -2,8 +2,8 @@
 import type { InteractionEvent } from 'rota-engine'
 import { beforeEach, describe, expect, test, vi } from 'vitest'
 import type { FakeBackend } from './backend.js'
-import { frameworks, inStrictReact, openBound, session, until, type Around, type BoundStore, type Session } from './bound.js'
-import { pause } from './world.js'
+import { frameworks, inStrictReact, openBound, session, type Around, type BoundStore, type Session } from './bound.js'
+import { pause, until } from './world.js'
 
 let store: BoundStore
 let backend: FakeBackend

@@ -3,8 +3,8 @@ import type { ProfileEvent, RecordEvent, Stale, SubmissionEvent } from 'rota-eng
 import { BackendError } from 'rota-engine'
 import { beforeEach, describe, expect, test, vi } from 'vitest'
 import type { FakeBackend } from './backend.js'
-import { boundSeeded, frameworks, inStrictReact, openBound, until, type Around, type boundTables, type BoundStore, type Form, type Patient, type Profile } from './bound.js'
-import { pause } from './world.js'
+import { boundSeeded, frameworks, inStrictReact, openBound, type Around, type boundTables, type BoundStore, type Form, type Patient, type Profile } from './bound.js'
+import { pause, until } from './world.js'
 
 let store: BoundStore
 let backend: FakeBackend
