@@ -211,6 +211,18 @@ describe.each([...frameworks, inStrictReact])('in $name', ({ mount, show, after 
       expect(new Set(backend.pushes.map(({ id }) => id))).toEqual(new Set([dead!.id]))
     })
 
+    test('that shows another record says nothing of what was tried with the first', async () => {
+      const { element, with: change } = show('UserAssignmentDisplay', { entityType: 'companies', entityId: 'none' }, given)
+      const select = () => element.querySelector('select')!
+      await after(() => {
+        select().value = 'maya'
+        select().dispatchEvent(new Event('change', { bubbles: true }))
+      })
+      expect(element.querySelector('[role=alert]')?.textContent).toContain('none')
+      await after(() => change({ entityType: 'companies', entityId: 'c2' }))
+      expect([element.querySelector('[role=alert]'), select().value]).toEqual([null, 'jonas'])
+    })
+
     test('lets nobody be chosen who may not be, and says why', async () => {
       store.policy({ table: 'leads', owner: 'owner_id', people: { table: 'profiles' }, rules: [{ actions: ['assign'], roles: ['agent'], scope: 'unowned', to: 'oneself' }] })
       const { select } = display({ entityType: 'leads', entityId: 'l1', people: [{ id: 'maya', name: 'Maya' }, { id: 'jonas', name: 'Jonas' }] })

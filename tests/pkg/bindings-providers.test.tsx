@@ -1,6 +1,8 @@
 // @vitest-environment happy-dom
 import { createStore, init, type Store } from 'rota-engine'
 import * as react from 'rota-engine/react'
+import * as vue from 'rota-engine/vue'
+import { createApp, h, nextTick, ref } from 'vue'
 import { act, render } from '@testing-library/react'
 import { StrictMode } from 'react'
 import { beforeAll, describe, expect, test, vi } from 'vitest'
@@ -144,6 +146,35 @@ test('another person gets another store, and sees nothing of the first one’s f
   await until(() => expect(container.textContent).toBe('jonas'))
   expect(new Set(shown)).toEqual(new Set(['maya 0', 'jonas 1']))
   expect(seen.map(({ isClosed }) => isClosed)).toEqual([true, false])
+})
+
+test('so it is in Vue', async () => {
+  const [backend, options] = [boundSeeded(), boundOptions()]
+  const user = ref('maya')
+  const seen: Store[] = []
+  const shown: string[] = []
+  const Who = {
+    setup() {
+      const store = vue.useStore()
+      seen.push(store)
+      return () => {
+        shown.push(`${user.value} ${seen.indexOf(store)}`)
+        return user.value
+      }
+    },
+  }
+  const element = document.createElement('div')
+  const app = createApp({ render: () => h(vue.RotaProvider, { options: { ...options, backend, user: user.value } }, { default: () => [h(Who)], fallback: () => ['wait' as never] }) })
+  app.mount(element)
+  await until(() => expect(element.textContent).toBe('maya'))
+  user.value = 'jonas'
+  await nextTick()
+  expect(element.textContent).toBe('wait')
+  await until(() => expect(element.textContent).toBe('jonas'))
+  expect(new Set(shown)).toEqual(new Set(['maya 0', 'jonas 1']))
+  expect(seen.map(({ isClosed }) => isClosed)).toEqual([true, false])
+  app.unmount()
+  expect(seen[1]!.isClosed).toBe(true)
 })
 
 test('other options that mean the same store leave it open', async () => {

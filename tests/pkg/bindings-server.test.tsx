@@ -28,7 +28,7 @@ afterEach(() => {
 })
 
 /** What a panel that reads everything shows. */
-function words(state: { isConnected: boolean; isLoading: boolean }, patients: readonly unknown[], profile: Profile | undefined, auth: { state: string; unsent: number }, session: { currentInteractionId: string | null; lastUpdate: number | null }, notices: readonly unknown[], forms: { notifications: readonly unknown[]; editors: object }): string {
+function textOf(state: { isConnected: boolean; isLoading: boolean }, patients: readonly unknown[], profile: Profile | undefined, auth: { state: string; unsent: number }, session: { currentInteractionId: string | null; lastUpdate: number | null }, notices: readonly unknown[], forms: { notifications: readonly unknown[]; editors: object }): string {
   return [state.isConnected, state.isLoading, patients.length, profile?.name, auth.state, auth.unsent, session.currentInteractionId, session.lastUpdate, notices.length, forms.notifications.length, JSON.stringify(forms.editors)].join(' ')
 }
 
@@ -40,7 +40,7 @@ const ReactPanel = () => {
   react.useFormSubmissionUpdates(() => {})
   react.useInteractionEvents(() => {})
   react.useStale(() => {})
-  const text = words(react.useRealtime({ table: 'patients' }), react.useRealtimePatients().patients, react.useOwnProfile<Profile>(), react.useRealtimeAuth(), session, react.useLiveInteractionNotifications({ settings: { turn: { sound: false } } }).notifications, react.useRealtimeForms())
+  const text = textOf(react.useRealtime({ table: 'patients' }), react.useRealtimePatients().patients, react.useOwnProfile<Profile>(), react.useRealtimeAuth(), session, react.useLiveInteractionNotifications({ settings: { turn: { sound: false } } }).notifications, react.useRealtimeForms())
   return <p>{text}{react.useAssignmentError()?.code}<react.UserAssignmentDisplay entityType="companies" entityId="c2" /></p>
 }
 const reactPage = (store: BoundStore) => (
@@ -65,7 +65,7 @@ const VuePanel = {
     const [state, { patients }, profile, auth] = [vue.useRealtime({ table: 'patients' }), vue.useRealtimePatients(), vue.useOwnProfile<Profile>(), vue.useRealtimeAuth()]
     const [{ notifications }, forms] = [vue.useLiveInteractionNotifications({ settings: { turn: { sound: false } } }), vue.useRealtimeForms()]
     const plain = <S extends object>(refs: S) => Object.fromEntries(Object.entries(refs).map(([name, ref]) => [name, (ref as { value?: unknown }).value])) as never
-    return () => h('p', [words(plain(state), patients.value, profile.value, plain(auth), plain(session), notifications.value, plain(forms)), h(vue.UserAssignmentDisplay, { entityType: 'companies', entityId: 'c2' })])
+    return () => h('p', [textOf(plain(state), patients.value, profile.value, plain(auth), plain(session), notifications.value, plain(forms)), h(vue.UserAssignmentDisplay, { entityType: 'companies', entityId: 'c2' })])
   },
 }
 const vuePage = (store: BoundStore): App =>

@@ -95,7 +95,7 @@ export interface Framework {
   /** Mounts a component that calls a hook, and shows something of what it returns. */
   mount<S>(use: (bindings: Bindings, words: any) => S, show: (state: S) => unknown, around?: readonly Around[], words?: unknown): Mounted<S>
   /** Mounts a ready-made component. */
-  show(name: keyof Bindings, props: Readonly<Record<string, unknown>>, around?: readonly Around[]): { readonly element: HTMLElement; unmount(): void }
+  show(name: keyof Bindings, props: Readonly<Record<string, unknown>>, around?: readonly Around[]): { readonly element: HTMLElement; unmount(): void; with(props: Readonly<Record<string, unknown>>): Promise<void> }
   /** Does something, and lets the components follow. */
   after<R>(run: () => R | Promise<R>): Promise<R>
 }
@@ -120,8 +120,9 @@ const inReactMode = (name: Framework['name'], Mode: ComponentType<{ children: Re
     return { state: () => last, renders: count, element: container, unmount, again: async (given) => rerender(tree(given)) }
   },
   show(of, props, around = []) {
-    const { container, unmount } = render(<Mode>{wrapInReact(createElement(part(react, of) as ComponentType<any>, props), around)}</Mode>)
-    return { element: container, unmount }
+    const tree = (given: Readonly<Record<string, unknown>>) => <Mode>{wrapInReact(createElement(part(react, of) as ComponentType<any>, given), around)}</Mode>
+    const { container, unmount, rerender } = render(tree(props))
+    return { element: container, unmount, with: async (given) => rerender(tree(given)) }
   },
   async after(run) {
     let result: unknown
@@ -163,7 +164,15 @@ const inVue: Framework = {
     }
     return { state: () => unwrapped(returned) as never, renders: () => renders, element, unmount, again }
   },
-  show: (name, props, around = []) => mountInVue(part(vue, name) as Component, props, around),
+  show(name, props, around = []) {
+    const given = shallowRef(props)
+    const shown = mountInVue({ setup: () => () => h(part(vue, name) as Component, given.value) }, {}, around)
+    const change = async (next: Readonly<Record<string, unknown>>) => {
+      given.value = next
+      await nextTick()
+    }
+    return { ...shown, with: change }
+  },
   async after(run) {
     const result = await run()
     await nextTick()

@@ -23,7 +23,9 @@ export interface UserAssignmentDisplayProps extends AssignmentCallbacks {
 export function UserAssignmentDisplay(props: UserAssignmentDisplayProps): ReactNode {
   const store = useStore()
   const hasTable = props.people === undefined && store.tables[props.entityType]?.ownerName !== undefined
-  return hasTable ? createElement(AmongKnown, props) : createElement(Display, { ...props, people: props.people ?? [] })
+  // What was tried with one record is nothing to another.
+  const key = JSON.stringify([props.entityType, props.entityId])
+  return hasTable ? createElement(AmongKnown, { ...props, key }) : createElement(Display, { ...props, people: props.people ?? [], key })
 }
 
 function AmongKnown(props: UserAssignmentDisplayProps): ReactNode {

@@ -1,4 +1,4 @@
-import { computed, defineComponent, h, shallowRef, type PropType } from 'vue'
+import { computed, defineComponent, h, shallowRef, watch, type PropType } from 'vue'
 import { ASSIGNMENT_TEXTS, choicesOf, displayState, displayStatus, peopleOf, refusalsOf, troubleOf, type Assignable, type AssignmentTexts, type AssignmentTrouble } from '../bindings/displaying.js'
 import { UPDATING, type AssignmentError, type Key, type Settlement } from '../index.js'
 import { useAssignmentState } from './assignments.js'
@@ -42,6 +42,13 @@ export const UserAssignmentDisplay = defineComponent({
     const refused = shallowRef<AssignmentTrouble | null>(null)
     const refusals = shallowRef<ReadonlyMap<string, string>>(new Map())
     const tried = shallowRef<string | null>()
+    const about = () => JSON.stringify([props.entityType, props.entityId])
+    // What was tried with one record is nothing to another.
+    watch(about, () => {
+      refused.value = null
+      tried.value = undefined
+      refusals.value = new Map()
+    })
     const id = `rota-assignment-${++lastNumber}`
     const trouble = computed(() => refused.value ?? error.value)
     const assign = (to: string | null) => {
