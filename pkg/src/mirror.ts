@@ -88,7 +88,8 @@ interface Untold {
 
 declare const process: { env: { NODE_ENV?: string } }
 
-const IS_DEVELOPMENT = isDevelopment()
+/** @internal */
+export const IS_DEVELOPMENT = isDevelopment()
 
 /** Bundlers replace `process.env.NODE_ENV`, and not all of them `typeof process`; where neither is there, nobody asked for development. */
 function isDevelopment(): boolean {

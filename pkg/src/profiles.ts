@@ -2,6 +2,7 @@ import { RotaError } from './errors.js'
 import { happenings } from './init.js'
 import type { Mirror } from './mirror.js'
 import { RecordEvents } from './record-events.js'
+import type { FirstReads } from './snapshot.js'
 import type { DomainName, PatchOf, RecordOf, Tables } from './tables.js'
 import type { Mutated } from './types.js'
 
@@ -21,6 +22,7 @@ export interface ProfileEvent<R> {
 export interface ProfileHost {
   readonly mirror: Mirror
   readonly user: string
+  readonly first: FirstReads
   mutate(mutation: object): Mutated
   requireOpen(): void
 }
@@ -49,6 +51,11 @@ export class Profiles<T extends Tables, N extends DomainName<T, 'profile'> = Dom
   /** The profile of the store's person; nothing until it was fetched, or where there is none. The same object until it changes. */
   own(): RecordOf<T[N]> | undefined {
     return this.#host.mirror.get(this.#table(), this.#host.user) as RecordOf<T[N]> | undefined
+  }
+
+  /** @internal The same while a server renders, and in a browser until what it rendered was taken over. */
+  firstOwn(): RecordOf<T[N]> | undefined {
+    return this.#host.first.get(this.#table(), this.#host.user) as RecordOf<T[N]> | undefined
   }
 
   /** Changes fields of the person's own profile, at once; with a key, of somebody else's. */

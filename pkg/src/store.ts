@@ -23,6 +23,7 @@ import { describeTable, keyFields, keyText, type RecordOf, type Tables } from '.
 import type { Audit, Changes, Conflict, ConflictChoice, Key, LinkOptions, Mutated, Operations, PollingOptions, Problem, Refusal, RetryOptions, Stats, Status } from './types.js'
 import { givenObject } from './values.js'
 import { Submissions } from './submissions.js'
+import { requireWatch, watchTable, type RecordEvent, type WatchSpec } from './table-events.js'
 import type { ViewSpec } from './viewing.js'
 import { Views, type ViewOf } from './views.js'
 
@@ -176,6 +177,7 @@ export class Store<T extends Tables = any> {
       {
         mirror: this.#mirror,
         user,
+        first: this.firstReads,
         mutate: (mutation) => this.mutate(mutation as Mutation<T>),
         requireOpen: () => void this.#open(),
       },
@@ -235,6 +237,16 @@ export class Store<T extends Tables = any> {
     if (typeof first === 'string' && typeof second === 'function') return this.#mirror.watchTable(first, second)
     if (typeof first === 'string' && second !== undefined && typeof third === 'function') return this.#mirror.watchRecord(first, keyText(second as Key), third)
     throw new RotaError('invalid-operation', 'subscribe takes a listener, a table and a listener, or a table, a key and a listener')
+  }
+
+  /**
+   * Calls back when a record of a table, or of those that pass a filter, comes, changes or goes, as soon as it shows; returns how to stop. What begins to pass the filter
+   * comes, and what passes it no more goes. What was there from the start did not come.
+   */
+  watch<const S extends WatchSpec<T>>(given: S, listener: (event: RecordEvent<RecordOf<T[S['table']]>>) => void): () => void {
+    this.#open()
+    requireWatch(given, this.#tables, listener)
+    return watchTable(this as never, given, listener as (event: RecordEvent<object>) => void)
   }
 
   /** Calls back when something from outside could not be used; returns how to stop. */

@@ -7,6 +7,7 @@ import type { DomainName, RecordOf, Tables } from './tables.js'
 /** What has become of a submission: it has come in, it stands differently, it is gone. */
 export interface SubmissionEvent<R> {
   readonly type: 'arrived' | 'became' | 'withdrawn'
+  readonly table: string
   readonly key: string
   /** As it shows now; of one that is gone, as it was. */
   readonly submission: R
@@ -24,7 +25,7 @@ export class Submissions<T extends Tables, N extends DomainName<T, 'form'> = Dom
     this.#events = new RecordEvents(mirror, names, ({ table, key, before, after }) => {
       const type = happenings.submission(tables[table]?.domain ?? {}, before, after) as SubmissionEvent<object>['type'] | undefined
       const submission = after ?? before
-      return type && submission && { type, key, submission }
+      return type && submission && { type, table, key, submission }
     })
   }
 

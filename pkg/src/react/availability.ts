@@ -1,0 +1,20 @@
+import { useEffect, useRef } from 'react'
+import type { AvailabilityHandlers } from '../index.js'
+import { useStore } from './store.js'
+
+/** Calls back when slots of availability come, change or go, here, in another tab, or by somebody else. The handlers may be written down in the call. */
+export function useSyncEventHandlers<R = object>(handlers: AvailabilityHandlers<R>): void {
+  const store = useStore()
+  const latest = useRef(handlers)
+  useEffect(() => {
+    latest.current = handlers
+  })
+  useEffect(() => {
+    const handler = (name: keyof AvailabilityHandlers<R>) => (slot: unknown, key: string) => latest.current[name]?.(slot as R, key)
+    return store.availability.watch({
+      availability_created: handler('availability_created'),
+      availability_updated: handler('availability_updated'),
+      availability_deleted: handler('availability_deleted'),
+    })
+  }, [store])
+}

@@ -1,0 +1,85 @@
+import { RotaError } from './errors.js'
+import { callSafely } from './mirror.js'
+import { keyFields, keyText, type RecordOf, type Tables } from './tables.js'
+import type { Changes, Key } from './types.js'
+import type { Filter, ViewSpec } from './viewing.js'
+
+/** A record came, changed, or went. */
+export interface RecordEvent<R> {
+  readonly type: 'inserted' | 'updated' | 'deleted'
+  readonly key: string
+  /** As it shows now; of one that is gone, as it was. */
+  readonly record: R
+  /** As it showed before; nothing of one that is new. */
+  readonly before: R | undefined
+}
+
+/** Which records to hear of. */
+export type WatchSpec<T extends Tables> = { [N in keyof T & string]: { readonly table: N; readonly filter?: Filter<RecordOf<T[N]>> } }[keyof T & string]
+
+/** What of a store is needed here. */
+interface Watched {
+  readonly tables: Tables
+  status(): { readonly ready: boolean }
+  all(table: string): readonly object[]
+  subscribe(listener: (changes: Changes) => void): () => void
+  view(spec: ViewSpec<Tables>): { rows(): readonly object[]; close(): void }
+}
+
+/**
+ * Tells what comes, changes and goes in a table, as soon as it shows. With a filter, what begins to pass it comes, and what passes it no more
+ * goes. What the first fetch brings did not come now, a record that gets its real key is the same one, and what changes no declared field changes nothing.
+ */
+export function watchTable(store: Watched, given: { readonly table: string; readonly filter?: unknown }, listener: (event: RecordEvent<object>) => void): () => void {
+  const { table, filter } = given
+  const view = filter === undefined ? undefined : store.view({ table, filter } as ViewSpec<Tables>)
+  const rows = () => view?.rows() ?? store.all(table)
+  const fields = keyFields(store.tables[table] ?? { key: 'id' })
+  const keyOf = (record: object) => keyText(fields.map((field) => (record as Record<string, Key>)[field]) as unknown as Key)
+  const declared = store.tables[table]?.fields ?? []
+  // The row that confirms a change shows the same once more.
+  const isSame = (one: object | undefined, other: object | undefined) =>
+    one === other || (one !== undefined && other !== undefined && declared.every((field) => isEqual((one as Record<string, unknown>)[field], (other as Record<string, unknown>)[field])))
+  const known = new Map(rows().map((record) => [keyOf(record), record]))
+  let isReady = store.status().ready
+  const tell = (event: RecordEvent<object>) => callSafely(() => listener(event))
+  const take = ({ records, renamed, status }: Changes): void => {
+    const isNews = isReady
+    isReady = status?.ready ?? isReady
+    for (const { table: of, from, to } of renamed ?? []) {
+      const record = of === table ? known.get(from) : undefined
+      if (record && known.delete(from)) known.set(to, record)
+    }
+    const changed = records.filter((one) => one.table === table)
+    if (changed.length === 0) return
+    const passing = view && new Set(view.rows())
+    for (const { key, record } of changed) {
+      const [before, after] = [known.get(key), record && (passing?.has(record) ?? true) ? record : undefined]
+      if (after) known.set(key, after)
+      else known.delete(key)
+      if (!isNews || isSame(before, after)) continue
+      if (after) tell({ type: before ? 'updated' : 'inserted', key, record: after, before })
+      else if (before) tell({ type: 'deleted', key, record: before, before })
+    }
+  }
+  const stop = store.subscribe(take)
+  return () => {
+    stop()
+    view?.close()
+    known.clear()
+  }
+}
+
+function isEqual(one: unknown, other: unknown): boolean {
+  if (one === other) return true
+  if (typeof one !== 'object' || typeof other !== 'object' || one === null || other === null) return false
+  const [names, others] = [Object.keys(one), Object.keys(other)]
+  return names.length === others.length && names.every((name) => isEqual((one as Record<string, unknown>)[name], (other as Record<string, unknown>)[name]))
+}
+
+/** Refuses what names no table. */
+export function requireWatch(given: unknown, tables: Tables, listener: unknown): void {
+  if (typeof given !== 'object' || given === null || typeof listener !== 'function') throw new RotaError('invalid-operation', 'watch takes { table, filter? } and a function')
+  const { table } = given as { table?: unknown }
+  if (typeof table !== 'string' || !Object.hasOwn(tables, table)) throw new RotaError('unknown-table', `there is no table "${String(table)}"`)
+}
