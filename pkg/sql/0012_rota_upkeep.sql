@@ -1,4 +1,4 @@
--- Rota's server kit, part 11: for those who run it. What Supabase's service_role may use, the outbox by way of PostgREST, and what
+-- Rota's server kit, part 12: for those who run it. What Supabase's service_role may use, the outbox by way of PostgREST, and what
 -- keeps the history of owners from growing for ever.
 
 -- The role bypasses row-level security, but it still needs to reach the kit's schema: the views and functions for monitoring run
