@@ -2,9 +2,12 @@
 select rota.unsync_table('public.availability');
 drop function public.who_is_free, public.free_slots;
 drop trigger rota_check_slot on public.availability;
+drop index if exists public.availability_days;
 drop function rota.check_window(timestamptz, timestamptz), rota.check_slot(), rota.first_overlap(public.availability, public.availability),
+  rota.never_meet(public.availability, public.availability, timestamptz, timestamptz), rota.window_days(timestamptz, timestamptz),
+  rota.slot_days(timestamp, timestamp, jsonb), rota.last_day(date, jsonb),
   rota.slot_spans(public.availability, timestamptz, timestamptz), rota.check_recurrence(jsonb, date, interval),
   rota.days_of(date, jsonb, date, date), rota.weekdays(jsonb), rota.not_recurring(text);
 drop table rota.availability_turns, public.availability;
-drop function rota.moment(timestamp, text), rota.local_day(text), rota.wall(text), rota.zone_is_known(text);
+drop function rota.moment(timestamp, text), rota.offset_at(timestamptz, text), rota.local_day(text), rota.wall(text), rota.zone_is_known(text);
 drop table rota.zones;
