@@ -33,7 +33,10 @@ create sequence rota.version as bigint;
 
 create table rota.server (
   only_row boolean primary key default true check (only_row),
-  incarnation uuid not null default gen_random_uuid()
+  incarnation uuid not null default gen_random_uuid(),
+  cursors_after xid8 not null default '0', -- tombstones up to here may have been pruned: an older cursor is answered with everything
+  marked xid8, -- tombstones before it are those of the last but one pruning
+  marked_at timestamptz
 );
 insert into rota.server default values;
 
@@ -481,6 +484,8 @@ grant execute on function rota.actor(), rota.key_of(jsonb, text[]), rota.feed_en
 comment on schema rota is 'Rota''s server kit: the feed, the ledger and the operations. Not exposed to clients.';
 comment on sequence rota.version is 'Versions of records, unique in the database.';
 comment on table rota.server is 'One row: the incarnation of this database, which every cursor names.';
+comment on column rota.server.cursors_after is 'Tombstones up to this transaction may be gone, so older cursors are not believed.';
+comment on column rota.server.marked is 'The transaction that pruned last: the next pruning may drop the tombstones before it.';
 comment on table rota.tables is 'The synced tables: their key, what operations may set, their owner column and guard. Written by sync_table.';
 comment on column rota.tables.guard is 'A function (op jsonb, row jsonb, actor text) that answers null, or {code, message}.';
 comment on table rota.feed is 'One row for each record ever seen, with its newest version: what a pull reads.';

@@ -12,10 +12,12 @@ create function rota.incarnation() returns uuid language sql stable security def
   from rota.server s
 $$;
 
--- The narrow window through which a caller sees the feed.
+-- The narrow window through which a caller sees the feed. An entry from the future is none of this cluster's: it was restored from
+-- another one, before any cursor of this incarnation was given.
 create function rota.feed_since(of_table text, since xid8) returns table (key text, version bigint)
 language sql stable security definer rows 100 set search_path = '' as $$
   select f.key, f.version from rota.feed f where f.xid >= since and f.table_name = of_table
+    and f.xid <= greatest(pg_snapshot_xmax(pg_current_snapshot()), pg_current_xact_id_if_assigned())
 $$;
 
 create function rota.feed_of(of_table text, of_keys text[]) returns table (key text, version bigint)
@@ -24,13 +26,32 @@ language sql stable security definer rows 100 set search_path = '' as $$
   left join rota.feed f on f.table_name = of_table and f.key = k.key
 $$;
 
--- Where a cursor stands, or null if it is not one of this incarnation: malformed, restored, or from the future.
+create function rota.cursors_after() returns xid8 language sql stable security definer set search_path = '' as $$
+  select s.cursors_after from rota.server s
+$$;
+
+-- To be called after a dump was restored. Where it went into another database, as it should, no client believes its old cursor
+-- anyway; where it went over the rows of the same one, only this tells them. Either way the feed is of this cluster from here on.
+create function rota.after_restore() returns bigint language plpgsql volatile set search_path = '' as $$
+declare
+  entries bigint;
+begin
+  lock table rota.feed in share row exclusive mode;
+  update rota.server set incarnation = gen_random_uuid(), cursors_after = '0', marked = null, marked_at = null;
+  update rota.feed set xid = pg_current_xact_id();
+  get diagnostics entries = row_count;
+  perform setval('rota.version', greatest((select last_value from rota.version), (select coalesce(max(f.version), 1) from rota.feed f)));
+  return entries;
+end
+$$;
+
+-- Where a cursor stands, or null if it is not one of this incarnation, malformed, restored, from the future or too old.
 create function rota.cursor_xid(cursor text) returns xid8 language plpgsql stable set search_path = '' as $$
 declare
   parts text[] := regexp_match(cursor, '^([0-9a-f-]{36}):([0-9]{1,19})$');
 begin
   if parts is null or parts[1] <> rota.incarnation()::text then return null; end if;
-  if parts[2]::xid8 > pg_snapshot_xmax(pg_current_snapshot()) then return null; end if;
+  if parts[2]::xid8 > pg_snapshot_xmax(pg_current_snapshot()) or parts[2]::xid8 <= rota.cursors_after() then return null; end if;
   return parts[2]::xid8;
 end
 $$;
@@ -77,8 +98,10 @@ create function rota.whole_table(target rota.tables) returns jsonb language plpg
 declare
   rows jsonb;
 begin
+  perform set_config('rota.reads_whole', 'on', true); -- a policy may then look at its tables once, and not once a row
   execute format('select coalesce(jsonb_agg(to_jsonb(r.*)), ''[]'') from (select %s from %s t) r',
     rota.row_columns(target.relation), target.relation) into rows;
+  perform set_config('rota.reads_whole', 'off', true);
   return rows;
 end
 $$;
@@ -149,10 +172,10 @@ begin
 end
 $$;
 
-revoke all on function rota.incarnation(), rota.feed_since(text, xid8), rota.feed_of(text, text[]), rota.cursor_xid(text),
+revoke all on function rota.after_restore(), rota.cursors_after(), rota.incarnation(), rota.feed_since(text, xid8), rota.feed_of(text, text[]), rota.cursor_xid(text),
   rota.bad_request(text), rota.is_list_of_strings(jsonb), rota.check_pull_request(jsonb), rota.whole_table(rota.tables),
   rota.changed_rows(rota.tables, xid8, text[]), rota.settled(jsonb) from public;
-grant execute on function rota.incarnation(), rota.feed_since(text, xid8), rota.feed_of(text, text[]), rota.cursor_xid(text),
+grant execute on function rota.cursors_after(), rota.incarnation(), rota.feed_since(text, xid8), rota.feed_of(text, text[]), rota.cursor_xid(text),
   rota.bad_request(text), rota.is_list_of_strings(jsonb), rota.check_pull_request(jsonb), rota.whole_table(rota.tables),
   rota.changed_rows(rota.tables, xid8, text[]), rota.settled(jsonb) to authenticated;
 -- Supabase grants new functions in public to every role by default.
@@ -160,6 +183,8 @@ revoke all on function public.rota_pull(jsonb) from public, anon;
 grant execute on function public.rota_pull(jsonb) to authenticated;
 
 comment on function rota.incarnation() is 'Names this database and its history: no cursor of another one is believed.';
+comment on function rota.cursors_after() is 'The transaction up to which tombstones may have been pruned.';
+comment on function rota.after_restore() is 'Call it after a dump was restored: every client pulls everything once, and changes alone after that. Answers how many entries the feed has.';
 comment on function rota.feed_since(text, xid8) is 'The keys of a table that changed since a transaction.';
 comment on function rota.feed_of(text, text[]) is 'What the feed holds of these keys.';
 comment on function rota.cursor_xid(text) is 'Where a cursor stands, or null if it is not one of this incarnation.';

@@ -30,4 +30,4 @@ $$;
 drop function rota.note_truncated(), rota.drop_owner_triggers(regclass), rota.prune_outbox(interval), rota.outbox_gave_up(bigint, text), rota.outbox_failed(bigint, text, interval, text[]), rota.outbox_done(bigint[]), rota.claim_outbox(int, interval),
   rota.last_assignment(text, text), rota.follow_owner(), rota.note_assignment();
 drop table public.push_subscriptions, rota.outbox, public.assignment_history;
-drop function rota.may_see(text, text);
+drop function rota.seen_with_history(), rota.tables_with_history(), rota.may_see(text, text);

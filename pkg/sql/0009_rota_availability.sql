@@ -30,13 +30,19 @@ create function rota.local_day(day text) returns date language sql immutable set
 $$;
 comment on function rota.local_day(text) is 'Reads a local date as a recurrence has it; null where it is none.';
 
+create function rota.offset_at(at timestamptz, zone text) returns interval language sql stable
+  return (at at time zone zone) - (at at time zone 'UTC');
+comment on function rota.offset_at(timestamptz, text) is 'How far the clocks of a zone are ahead of UTC at a moment.';
+
 -- The moment that a wall shows. Of a time that exists twice PostgreSQL means the second: the one under the offset of the day
 -- before is looked for first.
-create function rota.moment(wall timestamp, zone text) returns timestamptz language sql stable set search_path = '' as $$
-  select case when early.at < late.at and early.at at time zone zone = wall then early.at else late.at end
-  from (select wall at time zone zone) late(at)
-  cross join lateral (select late.at - interval '1 day') b(before)
-  cross join lateral (select (wall - ((b.before at time zone zone) - (b.before at time zone 'UTC'))) at time zone 'UTC') early(at)
+create function rota.moment(wall timestamp, zone text) returns timestamptz language plpgsql stable set search_path = '' as $$
+declare
+  late timestamptz := wall at time zone zone;
+  early timestamptz := (wall - rota.offset_at(late - interval '24 hours', zone)) at time zone 'UTC';
+begin
+  return case when early < late and early at time zone zone = wall then early else late end;
+end
 $$;
 comment on function rota.moment(timestamp, text) is 'The moment that a wall clock in a zone shows, as Temporal''s compatible.';
 
@@ -168,12 +174,46 @@ end
 $$;
 comment on function rota.check_recurrence(jsonb, date, interval) is 'Refuses a recurrence that has no occurrence, overlaps itself, or can''t be read.';
 
+-- Null: it has no end.
+create function rota.last_day(first_day date, recurrence jsonb) returns date language plpgsql immutable set search_path = '' as $$
+declare
+  n int := (recurrence ->> 'count')::numeric::int;
+  ahead int[]; -- how many days after the first one of a week's occurrences each is
+begin
+  if n is null then return rota.local_day(recurrence ->> 'until'); end if;
+  ahead := array(select (d - extract(isodow from first_day)::int + 7) % 7 as days from unnest(rota.weekdays(recurrence)) d order by days);
+  return first_day + 7 * ((n - 1) / cardinality(ahead)) + ahead[(n - 1) % cardinality(ahead) + 1];
+end
+$$;
+comment on function rota.last_day(date, jsonb) is 'The local date on which the last occurrence of a recurrence begins, or null.';
+
+-- An index holds it, so it must not fail for rows that were never checked: of these it is null.
+create function rota.slot_days(first_wall timestamp, last_wall timestamp, recurrence jsonb) returns daterange
+language plpgsql immutable set search_path = '' as $$
+begin
+  if recurrence is null then return daterange(first_wall::date, last_wall::date, '[]'); end if;
+  return daterange(first_wall::date, rota.last_day(first_wall::date, recurrence) + (last_wall::date - first_wall::date), '[]');
+exception when data_exception then return null;
+end
+$$;
+comment on function rota.slot_days(timestamp, timestamp, jsonb) is 'The local dates on which a slot can be at all.';
+create index availability_days on public.availability using gist (rota.slot_days(rota.wall(starts_at), rota.wall(ends_at), recurrence)) where is_active;
+comment on index public.availability_days is 'Slots by when they can be at all.';
+
+-- The local dates that a window can touch, wherever: a zone may be 26 hours off, and gaps move what is in them.
+create function rota.window_days(window_from timestamptz, window_to timestamptz) returns daterange language sql immutable
+  return daterange((window_from at time zone 'UTC')::date - 3, (window_to at time zone 'UTC')::date + 3, '[]');
+comment on function rota.window_days(timestamptz, timestamptz) is 'The local dates that a window can touch in some zone.';
+
 -- The spans of a slot that share a moment with the window, in order.
 create function rota.slot_spans(slot public.availability, window_from timestamptz, window_to timestamptz)
 returns table (starts timestamptz, ends timestamptz) language plpgsql stable set search_path = '' as $$
 declare
   first_wall timestamp := rota.wall(slot.starts_at);
-  length interval := rota.wall(slot.ends_at) - rota.wall(slot.starts_at);
+  length interval := rota.wall(slot.ends_at) - first_wall;
+  days int[];
+  day date;
+  to_day date;
 begin
   if slot.recurrence is null then
     starts := rota.moment(first_wall, slot.time_zone);
@@ -181,23 +221,62 @@ begin
     if starts < ends and starts < window_to and window_from < ends then return next; end if;
     return;
   end if;
-  -- Three days of air: a zone may be 26 hours off, and gaps move what is in them.
-  return query select s.at, e.at
-    from rota.days_of(first_wall::date, slot.recurrence, (window_from at time zone 'UTC' - length)::date - 3, (window_to at time zone 'UTC')::date + 3) d
-    cross join lateral (select rota.moment(d + first_wall::time, slot.time_zone)) s(at)
-    cross join lateral (select rota.moment(d + first_wall::time + length, slot.time_zone)) e(at)
-    where s.at < e.at and s.at < window_to and window_from < e.at order by s.at;
+  days := rota.weekdays(slot.recurrence);
+  day := greatest(first_wall::date, lower(rota.window_days(window_from - length, window_to)));
+  to_day := least(upper(rota.window_days(window_from, window_to)) - 1, rota.last_day(first_wall::date, slot.recurrence));
+  while day <= to_day loop
+    if extract(isodow from day)::int = any (days) and not coalesce(slot.recurrence -> 'except' ? to_char(day, 'YYYY-MM-DD'), false) then
+      starts := rota.moment(day + first_wall::time, slot.time_zone);
+      ends := rota.moment(day + first_wall::time + length, slot.time_zone);
+      if starts < ends and starts < window_to and window_from < ends then return next; end if;
+    end if;
+    day := day + 1;
+  end loop;
 end
 $$;
 comment on function rota.slot_spans(public.availability, timestamptz, timestamptz) is 'When a slot is, within a window.';
 
+-- By the clock of the week alone: true where two recurring slots can't meet between these moments. What clocks do to the distance
+-- of two walls is less than the margin, unless a zone changes sides of the date line, which the offsets before and after show.
+create function rota.never_meet(one public.availability, other public.availability, from_at timestamptz, to_at timestamptz) returns boolean
+language plpgsql stable set search_path = '' as $$
+declare
+  week constant int := 7 * 86400;
+  one_offset interval := rota.offset_at(from_at, one.time_zone);
+  other_offset interval := rota.offset_at(from_at, other.time_zone);
+  margin int := case when one.time_zone = other.time_zone then 3 else 9 end * 3600;
+  one_wall timestamp := rota.wall(one.starts_at);
+  other_wall timestamp := rota.wall(other.starts_at);
+  one_length int := extract(epoch from rota.wall(one.ends_at) - one_wall);
+  other_length int := extract(epoch from rota.wall(other.ends_at) - other_wall);
+  apart int := extract(epoch from other_wall::time - one_wall::time);
+begin
+  if one.recurrence is null or other.recurrence is null
+    or greatest(one_offset - rota.offset_at(to_at, one.time_zone), rota.offset_at(to_at, one.time_zone) - one_offset,
+      other_offset - rota.offset_at(to_at, other.time_zone), rota.offset_at(to_at, other.time_zone) - other_offset) > interval '3 hours' then return false; end if;
+  if one.time_zone <> other.time_zone then apart := apart + extract(epoch from one_offset - other_offset)::int; end if;
+  return not exists (select from unnest(rota.weekdays(one.recurrence)) d cross join unnest(rota.weekdays(other.recurrence)) o
+    cross join lateral (select (((o - d) * 86400 + apart) % week + week) % week) after(seconds) -- from the one's beginning to the other's next
+    where after.seconds < one_length + margin or week - after.seconds < other_length + margin);
+end
+$$;
+comment on function rota.never_meet(public.availability, public.availability, timestamptz, timestamptz) is 'Whether the clock of the week alone shows that two recurring slots can''t meet.';
+
 -- The first moment that two slots share, in the 400 days from the later of their beginnings on.
 create function rota.first_overlap(one public.availability, other public.availability) returns timestamptz
-language sql stable set search_path = '' as $$
-  select min(greatest(a.starts, b.starts))
-  from (select greatest(rota.moment(rota.wall(one.starts_at), one.time_zone), rota.moment(rota.wall(other.starts_at), other.time_zone))) w(from_at)
-  cross join lateral rota.slot_spans(one, w.from_at, w.from_at + interval '400 days') a
-  join lateral rota.slot_spans(other, w.from_at, w.from_at + interval '400 days') b on a.starts < b.ends and b.starts < a.ends
+language plpgsql stable set search_path = '' as $$
+declare
+  one_days daterange := rota.slot_days(rota.wall(one.starts_at), rota.wall(one.ends_at), one.recurrence);
+  other_days daterange := rota.slot_days(rota.wall(other.starts_at), rota.wall(other.ends_at), other.recurrence);
+  from_at timestamptz;
+  to_at timestamptz;
+begin
+  from_at := greatest(rota.moment(rota.wall(one.starts_at), one.time_zone), rota.moment(rota.wall(other.starts_at), other.time_zone));
+  to_at := least(from_at + interval '400 days', (least(upper(one_days), upper(other_days)) + 3)::timestamp at time zone 'UTC'); -- null: no end
+  if from_at >= to_at or rota.never_meet(one, other, from_at, to_at) then return null; end if;
+  return (select min(greatest(a.starts, b.starts)) from rota.slot_spans(one, from_at, to_at) a
+    join rota.slot_spans(other, from_at, to_at) b on a.starts < b.ends and b.starts < a.ends);
+end
 $$;
 comment on function rota.first_overlap(public.availability, public.availability) is 'The first moment that two slots share, or null.';
 
@@ -304,24 +383,36 @@ returns table (slot_id text, starts_at timestamptz, ends_at timestamptz) languag
 begin
   perform rota.check_window(p_from, p_to);
   return query select a.id::text, s.starts, s.ends from public.availability a cross join lateral rota.slot_spans(a, p_from, p_to) s
-    where a.user_id::text = p_user and a.is_active order by s.starts, a.id::text collate "C";
+    where a.user_id::text = p_user and a.is_active
+      and rota.slot_days(rota.wall(a.starts_at), rota.wall(a.ends_at), a.recurrence) && rota.window_days(p_from, p_to) order by s.starts, a.id::text collate "C";
 end
 $$;
 comment on function public.free_slots is 'When a person is available within a time of at most 366 days: each occurrence of each active slot. Under the caller''s rights.';
 
--- Spans that touch count as one, so who has 9 to 10 and 10 to 11 is free from 9 to 11.
+-- Spans that touch count as one, so who has 9 to 10 and 10 to 11 is free from 9 to 11. Whoever is not free as it begins is not
+-- free for all of it: so only slots that may be then are worked out, and further ones of those people alone. The clock of the week
+-- tells of a recurring slot whether it may be then; the margin is that of rota.never_meet.
 create function public.who_is_free(p_from timestamptz, p_to timestamptz) returns setof text
 language plpgsql stable set search_path = '' as $$
 begin
   perform rota.check_window(p_from, p_to);
   return query
-    with candidates as (
-      select a.* from public.availability a where a.is_active and a.recurrence is not null
-      union all
-      select a.* from public.availability a where a.is_active and a.recurrence is null
-        and rota.wall(a.starts_at) between (p_from at time zone 'UTC') - interval '369 days' and (p_to at time zone 'UTC') + interval '3 days'
+    with zones as materialized (
+      select z.name, p_from at time zone z.name as wall, case when greatest(o.before - o.after, o.after - o.before) > interval '3 hours' then interval '28 hours' else interval '3 hours' end as margin
+      from (select distinct a.time_zone as name from public.availability a where a.is_active) z
+      cross join lateral (select rota.offset_at(p_from - interval '3 days', z.name), rota.offset_at(p_from + interval '3 days', z.name)) o(before, after)
+    ), begun as (
+      select distinct a.user_id::text as user_id from public.availability a join zones z on z.name = a.time_zone
+      cross join lateral (select rota.wall(a.starts_at) as first_wall, rota.wall(a.ends_at) as last_wall offset 0) w
+      cross join lateral (select (z.wall - (w.last_wall - w.first_wall) - z.margin) as first_begin, z.wall + z.margin as last_begin) b
+      cross join lateral rota.slot_spans(a, p_from, p_from + interval '1 microsecond') s
+      where a.is_active and rota.slot_days(rota.wall(a.starts_at), rota.wall(a.ends_at), a.recurrence) && rota.window_days(p_from, p_from)
+        and (a.recurrence is null or exists (select from generate_series(0, b.last_begin::date - b.first_begin::date) i
+          where b.first_begin::date + i + w.first_wall::time between b.first_begin and b.last_begin
+            and a.recurrence -> 'byDay' ? ('{MO,TU,WE,TH,FR,SA,SU}'::text[])[extract(isodow from b.first_begin::date + i)::int]))
     ), spans as (
-      select c.user_id::text as user_id, range_agg(tstzrange(s.starts, s.ends)) as free from candidates c cross join lateral rota.slot_spans(c, p_from, p_to) s group by c.user_id::text
+      select f.user_id, range_agg(tstzrange(s.starts, s.ends)) as free from begun f join public.availability a on a.user_id::text = f.user_id and a.is_active
+      cross join lateral rota.slot_spans(a, p_from, p_to) s group by f.user_id
     )
     select s.user_id from spans s where s.free @> tstzrange(p_from, p_to) order by s.user_id collate "C";
 end
@@ -351,11 +442,11 @@ begin
 end
 $policies$;
 
-revoke all on function rota.zone_is_known(text), rota.wall(text), rota.wall(timestamp), rota.require_slot(public.availability), rota.overlap_text(text, timestamptz), rota.local_day(text), rota.moment(timestamp, text), rota.not_recurring(text),
+revoke all on function rota.offset_at(timestamptz, text), rota.last_day(date, jsonb), rota.slot_days(timestamp, timestamp, jsonb), rota.window_days(timestamptz, timestamptz), rota.never_meet(public.availability, public.availability, timestamptz, timestamptz), rota.zone_is_known(text), rota.wall(text), rota.wall(timestamp), rota.require_slot(public.availability), rota.overlap_text(text, timestamptz), rota.local_day(text), rota.moment(timestamp, text), rota.not_recurring(text),
   rota.weekdays(jsonb), rota.days_of(date, jsonb, date, date), rota.check_recurrence(jsonb, date, interval),
   rota.slot_spans(public.availability, timestamptz, timestamptz), rota.first_overlap(public.availability, public.availability), rota.check_slot(),
   rota.check_window(timestamptz, timestamptz) from public;
-grant execute on function rota.wall(text), rota.wall(timestamp), rota.local_day(text), rota.moment(timestamp, text), rota.weekdays(jsonb), rota.days_of(date, jsonb, date, date),
+grant execute on function rota.offset_at(timestamptz, text), rota.last_day(date, jsonb), rota.slot_days(timestamp, timestamp, jsonb), rota.window_days(timestamptz, timestamptz), rota.wall(text), rota.wall(timestamp), rota.local_day(text), rota.moment(timestamp, text), rota.weekdays(jsonb), rota.days_of(date, jsonb, date, date),
   rota.slot_spans(public.availability, timestamptz, timestamptz), rota.check_window(timestamptz, timestamptz) to authenticated;
 revoke all on function public.free_slots, public.who_is_free from public, anon;
 grant execute on function public.free_slots, public.who_is_free to authenticated;

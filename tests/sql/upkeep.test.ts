@@ -1,7 +1,8 @@
 // What runs beside the people: schedulers, monitoring, senders, restored copies, and what grows.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { ANNA, BORIS, CHLOE, type ChatWorld, createChatWorld } from './chatting.js'
-import { type Json } from './world.js'
+import { migrateDown } from '../../www/server/migrate.js'
+import { createWorld, type Json, KIT } from './world.js'
 
 let world: ChatWorld
 beforeAll(async () => void (world = await createChatWorld()))
@@ -84,5 +85,134 @@ describe('the history of owners', () => {
       { from_owner: BORIS, to_owner: null },
     ])
     expect(await run(`select recipient from rota.outbox where payload ->> 'table' = 'parcels' and kind = 'unassigned' order by id`)).toEqual([{ recipient: ANNA }, { recipient: BORIS }])
+  })
+})
+
+describe('a role that bypasses row-level security, as Supabase’s service_role', () => {
+  const role = 'service_role'
+  const as = (text: string, values: unknown[] = []) => world.as(null, role).sql(text, values)
+  beforeAll(() => run(`do $$ begin create role ${role} nologin bypassrls; exception when duplicate_object or unique_violation then null; end $$`))
+
+  test('may use monitoring and free times, also where the role came after the kit', async () => {
+    expect(await run(`select rota.grant_service_role('nobody of this name') a, rota.grant_service_role() b`)).toEqual([{ a: false, b: true }])
+    const chat = await world.chat(90)
+    await world.act(ANNA, 'claim', chat, { operator: ANNA })
+    expect(await as(`select chats::int n from chat_state_summary where chat_state = 'assigned'`)).toEqual([{ n: 1 }])
+    for (const view of ['chats_waiting', 'operator_assignment_history', 'chats_often_reassigned', 'operator_performance', 'idle_incidents', 'push_subscriptions']) await as(`select * from ${view}`)
+    for (const call of [`get_assignment_queue_status()`, `detect_stuck_chats(1)`, `user_assignment_stats()`, `who_is_free('2026-11-02', '2026-11-03')`, `free_slots('x', '2026-11-02', '2026-11-03')`])
+      await as(`select * from ${call}`)
+    await as(`select release_and_reassign_chat($1, 'by a job')`, [chat])
+  })
+  test('drains the outbox, by the functions that a gateway reaches too, and nobody signed in does', async () => {
+    await run(`truncate rota.outbox; insert into rota.outbox (kind, recipient, payload) select 'assigned', 'p' || i, '{}' from generate_series(1, 3) i`)
+    const taken = [...(await as('select id from rota.claim_outbox(1)')), ...(await as('select id from rota_claim_outbox(5)'))].map((entry) => entry['id'])
+    expect(taken).toHaveLength(3)
+    await as(`select rota_outbox_failed($1, 'no route')`, [taken[0]])
+    expect(await as('select rota_outbox_done($1)::int n', [taken.slice(1)])).toEqual([{ n: 2 }])
+    expect(await as('select rota.outbox_done($1)::int n', [taken])).toEqual([{ n: 1 }])
+    for (const call of ['rota_claim_outbox(1)', 'rota_outbox_done(array[1])', `rota_outbox_failed(1, 'x')`, 'rota.claim_outbox(1)'])
+      await expect(world.as(ANNA).sql(`select ${call}`)).rejects.toMatchObject({ code: '42501' })
+  })
+  test('gets none of the kit’s tools', async () => {
+    for (const call of [`rota.unsync_table('chats')`, 'rota.after_restore()', 'rota.prune_history()', 'rota.grant_service_role()'])
+      await expect(as(`select ${call}`)).rejects.toMatchObject({ code: '42501' })
+  })
+  test('is granted it by the migrations where it is there, and keeps nothing on the way back', async () => {
+    const own = await createWorld({ demo: false })
+    expect(await own.as(null, role).sql('select waiting::int from get_assignment_queue_status()')).toEqual([{ waiting: 0 }])
+    const client = await own.owner.connect()
+    await migrateDown(client, [KIT], 1)
+    client.release()
+    await expect(own.as(null, role).sql('select * from rota.tables')).rejects.toMatchObject({ code: '42501' })
+    await own.close()
+  })
+})
+
+describe('a copy restored into a cluster whose transactions are younger', () => {
+  const changed = async (cursor: string) => {
+    const { whole, records } = await world.as(ANNA).pull({ tables: ['operators'], cursor })
+    return { whole, ids: ((records.operators ?? []) as Json[]).map((row) => row['id']) }
+  }
+  test('is told as changes again, and not as a whole each time', async () => {
+    await run(`update rota.feed set xid = '1000000000000'`)
+    const { cursor } = await world.as(ANNA).pull({ tables: ['operators'] })
+    expect(await changed(cursor)).toEqual({ whole: false, ids: [] })
+    await run('update operators set name = name where id = $1', [BORIS])
+    expect(await changed(cursor)).toEqual({ whole: false, ids: [BORIS] })
+    // What a transaction has changed itself it sees before it commits, too.
+    const open = await world.open(ANNA)
+    await open.query(`reset role; update operators set name = name where id = '${CHLOE}'; set local role authenticated`)
+    const { rows } = await open.query('select public.rota_pull($1) a', [JSON.stringify({ protocol: 1, tables: ['operators'], cursor })])
+    await open.query('rollback')
+    open.release()
+    expect((rows[0].a.records.operators as Json[]).map((row) => row['id']).sort()).toEqual([BORIS, CHLOE].sort())
+  })
+  test('and after_restore makes every cursor start anew, and the feed one of this cluster', async () => {
+    await run(`update rota.feed set xid = '1000000000000'`)
+    const { cursor } = await world.as(ANNA).pull({ tables: ['operators'] })
+    await run(`select setval('rota.version', 1)`)
+    const before = (await run('select max(version)::text v, count(*)::int n from rota.feed'))[0]!
+    expect(await run('select rota.after_restore()::int n')).toEqual([{ n: before['n'] }])
+    expect((await changed(cursor)).whole).toBe(true)
+    const { cursor: after } = await world.as(ANNA).pull({ tables: ['operators'] })
+    await run('update operators set name = name where id = $1', [BORIS])
+    expect(await changed(after)).toEqual({ whole: false, ids: [BORIS] })
+    expect(await run(`select count(*)::int n from rota.feed where xid > pg_current_xact_id()`)).toEqual([{ n: 0 }])
+    expect(await run('select bool_and(version > $1) newer from rota.feed where key = $2', [before['v'], BORIS])).toEqual([{ newer: true }])
+  })
+})
+
+describe('a long history of owners', () => {
+  beforeAll(() =>
+    run(`create table crates (area text, no int, owner_id text, secret boolean, primary key (area, no)); grant select on crates to authenticated; alter table crates enable row level security;
+      create policy open_ones on crates for select using (not secret); insert into crates select 'n', i, 'o' || i, i % 10 = 0 from generate_series(1, 300) i;
+      create table boxes (id bigint primary key, owner_id text); grant select on boxes to authenticated; create table hidden_boxes (id int primary key, owner_id text);
+      select rota.sync_table('crates', '{area,no}', '{}', 'owner_id'), rota.sync_table('boxes', '{id}', '{}', 'owner_id'), rota.sync_table('hidden_boxes', '{id}', '{}', 'owner_id');
+      insert into boxes select i, 'o' || i from generate_series(1, 1000) i; insert into hidden_boxes values (1, 'x'), (2, '${ANNA}'); update crates set owner_id = 'x' where no <= 20; update crates set owner_id = '${BORIS}' where no <= 20; delete from boxes where id <= 5`),
+  )
+  const pulled = async (person: string) => ((await world.as(person).pull({ tables: ['assignment_history'] }))['records'].assignment_history as Json[]).map((line) => Number(line['id'])).sort((a, b) => a - b)
+
+  test('is pulled by one look at each table, and shows to each what a look at each record would', async () => {
+    for (const person of [ANNA, BORIS, 'somebody']) {
+      const plain = (await world.as(person).sql('select id::int from assignment_history order by id')).map((line) => line['id'])
+      expect(await pulled(person)).toEqual(plain)
+      expect(plain.length).toBeGreaterThan(990)
+    }
+    // Within a transaction in which to look at a single record fails.
+    const open = await world.open('somebody')
+    await open.query(`reset role; create or replace function rota.may_see(of_table text, of_key text) returns boolean language plpgsql as $$ begin raise exception 'asked once a line'; end $$; set local role authenticated`)
+    const { rows } = await open.query('select public.rota_pull($1) a', [JSON.stringify({ protocol: 1, tables: ['assignment_history'], cursor: null })])
+    expect(rows[0].a.records.assignment_history.length).toBeGreaterThan(990)
+    await expect(open.query('select count(*) from assignment_history')).rejects.toThrow('asked once a line')
+    await open.query('rollback')
+    open.release()
+  })
+  test('is pruned of what is old, but for who has each record now', async () => {
+    await run(`update assignment_history set changed_at = now() - interval '2 years' where table_name in ('crates', 'boxes')`)
+    const crates = () => run(`select count(*)::int n, count(distinct record_key)::int keys from assignment_history where table_name = 'crates'`)
+    const before = (await run('select count(*)::int n from assignment_history'))[0]!['n']
+    const [{ n }] = (await run('select rota.prune_history()::int n')) as [Json]
+    expect(n).toBe(20 + 2 * 5) // the former owners of twenty crates, and both lines of each box that is gone
+    expect((await run('select count(*)::int n from assignment_history'))[0]!['n']).toBe(before - n)
+    expect((await crates())[0]!['keys']).toBe((await crates())[0]!['n'])
+    for (const keep of [null, '1 hour', '-1 day']) await expect(run('select rota.prune_history($1)', [keep])).rejects.toMatchObject({ code: '22023' })
+  })
+  test('leaves tombstones for a week or more, and who was away for longer is told everything', async () => {
+    const tombstones = async () => (await run(`select count(*)::int n from rota.feed where table_name = 'assignment_history' and deleted`))[0]!['n']
+    const { cursor: old } = await world.as(ANNA).pull({ tables: ['boxes'] })
+    await run(`delete from boxes where id between 11 and 15; update assignment_history set changed_at = now() - interval '2 years' where table_name = 'boxes'`)
+    expect((await run('select rota.prune_history()::int n'))[0]).toEqual({ n: 10 })
+    expect(await tombstones()).toBe(40)
+    const fresh = async () => (await world.as(ANNA).pull({ tables: ['boxes'] }))['cursor'] as string
+    const whole = async (cursor: string) => (await world.as(ANNA).pull({ tables: ['boxes'], cursor }))['whole']
+    expect(await whole(old)).toBe(false)
+    await run(`update rota.server set marked_at = now() - interval '8 days'`)
+    await run('select rota.prune_history()') // drops those of the first pruning, marks those of the second
+    const between = await fresh()
+    expect(await tombstones()).toBe(10)
+    await run(`update rota.server set marked_at = now() - interval '8 days'`)
+    await run('select rota.prune_history()')
+    expect(await tombstones()).toBe(0)
+    expect([await whole(old), await whole(between), await whole(await fresh())]).toEqual([true, false, false])
   })
 })
