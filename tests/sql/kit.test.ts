@@ -1,5 +1,6 @@
 // The kit as an installation: who may call what, what sync_table adds and takes away, the ledger's keeping, migrations.
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { PoolClient } from 'pg'
@@ -84,6 +85,20 @@ test('every object of the kit says in the database what it is', async () => {
     order by 1, 2`)
   expect(rows.map(({ what, name }) => `${what} ${name}`)).toEqual([])
   await own.close()
+})
+
+test('the lines of the package’s README bring each migration to the Supabase CLI once, in order, and none of the ways back', () => {
+  const readme = readFileSync(new URL('../../pkg/README.md', import.meta.url), 'utf8')
+  const script = /```sh\n(for file[^`]*supabase[^`]*)```/.exec(readme)![1]!
+  const folder = mkdtempSync(path.join(tmpdir(), 'rota-readme-'))
+  mkdirSync(path.join(folder, 'supabase/migrations'), { recursive: true })
+  mkdirSync(path.join(folder, 'node_modules/rota-engine'), { recursive: true })
+  symlinkSync(KIT, path.join(folder, 'node_modules/rota-engine/sql'))
+  execFileSync('sh', ['-c', script], { cwd: folder })
+  const names = readdirSync(path.join(folder, 'supabase/migrations')).sort()
+  expect(names.map((name) => name.slice(10))).toEqual(kitFiles())
+  expect(names.every((name) => /^\d{14}_\w+\.sql$/.test(name))).toBe(true)
+  rmSync(folder, { recursive: true })
 })
 
 test('what is an application’s keeps its own words, and what the kit adds to it has some', async () => {
