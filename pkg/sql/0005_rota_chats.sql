@@ -25,8 +25,6 @@ create table rota.adopted_values (
   was jsonb,
   became jsonb
 );
-create index adopted_values_record on rota.adopted_values (table_name, key);
-comment on index rota.adopted_values_record is 'What is remembered of a record.';
 comment on table rota.adopted_values is 'Values of an application''s own that adopting had to change. The way back restores those that nobody changed since.';
 
 -- Adds what is missing of a table, by the words of CREATE TABLE. New columns of rows that exist stay null, unless the
@@ -336,6 +334,9 @@ begin
   end if;
 end
 $backfill$;
+
+create index adopted_values_record on rota.adopted_values (table_name, key);
+comment on index rota.adopted_values_record is 'What is remembered of a record.';
 
 -- What is the application's keeps its own comments.
 do $comments$
