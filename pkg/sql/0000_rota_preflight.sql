@@ -63,7 +63,7 @@ begin
   for it in
     select w.name as of_table, a.attname as name, w.kind, w.empties, a.attnotnull, a.attgenerated, a.attrelid, format_type(a.atttypid, a.atttypmod) as type, a.atttypmod as modifier,
       coalesce(nullif(y.typbasetype, 0), y.oid) as base, y.typcategory as category
-    from (values ('operators', 'name', 'text', false), ('operators', 'capacity', 'integer', false), ('operators', 'is_active', 'boolean', false),
+    from (values ('operators', 'name', 'word', false), ('operators', 'capacity', 'integer', false), ('operators', 'is_active', 'boolean', false),
       ('operators', 'role', 'word', false), ('operators', 'department', 'word', false),
       ('chats', 'chat_state', 'state', false), ('chats', 'assigned_operator_id', '', true), ('chats', 'last_operator_id', '', false),
       ('chats', 'operator_replied_at', 'time', false), ('chats', 'is_active', 'boolean', false), ('chats', 'created_at', 'time', false),

@@ -432,11 +432,13 @@ declare
 begin
   if not exists (select from pg_attribute where attrelid = t and attname = 'rota_op' and not attisdropped) then
     execute format('alter table %s add column rota_op uuid', t);
+    execute format('comment on column %s.rota_op is %L', t, 'The operation that wrote this version of the row; null: plain SQL did.');
     added := added || 'rota_op'::text;
   end if;
   if not exists (select from pg_attribute where attrelid = t and attname = 'rota_version' and not attisdropped) then
     execute format('alter table %s add column rota_version bigint default nextval(''rota.version'')', t);
     execute format('alter table %s alter column rota_version drop default', t);
+    execute format('comment on column %s.rota_version is %L', t, 'The row''s version, which rises with each change.');
     added := added || 'rota_version'::text;
   else
     execute format('update %s set rota_version = nextval(''rota.version''), rota_op = null', t); -- another database's versions

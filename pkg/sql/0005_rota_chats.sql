@@ -25,8 +25,6 @@ create table rota.adopted_values (
   was jsonb,
   became jsonb
 );
-create index adopted_values_record on rota.adopted_values (table_name, key);
-comment on index rota.adopted_values_record is 'What is remembered of a record.';
 comment on table rota.adopted_values is 'Values of an application''s own that adopting had to change. The way back restores those that nobody changed since.';
 
 -- Adds what is missing of a table, by the words of CREATE TABLE. New columns of rows that exist stay null, unless the
@@ -216,6 +214,22 @@ create function rota.holds_activity(t regclass, operator_type text, chat_type te
 $$;
 comment on function rota.holds_activity(regclass, text, text) is 'Whether a table can hold one row for each operator in each chat.';
 
+-- All that is going to be changed at once, or nothing: who waits long for a lock has everybody else wait behind.
+create function rota.lock_tables() returns void language plpgsql set search_path = '' as $$
+declare
+  waits text := current_setting('lock_timeout');
+  taken text;
+begin
+  select string_agg('public.' || w.name, ', ') into taken from unnest('{chats,chat_assignments,operator_activity,operators}'::text[]) w(name)
+    join pg_class c on c.relname = w.name and c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and pg_has_role(c.relowner, 'usage');
+  if taken is null then return; end if;
+  if waits = '0' then perform set_config('lock_timeout', '10s', true); end if;
+  execute format('lock table %s in access exclusive mode', taken);
+  perform set_config('lock_timeout', waits, true);
+end
+$$;
+comment on function rota.lock_tables() is 'Locks the tables that are adopted, and waits ten seconds for that at most, or as long as lock_timeout says.';
+
 do $adopt$
 declare
   chat_type text := rota.type_of('{chats.id,chat_assignments.chat_id}', 'uuid');
@@ -226,17 +240,8 @@ declare
   activity jsonb := jsonb_build_array(
     jsonb_build_array('operator_id', operator_type), jsonb_build_array('chat_id', chat_type),
     jsonb_build_array('started_at', 'timestamptz default now()'), jsonb_build_array('last_activity_at', 'timestamptz default now()'));
-  waits text := current_setting('lock_timeout');
-  taken text;
 begin
-  -- All that is going to be changed at once, or nothing: who waits long for a lock has everybody else wait behind.
-  select string_agg('public.' || w.name, ', ') into taken from unnest('{chats,chat_assignments,operator_activity,operators}'::text[]) w(name)
-    join pg_class c on c.relname = w.name and c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and pg_has_role(c.relowner, 'usage');
-  if taken is not null then
-    if waits = '0' then perform set_config('lock_timeout', '10s', true); end if;
-    execute format('lock table %s in access exclusive mode', taken);
-    perform set_config('lock_timeout', waits, true);
-  end if;
+  perform rota.lock_tables();
   if to_regclass('public.chats') is not null then
     perform rota.check_table('public.chats', '{id}');
     if exists (select from pg_attribute where attrelid = 'public.chats'::regclass and attname = 'id')
@@ -343,6 +348,9 @@ begin
   end if;
 end
 $backfill$;
+
+create index adopted_values_record on rota.adopted_values (table_name, key);
+comment on index rota.adopted_values_record is 'What is remembered of a record.';
 
 select rota.comment_adopted('operators', '[["table", "operators", "Who answers chats: how many at once, and whether they supervise."]]');
 select rota.comment_adopted('chats', '[

@@ -6,6 +6,8 @@
 -- UPDATE the columns that operations set, only one to UPDATE some column of the row. Locks are taken in the order chat, then
 -- operator; who holds an operator first passes over chats that are locked. See PROTOCOL.md §10.
 
+select rota.lock_tables();
+
 -- What an operator may have at once is counted by one at a time. A row of its own, as writing it also stops transactions
 -- of higher isolation, whose snapshot would miss the others' chats.
 create table rota.operator_turns (operator_id text primary key, turn bigint not null);
@@ -239,7 +241,7 @@ create function rota.keep_operator() returns trigger language plpgsql set search
 begin
   if (current_user in ('anon', 'authenticated') or nullif(nullif(current_setting('request.jwt.claims', true), ''), '{}') is not null)
     and not pg_has_role((select c.relowner from pg_catalog.pg_class c where c.oid = tg_relid), 'usage')
-    and not (select r.rolsuper or r.rolbypassrls from pg_catalog.pg_roles r where r.rolname = current_user)
+    and not (select r.rolsuper or r.rolbypassrls or r.rolname = 'service_role' from pg_catalog.pg_roles r where r.rolname = current_user)
     and (tg_op = 'INSERT' or (old.role::text, old.capacity, old.is_active) is distinct from (new.role::text, new.capacity, new.is_active)) then
     -- Within, as everybody else lacks the right to call it.
     if not rota.may_keep_operator(case when tg_op = 'UPDATE' then old end, new) then

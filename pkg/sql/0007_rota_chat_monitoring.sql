@@ -140,7 +140,8 @@ declare
   due constant timestamptz := clock_timestamp() - p_idle;
 begin
   if p_idle is null or p_idle <= interval '0' then raise exception 'p_idle must be more than nothing' using errcode = '22023'; end if;
-  for chat in select c.* from public.chats c where c.chat_state = 'assigned' and coalesce(rota.last_sign(c), '-infinity') < due
+  for chat in select c.* from public.chats c where c.chat_state = 'assigned' and coalesce(c.assigned_at, '-infinity') < due
+      and coalesce(rota.last_sign(c), '-infinity') < due
     order by c.assigned_at limit p_limit for no key update skip locked loop
     continue when rota.last_sign(chat) >= due; -- said so since
     perform rota.write_chat(chat, 'release', null, 'idle');

@@ -29,6 +29,25 @@ test('an operation, plain SQL, an insert and a delete each leave their line: fro
   ])
 })
 
+test('TRUNCATE takes every record from its owner, in the history and in what people are told', async () => {
+  await run(`create table shelves (id int primary key, keeper text); insert into shelves values (8, '${AIKO}'), (9, null); select rota.sync_table('shelves', '{id}', '{}', 'keeper'); truncate shelves`)
+  expect(await run(`select record_key, from_owner, to_owner from assignment_history where table_name = 'shelves'`)).toEqual([{ record_key: '8', from_owner: AIKO, to_owner: null }])
+  expect(await run(`select kind, recipient from rota.outbox where payload ->> 'table' = 'shelves'`)).toEqual([{ kind: 'unassigned', recipient: AIKO }])
+  await run(`select rota.unsync_table('shelves'); insert into shelves values (8, '${AIKO}'); truncate shelves; drop table shelves`)
+  expect(await run(`select count(*)::int n from assignment_history where table_name = 'shelves'`)).toEqual([{ n: 1 }])
+})
+
+test('keys of records that nobody owns are spelt as the feed spells them, whatever zone the session is in', async () => {
+  await run(`create table shifts (starts timestamptz primary key, keeper text); insert into shifts values ('2026-01-15 05:00:00-05', null); select rota.sync_table('shifts', '{starts}', '{}', 'keeper')`)
+  const [entry] = await run(`select key from rota.feed where table_name = 'shifts'`)
+  const client = await world.owner.connect()
+  await client.query(`set timezone = 'America/New_York'`)
+  expect((await client.query(`select key from unassigned_records('shifts')`)).rows).toEqual([entry])
+  await client.query('reset timezone')
+  client.release()
+  await run(`select rota.unsync_table('shifts'); drop table shifts`)
+})
+
 test('what changes no owner, and what is sent again or refused, leaves no line', async () => {
   await world.company('c-8002', { owner_id: JONAS })
   const before = (await history('c-8002')).length

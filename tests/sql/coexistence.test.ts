@@ -3,7 +3,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { migrate, migrateDown } from '../../www/server/migrate.js'
 import { BEFORE, LOOK, ROLES } from './populated.js'
-import { createWorld, KIT, operation, type Json, type World } from './world.js'
+import { createWorld, KIT, type Json, type World } from './world.js'
 
 let world: World
 beforeEach(async () => {

@@ -1,5 +1,6 @@
 // The kit as an installation: who may call what, what sync_table adds and takes away, the ledger's keeping, migrations.
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { PoolClient } from 'pg'
@@ -63,18 +64,61 @@ test('no search path changes what a function of the kit means: it is pinned, or 
 })
 
 test('every object of the kit says in the database what it is', async () => {
-  const own = await createWorld({ demo: false })
+  const own = await createWorld({ kit: false })
+  // An application's own table, so that the kit needs one more of its own; and a table with an owner, for its triggers.
+  await own.owner.query(`create table operator_activity (operator_id uuid primary key); comment on table operator_activity is 'x'; comment on column operator_activity.operator_id is 'x';
+    comment on constraint operator_activity_pkey on operator_activity is 'x'; comment on index operator_activity_pkey is 'x'`)
+  await withClient(own, (client) => migrate(client, [KIT]))
+  await own.owner.query(`create schema shop; create table shop.things (id int primary key, owner_id text); select rota.sync_table('shop.things', '{id}', '{}', 'owner_id')`)
   const { rows } = await own.owner.query(`
     with ours as (select oid from pg_namespace where nspname in ('rota', 'public'))
     select 'schema' as what, 'rota' as name where obj_description('rota'::regnamespace, 'pg_namespace') is null
     union all select 'relation', c.oid::regclass::text from pg_class c where c.relnamespace in (select oid from ours) and c.relkind in ('r', 'v', 'S', 'i')
-      and obj_description(c.oid, 'pg_class') is null and not exists (select from pg_constraint k where k.conindid = c.oid)
-      and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'i')
+      and obj_description(c.oid, 'pg_class') is null
+    union all select 'column', c.oid::regclass || '.' || a.attname from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+      where c.relnamespace in (select oid from ours) and c.relkind = 'r' and col_description(c.oid, a.attnum) is null
+    union all select 'constraint', k.conname || ' on ' || k.conrelid::regclass from pg_constraint k where k.connamespace in (select oid from ours) and k.contype <> 'n'
+      and obj_description(k.oid, 'pg_constraint') is null -- PostgreSQL itself names what is not null
     union all select 'function', p.oid::regprocedure::text from pg_proc p where p.pronamespace in (select oid from ours) and obj_description(p.oid, 'pg_proc') is null
-    union all select 'trigger', t.tgname || ' on ' || t.tgrelid::regclass from pg_trigger t where not t.tgisinternal and obj_description(t.oid, 'pg_trigger') is null and t.tgname !~ '^zz_rota'
+    union all select 'trigger', t.tgname || ' on ' || t.tgrelid::regclass from pg_trigger t where not t.tgisinternal and obj_description(t.oid, 'pg_trigger') is null
     union all select 'policy', p.polname || ' on ' || p.polrelid::regclass from pg_policy p where obj_description(p.oid, 'pg_policy') is null
     order by 1, 2`)
   expect(rows.map(({ what, name }) => `${what} ${name}`)).toEqual([])
+  await own.close()
+})
+
+test('the lines of the package’s README bring each migration to the Supabase CLI once, in order, and none of the ways back', () => {
+  const readme = readFileSync(new URL('../../pkg/README.md', import.meta.url), 'utf8')
+  const script = /```sh\n(for file[^`]*supabase[^`]*)```/.exec(readme)![1]!
+  const folder = mkdtempSync(path.join(tmpdir(), 'rota-readme-'))
+  mkdirSync(path.join(folder, 'supabase/migrations'), { recursive: true })
+  mkdirSync(path.join(folder, 'node_modules/rota-engine'), { recursive: true })
+  symlinkSync(KIT, path.join(folder, 'node_modules/rota-engine/sql'))
+  execFileSync('sh', ['-c', script], { cwd: folder })
+  const names = readdirSync(path.join(folder, 'supabase/migrations')).sort()
+  expect(names.map((name) => name.slice(10))).toEqual(kitFiles())
+  expect(names.every((name) => /^\d{14}_\w+\.sql$/.test(name))).toBe(true)
+  rmSync(folder, { recursive: true })
+})
+
+test('what is an application’s keeps its own words, and what the kit adds to it has some', async () => {
+  const own = await createWorld({ kit: false })
+  await own.owner.query(`create table chats (id uuid primary key, is_active boolean); comment on column chats.is_active is 'of the shop'; create table chat_assignments (id bigserial primary key)`)
+  await withClient(own, (client) => migrate(client, [KIT]))
+  const words = async (column: string) =>
+    (await own.owner.query(`select col_description(attrelid, attnum) w from pg_attribute where attrelid = 'chats'::regclass and attname = $1`, [column])).rows[0].w
+  expect([await words('id'), await words('is_active'), await words('chat_state') !== null, await words('rota_version') !== null]).toEqual([null, 'of the shop', true, true])
+  await own.close()
+})
+
+test('nobody draws from a sequence of the kit, not even where sequences are granted to all by default', async () => {
+  const own = await createWorld({ kit: false })
+  await own.owner.query(`do $$ begin create role anon nologin; exception when duplicate_object or unique_violation then null; end $$;
+    alter default privileges in schema public grant all on sequences to public, anon`)
+  await withClient(own, (client) => migrate(client, [KIT]))
+  const { rows } = await own.owner.query(`select c.oid::regclass::text as s, r.role from pg_class c cross join unnest('{anon,authenticated}'::text[]) r(role)
+    where c.relkind = 'S' and c.relnamespace in ('public'::regnamespace, 'rota'::regnamespace) and has_sequence_privilege(r.role, c.oid, 'usage, select, update')`)
+  expect(rows).toEqual([])
   await own.close()
 })
 

@@ -124,7 +124,7 @@ test('shapes that can be adopted are let through', async () => {
     `${OPERATORS} ${CHATS} ${LINES}`,
     `create type state as enum ('waiting_assignment', 'assigned', 'waiting_real_user_reply', 'completed', 'archived');
      create table chats (id bigint primary key, chat_state state not null default 'waiting_assignment', is_active boolean, created_at timestamp default now(), assigned_at timestamp);
-     create table operators (id text primary key, name varchar, role varchar(20), capacity smallint, is_active boolean);
+     create table operators (id text primary key, name varchar(100), role varchar(20), capacity smallint, is_active boolean);
      create table chat_assignments (id serial primary key, chat_id bigint references chats on update cascade, operator_id text, release_reason varchar(600));
      create unique index one_open on chat_assignments (chat_id) where released_at is null`.replace('release_reason varchar(600)', 'released_at timestamp, release_reason varchar(600)'),
     `create table chats (id uuid primary key, chat_state varchar(40) check (chat_state in ('waiting_assignment', 'assigned', 'waiting_real_user_reply', 'completed')), assigned_operator_id uuid,

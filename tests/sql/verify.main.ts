@@ -55,12 +55,16 @@ async function onPopulated(client: pg.Client): Promise<void> {
     where a.operator_id is distinct from c.assigned_operator_id`)) === '0')
   say(`  slots that count no longer: ${await one(client, `select string_agg(n || ' ' || code, ', ' order by code) from (select code, count(*) n from rota.adoption_faults group by 1) f`)}`)
   check('every slot is in the feed', (await one(client, `select count(*) from availability a join rota.feed f on f.table_name = 'availability' and f.key = a.id::text and f.version = a.rota_version`)) === '112')
+  check('nobody who was assigned before counts as silent', (await one(client, 'select count(*) from release_idle_chats()')) === '0')
+  check("what depends on the application's own functions and views goes on", (await one(client, 'select n is not null from chats_at_a_glance')) === true)
   await back(client)
-  check('given back byte by byte: rows, columns, indexes, constraints, triggers, policies, comments', (await look(client)) === before)
+  check('given back byte by byte: rows, columns, indexes, constraints, triggers, policies, views, functions, comments', (await look(client)) === before)
 
   await applied(client)
   const operator = await one(client, `select o.id from operators o where not exists (select from chats c where c.assigned_operator_id = o.id) limit 1`)
   const chat = (await client.query('select assign_chat_to_operator($1) c', [operator])).rows[0].c
+  await client.query('insert into chat_assignments (chat_id, operator_id) values ($1, $2)', [chat, operator])
+  check("the application's own line of history is the line of the assignment", (await one(client, `select count(*) from chat_assignments where released_at is null and chat_id = '${chat}'`)) === '1')
   await client.query('select record_operator_reply($1)', [chat])
   await client.query('select record_user_message($1)', [chat])
   await client.query(`update chats set subject = 'changed since' where id = $1`, [chat])
@@ -68,6 +72,16 @@ async function onPopulated(client: pg.Client): Promise<void> {
   check('what was changed since is still there', (await one(client, `select count(*) from chats where subject = 'changed since'`)) === '1')
   check('and no chat is missing', (await one(client, 'select count(*) from chats')) === '500')
   await applied(client)
+}
+
+async function onUnfit(client: pg.Client): Promise<void> {
+  await client.query(`create table chats (id uuid primary key, chat_state varchar(20), is_active int); create view operators as select 1 as id;
+    create table chat_assignments (id bigserial primary key, chat_id uuid unique, operator_id uuid)`)
+  const before = await one(client, `select string_agg(oid::regclass::text, ',' order by oid) from pg_class where relnamespace = 'public'::regnamespace`)
+  const said = await applied(client).then(() => '', (cause: Error) => cause.message)
+  check('all four hindrances are named at once', said.split('\n- ').length === 5)
+  check('and nothing was changed', (await one(client, `select string_agg(oid::regclass::text, ',' order by oid) from pg_class where relnamespace = 'public'::regnamespace`)) === before
+    && (await one(client, `select to_regnamespace('rota') is null`)) === true)
 }
 
 async function verify(programs: string | undefined): Promise<void> {
@@ -78,7 +92,7 @@ async function verify(programs: string | undefined): Promise<void> {
   await admin.connect()
   try {
     console.log(`PostgreSQL ${await one(admin, 'show server_version')}`)
-    for (const [words, work] of [['an empty database', onEmpty], ['a database with chats and slots in use', onPopulated]] as const) {
+    for (const [words, work] of [['an empty database', onEmpty], ['a database with chats and slots in use', onPopulated], ['a database with what can not be adopted', onUnfit]] as const) {
       const name = `rota_verify_${process.pid}`
       await admin.query(`create database ${name}`)
       const url = new URL(server.url)

@@ -1,0 +1,2 @@
+-- The way back leaves the words: they go with what they are about.
+select 1;
