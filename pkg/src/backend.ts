@@ -147,7 +147,7 @@ export interface Backend {
   push(operation: Operation, signal: AbortSignal): Promise<Answer>
   /**
    * Sends 2 to 100 operations in one call, each for itself: none depends on another, no two are of the same record, and what becomes of one says nothing
-   * of the others. Resolves with one answer each, found by its `id`; a {@link BackendError} in the place of its operation is why that one has no answer.
+   * of the others. They come in the order of their tables and keys; whoever takes locks for all of them should take them so. Resolves with one answer each, found by its `id`; a {@link BackendError} in the place of its operation is why that one has no answer.
    * One that is passed over is sent again, alone. What this throws is of the call as a whole, and the operations go again, in smaller calls if need be.
    * Resolves with nothing where the server takes one operation a call after all; nothing was done then, and from then on they come by `push`.
    * Never called where `idempotent` is false; without it, `push` gets all of them.

@@ -943,10 +943,11 @@ mod tests {
     #[test]
     fn an_answer_that_does_not_come_is_noticed() {
         let mut outbox = outbox([pending(1, 7)]);
-        outbox.mark_sent(id(1), 100);
+        outbox.mark_call(7, &[id(1)], 100);
         assert_eq!(outbox.deadline(100, 10_000), Some(10_100));
-        assert_eq!(outbox.timed_out(10_099, 10_000), []);
-        assert_eq!(outbox.timed_out(10_100, 10_000), [id(1)]);
+        assert!(outbox.timed_out(10_099, 10_000).is_empty());
+        assert_eq!(outbox.timed_out(10_100, 10_000), [7]);
+        assert_eq!(outbox.of_call(7), [id(1)]);
     }
 
     #[test]
@@ -1101,7 +1102,7 @@ mod tests {
                 assert_eq!(outbox.deadline(mono_ms, 9), deadline, "after deed {deed} of {n}");
                 mono_ms += u64::from(deed == 6 && record == 4);
                 let due: Vec<OperationId> = free.iter().filter(|(_, until)| *until <= mono_ms).map(|(id, _)| *id).collect();
-                assert_eq!(outbox.sendable(mono_ms, usize::MAX, |_| true), due, "after deed {deed} of {n}");
+                assert_eq!(outbox.sendable(mono_ms, usize::MAX, 1, |_| true), due, "after deed {deed} of {n}");
                 assert_eq!(outbox.free.0.len() + outbox.waiting.len(), free.len(), "after deed {deed} of {n}");
             }
         }

@@ -107,6 +107,7 @@ pub fn assignment_progress(states: Vec<String>) -> Object {
 
 /// The live list of what was assigned, as `openView` takes it: of a record, where its table is named, else of a person.
 #[wasm_bindgen(js_name = assignmentHistory)]
+#[expect(clippy::needless_pass_by_value, reason = "text comes out of JavaScript as a value")]
 #[must_use]
 pub fn assignment_history(history: &str, table: Option<String>, of: &str, limit: u32) -> JsValue {
     let of = match &table {

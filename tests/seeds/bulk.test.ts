@@ -43,6 +43,11 @@ const owned = async (by: string) => (await backend.sql('select count(*)::int as 
 /** How many records have changed hands, and how often the one did that did so most often. */
 const changes = async () => (await backend.sql('select count(*)::int as records, coalesce(max(n), 0)::int as most from (select count(*) as n from assignment_history group by record_key) h'))[0]
 
+const deadlocks = async () => {
+  await backend.sql('select pg_stat_clear_snapshot()')
+  return Number((await backend.sql('select deadlocks from pg_stat_database where datname = current_database()'))[0]!['deadlocks'])
+}
+
 const assertAllOnce = async (bulk: Bulk, count: number) => {
   expect(ends(await bulk.settled)).toEqual(Array.from({ length: count }, () => 'confirmed'))
   expect(bulk.progress()).toEqual({ total: count, done: count, failed: 0 })
@@ -115,6 +120,25 @@ describe('many records, each for itself', () => {
     } finally {
       await backend.sql('drop trigger if exists poison on companies; drop function public.poison()')
     }
+  }, 60_000)
+
+  test('of two people who assign the same ones in opposite order, each goes to one, and neither waits for the other for ever', async () => {
+    const [mine, theirs] = [M.store.assignments.assignAll('companies', keys(100), maya.id), J.store.assignments.assignAll('companies', keys(100).reverse(), jonas.id)]
+    const [won, lost] = [ends(await mine.settled), ends(await theirs.settled).reverse()]
+    expect(won.every((end, at) => [end, lost[at]].sort().join() === 'confirmed,conflicted')).toBe(true)
+    expect([mine.progress().done + theirs.progress().done, await changes(), await deadlocks()]).toEqual([100, { records: 100, most: 1 }, 0])
+  }, 60_000)
+
+  test('operations that a server decides with more in its hands go alone, so that none waits for another for ever', async () => {
+    const boss = await backend.person('Sara', 'supervisor')
+    const operators = await Promise.all(Array.from({ length: 5 }, (_, n) => backend.person(`Operator ${n}`, 'operator', 50)))
+    await backend.sql('insert into chats (created_at) select now() - make_interval(mins => n) from generate_series(1, 60) n')
+    const { store, client } = await backend.session(boss)
+    const names = calls(client)
+    const chats = store.all('chats').map(({ id }) => id)
+    const claims = store.batch(() => chats.map((chat, n) => store.chats.claim(chat, operators[n < 30 ? n % 5 : 4 - (n % 5)]!.id)))
+    for (const { settled } of claims) expect(await settled).toMatchObject({ outcome: 'confirmed' })
+    expect([names.filter((name) => name.startsWith('apply_')), await deadlocks()]).toEqual([chats.map(() => 'apply_operation'), 0])
   }, 60_000)
 
   test('go one by one to a database of a kit that knows no batches, which is asked once', async () => {

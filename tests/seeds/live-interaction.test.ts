@@ -110,11 +110,8 @@ describe('useLiveInteractionNotifications', () => {
   /** Two tabs of one browser: they share its channel and its storage, and each has a link of its own. */
   beforeEach(async () => {
     entries.clear()
-    vi.stubGlobal('Window', class {
-      static [Symbol.hasInstance](value: unknown): boolean {
-        return value === globalThis
-      }
-    })
+    // Only `instanceof` is asked of it.
+    vi.stubGlobal('Window', Object.defineProperty(() => {}, Symbol.hasInstance, { value: (value: unknown) => value === globalThis }))
     vi.stubGlobal('addEventListener', () => {})
     vi.stubGlobal('removeEventListener', () => {})
     vi.stubGlobal('localStorage', {

@@ -125,7 +125,9 @@ impl<R: Record> Engine<R> {
         let Some(pending) = ids.first().and_then(|id| self.outbox.get(*id)) else { return };
         let (company, tries) = (pending.company, pending.tries);
         if company <= 1 {
-            ids.into_iter().for_each(|id| self.on_push_failed(id, failure, message, after_ms));
+            for id in ids {
+                self.on_push_failed(id, failure, message, after_ms);
+            }
             return;
         }
         mark!(CallOfSeveralFailed);

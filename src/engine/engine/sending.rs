@@ -195,7 +195,9 @@ impl<R: Record> Engine<R> {
             }
         }
         if batch == 1 {
-            ids.into_iter().for_each(|id| self.push(&[id]));
+            for id in ids {
+                self.push(&[id]);
+            }
         } else if !ids.is_empty() {
             self.send_together(&ids);
         }

@@ -191,8 +191,12 @@ fn walk<R: Record>(input: &mut Input<R>, tables: &[TableConfig], walker: &mut dy
         Input::Pulled(pulled) => pull(pulled, tables, walker),
         Input::Answered { answer: told } => answer(told, tables, walker),
         Input::CallAnswered { answers, unanswered, .. } => {
-            answers.iter_mut().for_each(|told| answer(told, tables, walker));
-            unanswered.iter_mut().for_each(|one| walker.text(&mut one.message));
+            for told in answers {
+                answer(told, tables, walker);
+            }
+            for one in unanswered {
+                walker.text(&mut one.message);
+            }
         }
         Input::OpenView { spec, .. } => {
             if let Some(filter) = &mut spec.filter {
