@@ -35,6 +35,8 @@ export type Answer = {
   readonly table: string
   readonly key: string
   readonly replayed: boolean
+  /** What the server's clock showed when it answered: milliseconds since 1970. */
+  readonly atMs?: number
 } & (
   | { readonly outcome: 'confirmed'; readonly version: string; readonly record: object | null; readonly code?: string; readonly message?: string; readonly chosen?: string; readonly records?: readonly AnsweredRecord[] }
   /** Done, and not said how the record is now: what was changed stays as it shows until the row arrives. */
@@ -75,6 +77,8 @@ export interface PullResponse {
   readonly covers?: readonly { readonly table: string; readonly keys?: readonly string[]; readonly where?: Readonly<Record<string, Value>> }[]
   /** There is another page: what to ask for it with. */
   readonly next?: string
+  /** What the server's clock showed: milliseconds since 1970. */
+  readonly atMs?: number
 }
 
 /** Something the server's stream told: the row as it is now, or the key's fields of one that is gone. */

@@ -72,7 +72,7 @@ class Racer {
         if (answer['replayed']) count('answers that were lost and told again')
         if (answer['outcome'] !== 'retry') {
           count(`${name}: ${answer['code'] ?? answer['outcome']}`)
-          heard.set(op.id, JSON.stringify({ ...answer, replayed: null }))
+          heard.set(op.id, JSON.stringify({ ...answer, replayed: null, atMs: undefined }))
           return answer
         }
         count('told to retry')
