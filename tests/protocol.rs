@@ -44,8 +44,8 @@ fn pass_pull_response(json: &Json) -> Result<Json, String> {
     if let Some(covers) = json.get("covers") {
         read["covers"] = pass::<Vec<Cover>>(covers)?;
     }
-    if let Some(at) = json.get("at") {
-        read["at"] = json!(pass::<u64>(at)?);
+    if let Some(at_ms) = json.get("atMs") {
+        read["atMs"] = json!(pass::<u64>(at_ms)?);
     }
     if let Some(next) = json.get("next") {
         read["next"] = pass::<String>(next)?;
@@ -97,7 +97,7 @@ fn is_optional(name: &str, member: &str) -> bool {
         "operation" => &["baseVersion", "parts", "replaces", "decision"],
         "answer" => &["code", "message", "fields", "afterMs", "version", "record", "records", "chosen", "winner"],
         "pull-request" => &["cursor", "keys", "page"],
-        "pull-response" => &["cursor", "covers", "at", "next"],
+        "pull-response" => &["cursor", "covers", "next", "atMs"],
         "tab" => &[
             "pending",
             "link",

@@ -60,6 +60,10 @@ create function rota.answer(op jsonb, body jsonb) returns jsonb language sql sta
   return jsonb_build_object('protocol', 1, 'id', coalesce(op ->> 'id', ''), 'table', coalesce(op ->> 'table', ''),
     'key', coalesce(op ->> 'key', ''), 'replayed', false) || body;
 
+-- The server's clock, with each answer that leaves it: no part of what the ledger records.
+create function rota.told_at() returns jsonb language sql volatile
+  return jsonb_build_object('atMs', (extract(epoch from clock_timestamp()) * 1000)::bigint);
+
 create function rota.refused(code text, message text) returns jsonb language sql stable
   return jsonb_build_object('outcome', 'refused', 'code', code, 'message', message);
 
@@ -203,17 +207,17 @@ begin
     raise exception 'no person in the token' using errcode = '42501', hint = 'Call apply_operation with a signed-in person''s token.';
   end if;
   if jsonb_typeof(op) is distinct from 'object' or not rota.is_operation_id(op -> 'id') then
-    return rota.answer(op, rota.refused('invalid', rota.shape_fault(coalesce(op, 'null')))); -- nothing to record it under
+    return rota.answer(op, rota.refused('invalid', rota.shape_fault(coalesce(op, 'null')))) || rota.told_at(); -- nothing to record it under
   end if;
   if current_setting('lock_timeout') = '0' then perform set_config('lock_timeout', '5s', true); end if;
   begin
     insert into rota.ledger (id, actor, op) values ((op ->> 'id')::uuid, actor, rota.known_members(op)) on conflict (id) do nothing;
-    if not found then return rota.replayed(op, actor); end if;
+    if not found then return rota.replayed(op, actor) || rota.told_at(); end if;
     decided := rota.answer(op, rota.decide(op, actor));
     update rota.ledger l set answer = decided where l.id = (op ->> 'id')::uuid;
-    return decided;
+    return decided || rota.told_at();
   exception when deadlock_detected or serialization_failure or lock_not_available then
-    return rota.answer(op, jsonb_build_object('outcome', 'retry', 'code', 'busy', 'message', sqlerrm, 'afterMs', 250));
+    return rota.answer(op, jsonb_build_object('outcome', 'retry', 'code', 'busy', 'message', sqlerrm, 'afterMs', 250)) || rota.told_at();
   end;
 end
 $$;
@@ -235,6 +239,7 @@ comment on function rota.is_operation_id(jsonb) is 'Whether it is a UUIDv7 in lo
 comment on function rota.shape_fault(jsonb) is 'What is wrong with an operation''s shape, or null.';
 comment on function rota.is_expired(jsonb) is 'Whether an operation is older than the ledger keeps.';
 comment on function rota.answer(jsonb, jsonb) is 'An answer with the members that every answer has.';
+comment on function rota.told_at() is 'What the server''s clock shows, as an answer tells it.';
 comment on function rota.refused(text, text) is 'The answer of a refusal.';
 comment on function rota.reason(text, jsonb, text, text, text) is 'What PostgreSQL refused, in words for a person.';
 comment on function rota.is_given_key(jsonb, rota.tables) is 'Whether the server is to give the key of this insert.';

@@ -167,8 +167,7 @@ begin
     gone := gone || gone_here;
   end loop;
   return jsonb_build_object('protocol', 1, 'cursor', case when not by_key then cursor end, 'whole', not by_key and since is null,
-    'records', records, 'gone', gone, 'settled', rota.settled(request -> 'pending'),
-    'at', (extract(epoch from clock_timestamp()) * 1000)::bigint);
+    'records', records, 'gone', gone, 'settled', rota.settled(request -> 'pending')) || rota.told_at();
 end
 $$;
 

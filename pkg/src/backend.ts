@@ -35,6 +35,8 @@ export type Answer = {
   readonly table: string
   readonly key: string
   readonly replayed: boolean
+  /** What the server's clock showed when it answered: milliseconds since 1970. */
+  readonly atMs?: number
 } & (
   | { readonly outcome: 'confirmed'; readonly version: string; readonly record: object | null; readonly code?: string; readonly message?: string; readonly chosen?: string; readonly records?: readonly AnsweredRecord[] }
   /** Done, and not said how the record is now: what was changed stays as it shows until the row arrives. */
@@ -74,7 +76,7 @@ export interface PullResponse {
   /** The parts of tables that this is all of: what the client has in them, and is not in `records`, is gone. */
   readonly covers?: readonly { readonly table: string; readonly keys?: readonly string[]; readonly where?: Readonly<Record<string, Value>> }[]
   /** What the server's clock reads, in milliseconds since 1970. */
-  readonly at?: number
+  readonly atMs?: number
   /** There is another page: what to ask for it with. */
   readonly next?: string
 }

@@ -166,7 +166,7 @@ pub struct Pulled<R> {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub covers: Vec<Cover>,
     /// What the server's clock read, in milliseconds since 1970.
-    #[serde(default, rename = "at", skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_ms: Option<u64>,
     /// What to ask for the next page with; without it this is the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

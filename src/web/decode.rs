@@ -489,7 +489,7 @@ pub(crate) fn response(js: &JsValue) -> Result<Response, Wrong> {
         gone: reader.list("gone", gone),
         settled: reader.list("settled", server_answer),
         covers: reader.list_or_none("covers", cover).unwrap_or_default(),
-        at_ms: reader.count_or_none("at"),
+        at_ms: reader.count_or_none("atMs"),
         next: reader.text_or_none("next"),
     };
     reader.end(response)

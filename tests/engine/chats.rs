@@ -329,7 +329,7 @@ fn what_is_predicted_has_the_time_of_the_servers_clock_and_not_of_this_devices()
     let mut desk = Desk::new();
     let id = desk.pulls[0];
     desk.now = Now { mono_ms: desk.now.mono_ms + 200, wall_ms: desk.now.wall_ms + 200 };
-    let pulled = json!({"id": id, "cursor": "1:1", "whole": false, "records": [], "gone": [], "settled": [], "at": 1_763_719_200_100_u64});
+    let pulled = json!({"id": id, "cursor": "1:1", "whole": false, "records": [], "gone": [], "settled": [], "atMs": 1_763_719_200_100_u64});
     desk.tell(Input::Pulled(serde_json::from_value(pulled).unwrap()));
     desk.act("claim", Some("a"), json!({"operator": "maya"}));
     assert_eq!(desk.field("a", "assigned_at"), "2025-11-21T10:00:00.200Z");

@@ -158,7 +158,7 @@ test('history and repetition are counted from the rows of assignments', () => {
 describe('the server’s clock', () => {
   test('is what times are judged by, however wrong this device’s is', async () => {
     const [ahead, hour] = [domainsSeeded(), 3_600_000]
-    ahead.spoilResponse = (response) => ({ ...response, at: Date.now() + hour })
+    ahead.spoilResponse = (response) => ({ ...response, atMs: Date.now() + hour })
     const { store: late } = await openDomainsLive(ahead)
     const isHour = (ms: number) => Math.abs(ms - hour) < 5_000
     expect(isHour(late.status().link.serverAheadMs!)).toBe(true)

@@ -183,6 +183,29 @@ test('whatever the ledger holds, deciding an operation reads no more of it than 
   }
 })
 
+test("every answer and every pull tells the server's time as it leaves, a replayed one too, and the ledger keeps none", async () => {
+  await world.company('c-1595')
+  const time = async (ask: () => Promise<number>) => {
+    const before = Date.now()
+    const at = await ask()
+    expect(at).toBeGreaterThanOrEqual(before - 1)
+    expect(at).toBeLessThanOrEqual(Date.now() + 1)
+    return at
+  }
+  const answered = (op: unknown) => async () => Number((await world.as(JONAS).sql('select public.apply_operation($1::jsonb) a', [JSON.stringify(op)]))[0]!['a'].atMs)
+  const op = patch('c-1595', { city: 'Bremen' }, { city: 'Kiel' })
+  const first = await time(answered(op))
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  expect(await time(answered(op))).toBeGreaterThan(first)
+  await time(answered({}))
+  await time(answered(patch('c-none', { city: 'Bremen' }, { city: 'Kiel' })))
+  const pulled = await world.as(JONAS).pull({ pending: [op['id']] })
+  await time(async () => (await world.as(JONAS).pull({ cursor: pulled['cursor'] }))['atMs'])
+  expect(pulled['settled']).toHaveLength(1)
+  expect(pulled['settled'][0]).not.toHaveProperty('atMs')
+  expect((await world.owner.query('select answer from rota.ledger where id = $1', [op['id']])).rows[0].answer).not.toHaveProperty('atMs')
+})
+
 test('an operation older than thirty days has expired, by its id or by its clock', async () => {
   await world.company('c-1019')
   const old = Date.now() - 30 * 86_400_000 - 60_000

@@ -72,7 +72,7 @@ class Racer {
         if (answer['replayed']) count('answers that were lost and told again')
         if (answer['outcome'] !== 'retry') {
           count(`${name}: ${answer['code'] ?? answer['outcome']}`)
-          heard.set(op.id, JSON.stringify({ ...answer, replayed: null }))
+          heard.set(op.id, JSON.stringify({ ...answer, replayed: null, atMs: undefined }))
           return answer
         }
         count('told to retry')
@@ -156,35 +156,33 @@ async function race(url: string, disturbed: boolean): Promise<Phase> {
   const racers = Array.from({ length: OPERATORS }, (_, at) => new Racer(url, operatorId(at)))
   const replied: string[] = []
   const over = new AbortController()
-  const killer = (async () => {
-    while (disturbed && !over.signal.aborted) {
-      await sleep(60 + draw() * 120)
-      const victim = pick(racers)
-      if (victim === undefined || over.signal.aborted) continue
-      if (draw() < 0.5) await look.query('select pg_terminate_backend($1)', [victim.pid])
-      else victim.break()
-      count('connections killed')
-    }
-  })()
-  const watcher = (async () => {
-    while (disturbed && !over.signal.aborted) {
-      const began = performance.now()
-      await watch()
-      await sleep(Math.max(200, 20 * (performance.now() - began))) // else the looks would be most of what there is to do
-    }
-  })()
-  const scheduler = (async () => {
-    while (disturbed && !over.signal.aborted) {
-      await sleep(700)
-      const { rows } = await look.query(`select * from release_idle_chats('1 second')`)
-      count('released as idle', rows.length)
-    }
-  })()
+  const meanwhile = async (disturb: () => Promise<void>) => {
+    while (!over.signal.aborted) await disturb()
+  }
+  const kill = async () => {
+    await sleep(60 + draw() * 120)
+    const victim = pick(racers)
+    if (victim === undefined || over.signal.aborted) return
+    if (draw() < 0.5) await look.query('select pg_terminate_backend($1)', [victim.pid])
+    else victim.break()
+    count('connections killed')
+  }
+  const lookAtAll = async () => {
+    const began = performance.now()
+    await watch()
+    await sleep(Math.max(200, 20 * (performance.now() - began))) // else the looks would be most of what there is to do
+  }
+  const releaseIdle = async () => {
+    await sleep(700)
+    const { rows } = await look.query(`select * from release_idle_chats('1 second')`)
+    count('released as idle', rows.length)
+  }
+  const disturbances = disturbed ? [kill, lookAtAll, releaseIdle].map(meanwhile) : []
   const started = performance.now()
   await Promise.all(racers.map((racer, at) => work(racer, at, replied)))
   const seconds = (performance.now() - started) / 1000
   over.abort()
-  await Promise.all([killer, watcher, scheduler])
+  await Promise.all(disturbances)
   await drain(racers[0])
   await Promise.all(racers.map((racer) => racer.cut()))
   return { seconds, assigned: (await assignments()) - before.assigned, operations: heard.size - before.operations }

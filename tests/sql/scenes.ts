@@ -48,7 +48,15 @@ const NOT_IDS = [undefined, null, 7, '', 'nobody', {}, ['x'], 'x'.repeat(257), "
 const REASONS = ['lunch', ' tea ', 'x'.repeat(500), '\u{1f600}'.repeat(500)]
 const NOT_REASONS = [undefined, null, 7, '', '  ', '\t\n', '\u00a0', '\u2003\u3000', 'x'.repeat(501), '\u{1f600}'.repeat(501)]
 
-export function chatTry(chance: Chance, chats: readonly Json[]): Try {
+/** A chat that somebody begins: of the rest the server says how it begins, and nobody else. */
+function chatBegun(chance: Chance, chats: readonly Json[], next: string): Try {
+  const id = chance.percent(10) ? (chance.pick(chats)['id'] as string) : next
+  const wrong = chance.percent(15) ? chance.pick<Json>([{ chat_state: 'assigned', assigned_operator_id: ANNA }, { assigned_operator_id: BORIS }, { chat_state: 'completed' }, { colour: 'red' }]) : {}
+  return { person: chance.pick(PEOPLE), command: { name: 'insert', table: 'chats', set: { id, is_active: !chance.percent(15), ...wrong } } }
+}
+
+export function chatTry(chance: Chance, chats: readonly Json[], next: string | undefined): Try {
+  if (next !== undefined && chance.percent(12)) return chatBegun(chance, chats, next)
   const chat = chance.pick(chats)
   const holder = chat['assigned_operator_id'] as string | null
   const fitting = holder === null ? ['claim', 'claim', 'request_next', 'user_message'] : ['reply', 'user_message', 'release', 'unassign_chat', 'transfer']

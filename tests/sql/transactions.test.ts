@@ -168,11 +168,11 @@ describe('all or none', () => {
     expect(answer).toMatchObject({ outcome: 'confirmed', record: { city: 'Kiel', name: 'N', owner_id: JONAS } })
     const written = await run('select * from written order by at')
     for (const { table, key, version, record } of answer['records']) {
-      const rows = written.filter((row) => row['of_table'] === table && row['key'] === key)
-      const told = rows.filter((row) => row['version'] !== '0')
+      const rows = written.filter((one) => one['of_table'] === table && one['key'] === key)
+      const told = rows.filter((one) => one['version'] !== '0')
       expect(rows.length, key).toBeGreaterThan(1)
       expect(told, key).toMatchObject([record === null ? { deleted: true } : { version, op: id }])
-      expect(rows.filter((row) => row['version'] === '0' && row['op'] !== null)).toEqual([])
+      expect(rows.filter((one) => one['version'] === '0' && one['op'] !== null)).toEqual([])
       expect(BigInt(version) > (before.get(key) ?? 0n)).toBe(true)
       expect(await run('select version, deleted from rota.feed where table_name = $1 and key = $2', [table, key])).toEqual([{ version, deleted: record === null }])
     }

@@ -98,7 +98,12 @@ export async function createWorld(options: { demo?: boolean; kit?: boolean } = {
     }
     return {
       sql,
-      apply: async (op) => (await sql('select public.apply_operation($1::jsonb) as a', [JSON.stringify(op)]))[0]!['a'],
+      apply: async (op) => {
+        // The time is that of the reply, and no part of what was decided.
+        const { atMs, ...answer } = (await sql('select public.apply_operation($1::jsonb) as a', [JSON.stringify(op)]))[0]!['a'] as Json
+        if (!Number.isSafeInteger(atMs)) throw new Error(`an answer without the server's time: ${JSON.stringify(answer)}`)
+        return answer
+      },
       pull: async (request = {}) =>
         (
           await sql('select public.rota_pull($1::jsonb) as a', [

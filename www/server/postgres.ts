@@ -19,7 +19,7 @@ export interface PostgresOptions {
   port?: number
   log?: (line: string) => void
   /** The folder of another npm package with PostgreSQL's programs than the installed one. */
-  programs?: string
+  programs?: string | undefined
   /** Further settings of the server, as on its command line. */
   settings?: Record<string, string>
 }
