@@ -67,7 +67,7 @@ begin
       ('operators', 'role', 'word', false), ('operators', 'department', 'word', false),
       ('chats', 'chat_state', 'state', false), ('chats', 'assigned_operator_id', '', true), ('chats', 'last_operator_id', '', false),
       ('chats', 'operator_replied_at', 'time', false), ('chats', 'is_active', 'boolean', false), ('chats', 'created_at', 'time', false),
-      ('chats', 'last_message_at', 'time', false), ('chats', 'assigned_at', 'time', false),
+      ('chats', 'last_message_at', 'time', false), ('chats', 'assigned_at', 'time', false), ('chats', 'state_changed_at', 'time', false),
       ('chat_assignments', 'chat_id', '', false), ('chat_assignments', 'operator_id', '', false), ('chat_assignments', 'assigned_at', 'time', false),
       ('chat_assignments', 'released_at', 'time', true), ('chat_assignments', 'release_reason', 'reason', true),
       ('chat_assignments', 'assigned_by', 'text', true), ('chat_assignments', 'operation', 'uuid', true)) w(name, column_name, kind, empties)

@@ -13,7 +13,7 @@ create table rota.adopted (
   indexes text[] not null default '{}',
   constraints text[] not null default '{}',
   synced boolean not null default false,
-  since timestamptz not null default clock_timestamp()
+  at timestamptz not null default now()
 );
 comment on table rota.adopted is 'What the kit made of a table in public: the way back takes away just this.';
 

@@ -285,7 +285,7 @@ $activity$;
 -- When the operator of an assigned chat last gave a sign of life. Who had it before the migration has the full time from there on.
 create function rota.last_sign(chat public.chats) returns timestamptz language sql stable set search_path = '' set timezone = 'UTC' as $$
   select greatest(chat.assigned_at, (select max(a.last_activity_at) from rota.activity a where a.chat_id = chat.id and a.operator_id = chat.assigned_operator_id),
-    (select a.since from rota.adopted a where a.name = 'chats' and not a.created))
+    (select a.at from rota.adopted a where a.name = 'chats' and not a.created))
 $$;
 comment on function rota.last_sign(public.chats) is 'When the operator of an assigned chat last gave a sign of life.';
 

@@ -42,7 +42,7 @@ const silent = async (idle = '5 minutes') => (await run('select chat_id from rel
 const ago = (minutes: number) => `clock_timestamp() - interval '${minutes} minutes'`
 /** As if the migration and all assignments lay so many minutes back. */
 const age = async (minutes: number) => {
-  await run(`update rota.adopted set since = ${ago(minutes)}`)
+  await run(`update rota.adopted set at = ${ago(minutes)}`)
   await run(`update rota.activity set last_activity_at = ${ago(minutes)}`)
   await run(`alter table chats disable trigger user; update chats set assigned_at = ${ago(minutes)} where assigned_at is not null; alter table chats enable trigger user`)
 }
