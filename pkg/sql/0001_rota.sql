@@ -487,6 +487,7 @@ comment on schema rota is 'Rota''s server kit: the feed, the ledger and the oper
 comment on sequence rota.version is 'Versions of records, unique in the database.';
 comment on table rota.server is 'One row: the incarnation of this database, which every cursor names.';
 comment on column rota.server.cursors_after is 'Tombstones up to this transaction may be gone, so older cursors are not believed.';
+comment on column rota.server.marked_at is 'When that was.';
 comment on column rota.server.marked is 'The transaction that pruned last: the next pruning may drop the tombstones before it.';
 comment on table rota.tables is 'The synced tables: their key, what operations may set, their owner column and guard. Written by sync_table.';
 comment on column rota.tables.guard is 'A function (op jsonb, row jsonb, actor text) that answers null, or {code, message}.';

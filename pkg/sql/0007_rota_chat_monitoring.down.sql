@@ -1,9 +1,8 @@
 -- The way back to chats that nobody watches, and no scheduler releases.
 do $$
 begin
-  -- pg_cron may have come after the way up, and somebody may have taken the job away.
   if to_regprocedure('cron.unschedule(text)') is not null then
-    execute $cron$ select cron.unschedule(j.jobname::text) from cron.job j where j.jobname = 'rota-release-idle-chats' $cron$;
+    execute $cron$ select cron.unschedule('rota-release-idle-chats') $cron$;
   end if;
 -- Somebody removed the job, or pg_cron came later than the kit.
 exception when others then raise notice 'no job rota-release-idle-chats to forget: %', sqlerrm;

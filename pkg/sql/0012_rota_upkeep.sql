@@ -6,6 +6,8 @@
 create function rota.grant_service_role(role_name text default 'service_role') returns boolean language plpgsql volatile set search_path = '' as $$
 declare
   thing text;
+  chat text := (select format_type(a.atttypid, -1) from pg_attribute a where a.attrelid = 'public.chats'::regclass and a.attname = 'id');
+  operator text := (select format_type(a.atttypid, -1) from pg_attribute a where a.attrelid = 'public.operators'::regclass and a.attname = 'id');
 begin
   if not exists (select from pg_roles r where r.rolname = role_name) then return false; end if;
   execute format('grant usage on schema rota to %I', role_name);
@@ -14,10 +16,14 @@ begin
     select p.oid::regprocedure::text from pg_proc p where p.pronamespace = 'rota'::regnamespace and p.prokind = 'f'
       and (has_function_privilege('authenticated', p.oid, 'execute') or p.proname in ('claim_outbox', 'outbox_done', 'outbox_failed', 'prune_outbox'))
     union all
-    select p.oid::regprocedure::text from pg_proc p where p.pronamespace = 'public'::regnamespace and p.proname = any ('{assign_chat_to_operator,release_and_reassign_chat,
-      record_operator_reply,record_user_message,transfer_chat,complete_chat,release_idle_chats,get_assignment_queue_status,detect_stuck_chats,
-      user_assignment_stats,unassigned_records,free_slots,who_is_free,rota_claim_outbox,rota_outbox_done,rota_outbox_failed}')
+    -- The kit's own, by what they take: an application may have others of the same name.
+    select to_regprocedure(format('public.' || f.signature, chat, operator))::text from unnest(array['assign_chat_to_operator(%2$s)', 'release_and_reassign_chat(%1$s, text)',
+      'record_operator_reply(%1$s)', 'record_user_message(%1$s)', 'transfer_chat(%1$s, %2$s)', 'complete_chat(%1$s)', 'release_idle_chats(interval, int)',
+      'get_assignment_queue_status()', 'detect_stuck_chats(numeric)', 'user_assignment_stats(text)', 'unassigned_records(text, int)',
+      'free_slots(text, timestamptz, timestamptz)', 'who_is_free(timestamptz, timestamptz)', 'rota_claim_outbox(int, interval)', 'rota_outbox_done(bigint[])',
+      'rota_outbox_failed(bigint, text, interval)']) f(signature)
   loop
+    continue when thing is null;
     execute format('grant execute on function %s to %I', thing, role_name);
   end loop;
   -- The application's own tables stay as they are.

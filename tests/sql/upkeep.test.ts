@@ -113,6 +113,11 @@ describe('a role that bypasses row-level security, as Supabase’s service_role'
     for (const call of ['rota_claim_outbox(1)', 'rota_outbox_done(array[1])', `rota_outbox_failed(1, 'x')`, 'rota.claim_outbox(1)'])
       await expect(world.as(ANNA).sql(`select ${call}`)).rejects.toMatchObject({ code: '42501' })
   })
+  test('gets nothing of the application’s own, though it has a name of the kit’s', async () => {
+    await run(`create function public.complete_chat(a text, b text) returns void language sql as ''; revoke all on function public.complete_chat(text, text) from public; select rota.grant_service_role()`)
+    await expect(as(`select complete_chat('a'::text, 'b'::text)`)).rejects.toMatchObject({ code: '42501' })
+    await run('drop function public.complete_chat(text, text)')
+  })
   test('gets none of the kit’s tools', async () => {
     for (const call of [`rota.unsync_table('chats')`, 'rota.after_restore()', 'rota.prune_history()', 'rota.grant_service_role()'])
       await expect(as(`select ${call}`)).rejects.toMatchObject({ code: '42501' })
