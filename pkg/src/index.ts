@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 export { Assignments, UPDATING, type AssignmentError, type AssignmentEvent, type AssignmentState } from './assignments.js'
-export { Availability, type AvailabilityHandlers, type FreeSlot, type Moment } from './availability.js'
+export { Availability, type AvailabilityHandlers, type FreeSlot, type Moment, type Recurrence } from './availability.js'
 export {
   BackendError,
   type Answer,
