@@ -217,11 +217,11 @@ create function public.free_slots(p_user text, p_from timestamptz, p_to timestam
 returns table (slot_id text, starts_at timestamptz, ends_at timestamptz) language plpgsql stable set search_path = '' as $$
 begin
   perform rota.check_window(p_from, p_to);
-  return query select a.id, s.starts, s.ends from public.availability a cross join lateral rota.slot_spans(a, p_from, p_to) s
-    where a.user_id = p_user and a.is_active order by s.starts, a.id collate "C";
+  return query select a.id, greatest(s.starts, p_from), least(s.ends, p_to) from public.availability a cross join lateral rota.slot_spans(a, p_from, p_to) s
+    where a.user_id = p_user and a.is_active order by greatest(s.starts, p_from), a.id collate "C";
 end
 $$;
-comment on function public.free_slots is 'When a person is available within a time of at most 366 days: each occurrence of each active slot. Under the caller''s rights.';
+comment on function public.free_slots is 'When a person is available within a time of at most 366 days: each occurrence of each active slot, as far as it lies in it. Under the caller''s rights.';
 
 -- Spans that touch count as one, so who has 9 to 10 and 10 to 11 is free from 9 to 11.
 create function public.who_is_free(p_from timestamptz, p_to timestamptz) returns setof text
