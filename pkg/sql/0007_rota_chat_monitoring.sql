@@ -160,7 +160,7 @@ comment on function rota.instant(timestamptz) is 'The moment that a column tells
 comment on function rota.instant(timestamp) is 'The moment that a column without a zone tells: it is in UTC.';
 
 create function rota.chats_adopted_at() returns timestamptz language sql stable security definer set search_path = '' as $$
-  select a.since from rota.adopted a where a.name = 'chats'
+  select a.at from rota.adopted a where a.name = 'chats'
 $$;
 comment on function rota.chats_adopted_at() is 'When the kit came to the table of chats: no chat is known to have been in its state for longer.';
 

@@ -382,12 +382,12 @@ create function public.free_slots(p_user text, p_from timestamptz, p_to timestam
 returns table (slot_id text, starts_at timestamptz, ends_at timestamptz) language plpgsql stable set search_path = '' as $$
 begin
   perform rota.check_window(p_from, p_to);
-  return query select a.id::text, s.starts, s.ends from public.availability a cross join lateral rota.slot_spans(a, p_from, p_to) s
+  return query select a.id::text, greatest(s.starts, p_from), least(s.ends, p_to) from public.availability a cross join lateral rota.slot_spans(a, p_from, p_to) s
     where a.user_id::text = p_user and a.is_active
-      and rota.slot_days(rota.wall(a.starts_at), rota.wall(a.ends_at), a.recurrence) && rota.window_days(p_from, p_to) order by s.starts, a.id::text collate "C";
+      and rota.slot_days(rota.wall(a.starts_at), rota.wall(a.ends_at), a.recurrence) && rota.window_days(p_from, p_to) order by greatest(s.starts, p_from), a.id::text collate "C";
 end
 $$;
-comment on function public.free_slots is 'When a person is available within a time of at most 366 days: each occurrence of each active slot. Under the caller''s rights.';
+comment on function public.free_slots is 'When a person is available within a time of at most 366 days: each occurrence of each active slot, as far as it lies in it. Under the caller''s rights.';
 
 -- Spans that touch count as one, so who has 9 to 10 and 10 to 11 is free from 9 to 11. Whoever is not free as it begins is not
 -- free for all of it: so only slots that may be then are worked out, and further ones of those people alone. The clock of the week

@@ -1,7 +1,7 @@
 import { follow, type Bulk, type BulkOptions } from './bulk.js'
 import { RotaError } from './errors.js'
 import { assignmentRules, happenings } from './init.js'
-import type { Mirror } from './mirror.js'
+import type { ChangeList, Mirror } from './mirror.js'
 import { RecordEvents } from './record-events.js'
 import type { FirstReads } from './snapshot.js'
 import { keyText, table as declare, type OwnedName, type RecordOf, type Tables } from './tables.js'
@@ -27,7 +27,7 @@ export interface AssignmentState {
   readonly isLoading: boolean
   /** True while an assignment of this record waits for the server's word. */
   readonly isUpdating: boolean
-  /** Why the last assignment did not come true; null again at the next try. */
+  /** Why the last assignment did not come true; null again at the next try. Kept of the last 10,000 records that have one. */
   readonly error: AssignmentError | null
   /** True when the record is there and can have an owner. */
   readonly canAssign: boolean
@@ -86,6 +86,11 @@ export type AssignmentHistory = View<DeepReadonly<AssignmentChange>>
 /** How many states are kept of records that nobody watches: enough for whatever is being rendered and will watch in a moment. */
 const UNWATCHED_MAX = 1_000
 
+/** Of how many records it is kept why their last assignment did not come true. */
+const ERRORS_MAX = 10_000
+
+const FAILED: ReadonlySet<string> = new Set<OperationView['state']>(['refused', 'conflicted', 'dead'])
+
 /** Assignments: any record that has an owner. */
 export class Assignments<T extends Tables> {
   readonly #mirror: Mirror
@@ -100,6 +105,8 @@ export class Assignments<T extends Tables> {
   /** The last state of each record that is watched, with how many watch it; and of some that are not. */
   readonly #watched = new Map<string, { watchers: number; state: AssignmentState | undefined }>()
   readonly #unwatched = new Map<string, AssignmentState>()
+  /** Why the last assignment of a record did not come true, the oldest first. */
+  readonly #errors = new Map<string, AssignmentError>()
 
   /** @internal */
   constructor(
@@ -115,12 +122,12 @@ export class Assignments<T extends Tables> {
     this.#transact = many.transact
     this.#batch = many.batch
     this.#mirror = mirror
+    mirror.add({ take: (list) => this.#take(list), countListeners: () => 0, close: () => this.#errors.clear() })
     this.#tables = tables
     this.#mutate = mutate
     this.#requireOpen = requireOpen
     this.#first = first
-    const names = Object.entries(tables).map(([name, { owner }]) => (owner === undefined ? undefined : name))
-    this.#events = new RecordEvents(mirror, names, ({ table, key, before, after }) => {
+    this.#events = new RecordEvents(mirror, tables, ({ owner }) => owner !== undefined, ({ table, key, before, after }) => {
       const [from = null, to = null] = happenings.owner(tables[table]?.owner ?? '', before, after) ?? []
       return from === to ? undefined : { table, key, from, to }
     })
@@ -140,6 +147,9 @@ export class Assignments<T extends Tables> {
   assignAll(table: OwnedName<T>, keys: readonly Key[], to: string | null, options: BulkOptions = {}): Bulk {
     if (!Array.isArray(keys)) throw new RotaError('invalid-operation', 'assignAll takes a table, a list of keys, and a person or null')
     if (keys.length > MANY_MAX) throw new RotaError('outbox-full', `assignAll takes at most ${MANY_MAX} records at once, not ${keys.length}; none was assigned`)
+    if (typeof options !== 'object' || options === null) throw new RotaError('invalid-operation', 'the options of assignAll are an object')
+    // A hole in the list is one that makes no sense, as any other.
+    keys = Array.from(keys)
     const { atomic = false, onProgress } = options
     this.#requireOpen()
     this.#options(table)
@@ -228,7 +238,7 @@ export class Assignments<T extends Tables> {
   }
 
   #same(table: string, text: string, next: AssignmentState): AssignmentState {
-    const name = JSON.stringify([table, text])
+    const name = nameOfRecord(table, text)
     const watched = this.#watched.get(name)
     const known = watched?.state ?? this.#unwatched.get(name)
     const state = known && isSame(known, next) ? known : next
@@ -245,7 +255,7 @@ export class Assignments<T extends Tables> {
     const names = this.#options(table).ownerName
     const stops = [this.#mirror.watchRecord(table, text, listener)]
     if (names) stops.push(this.#mirror.watchTable(names.table, listener))
-    stops.push(this.#watch(JSON.stringify([table, text])))
+    stops.push(this.#watch(nameOfRecord(table, text)))
     return () => {
       for (const stop of stops.splice(0)) stop()
     }
@@ -268,6 +278,25 @@ export class Assignments<T extends Tables> {
   forget(): void {
     this.#watched.clear()
     this.#unwatched.clear()
+  }
+
+  /** Keeps why assignments fail; the next try, whoever makes it, is a new one. */
+  #take({ operations, renamed }: ChangeList): void {
+    for (const { table, from, to } of renamed ?? []) {
+      const error = this.#errors.get(nameOfRecord(table, from))
+      this.#errors.delete(nameOfRecord(table, from))
+      if (error) this.#errors.set(nameOfRecord(table, to), error)
+    }
+    for (const { id, name, table, key, state, code = state, message = '' } of operations) {
+      if (name !== ASSIGN) continue
+      const record = nameOfRecord(table, key)
+      this.#errors.delete(record)
+      if (FAILED.has(state)) this.#errors.set(record, { operationId: id, outcome: state, code, message })
+    }
+    for (const oldest of this.#errors.keys()) {
+      if (this.#errors.size <= ERRORS_MAX) break
+      this.#errors.delete(oldest)
+    }
   }
 
   #watch(name: string): () => void {
@@ -305,7 +334,7 @@ export class Assignments<T extends Tables> {
     const isUpdating = [...(cell?.pending.values() ?? [])].some((view) => view.name === ASSIGN && view.state !== 'dead')
     const isLoading = !cell?.record && !this.#mirror.status.ready && !this.#mirror.isClosed
     const state = stateOf(cell?.record, owner, (ownerId) => nameOf(ownerId, ownerName, this.#mirror), isLoading)
-    return { ...state, isUpdating, error: isUpdating ? null : errorOf(cell?.ended) }
+    return { ...state, isUpdating, error: isUpdating ? null : (this.#errors.get(nameOfRecord(table, this.#mirror.keyNow(table, key))) ?? null) }
   }
 }
 
@@ -322,10 +351,8 @@ function nameOf(ownerId: string, names: Tables[string]['ownerName'], reads: { ge
   return typeof name === 'string' ? name : UPDATING
 }
 
-function errorOf(ended: OperationView | undefined): AssignmentError | null {
-  if (!ended || ended.name !== ASSIGN) return null
-  if (ended.state !== 'refused' && ended.state !== 'conflicted' && ended.state !== 'dead') return null
-  return { operationId: ended.id, outcome: ended.state, code: ended.code ?? ended.state, message: ended.message ?? '' }
+function nameOfRecord(table: string, key: string): string {
+  return JSON.stringify([table, key])
 }
 
 function isSame(one: AssignmentState, other: AssignmentState): boolean {

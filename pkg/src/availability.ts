@@ -10,6 +10,19 @@ import type { ZoneRules } from './zones.js'
 /** A moment: a date, or milliseconds since 1970. */
 export type Moment = Date | number
 
+/** On which days of the week a slot is, from its beginning on: without an end, to a last date, or so many times. */
+export interface Recurrence {
+  readonly freq: 'weekly'
+  /** The weekday of the beginning among them, each once. */
+  readonly byDay: readonly ('MO' | 'TU' | 'WE' | 'TH' | 'FR' | 'SA' | 'SU')[]
+  /** The last date on which it may begin, `2026-12-31`; not together with `count`. */
+  readonly until?: string | null
+  /** How often it is, those that are excepted included: 1 to 1,000. */
+  readonly count?: number | null
+  /** The dates on which it is not, at most 1,000. */
+  readonly except?: readonly string[] | null
+}
+
 /** A time in which a person is free. */
 export interface FreeSlot {
   /** The slot's key. */
@@ -27,6 +40,8 @@ export interface AvailabilityHandlers<R> {
   /** The slot as it was. */
   readonly availability_deleted?: (slot: R, key: string) => void
 }
+
+const EVENTS: ReadonlySet<string> = new Set<keyof AvailabilityHandlers<object>>(['availability_created', 'availability_updated', 'availability_deleted'])
 
 /** How many slots one question brings at most, where nothing else is said. */
 const SLOTS_MAX = 1_000
@@ -102,6 +117,10 @@ export class Availability<T extends Tables, N extends DomainName<T, 'availabilit
   watch(handlers: AvailabilityHandlers<RecordOf<T[N]>>): () => void {
     this.#host.call(() => undefined)
     if (typeof handlers !== 'object' || handlers === null) throw new RotaError('invalid-operation', 'availability.watch takes an object of functions')
+    for (const [name, handler] of Object.entries(handlers)) {
+      if (!EVENTS.has(name)) throw new RotaError('invalid-operation', `slots have no event "${name}"; there are ${[...EVENTS].join(', ')}`)
+      if (handler !== undefined && typeof handler !== 'function') throw new RotaError('invalid-operation', `what is to hear of ${name} is no function`)
+    }
     return this.#table()[1].watch(({ type, slot, key }: SlotEvent<object>) => handlers[type]?.(slot as RecordOf<T[N]>, key))
   }
 
@@ -110,8 +129,7 @@ export class Availability<T extends Tables, N extends DomainName<T, 'availabilit
     for (const [name, table] of this.#tables) {
       const own = commands.filter((command) => command.table === name)
       if (own.length === 0) continue
-      const zones = own.flatMap(({ set }) => (typeof set?.['time_zone'] === 'string' ? [set['time_zone']] : []))
-      table.tellZones(zones, (fact, rules) => this.#host.tellFact(fact, rules))
+      table.tellZones(own, (fact, rules) => this.#host.tellFact(fact, rules))
     }
   }
 
@@ -133,8 +151,8 @@ export class Availability<T extends Tables, N extends DomainName<T, 'availabilit
 /** The tables of slots among the declared ones. @internal */
 export function slotTables(mirror: Mirror, tables: Tables): ReadonlyMap<string, SlotTable> {
   const found = new Map<string, SlotTable>()
-  for (const [number, [name, { domain }]] of Object.entries(tables).entries()) {
-    if (domain?.kind === 'availability') found.set(name, new SlotTable(mirror, name, number))
+  for (const [number, [name, { domain, fields }]] of Object.entries(tables).entries()) {
+    if (domain?.kind === 'availability') found.set(name, new SlotTable(mirror, name, number, fields))
   }
   return found
 }

@@ -131,12 +131,14 @@ export class Chats<T extends Tables> {
    * something, where that is known.
    */
   standing(key: Key, activeAtMs?: number): ChatStanding | undefined {
+    if (activeAtMs !== undefined) requireTime('activeAtMs', activeAtMs)
     const record = this.#host.mirror.get(this.#name(), keyText(key))
     return record && (chatRules.standing(record, activeAtMs) as ChatStanding | undefined)
   }
 
   /** Says how long those have waited who can be handed out, at a moment; now, where none is given. */
   waits(nowMs: number = this.#host.mirror.serverNow()): ChatWaits {
+    requireTime('nowMs', nowMs)
     return chatRules.waits([...this.#host.mirror.all(this.#name())], nowMs) as ChatWaits
   }
 
@@ -158,14 +160,34 @@ export class Chats<T extends Tables> {
     return [ruledView(states), ruledView(queue)]
   }
 
+  /** Finds the chats that are assigned to an operator who has been silent for too long, at a moment; now, where none is given. The server releases them when it looks. */
+  idle(nowMs: number = this.#host.mirror.serverNow()): readonly RecordOf<T[DomainName<T, 'chat'>]>[] {
+    requireTime('nowMs', nowMs)
+    return this.#those((chats) => chatRules.idle(chats, nowMs))
+  }
+
+  /** Finds the chats that have been as they are for more than so many hours, and have not ended. */
+  stuck(hours: number, nowMs: number = this.#host.mirror.serverNow()): readonly RecordOf<T[DomainName<T, 'chat'>]>[] {
+    requireTime('nowMs', nowMs)
+    if (!Number.isInteger(hours) || hours < 0) throw new RotaError('invalid-value', '"hours" is a whole number from 0 on')
+    return this.#those((chats) => chatRules.stuck(chats, hours, nowMs))
+  }
+
+  #those(find: (chats: object[]) => Uint32Array): readonly RecordOf<T[DomainName<T, 'chat'>]>[] {
+    const chats = [...this.#host.mirror.all(this.#name())]
+    return Array.from(find(chats), (at) => chats[at] as RecordOf<T[DomainName<T, 'chat'>]>)
+  }
+
   /** Finds, in rows of `chat_assignments`, the chats that were assigned to one operator more than so many times, the most frequent first. */
   repeated(assignments: readonly object[], moreThan = 3): readonly RepeatedAssignment[] {
-    return chatRules.repeated([...assignments], moreThan) as RepeatedAssignment[]
+    if (!Number.isInteger(moreThan) || moreThan < 0) throw new RotaError('invalid-value', '"moreThan" is a whole number from 0 on')
+    return chatRules.repeated(rowsOf('repeated', assignments), Math.min(moreThan, 2 ** 32 - 1)) as RepeatedAssignment[]
   }
 
   /** Counts, from rows of `chat_assignments`, what each operator was given in the 24 hours before a moment; now, where none is given. */
   history(assignments: readonly object[], nowMs: number = this.#host.mirror.serverNow()): Readonly<Record<string, OperatorHistory>> {
-    return chatRules.history([...assignments], nowMs) as Record<string, OperatorHistory>
+    requireTime('nowMs', nowMs)
+    return Object.fromEntries(chatRules.history(rowsOf('history', assignments), nowMs) as [string, OperatorHistory][])
   }
 
   #mutation(name: string, key: Key | undefined, to: string | undefined): ChatMutation<string> {
@@ -187,5 +209,27 @@ export class Chats<T extends Tables> {
 
 /** Says how long before a moment somebody else was first, in ms; nothing where the time can't be read. The moment is one of the server's clock: `store.now()`. */
 export function lostByMs(winner: Winner, nowMs: number = Date.now()): number | undefined {
+  if (typeof winner?.at !== 'string') throw new RotaError('invalid-value', 'lostByMs takes the winner of a settlement, { user, at }, and perhaps a moment')
+  requireTime('nowMs', nowMs)
   return happenings.lostByMs(winner.at, nowMs)
+}
+
+function requireTime(name: string, given: unknown): void {
+  if (!Number.isFinite(given)) throw new RotaError('invalid-value', `"${name}" is a time in milliseconds since 1970`)
+}
+
+/** Rows of `chat_assignments`, however they were read: drivers of databases make dates of times. */
+function rowsOf(method: string, rows: unknown): object[] {
+  if (!Array.isArray(rows)) throw new RotaError('invalid-value', `chats.${method} takes a list of rows`)
+  return Array.from(rows, (row: unknown, at) => {
+    if (typeof row !== 'object' || row === null) throw new RotaError('invalid-value', `row ${at} is no object`)
+    const entries = Object.entries(row)
+    if (!entries.some(([, value]) => value instanceof Date)) return row
+    return Object.fromEntries(entries.map(([name, value]) => [name, value instanceof Date ? textOf(value, at, name) : value]))
+  })
+}
+
+function textOf(date: Date, at: number, name: string): string {
+  if (Number.isNaN(date.getTime())) throw new RotaError('invalid-value', `"${name}" of row ${at} is no date`)
+  return date.toISOString()
 }

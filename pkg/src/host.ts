@@ -36,6 +36,9 @@ export class Host {
   #logoutRefused: ((problem: Problem) => void) | undefined
   #disconnect: (() => void) | undefined
   #mutating = 0
+  /** How many pulls were begun, and who waits for the end of a later one. */
+  #pulls = 0
+  readonly #arriving = new Set<{ readonly after: number; arrived(): void }>()
 
   constructor(backend: Backend, mirror: Mirror, keys: ReadonlyMap<string, readonly string[]>) {
     this.#backend = backend
@@ -159,7 +162,25 @@ export class Host {
     else if (this.#mutating > 0) this.#early.set(id, { ...this.#early.get(id), durability })
   }
 
+  /** Runs what causes a pull, and calls back when one has ended that began no earlier, however. Returns how not to be called. */
+  pulledAfter(run: () => void, arrived: () => void): () => void {
+    const waiting = { after: this.#pulls, arrived }
+    run()
+    this.#arriving.add(waiting)
+    return () => void this.#arriving.delete(waiting)
+  }
+
   async #pull({ id, request }: { id: number; request: PullRequest }): Promise<void> {
+    const number = ++this.#pulls
+    await this.#pullNow(id, request)
+    for (const waiting of this.#arriving) {
+      if (waiting.after >= number) continue
+      this.#arriving.delete(waiting)
+      this.#guard(waiting.arrived)
+    }
+  }
+
+  async #pullNow(id: number, request: PullRequest): Promise<void> {
     try {
       const response = await this.#backend.pull(request, this.#stopped.signal)
       const stale: Stale[] = []

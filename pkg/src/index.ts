@@ -15,7 +15,7 @@ export {
   type AssignmentState,
   type HistoryOptions,
 } from './assignments.js'
-export { Availability, type AvailabilityHandlers, type FreeSlot, type Moment } from './availability.js'
+export { Availability, type AvailabilityHandlers, type FreeSlot, type Moment, type Recurrence } from './availability.js'
 export {
   BackendError,
   type Answer,

@@ -169,7 +169,9 @@ export const chatRules = {
   standing: (record: object, activeAtMs: number | undefined): unknown => wasm.chatStanding(record, activeAtMs),
   waits: (chats: object[], nowMs: number): unknown => wasm.chatWaits(chats, nowMs),
   repeated: (assignments: object[], moreThan: number): unknown[] => wasm.chatRepeated(assignments, moreThan),
-  history: (assignments: object[], nowMs: number): object => wasm.operatorHistory(assignments, nowMs),
+  history: (assignments: object[], nowMs: number): unknown[] => wasm.operatorHistory(assignments, nowMs),
+  idle: (chats: object[], nowMs: number): Uint32Array => wasm.chatsIdle(chats, nowMs),
+  stuck: (chats: object[], hours: number, nowMs: number): Uint32Array => wasm.chatsStuck(chats, hours, nowMs),
   summary: (table: string, fields: string[], domain: object): unknown => wasm.chatSummary(table, fields, domain),
 }
 
@@ -204,6 +206,7 @@ export interface RotaNotices {
   free(): void
   close(id: string): void
   create(id: string, kind: string, message: string, atMs: number, sound: boolean, nowMs: number): string
+  dropped(): number
   forget(component: string): void
   online(online: boolean, nowMs: number): string[]
   set(component: string, kind: string, enabled: boolean, autoCloseMs: number | undefined, sound: boolean): void

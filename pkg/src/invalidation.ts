@@ -30,10 +30,18 @@ export interface Stale {
   readonly keys: readonly QueryKey[]
 }
 
-/** The rules that applications know already, for the tables of a store. */
+/** The rules that applications know already, for the tables of a store, and of what they are about only what is there. */
 export function defaultInvalidations(tables: Tables): readonly InvalidationRule[] {
   const owned = Object.entries(tables).flatMap(([name, { owner }]) => (owner === undefined ? [] : [name, owner]))
-  return defaultRules(owned) as readonly InvalidationRule[]
+  const rules = defaultRules(owned) as readonly InvalidationRule[]
+  const hasField = (rule: InvalidationRule, field: string) => rule.tables?.some((name) => tables[name]?.fields.includes(field))
+  return rules
+    .filter((rule) => rule.tables?.every((name) => Object.hasOwn(tables, name)) && (rule.changed ?? []).every((field) => hasField(rule, field)))
+    .map((rule) => {
+      const { unchanged = [], ...rest } = rule
+      // A field that is not there never changes.
+      return unchanged.every((field) => hasField(rule, field)) ? rule : (rest as InvalidationRule)
+    })
 }
 
 /** Puts together what two change lists make stale. */

@@ -55,8 +55,6 @@ const hasEnded = (state: OperationState): boolean => !LIVING.has(state)
 export interface Cell {
   record: object | undefined
   readonly pending: Map<string, OperationView>
-  /** The last operation on this record that ended. */
-  ended: OperationView | undefined
   readonly listeners: Set<Listener>
 }
 
@@ -300,14 +298,14 @@ export class Mirror {
   #cellOf(table: MirrorTable, key: string): Cell {
     let cell = table.cells.get(key)
     if (!cell) {
-      cell = { record: undefined, pending: new Map(), ended: undefined, listeners: new Set() }
+      cell = { record: undefined, pending: new Map(), listeners: new Set() }
       table.cells.set(key, cell)
     }
     return cell
   }
 
   #forgetIfUnused(table: string, key: string, cell: Cell): void {
-    if (cell.record || cell.listeners.size > 0 || cell.pending.size > 0 || cell.ended) return
+    if (cell.record || cell.listeners.size > 0 || cell.pending.size > 0) return
     const cells = this.#table(table).cells
     if (cells.get(key) === cell) cells.delete(key)
   }
@@ -378,32 +376,20 @@ export class Mirror {
     } else if (hasEnded(view.state)) {
       this.#pending.delete(view.id)
       cell.pending.delete(view.id)
-      cell.ended = view
-      const recent = [...this.#recent, view]
-      // A record that is kept for its last operation alone is forgotten together with it.
-      for (const old of recent.splice(0, Math.max(0, recent.length - RECENT_MAX))) this.#forgetEnded(old)
-      this.#recent = recent
+      this.#recent = [...this.#recent, view].slice(-RECENT_MAX)
     } else {
       this.#pending.set(view.id, view)
       cell.pending.set(view.id, view)
-      if (view.state === 'dead') cell.ended = view
     }
     this.#operations = undefined
     for (const listener of cell.listeners) this.#dueListeners.add(listener)
+    this.#forgetIfUnused(view.table, view.key, cell)
     this.#untold?.operations.set(view.id, view)
   }
 
   #leave(view: OperationView): void {
     const cell = this.#table(view.table).cells.get(view.key)
     if (!cell?.pending.delete(view.id)) return
-    if (cell.ended?.id === view.id) cell.ended = undefined
-    this.#forgetIfUnused(view.table, view.key, cell)
-  }
-
-  #forgetEnded(view: OperationView): void {
-    const cell = this.#table(view.table).cells.get(view.key)
-    if (cell?.ended?.id !== view.id) return
-    cell.ended = undefined
     this.#forgetIfUnused(view.table, view.key, cell)
   }
 

@@ -4,6 +4,7 @@ import { engineNotices, type RotaNotices } from './init.js'
 import { add, type ChangeList, type Listener, type Mirror } from './mirror.js'
 import { NoticeChannel, type NoticeMessage } from './notice-channel.js'
 import type { Tables } from './tables.js'
+import { checkText } from './values.js'
 
 /** What a notification is about: whose turn it is, what somebody has done, how something stands. */
 export type NotificationKind = 'turn' | 'action' | 'status'
@@ -70,6 +71,8 @@ const NONE: readonly never[] = Object.freeze([])
 const KINDS: readonly NotificationKind[] = ['turn', 'action', 'status']
 const AUTO_CLOSE_MS: Readonly<Record<NotificationKind, number>> = { turn: 10_000, action: 5_000, status: 3_000 }
 
+const SETTINGS: ReadonlySet<string> = new Set<keyof NotificationSettings>(['enabled', 'autoCloseMs', 'sound'])
+
 /** How many components are kept in mind that only look. */
 const COMPONENTS_MAX = 256
 
@@ -88,7 +91,11 @@ interface Look {
   readonly nextMs: number
 }
 
-/** Notifications of a person's tabs: in order, each once, and what came while off-line when the link is back. */
+/**
+ * Notifications of a person's tabs: in order, each once, and what came while off-line when the link is back. At most 200 are kept to be seen, and as many wait for
+ * the link. Beyond that those go first that no component shows any more; one that somebody was to see is reported as `notifications-full`. The last 10,000 ids
+ * are known, and those of all that show.
+ */
 export class Notifications {
   readonly #host: NoticeHost
   readonly #assignments: AssignmentFollower
@@ -117,9 +124,13 @@ export class Notifications {
   }
 
   /** Makes a notification, in all tabs of this person. Returns its id, and what became of it: while there is no link it waits. */
-  createNotification({ kind, message, id = this.#newId(), atMs = Date.now(), sound = true }: NotificationGiven): { readonly id: string; readonly state: 'shown' | 'waits' | 'known' } {
+  createNotification(notification: NotificationGiven): { readonly id: string; readonly state: 'shown' | 'waits' | 'known' } {
+    if (!isObject(notification)) throw new RotaError('invalid-value', 'createNotification takes an object: { kind, message, … }')
+    const { kind, message, id = this.#newId(), atMs = Date.now(), sound = true } = notification
     const given = { id, kind, message, atMs, sound }
     if (typeof id !== 'string' || typeof message !== 'string') throw new RotaError('invalid-value', 'a notification has a message, and perhaps an id, which are text')
+    checkText(id, 'the id of a notification')
+    checkText(message, 'the message of a notification')
     if (typeof sound !== 'boolean' || !Number.isFinite(atMs)) throw new RotaError('invalid-value', '"sound" is true or false, and "atMs" in milliseconds since 1970')
     const state = this.#create(given)
     if (state !== 'known') this.#channel?.say({ type: 'created', notice: given })
@@ -147,12 +158,12 @@ export class Notifications {
   /** Says what a component of this tab shows, by kind, and how. */
   configure(component: string, settings: Readonly<Partial<Record<NotificationKind, NotificationSettings>>>): void {
     requireComponent(component)
-    for (const [kind, given] of Object.entries(settings)) {
-      const { enabled = true, autoCloseMs = AUTO_CLOSE_MS[kind as NotificationKind], sound = true } = given ?? {}
-      if (typeof enabled !== 'boolean' || typeof sound !== 'boolean') throw new RotaError('invalid-value', '"enabled" and "sound" are true or false')
-      if (autoCloseMs !== null && !(Number.isFinite(autoCloseMs ?? 0) && (autoCloseMs ?? 0) >= 0)) throw new RotaError('invalid-value', '"autoCloseMs" is a time in ms, or null')
-      this.#do((notices) => notices.set(component, kind, enabled, autoCloseMs ?? undefined, sound))
-    }
+    if (!isObject(settings)) throw new RotaError('invalid-value', 'configure takes a component and an object of settings by kind')
+    // All are looked at before the first one counts.
+    const all = Object.entries(settings).map(([kind, given]) => [kind, settingsOf(kind, given)] as const)
+    this.#do((notices) => {
+      for (const [kind, { enabled, autoCloseMs, sound }] of all) notices.set(component, kind, enabled, autoCloseMs ?? undefined, sound)
+    })
     this.#changed()
   }
 
@@ -258,11 +269,21 @@ export class Notifications {
 
   #create(notice: NotificationShown): 'shown' | 'waits' | 'known' {
     const { id, kind, message, atMs, sound } = notice
-    const state = this.#do((notices) => notices.create(id, kind, message, Math.max(0, atMs), sound, Date.now())) as 'shown' | 'waits' | 'known'
+    const state = this.#do((notices) => this.#noting(notices, () => notices.create(id, kind, message, Math.max(0, atMs), sound, Date.now()))) as 'shown' | 'waits' | 'known'
     if (state === 'shown') this.#showInBrowser(notice)
     if (state === 'waits') this.#waiting.set(id, notice)
     if (state !== 'known') this.#changed()
     return state
+  }
+
+  /** Reports it when some had to go that were still to be seen. */
+  #noting<R>(notices: RotaNotices, run: () => R): R {
+    const before = notices.dropped()
+    const result = run()
+    const dropped = notices.dropped() - before
+    const message = `${dropped} of the notifications that are to be seen, or wait for the link, had to go: at most 200 of each are kept`
+    if (dropped > 0) this.#host.mirror.report({ code: 'notifications-full', place: 'notifications', message })
+    return result
   }
 
   #hear(message: NoticeMessage): void {
@@ -283,7 +304,7 @@ export class Notifications {
     const { state } = this.#host.mirror.status.link
     if (state === 'connecting') return
     const isOnline = state === 'live' || state === 'degraded'
-    for (const id of notices.online(isOnline, Date.now())) {
+    for (const id of this.#noting(notices, () => notices.online(isOnline, Date.now()))) {
       const notice = this.#waiting.get(id)
       this.#waiting.delete(id)
       if (notice) this.#showInBrowser(notice)
@@ -322,6 +343,21 @@ export class Notifications {
     // In Node it keeps no process alive.
     ;(this.#timer as { unref?: () => void }).unref?.()
   }
+}
+
+function settingsOf(kind: string, given: NotificationSettings | undefined): Required<NotificationSettings> {
+  if (!(KINDS as readonly string[]).includes(kind)) throw new RotaError('invalid-value', `there is no kind of notification "${kind}"; there are ${KINDS.join(', ')}`)
+  if (given !== undefined && !isObject(given)) throw new RotaError('invalid-value', `the settings of "${kind}" are an object`)
+  const unknown = Object.keys(given ?? {}).find((name) => !SETTINGS.has(name))
+  if (unknown !== undefined) throw new RotaError('invalid-value', `there is no setting "${unknown}" of "${kind}"; there are ${[...SETTINGS].join(', ')}`)
+  const { enabled = true, autoCloseMs = AUTO_CLOSE_MS[kind as NotificationKind], sound = true } = given ?? {}
+  if (typeof enabled !== 'boolean' || typeof sound !== 'boolean') throw new RotaError('invalid-value', '"enabled" and "sound" are true or false')
+  if (autoCloseMs !== null && !(Number.isFinite(autoCloseMs) && autoCloseMs >= 0)) throw new RotaError('invalid-value', '"autoCloseMs" is a time in ms, or null')
+  return { enabled, autoCloseMs, sound }
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function requireComponent(component: unknown): void {

@@ -16,7 +16,7 @@ export class RetryError extends Error {
     readonly runs: number,
     cause: unknown,
   ) {
-    super(`${cause instanceof Error ? cause.message : String(cause)} [${failure}, after ${runs} ${runs === 1 ? 'try' : 'tries'}]`, { cause })
+    super(`${textOf(cause)} [${failure}, after ${runs} ${runs === 1 ? 'try' : 'tries'}]`, { cause })
   }
 }
 
@@ -154,7 +154,13 @@ export class Recovery {
         const result = await withinTime(run, abort, policy.timeout ?? TIMEOUT_MS)
         settle(() => resolve(result))
       } catch (error) {
-        if (this.#runs.has(entry)) failed(error)
+        if (!this.#runs.has(entry)) return
+        try {
+          failed(error)
+        } catch (unexpected) {
+          // The engine has crashed, say: then there is no telling when to try again.
+          settle(() => reject(unexpected))
+        }
       }
     }
     const failed = (error: unknown) => {
@@ -218,8 +224,25 @@ function ignoringTooLate(run: () => void): void {
 
 const BY_STATUS: Readonly<Record<number, Failure>> = { 401: 'auth', 403: 'forbidden', 408: 'timeout', 409: 'conflict', 410: 'gone', 412: 'conflict', 429: 'rate-limit', 502: 'network', 503: 'network', 504: 'timeout' }
 
-/** Tells what kind of failure something is: by its own word, its HTTP status, or what a browser throws where nobody was reached. */
+/** Tells what kind of failure something is: by its own word, its HTTP status, or what a browser throws where nobody was reached. What can't be read is `unknown`. */
 export function classify(error: unknown): { readonly failure: Failure; readonly afterMs: number | undefined } {
+  try {
+    return classifyReadable(error)
+  } catch {
+    return { failure: 'unknown', afterMs: undefined }
+  }
+}
+
+/** What a failure says, for a person. */
+function textOf(cause: unknown): string {
+  try {
+    return String(cause instanceof Error ? cause.message : cause)
+  } catch {
+    return 'a failure that can not be read'
+  }
+}
+
+function classifyReadable(error: unknown): { readonly failure: Failure; readonly afterMs: number | undefined } {
   if (typeof error !== 'object' || error === null) return { failure: 'unknown', afterMs: undefined }
   const { name, failure, afterMs, status, message } = error as { name?: unknown; failure?: unknown; afterMs?: unknown; status?: unknown; message?: unknown }
   const wait = typeof afterMs === 'number' && afterMs > 0 ? Math.min(Math.ceil(afterMs), 2 ** 31) : undefined

@@ -1,5 +1,8 @@
+import { RotaError } from './errors.js'
 import { engineSlots, type RotaSlots } from './init.js'
 import { add, callSafely, type ChangeList, type Listener, type Mirror, type Part } from './mirror.js'
+import type { Command } from './mutations.js'
+import { readsTheSame } from './values.js'
 import { zoneRules, type ZoneRules } from './zones.js'
 
 /** A change of a slot, as it shows. */
@@ -10,6 +13,12 @@ export interface SlotEvent<R> {
   readonly slot: R
 }
 
+/** What is read of a slot here, if it can be. */
+interface SlotFields {
+  readonly user_id?: unknown
+  readonly time_zone?: unknown
+}
+
 type SlotListener = (event: SlotEvent<object>) => void
 
 /** One table of slots: whose zones the engine must know, what happens in it, and, once somebody asks, who is free when. */
@@ -17,10 +26,12 @@ export class SlotTable implements Part {
   readonly #mirror: Mirror
   readonly #name: string
   readonly #number: number
+  readonly #fields: readonly string[]
   /** The slots as they show; of those that are gone, nothing. */
   readonly #slots = new Map<string, object>()
-  /** Zones that the engine was not told of yet. */
-  readonly #untold = new Set<string>()
+  /** The zones that each person's slots are, or were, in. */
+  readonly #zonesOf = new Map<string, Set<string>>()
+  /** Zones that the engine was told of, or can't be. */
   readonly #told = new Set<string>()
   readonly #listeners = new Set<SlotListener>()
   readonly #events: SlotEvent<object>[] = []
@@ -30,23 +41,42 @@ export class SlotTable implements Part {
   readonly #changed = new Map<string, object | undefined>()
   readonly #indexZones = new Set<string>()
 
-  constructor(mirror: Mirror, name: string, number: number) {
+  constructor(mirror: Mirror, name: string, number: number, fields: readonly string[]) {
     this.#mirror = mirror
     this.#name = name
     this.#number = number
+    this.#fields = fields
     mirror.add(this)
   }
 
-  /** Tells of the zones that the rules need for the slots that are there, and for these. */
-  tellZones(zones: Iterable<string>, tell: (fact: string, rules: ZoneRules) => void): void {
-    for (const zone of zones) this.#need(zone)
-    for (const zone of this.#untold) {
-      const rules = zoneRules(zone)
+  /**
+   * Tells of the zones that the rules need to judge these: those that they name, and those of the same people's other slots. What else is in the table can't
+   * be in the way.
+   */
+  tellZones(commands: readonly Command[], tell: (fact: string, rules: ZoneRules) => void): void {
+    const people = new Set<string>()
+    const needed = new Set<unknown>()
+    for (const { key, set } of commands) {
+      const slot = (key === undefined ? undefined : this.#mirror.get(this.#name, key)) as SlotFields | undefined
+      for (const fields of [slot, set as SlotFields | undefined]) {
+        if (fields?.user_id !== undefined) people.add(String(fields.user_id))
+        needed.add(fields?.time_zone)
+      }
+    }
+    for (const person of people) for (const zone of this.#zonesOf.get(person) ?? []) needed.add(zone)
+    for (const zone of needed) if (typeof zone === 'string' && !this.#told.has(zone)) this.#tellZone(zone, tell)
+  }
+
+  #tellZone(zone: string, tell: (fact: string, rules: ZoneRules) => void): void {
+    const rules = zoneRules(zone)
+    try {
       // Of a zone that is none the engine knows nothing, and says so.
       if (rules) tell(`zone:${zone}`, rules)
-      this.#untold.delete(zone)
-      this.#told.add(zone)
+    } catch (refused) {
+      if (!(refused instanceof RotaError) || refused.code !== 'invalid-operation') throw refused
+      this.#mirror.report({ code: 'unknown-zone', place: this.#name, message: `nothing can be known of time zone "${zone}": ${refused.reason}` })
     }
+    this.#told.add(zone)
   }
 
   /** Returns the index of who is free when, up to date. */
@@ -85,6 +115,7 @@ export class SlotTable implements Part {
   close(): void {
     this.#listeners.clear()
     this.#slots.clear()
+    this.#zonesOf.clear()
     this.#changed.clear()
     this.#events.length = 0
     const index = this.#index
@@ -94,10 +125,6 @@ export class SlotTable implements Part {
     } catch {
       // A crashed engine took it along.
     }
-  }
-
-  #need(zone: unknown): void {
-    if (typeof zone === 'string' && !this.#told.has(zone)) this.#untold.add(zone)
   }
 
   #rename(from: string, to: string): void {
@@ -115,18 +142,23 @@ export class SlotTable implements Part {
     else this.#slots.delete(key)
     this.#note(key, slot)
     const shown = slot ?? before
-    if (!isNews || !shown || slot === before || this.#listeners.size === 0) return
+    if (!isNews || !shown || this.#listeners.size === 0 || readsTheSame(this.#fields, before, slot)) return
     const type = !slot ? 'availability_deleted' : before ? 'availability_updated' : 'availability_created'
     this.#events.push({ type, key, slot: shown })
   }
 
   #note(key: string, slot: object | undefined): void {
-    this.#need(zoneOf(slot))
+    const { user_id: person, time_zone: zone } = (slot ?? {}) as SlotFields
+    if (typeof zone === 'string') {
+      const known = this.#zonesOf.get(String(person))
+      if (known) known.add(zone)
+      else this.#zonesOf.set(String(person), new Set([zone]))
+    }
     if (this.#index) this.#changed.set(key, slot)
   }
 
   #place(index: RotaSlots, key: string, slot: object | undefined): void {
-    const zone = zoneOf(slot)
+    const zone = (slot as SlotFields | undefined)?.time_zone
     if (typeof zone === 'string' && !this.#indexZones.has(zone)) {
       const rules = zoneRules(zone)
       if (rules) index.zone(zone, rules)
@@ -147,8 +179,4 @@ export class SlotTable implements Part {
       for (const listener of Array.from(this.#listeners)) callSafely(() => listener(event))
     }
   }
-}
-
-function zoneOf(slot: object | undefined): unknown {
-  return (slot as { time_zone?: unknown } | undefined)?.time_zone
 }

@@ -5,11 +5,12 @@ import { Chats } from './chats.js'
 import { Conflicts } from './conflicts.js'
 import type { Encryption } from './encryption.js'
 import { RotaError, toRotaError } from './errors.js'
+import { checkInvalidations, checkPolicy } from './declared.js'
 import { Host } from './host.js'
 import { crashed, messageOf, noteCrash, watchCrash } from './guard.js'
 import { engineClass, handles, type RotaEngine } from './init.js'
 import { defaultInvalidations, type InvalidationRule, type Stale } from './invalidation.js'
-import { Interactions } from './interactions.js'
+import { Interactions, interactionTables } from './interactions.js'
 import { Mirror, reportUncaught } from './mirror.js'
 import { commandOf, commandsOf, temporaryKeysOf, type Command, type Mutation } from './mutations.js'
 import { Notifications } from './notifications.js'
@@ -162,17 +163,18 @@ export class Store<T extends Tables = any> {
       (run) => this.#do(run),
       () => this.#engine !== undefined,
     )
-    this.interactions = new Interactions(
+    const interacting = interactionTables(
       {
         mirror: this.#mirror,
         mutate: (mutation) => this.mutate(mutation as Mutation<T>),
         undo: (id) => this.undo(id),
-        refresh: (table) => this.#do((engine) => engine.stale(table, undefined)),
+        refresh: (table, arrived) => this.#host.pulledAfter(() => this.#do((engine) => engine.stale(table, undefined)), arrived),
         view: (spec) => this.view(spec as never) as never,
         call: (run) => this.#do(run),
       },
       options.tables,
     )
+    this.interactions = new Interactions(interacting)
     this.profiles = new Profiles(
       {
         mirror: this.#mirror,
@@ -297,6 +299,7 @@ export class Store<T extends Tables = any> {
   /** Declares who may do what to the records of a table, in the place of what was declared of it before. It is this store's alone: the server has its own. */
   policy<N extends keyof T & string>(policy: Policy<T, N>): void {
     const declared = givenObject(policy, 'policy')
+    checkPolicy(this.#tables, declared)
     this.#do((engine) => engine.factTold(`policy:${String(declared['table'])}`, declared))
   }
 
@@ -306,6 +309,7 @@ export class Store<T extends Tables = any> {
    */
   invalidate(rules: readonly InvalidationRule[] = this.defaultInvalidations()): void {
     const { rules: declared } = givenObject({ rules }, 'invalidate')
+    checkInvalidations(this.#tables, declared)
     this.#do((engine) => engine.factTold('invalidations', declared))
   }
 
@@ -640,7 +644,7 @@ function checkOptions(options: StoreOptions<Tables>): void {
   if (backend.pushAll !== undefined && typeof backend.pushAll !== 'function') throw invalid("the backend's pushAll must be a function")
   for (const [name, declared] of Object.entries(tables)) {
     if (!isObject(declared)) throw invalid(`table "${name}" must be declared with table({ key, fields })`)
-    const { key, fields, indexed, merge, ownerName, temporaryKeys } = declared
+    const { key, fields, indexed, merge, ownerName, temporaryKeys, domain } = declared
     if (typeof key !== 'string' && !isTexts(key)) throw invalid(`the key of table "${name}" must be a field's name or a list of them`)
     if (!isTexts(fields)) throw invalid(`the fields of table "${name}" must be a list of names`)
     if (indexed !== undefined && !isTexts(indexed)) throw invalid(`the indexed fields of table "${name}" must be a list of names`)
@@ -648,6 +652,8 @@ function checkOptions(options: StoreOptions<Tables>): void {
     if (merge !== undefined && !isObject(merge)) throw invalid(`merge of table "${name}" must be an object of rules by field`)
     const twice = repeated(fields) ?? repeated(keyFields({ key }))
     if (twice !== undefined) throw invalid(`table "${name}" names the field "${twice}" twice`)
+    const operators = domain?.kind === 'chat' ? domain.operators : undefined
+    if (typeof operators === 'string' && !Object.hasOwn(tables, operators)) throw invalid(`table "${name}" has its operators in "${operators}", which is not declared`)
     if (ownerName === undefined) continue
     const people = isObject(ownerName) && Object.hasOwn(tables, ownerName.table) ? tables[ownerName.table] : undefined
     if (!people) throw invalid(`table "${name}" takes its owners' names from "${ownerName?.table}", which is not declared`)

@@ -72,6 +72,9 @@ export interface OfDomain<K extends Domain['kind']> {
   readonly domain: Extract<Domain, { readonly kind: K }>
 }
 
+/** The fields of a chat that its operations alone set. */
+type ChatOwn = 'chat_state' | 'assigned_operator_id' | 'last_operator_id' | 'operator_replied_at' | 'assigned_at'
+
 /** Declared tables by name. */
 // The record types differ from table to table, and `Table` is invariant in its record's: only `any` fits them all.
 // oxlint-disable-next-line typescript/no-explicit-any
@@ -92,8 +95,8 @@ export type InputOf<X> = X extends Table<infer T> ? T : never
 /** What an insert takes: the whole record, or, where the server gives the key, all but that one field. */
 export type InsertOf<X> = Referring<InputOf<X>> | (X extends Unkeyed ? AllButOne<Referring<InputOf<X>>> : never)
 
-/** What a patch takes. */
-export type PatchOf<X> = Partial<Referring<InputOf<X>>>
+/** What a patch takes: what is a chat's own is set by the operations of chats alone. */
+export type PatchOf<X> = X extends OfDomain<'chat'> ? Partial<Omit<Referring<InputOf<X>>, ChatOwn>> & { readonly [F in ChatOwn]?: never } : Partial<Referring<InputOf<X>>>
 
 /** A number may be the key of a record that has none yet. */
 type Referring<R> = { [F in keyof R]: R[F] | (Extract<R[F], number> extends never ? never : TemporaryKey) }
@@ -110,12 +113,19 @@ type AllButOne<R> = { [F in keyof R]: Omit<R, F> & { readonly [K in F]?: never }
 export function table<T extends object>(options: TableOptions<T> & Unowned & Unkeyed & OfDomain<'chat'>): Table<T> & Unowned & Unkeyed & OfDomain<'chat'>
 export function table<T extends object>(options: TableOptions<T> & Unowned & OfDomain<'chat'>): Table<T> & Unowned & OfDomain<'chat'>
 export function table<T extends object>(options: TableOptions<T> & Unowned & Unkeyed & OfDomain<'availability'>): Table<T> & Unowned & Unkeyed & OfDomain<'availability'>
+export function table<T extends object>(options: TableOptions<T> & Unkeyed & OfDomain<'availability'>): Table<T> & Unkeyed & OfDomain<'availability'>
 export function table<T extends object>(options: TableOptions<T> & Unowned & OfDomain<'availability'>): Table<T> & Unowned & OfDomain<'availability'>
+export function table<T extends object>(options: TableOptions<T> & OfDomain<'availability'>): Table<T> & OfDomain<'availability'>
+export function table<T extends object>(options: TableOptions<T> & Unowned & Unkeyed & OfDomain<'profile'>): Table<T> & Unowned & Unkeyed & OfDomain<'profile'>
+export function table<T extends object>(options: TableOptions<T> & Unkeyed & OfDomain<'profile'>): Table<T> & Unkeyed & OfDomain<'profile'>
 export function table<T extends object>(options: TableOptions<T> & Unowned & OfDomain<'profile'>): Table<T> & Unowned & OfDomain<'profile'>
 export function table<T extends object>(options: TableOptions<T> & OfDomain<'profile'>): Table<T> & OfDomain<'profile'>
+export function table<T extends object>(options: TableOptions<T> & Unowned & Unkeyed & OfDomain<'form'>): Table<T> & Unowned & Unkeyed & OfDomain<'form'>
+export function table<T extends object>(options: TableOptions<T> & Unkeyed & OfDomain<'form'>): Table<T> & Unkeyed & OfDomain<'form'>
 export function table<T extends object>(options: TableOptions<T> & Unowned & OfDomain<'form'>): Table<T> & Unowned & OfDomain<'form'>
 export function table<T extends object>(options: TableOptions<T> & OfDomain<'form'>): Table<T> & OfDomain<'form'>
 export function table<T extends object>(options: TableOptions<T> & Unowned & Unkeyed & OfDomain<'interaction'>): Table<T> & Unowned & Unkeyed & OfDomain<'interaction'>
+export function table<T extends object>(options: TableOptions<T> & Unkeyed & OfDomain<'interaction'>): Table<T> & Unkeyed & OfDomain<'interaction'>
 export function table<T extends object>(options: TableOptions<T> & Unowned & OfDomain<'interaction'>): Table<T> & Unowned & OfDomain<'interaction'>
 export function table<T extends object>(options: TableOptions<T> & OfDomain<'interaction'>): Table<T> & OfDomain<'interaction'>
 export function table<T extends object>(options: TableOptions<T> & Unowned & Unkeyed): Table<T> & Unowned & Unkeyed

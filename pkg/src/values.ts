@@ -57,7 +57,7 @@ function copyObject(value: unknown, path: string, depth: number, isGiven: boolea
 }
 
 /** Refuses text that can't arrive: PostgreSQL has no place for the former, and UTF-8 none for the latter. */
-function checkText(text: string, path: string): void {
+export function checkText(text: string, path: string): void {
   if (text.includes('\0')) throw refuse(path, "text with U+0000, which databases can't hold")
   if (/\p{Surrogate}/u.test(text)) throw refuse(path, 'text with half of a surrogate pair')
 }
@@ -87,4 +87,21 @@ export function freeze(value: unknown): void {
   if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return
   Object.freeze(value)
   for (const item of Object.values(value)) freeze(item)
+}
+
+/** True when all of these fields read the same in two records, however the records came. */
+export function readsTheSame(fields: readonly string[], one: object | undefined, other: object | undefined): boolean {
+  if (one === other) return true
+  if (!one || !other) return false
+  return fields.every((field) => isSameValue((one as Record<string, unknown>)[field], (other as Record<string, unknown>)[field]))
+}
+
+/** What is not there reads as null. */
+function isSameValue(one: unknown, other: unknown): boolean {
+  if (one === other || (one ?? null) === (other ?? null)) return true
+  if (typeof one !== 'object' || typeof other !== 'object' || one === null || other === null) return false
+  if (Array.isArray(one) !== Array.isArray(other)) return false
+  const names = Object.keys(one)
+  if (names.length !== Object.keys(other).length) return false
+  return names.every((name) => Object.hasOwn(other, name) && isSameValue((one as Record<string, unknown>)[name], (other as Record<string, unknown>)[name]))
 }

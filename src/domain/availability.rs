@@ -28,6 +28,10 @@ pub(crate) const KIND: &str = "availability";
 /// What the name of a fact begins with that says the rules of a zone.
 const ZONE: &str = "zone:";
 
+/// How many zones an engine can be told of, more than there are, and how long the rules of each may be, in bytes: three times the longest.
+const ZONES_MAX: usize = 1_024;
+const ZONE_BYTES_MAX: usize = 1 << 15;
+
 const FIELDS: [&str; 6] = [USER_ID, STARTS_AT, ENDS_AT, TIME_ZONE, RECURRENCE, IS_ACTIVE];
 
 /// The list that the rules look into: each person's slots.
@@ -59,6 +63,11 @@ pub(crate) fn check_fact(name: &str, fact: &Value) -> Option<Result<(), Error>> 
     let why =
         "the rules of a zone are {until: ms, transitions: [[ms, seconds east of UTC], …]}, whole seconds in order";
     Some(Zone::read(fact).map(|_| ()).ok_or_else(|| Error::InvalidOperation(why.to_owned())))
+}
+
+/// Returns the bounds of what is told of zones; `None` for what is none of this domain's facts.
+pub(crate) fn facts_max(name: &str) -> Option<(usize, usize)> {
+    name.starts_with(ZONE).then_some((ZONES_MAX, ZONE_BYTES_MAX))
 }
 
 fn zone(facts: &Fields, name: &str) -> Option<Zone> {

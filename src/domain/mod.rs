@@ -16,7 +16,7 @@ mod tests;
 use crate::engine::error::Error;
 use crate::engine::operation::Step;
 use crate::engine::record::Record;
-use crate::engine::rules::{Context, Effect, Invalidation, Inverse, Moved, Rules};
+use crate::engine::rules::{Context, Effect, FACT_BYTES_MAX, FACTS_MAX, Invalidation, Inverse, Moved, Rules};
 use crate::engine::table::TableConfig;
 use crate::engine::value::{Fields, Value};
 use crate::engine::view::ViewSpec;
@@ -78,6 +78,10 @@ impl<R: Record> Rules<R> for Domains {
         let unknown = || Err(Error::InvalidOperation(text(&["no rule knows what \"", name, "\" is"])));
         let known = availability::check_fact(name, fact).or_else(|| policy::check_fact(name, fact));
         known.or_else(|| invalidation::check_fact(name, fact)).unwrap_or_else(unknown)
+    }
+
+    fn facts_max(&self, name: &str) -> (usize, usize) {
+        availability::facts_max(name).unwrap_or((FACTS_MAX, FACT_BYTES_MAX))
     }
 
     fn follows(&self, table: &TableConfig, facts: &Fields) -> bool {

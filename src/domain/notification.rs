@@ -1,7 +1,9 @@
 //! Notifications: of which kinds, to which component, for how long, with a sound or not; in order, each once however many tabs tell of
 //! it, and what came while off-line when the link is back. Decides what is to be seen; shows nothing itself.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+
+use rustc_hash::FxBuildHasher;
 
 use crate::engine::sorted::{Named, sort_by};
 
@@ -9,7 +11,7 @@ use crate::engine::sorted::{Named, sort_by};
 pub const SHOWN_MAX: usize = 200;
 /// See [`SHOWN_MAX`].
 pub const WAITING_MAX: usize = 200;
-const KNOWN_MAX: usize = 2_000;
+const KNOWN_MAX: usize = 10_000;
 
 /// How long the id and the words may be, in bytes.
 const ID_BYTES_MAX: usize = 256;
@@ -115,6 +117,8 @@ pub struct Notices {
     shown: Vec<Shown>,
     waiting: Vec<Notice>,
     known: VecDeque<String>,
+    /// The same; never walked.
+    ids: HashSet<String, FxBuildHasher>,
     is_offline: bool,
     dropped: u32,
 }
@@ -146,12 +150,8 @@ impl Notices {
         if !fits {
             return Noticed::Refused;
         }
-        if self.known.contains(&notice.id) {
+        if !self.remember(&notice.id) {
             return Noticed::Known;
-        }
-        self.known.push_back(notice.id.clone());
-        if self.known.len() > KNOWN_MAX {
-            self.known.pop_front();
         }
         if self.is_offline {
             self.waiting.push(notice);
@@ -160,6 +160,24 @@ impl Notices {
         }
         self.show(notice, now_ms);
         Noticed::Shown
+    }
+
+    /// Returns false for what was known already. What is still to be seen is not forgotten, so that it is not seen twice.
+    fn remember(&mut self, id: &str) -> bool {
+        if !self.ids.insert(id.to_owned()) {
+            return false;
+        }
+        self.known.push_back(id.to_owned());
+        while self.known.len() > KNOWN_MAX {
+            let Some(oldest) = self.known.pop_front() else { break };
+            let is_here = self.shown.iter().map(|shown| &shown.notice).chain(&self.waiting).any(|own| own.id == oldest);
+            if is_here {
+                self.known.push_back(oldest);
+            } else {
+                self.ids.remove(&oldest);
+            }
+        }
+        true
     }
 
     /// The oldest go first: what is newest says how things stand.
@@ -174,10 +192,25 @@ impl Notices {
     fn show(&mut self, notice: Notice, now_ms: u64) {
         let at = self.shown.partition_point(|shown| by_age(&shown.notice, &notice).is_lt());
         self.shown.insert(at, Shown { notice, since_ms: now_ms });
-        if self.shown.len() > SHOWN_MAX {
-            self.shown.remove(0);
+        if self.shown.len() <= SHOWN_MAX {
+            return;
+        }
+        // What nobody shows any more goes first; if it is all still there to be read, the oldest.
+        let over = self.shown.iter().position(|shown| !self.is_shown(shown, now_ms));
+        self.shown.remove(over.unwrap_or(0));
+        if over.is_none() {
             self.dropped = self.dropped.saturating_add(1);
         }
+    }
+
+    /// True when some component shows it.
+    fn is_shown(&self, shown: &Shown, now_ms: u64) -> bool {
+        let kind = shown.notice.kind;
+        let by_default = [NoticeSettings::of(kind)];
+        let settings = self.settings.iter().map(|(_, all)| &all[kind as usize]).chain(&by_default);
+        settings
+            .filter(|settings| settings.enabled)
+            .any(|settings| ends_ms(shown, *settings).is_none_or(|ends_ms| now_ms < ends_ms))
     }
 
     /// The link is there, or is not. Returns the ids of those that waited, in their order: they are seen from now on.
@@ -200,11 +233,8 @@ impl Notices {
         self.shown.retain(|shown| shown.notice.id != id);
         self.waiting.retain(|notice| notice.id != id);
         // Its end may have overtaken the notification itself.
-        if !id.is_empty() && id.len() <= ID_BYTES_MAX && !self.known.iter().any(|known| known == id) {
-            self.known.push_back(id.to_owned());
-            if self.known.len() > KNOWN_MAX {
-                self.known.pop_front();
-            }
+        if (1..=ID_BYTES_MAX).contains(&id.len()) {
+            self.remember(id);
         }
     }
 
@@ -236,7 +266,7 @@ impl Notices {
         notice.sound && settings.enabled && settings.sound
     }
 
-    /// How many were dropped at a bound.
+    /// How many were dropped at a bound though somebody was to see them.
     #[must_use]
     pub const fn dropped(&self) -> u32 {
         self.dropped
@@ -325,6 +355,25 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_shows_any_more_goes_before_what_somebody_does_and_none_that_shows_comes_twice() {
+        let mut notices = Notices::default();
+        let stays = NoticeSettings { enabled: true, auto_close_ms: None, sound: true };
+        notices.set("bell", NoticeKind::Turn, stays);
+        notices.set("bell", NoticeKind::Action, NoticeSettings { enabled: false, ..stays });
+        notices.create(notice("mine", NoticeKind::Turn, 0), 0);
+        for n in 0..12_000_u64 {
+            notices.create(notice(&n.to_string(), NoticeKind::Action, n), n * 5_000);
+        }
+        let now_ms = 12_000 * 5_000;
+        assert_eq!((ids(notices.shown("bell", now_ms)), notices.dropped()), (vec!["mine".to_owned()], 0));
+        assert_eq!(notices.create(notice("mine", NoticeKind::Turn, 0), now_ms), Noticed::Known);
+        for n in 0..SHOWN_MAX as u64 {
+            notices.create(notice(&format!("turn {n}"), NoticeKind::Turn, now_ms + n), now_ms);
+        }
+        assert_eq!((notices.shown("bell", now_ms).len(), notices.dropped()), (SHOWN_MAX, 1));
+    }
+
+    #[test]
     fn everything_has_a_bound_and_the_oldest_go_first() {
         let mut notices = Notices::default();
         notices.set_online(false, 0);
@@ -333,9 +382,10 @@ mod tests {
         }
         let replayed = notices.set_online(true, 0);
         assert_eq!((replayed.len(), replayed[0].as_str(), notices.dropped()), (WAITING_MAX, "1", 1));
-        for n in 0..4_000_u64 {
+        for n in 0..KNOWN_MAX as u64 {
             notices.create(notice(&format!("x{n}"), NoticeKind::Turn, 1_000 + n), 0);
         }
+        assert_eq!(notices.ids.len(), KNOWN_MAX);
         assert_eq!((notices.shown("list", 0).len(), notices.known.len()), (SHOWN_MAX, KNOWN_MAX));
         for wrong in [notice("", NoticeKind::Turn, 0), notice(&"x".repeat(257), NoticeKind::Turn, 0)] {
             assert_eq!(notices.create(wrong, 0), Noticed::Refused);

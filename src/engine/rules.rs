@@ -13,7 +13,8 @@ use super::view::ViewSpec;
 /// How many lists a table's rules may have kept for them.
 pub const WATCHES_MAX: usize = 8;
 
-/// How many facts an engine can be told, and how long each may be, in bytes of text, roughly.
+/// How many facts of a kind an engine can be told, and how long each may be, in bytes of text, roughly, where its rules say nothing else.
+/// Of one kind are those whose names are the same up to a colon.
 pub const FACTS_MAX: usize = 256;
 /// See [`FACTS_MAX`].
 pub const FACT_BYTES_MAX: usize = 1 << 18;
@@ -95,6 +96,11 @@ pub trait Rules<R> {
     /// When no rule knows such a thing, or it can't be read.
     fn check_fact(&self, name: &str, _fact: &Value) -> Result<(), Error> {
         Err(Error::InvalidOperation(["no rule knows what \"", name, "\" is"].concat()))
+    }
+
+    /// Says how many facts of such a kind there may be, and how long each, as [`FACTS_MAX`] and [`FACT_BYTES_MAX`] do.
+    fn facts_max(&self, _name: &str) -> (usize, usize) {
+        (FACTS_MAX, FACT_BYTES_MAX)
     }
 
     /// True when it matters to some rule what the server changes in a table.

@@ -65,18 +65,34 @@ pub fn chat_repeated(assignments: &Array, more_than: u32) -> Array {
     chat::repeated(records(assignments).iter(), more_than).into_iter().map(told).collect()
 }
 
-/// Counts what each operator was given in the last 24 hours: operator → `{total, completed, active}`.
+/// Counts what each operator was given in the last 24 hours: a list of `[operator, {total, completed, active}]`. An operator may have any name.
 #[wasm_bindgen(js_name = operatorHistory)]
-pub fn operator_history(assignments: &Array, now_ms: f64) -> Object {
-    let all = Object::new();
-    for (operator, counted) in &chat::history(records(assignments).iter(), at(now_ms)) {
+pub fn operator_history(assignments: &Array, now_ms: f64) -> Array {
+    let told = |(operator, counted): (&String, &chat::Operators)| {
         let told = Object::new();
         set(&told, "total", &counted.total.into());
         set(&told, "completed", &counted.completed.into());
         set(&told, "active", &counted.active.into());
-        set(&all, operator, &told);
-    }
-    all
+        Array::of2(&operator.as_str().into(), &told)
+    };
+    chat::history(records(assignments).iter(), at(now_ms)).iter().map(told).collect()
+}
+
+/// Finds the chats whose operator has been silent for too long, by their places in the list.
+#[wasm_bindgen(js_name = chatsIdle)]
+pub fn chats_idle(chats: &Array, now_ms: f64) -> Vec<u32> {
+    places(chats, |standing| standing.is_idle(at(now_ms)))
+}
+
+/// Finds the chats that have been as they are for more than so many hours, by their places in the list.
+#[wasm_bindgen(js_name = chatsStuck)]
+pub fn chats_stuck(chats: &Array, hours: f64, now_ms: f64) -> Vec<u32> {
+    places(chats, |standing| standing.is_stuck(at(now_ms), at(hours)))
+}
+
+fn places(chats: &Array, is_meant: impl Fn(chat::Standing) -> bool) -> Vec<u32> {
+    let standings = (0_u32..).zip(records(chats)).filter_map(|(at, chat)| Some((at, chat::standing(&chat, None)?)));
+    standings.filter(|(_, standing)| is_meant(*standing)).map(|(at, _)| at).collect()
 }
 
 /// The live lists of a table of chats, as `openView` takes them: how many are in each state, and who waits.
@@ -276,6 +292,11 @@ impl RotaNotices {
     /// The link is there, or is not. Returns the ids of those that waited, in order.
     pub fn online(&mut self, online: bool, now_ms: f64) -> Vec<String> {
         self.notices.set_online(online, at(now_ms))
+    }
+
+    /// Returns how many were dropped at a bound though somebody was to see them.
+    pub fn dropped(&self) -> u32 {
+        self.notices.dropped()
     }
 
     /// Somebody has closed one.

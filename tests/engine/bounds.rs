@@ -275,3 +275,22 @@ fn every_mistake_in_a_table_is_refused() {
     }
     assert!(wrong.is_empty(), "taken without a word: {wrong:?}");
 }
+
+#[test]
+fn facts_of_one_kind_have_a_bound_that_others_do_not_count_for() {
+    let mut world = World::with_tabs(1);
+    let rules = json!({"until": 7_258_118_400_000_u64, "transitions": [[-604_800_000, 0]]});
+    let mut tell = |name: String, fact: &Json| {
+        let fact = serde_json::from_value(fact.clone()).unwrap();
+        world.try_tell(0, Input::FactTold { name, fact }).map(|_| ()).map_err(|error| error.code())
+    };
+    for n in 0..1_024 {
+        assert_eq!(tell(format!("zone:Area/City{n}"), &rules), Ok(()));
+    }
+    assert_eq!(tell("zone:Area/City1024".into(), &rules), Err("invalid-operation"));
+    assert_eq!(tell("zone:Area/City7".into(), &rules), Ok(()), "one that is known may be told anew");
+    assert_eq!(tell("invalidations".into(), &json!([])), Ok(()), "and so may whatever is something else");
+    let long: Vec<Json> = (0..2_000).map(|n| json!([n * 1_000, n % 60])).collect();
+    let long = json!({"until": 7_258_118_400_000_u64, "transitions": long});
+    assert_eq!(tell("zone:Area/City7".into(), &long), Err("invalid-operation"));
+}

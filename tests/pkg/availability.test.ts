@@ -1,5 +1,5 @@
 import { createStore } from 'rota-engine'
-import { beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test, vi } from 'vitest'
 import { domainsSeeded, openDomains, openDomainsLive, slot, type DomainBackend, type Slot } from './domains.js'
 import { pause, refusal, until } from './world.js'
 
@@ -14,6 +14,11 @@ const at = (text: string) => Date.parse(text)
 const free = (from: string, to: string) => store.availability.freeBetween(at(from), at(to))
 const slots = (person = 'maya', from = '2026-01-01T00:00:00Z', to = '2026-12-31T00:00:00Z') =>
   store.availability.freeSlots(person, at(from), at(to)).map(({ key, fromMs, toMs }) => [key, new Date(fromMs).toISOString(), new Date(toMs).toISOString()])
+
+test('of the slots that lie in a time, the parts that do are told', () => {
+  store.availability.create(slot('s1'))
+  expect(slots('maya', '2026-11-02T09:30:00.500Z', '2026-11-02T10:00:00Z')).toEqual([['s1', '2026-11-02T09:30:00.500Z', '2026-11-02T10:00:00.000Z']])
+})
 
 describe('slots', () => {
   test('are created, changed, switched and deleted, and each shows at once', async () => {
@@ -76,7 +81,69 @@ describe('slots', () => {
   })
 })
 
+describe('zones', () => {
+  test('of other people are in nobody’s way, however many, and a write is judged by those of its own person', async () => {
+    const seeded = domainsSeeded()
+    const zones = Intl.supportedValuesOf('timeZone')
+    for (const [n, time_zone] of zones.entries()) seeded.put('slots', slot(`s${n}`, { user_id: `p${n}`, time_zone }))
+    seeded.put('slots', slot('theirs', { user_id: 'jonas', time_zone: 'Asia/Tokyo', starts_at: '2026-11-02T17:00', ends_at: '2026-11-02T18:00' }))
+    const problems: string[] = []
+    const world = await openDomainsLive(seeded, { onProblem: ({ code }) => problems.push(code) })
+    const started = performance.now()
+    world.store.availability.create(slot('mine'))
+    expect(performance.now() - started).toBeLessThan(1_000)
+    expect(refusal(() => world.store.availability.create(slot('other', { user_id: 'jonas' }))).code).toBe('overlap')
+    expect(problems).toEqual([])
+  })
+
+  test('that can not be told are reported once, and only what is one’s own in them is refused', async () => {
+    const problems: string[] = []
+    const seeded = domainsSeeded()
+    seeded.put('slots', slot('before', { time_zone: 'Etc/Wild', starts_at: '2026-11-02T20:00', ends_at: '2026-11-02T21:00' }))
+    const world = await openDomainsLive(seeded, { onProblem: ({ code, message }) => problems.push(`${code} ${message}`) })
+    // More changes of its clocks than any zone has.
+    const wild = vi.spyOn(Intl, 'DateTimeFormat').mockImplementation(function () {
+      const format = (ms: number) => {
+        const moment = new Date(ms + (Math.floor(ms / 518_400_000) % 2) * 3_600_000)
+        return [moment.getUTCMonth() + 1, moment.getUTCDate(), moment.getUTCFullYear(), moment.getUTCHours(), moment.getUTCMinutes(), moment.getUTCSeconds()].join(' ')
+      }
+      return { format, resolvedOptions: () => ({ timeZone: 'Etc/Wild' }) }
+    } as never)
+    for (const key of ['one', 'two']) expect(refusal(() => world.store.availability.create(slot(key, { time_zone: 'Etc/Wild' }))).code).toBe('unknown-zone')
+    wild.mockRestore()
+    expect(problems).toEqual([expect.stringMatching(/^unknown-zone .*Etc\/Wild/)])
+    world.store.availability.create(slot('three'))
+  })
+
+  test.each(['europe/berlin', 'JST', 'utc', 'EUROPE/BERLIN', 'asia/kolkata', 'SystemV/AST4', 'US/Pacific-New'])('are known only as a server spells them: not %s', (time_zone) => {
+    expect(refusal(() => store.availability.create(slot('s', { time_zone }))).code).toBe('unknown-zone')
+  })
+
+  test.each(['Europe/Berlin', 'Asia/Kolkata', 'Asia/Calcutta', 'America/Argentina/ComodRivadavia', 'Antarctica/DumontDUrville', 'Etc/GMT+5', 'UTC', 'GMT', 'Japan', 'US/Pacific', 'America/Port-au-Prince'])(
+    'are known as a server spells them: %s',
+    (time_zone) => {
+      store.availability.create(slot('s', { time_zone }))
+    },
+  )
+})
+
 describe('the clocks change', () => {
+  test.each(['Asia/Gaza', 'Asia/Hebron', 'Africa/Casablanca', 'America/New_York'])('in %s on every day until 2199 as the platform says', (time_zone) => {
+    const day = 86_400_000
+    const daily = { freq: 'weekly', byDay: ['MO', 'TU', 'WE', 'TH', 'FR', 'SA', 'SU'] } as const
+    store.availability.create(slot('s', { time_zone, starts_at: '2026-01-01T12:00', ends_at: '2026-01-01T13:00', recurrence: daily }))
+    const wall = new Intl.DateTimeFormat('sv-SE', { timeZone: time_zone, dateStyle: 'short', timeStyle: 'short' })
+    const wrong: string[] = []
+    let days = 0
+    for (let from = at('2026-01-01T00:00:00Z'); from < at('2199-12-01T00:00:00Z'); from += 360 * day) {
+      for (const { fromMs, toMs } of store.availability.freeSlots('maya', from, from + 360 * day)) {
+        days++
+        if (!wall.format(fromMs).endsWith(' 12:00') || !wall.format(toMs).endsWith(' 13:00')) wrong.push(wall.format(fromMs))
+      }
+    }
+    expect([wrong, days > 63_000]).toEqual([[], true])
+  })
+
   test.each([
     ['Europe/Berlin', '2026-10-19', ['2026-10-19T07:00:00.000Z', '2026-10-26T08:00:00.000Z']],
     ['America/New_York', '2026-10-26', ['2026-10-26T13:00:00.000Z', '2026-11-02T14:00:00.000Z']],
@@ -130,6 +197,22 @@ describe('events', () => {
     backend.release()
     await settled
     expect(heard.filter((event) => event.includes('s3'))).toEqual(['created s3 s3 2026-11-02T12:00', 'deleted s3'])
+  })
+
+  test('are told once of each change, though its row comes back from the server', async () => {
+    const weekly = { freq: 'weekly', byDay: ['MO'] } as const
+    await store.availability.create(slot('s1', { recurrence: weekly })).settled
+    await store.availability.update('s1', { notes: 'x' }).settled
+    await pause(5)
+    backend.put('slots', slot('s1', { notes: 'x', recurrence: { byDay: ['MO'], freq: 'weekly' } as never }))
+    expect(heard).toEqual(['created s1 s1 2026-11-02T12:00', 'updated s1 2026-11-02T12:00'])
+    backend.put('slots', slot('s1', { notes: 'x', recurrence: { freq: 'weekly', byDay: ['MO'], except: [] } }))
+    expect(heard).toHaveLength(3)
+  })
+
+  test('that there are not, and handlers that are none, are refused by name', () => {
+    expect(refusal(() => store.availability.watch({ availability_moved: () => {} } as never)).message).toContain('availability_moved')
+    expect(refusal(() => store.availability.watch({ availability_updated: 'x' } as never)).message).toContain('availability_updated')
   })
 
   test('do not tell of what was there at the beginning', async () => {

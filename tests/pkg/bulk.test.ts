@@ -1,6 +1,6 @@
 import { BackendError, type BulkProgress } from 'rota-engine'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { ableSeeded, openAbleLive, type AbleBackend } from './able.js'
+import { ableSeeded, lead, openAbleLive, type AbleBackend } from './able.js'
 import { refusal, until } from './world.js'
 
 let store: Awaited<ReturnType<typeof openAbleLive>>['store']
@@ -70,4 +70,40 @@ describe('many assignments, all or nothing', () => {
     expect(refusal(() => store.assignments.assignAll('leads', Array.from({ length: 101 }, (_, n) => `lead-${n}`), 'maya', { atomic: true })).code).toBe('transaction-length')
     expect(refusal(() => store.assignments.assignAll('leads', 'a' as never, 'maya')).code).toBe('invalid-operation')
   })
+})
+
+describe('why an assignment did not come true', () => {
+  const no = { outcome: 'refused', code: 'forbidden', message: 'not yours' } as const
+  const error = (key: string) => store.assignments.state('leads', key).error?.code
+
+  test('stays until the next try of assigning, whatever else is done to the record', async () => {
+    backend.judge = ({ name }) => (name === 'assign' ? no : undefined)
+    await store.assignments.assign('leads', 'a', 'maya').settled
+    expect(error('a')).toBe('forbidden')
+    await store.mutate({ name: 'patch', table: 'leads', key: 'a', set: { name: 'Other' } }).settled
+    expect(error('a')).toBe('forbidden')
+    backend.judge = undefined
+    backend.hold()
+    const { settled } = store.assignments.assign('leads', 'a', 'maya')
+    expect(error('a')).toBeUndefined()
+    backend.release()
+    await settled
+    expect(error('a')).toBeUndefined()
+  })
+
+  test('is told of each of many', async () => {
+    const keys = Array.from({ length: 150 }, (_, n) => `many ${n}`)
+    for (const id of keys) backend.put('leads', lead(id))
+    backend.judge = () => no
+    await store.assignments.assignAll('leads', keys, 'maya').settled
+    expect(keys.map(error)).toEqual(keys.map(() => 'forbidden'))
+  })
+})
+
+test('a list with a hole, and options that are none, are refused by name', async () => {
+  // oxlint-disable-next-line no-sparse-arrays
+  const bulk = store.assignments.assignAll('leads', ['a', , 'b'] as never, 'maya')
+  expect(bulk.operations).toHaveLength(2)
+  expect((await bulk.settled).map((result) => ('error' in result ? result.error.code : result.settlement.outcome))).toEqual(['confirmed', 'missing-key', 'confirmed'])
+  expect(refusal(() => store.assignments.assignAll('leads', ['a'], 'maya', null as never)).code).toBe('invalid-operation')
 })

@@ -1,4 +1,4 @@
-import { createStore } from 'rota-engine'
+import { createStore, lostByMs } from 'rota-engine'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { chat, DomainBackend, domainsSeeded, openDomains, openDomainsLive } from './domains.js'
 import { pause, refusal, until } from './world.js'
@@ -101,7 +101,7 @@ describe('what can not be', () => {
     expect([store.chats.can('release', 'old'), store.chats.can('transfer', 'old', 'jonas')]).toEqual([undefined, undefined])
     expect(store.chats.can('complete', 'nope')?.code).toBe('unknown-record')
     expect(refusal(() => store.chats.release('old', '  ')).code).toBe('invalid-operation')
-    expect(refusal(() => store.mutate({ name: 'patch', table: 'chats', key: 'old', set: { chat_state: 'completed' } })).code).toBe('invalid-operation')
+    expect(refusal(() => store.mutate({ name: 'patch', table: 'chats', key: 'old', set: { chat_state: 'completed' } as never })).code).toBe('invalid-operation')
     expect(backend.pushes).toHaveLength(1)
   })
 
@@ -154,6 +154,51 @@ test('history and repetition are counted from the rows of assignments', () => {
   expect(store.chats.history(rows, Date.parse('2026-11-01T12:00:00Z'))).toEqual({ maya: { total: 2, completed: 2, active: 0 }, jonas: { total: 1, completed: 0, active: 1 } })
 })
 
+test('operators may have any name, drivers may make dates of times, and a day is less than 24 hours ago', () => {
+  const row = (operator_id: string, assigned_at: unknown) => ({ chat_id: 'a', operator_id, assigned_at, released_at: null })
+  const now = Date.parse('2026-11-02T12:00:00Z')
+  const history = store.chats.history([row('__proto__', '2026-11-02T11:00:00Z'), row('maya', new Date('2026-11-01T12:00:00.001Z')), row('jonas', '2026-11-01T12:00:00Z')], now)
+  expect(Object.keys(history).sort()).toEqual(['__proto__', 'maya'])
+  expect(Object.getPrototypeOf(history)).toBe(Object.prototype)
+  expect(history['maya']).toEqual({ total: 1, completed: 0, active: 1 })
+})
+
+test('questions that make no sense are refused by name', () => {
+  const bad = [
+    () => store.chats.repeated(null as never),
+    () => store.chats.repeated([], -1),
+    () => store.chats.repeated([], 'x' as never),
+    () => store.chats.history(null as never),
+    () => store.chats.history([null] as never),
+    // oxlint-disable-next-line no-sparse-arrays
+    () => store.chats.history([, {}] as never),
+    () => store.chats.history([{ assigned_at: new Date('x') }]),
+    () => store.chats.history([], Number.NaN),
+    () => store.chats.waits('x' as never),
+    () => store.chats.standing('old', Number.NaN),
+    () => store.chats.stuck(0.5),
+    () => store.chats.stuck(1, Number.NaN),
+    () => store.chats.idle('x' as never),
+    () => lostByMs(undefined as never),
+    () => lostByMs({ user: 'maya', at: '2026-11-01T12:00:00Z' }, Number.NaN),
+  ]
+  expect(bad.map((call) => refusal(call).code)).toEqual(bad.map(() => 'invalid-value'))
+})
+
+test('chats that are idle, and those that are stuck, are found by the rules', async () => {
+  backend.put('chats', chat('silent', { chat_state: 'assigned', assigned_operator_id: 'jonas', assigned_at: '2026-11-01T09:00:00Z' }))
+  backend.put('chats', chat('ended', { chat_state: 'completed' }))
+  const at = (time: string) => Date.parse(`2026-11-01T${time}Z`)
+  const ids = (chats: readonly { readonly id: string }[]) => chats.map(({ id }) => id).sort()
+  expect([ids(store.chats.idle(at('09:04:59'))), ids(store.chats.idle(at('09:05:00')))]).toEqual([[], ['silent']])
+  expect([ids(store.chats.stuck(1, at('09:00:01'))), ids(store.chats.stuck(1, at('10:00:01')))]).toEqual([['old'], ['new', 'old', 'silent']])
+})
+
+test('a table of operators that is not declared is refused, naming it', () => {
+  const tables = { ...store.tables, chats: { ...store.tables.chats, domain: { kind: 'chat', operators: 'operatrs' } as const } }
+  const error = refusal(() => createStore({ app: 'misspelt', user: 'maya', tables, backend, storage: 'memory' }))
+  expect(error).toMatchObject({ code: 'invalid-configuration', message: expect.stringContaining('"operatrs"') })
+})
 
 describe('the server’s clock', () => {
   test('is what times are judged by, however wrong this device’s is', async () => {

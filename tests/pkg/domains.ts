@@ -1,5 +1,5 @@
 /** A store of tables with domains, on a server that hands out chats. */
-import { createStore, init, table, type Answer, type Operation, type Store, type StoreOptions } from 'rota-engine'
+import { createStore, init, table, type Answer, type Operation, type Recurrence, type Store, type StoreOptions } from 'rota-engine'
 import { afterEach } from 'vitest'
 import { FakeBackend, type Row } from './backend.js'
 import { isLive } from './world.js'
@@ -16,7 +16,7 @@ export type Chat = {
   assigned_at: string | null
 }
 export type Operator = { id: string; name: string; capacity: number; is_active: boolean; role: 'operator' | 'supervisor'; department: string | null }
-export type Slot = { id: string; user_id: string; starts_at: string; ends_at: string; time_zone: string; recurrence: object | null; is_active: boolean; notes: string | null }
+export type Slot = { id: string; user_id: string; starts_at: string; ends_at: string; time_zone: string; recurrence: Recurrence | null; is_active: boolean; notes: string | null }
 export type Session = { id: string; status: string; campaign_id: string | null; turn_id: string | null; last_action: string | null; note: string | null }
 export type Lead = { id: string; name: string; owner_id: string | null; department: string | null }
 export type Profile = { id: string; role: string; department: string | null; name: string }

@@ -1,7 +1,7 @@
-import type { InteractionEvent } from 'rota-engine'
+import { createStore, type InteractionEvent } from 'rota-engine'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { domainsSeeded, openDomainsLive, type DomainBackend, type Session } from './domains.js'
-import { refusal, until } from './world.js'
+import { isLive, pause, refusal, until } from './world.js'
 
 let store: Awaited<ReturnType<typeof openDomainsLive>>['store']
 let backend: DomainBackend
@@ -79,6 +79,51 @@ test('turns, actions and states are told, and nothing else', () => {
   expect(heard).toHaveLength(3)
 })
 
+test('a refresh is under way until it is answered, or fails', async () => {
+  const isLoading = () => store.interactions.state().isLoading
+  let heard = 0
+  store.interactions.subscribe(() => heard++)
+  backend.delayMs = 5
+  store.interactions.refreshInteractions()
+  expect([isLoading(), heard]).toEqual([true, 1])
+  await until(() => expect(isLoading()).toBe(false))
+  expect(heard).toBeGreaterThan(1)
+  backend.pullFailures.push(new Error('no'))
+  store.interactions.refreshInteractions()
+  store.interactions.refreshInteractions()
+  expect(isLoading()).toBe(true)
+  await until(() => expect(isLoading()).toBe(false))
+})
+
+test('only what was updated here is rolled back', async () => {
+  const { id } = store.mutate({ name: 'patch', table: 'leads', key: 'l1', set: { name: 'Other' } })
+  expect(refusal(() => store.interactions.rollbackUpdate(id)).code).toBe('unknown-operation')
+  expect(refusal(() => store.interactions.rollbackUpdate(7 as never)).code).toBe('invalid-operation')
+  expect(store.get('leads', 'l1')?.name).toBe('Other')
+})
+
+test('what comes back from the server as it shows is no update', async () => {
+  await store.interactions.optimisticUpdate('s1', { note: 'x' }).settled
+  await until(() => expect(store.status().unsent).toBe(0))
+  const { lastUpdate } = store.interactions.state()
+  backend.put('sessions', session('s1', { note: 'x' }))
+  await pause(5)
+  expect(store.interactions.state().lastUpdate).toBe(lastUpdate)
+})
+
+test('of two tables each has its own, and one has to be named', async () => {
+  const { sessions } = store.tables
+  const two = createStore({ app: 'two-tables', user: 'maya', tables: { sessions, games: sessions }, backend, storage: 'memory' })
+  await isLive(two)
+  backend.put('games', session('g1'))
+  expect(refusal(() => two.interactions.state()).message).toContain('sessions, games')
+  expect(refusal(() => two.interactions.in('leads' as never)).code).toBe('invalid-operation')
+  two.interactions.in('games').setCurrentInteraction('g1')
+  const looked = (name: 'games' | 'sessions') => [two.interactions.in(name).state().activeInteractions.map(({ id }) => id), two.interactions.in(name).state().currentInteractionId]
+  expect([looked('games'), looked('sessions')]).toEqual([[['g1'], 'g1'], [['s1'], null]])
+  two.close()
+})
+
 test('a refresh fetches what is new, and a closed store reads as an empty one', async () => {
   backend.put('sessions', session('s9'), { silently: true })
   store.interactions.refreshInteractions()
@@ -86,5 +131,12 @@ test('a refresh fetches what is new, and a closed store reads as an empty one', 
   store.interactions.setCurrentInteraction('s9')
   store.close()
   expect(store.interactions.state()).toMatchObject({ activeInteractions: [], currentInteractionId: null, isLoading: false, error: null })
-  expect(refusal(() => store.interactions.watch(() => {})).code).toBe('closed')
+  const calls = [
+    () => store.interactions.watch(() => {}),
+    () => store.interactions.setCurrentInteraction('s9'),
+    () => store.interactions.clearCurrentInteraction(),
+    () => store.interactions.refreshInteractions(),
+    () => store.interactions.rollbackUpdate('x'),
+  ]
+  expect(calls.map((call) => refusal(call).code)).toEqual(calls.map(() => 'closed'))
 })

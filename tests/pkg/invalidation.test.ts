@@ -1,4 +1,4 @@
-import type { Changes, Stale } from 'rota-engine'
+import { createStore, table, type Changes, type Stale } from 'rota-engine'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { openDomainsLive, type DomainBackend } from './domains.js'
 import { pause, refusal } from './world.js'
@@ -78,7 +78,29 @@ describe('the rules of invalidation', () => {
     expect(heard.at(-1)).toEqual({ everything: false, keys: [['profile']] })
     profile({ role: 'admin' })
     expect(heard.at(-1)).toEqual({ everything: true, keys: [] })
-    expect(store.defaultInvalidations()).toContainEqual({ tables: ['form_submissions'], keys: [['formSubmissions']] })
+    // Of tables that there are not, nothing can become stale.
+    expect(store.defaultInvalidations().flatMap(({ tables = [] }) => tables)).toEqual(['leads', 'profiles', 'profiles'])
+    const forms = table<{ id: string; name: string }>({ key: 'id', fields: ['id', 'name'] })
+    const other = createStore({ app: 'defaults', user: 'maya', tables: { form_submissions: forms, profiles: forms }, backend, storage: 'memory' })
+    expect(other.defaultInvalidations()).toEqual([
+      { tables: ['profiles'], keys: [['profile']] },
+      { tables: ['form_submissions'], keys: [['formSubmissions']] },
+    ])
+    other.invalidate()
+    other.close()
+  })
+
+  test('that name what is not declared are refused, naming it', () => {
+    const why = (rule: object) => refusal(() => store.invalidate([rule as never]))
+    for (const [rule, name] of [
+      [{ tables: ['leeds'], keys: [['x']] }, '"leeds"'],
+      [{ tables: ['leads'], changed: ['ownr_id'], keys: [['x']] }, '"ownr_id"'],
+      [{ tables: ['leads', 'profiles'], unchanged: ['turn_id'], keys: [['x']] }, '"turn_id"'],
+      [{ changed: ['nowhere'], keys: [['x']] }, '"nowhere"'],
+    ] as const) {
+      expect(why(rule)).toMatchObject({ code: 'invalid-configuration', message: expect.stringContaining(name) })
+    }
+    store.invalidate([{ tables: ['leads', 'profiles'], changed: ['role', 'owner_id'], keys: [['x']] }, { changed: ['turn_id'], keys: [['y']] }])
   })
 
   test('take the place of those before, and those that can not work are refused', () => {

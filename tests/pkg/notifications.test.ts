@@ -46,6 +46,40 @@ describe('notifications', () => {
     expect(heard).toBe(1)
   })
 
+  test('that a component keeps are not pushed out by what nobody shows any more, and come once', () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] })
+    const problems: string[] = []
+    store.onProblem(({ code }) => problems.push(code))
+    store.notifications.configure('bell', { turn: { autoCloseMs: null }, action: { enabled: false }, status: { enabled: false } })
+    say('stays', 'turn', { id: 'stays' })
+    for (let n = 0; n < 2_500; n++) {
+      say(`${n}`, 'action')
+      vi.advanceTimersByTime(5_000)
+    }
+    expect([shown('bell'), problems]).toEqual([['stays'], []])
+    expect(say('stays', 'turn', { id: 'stays' }).state).toBe('known')
+    for (let n = 0; n < 200; n++) say(`turn ${n}`, 'turn')
+    expect([shown('bell').length, shown('bell').includes('stays'), problems]).toEqual([200, false, ['notifications-full']])
+  })
+
+  test('that can not be are refused by name, and so are settings, all or none of them', () => {
+    const bad = [
+      () => store.notifications.createNotification(undefined as never),
+      () => say('half \ud800'),
+      () => say('x', 'turn', { id: '\udc00' }),
+      () => say('nothing \0'),
+      () => store.notifications.configure('bell', null as never),
+      () => store.notifications.configure('bell', { turn: { enabled: false }, bogus: {} } as never),
+      () => store.notifications.configure('bell', { turn: { enabled: false }, status: { autoCloseMs: Number.NaN } }),
+      () => store.notifications.configure('bell', { turn: { enabled: false, colour: 'red' } } as never),
+    ]
+    expect(bad.map((call) => refusal(call).code)).toEqual(bad.map(() => 'invalid-value'))
+    say('one')
+    expect(shown('bell')).toEqual(['one'])
+    store.close()
+    expect(refusal(() => store.notifications.configure('bell', {})).code).toBe('closed')
+  })
+
   test('go by themselves after their time: ten seconds, five, three, or what a component says', () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] })
     const seen: string[][] = []

@@ -34,6 +34,20 @@ describe('a declared policy', () => {
     expect(store.can({ name: 'delete', table: 'leads', key: 'l1' })).toMatchObject({ code: 'forbidden' })
   })
 
+  test.each([
+    ['leeds', { table: 'leeds' }],
+    ['ownr_id', { owner: 'ownr_id' }],
+    ['dept', { department: 'dept' }],
+    ['people', { people: { table: 'people' } }],
+    ['rank', { people: { table: 'profiles', role: 'rank' } }],
+    ['branch', { people: { table: 'profiles', department: 'branch' } }],
+    ['user_id', { people: { table: 'profiles', key: 'user_id' } }],
+  ])('that names what is not declared is refused, naming it: %s', (name, wrong) => {
+    const error = refusal(() => store.policy({ ...leads, rules: [{ actions: ['patch'] }], ...wrong } as never))
+    expect(error).toMatchObject({ code: 'invalid-configuration', message: expect.stringContaining(`"${name}"`) })
+    expect(store.can({ name: 'delete', table: 'leads', key: 'l1' })).toBeUndefined()
+  })
+
   test('refuses what it does not allow, and nothing has changed', () => {
     store.policy(leads)
     const error = refusal(() => store.assignments.assign('leads', 'l1', 'jonas'))

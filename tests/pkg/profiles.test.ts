@@ -59,6 +59,15 @@ test('profiles come, change and go, and a change of rights is told apart from an
   silent.mockRestore()
 })
 
+test('an own change is told once, though its row comes back from the server', async () => {
+  const { store } = await openDomainsLive()
+  const heard: string[] = []
+  store.profiles.watch(({ type, profile }) => heard.push(`${type} ${profile.name}`))
+  await store.profiles.update({ name: 'Maya O.' }).settled
+  await pause(5)
+  expect(heard).toEqual(['updated Maya O.'])
+})
+
 test('without a table of profiles, after the end, and with what is no function, it says so by name', async () => {
   const backend = new FakeBackend()
   const plain = createStore({ app: 'no-profiles', user: 'maya', tables: { counters: table<{ id: number }>({ key: 'id', fields: ['id'] }) }, backend, storage: 'memory' })

@@ -26,6 +26,23 @@ describe('executeWithRetry', () => {
     expect(await store.recovery.executeWithRetry(() => 5)).toBe(5)
   })
 
+  test('ends with whatever the function throws, though nothing of it can be read', async () => {
+    const { store } = await openLive()
+    const thrower = () => {
+      throw new Error('not to be read')
+    }
+    const proxy = new Proxy({}, { get: thrower, getPrototypeOf: thrower, ownKeys: thrower })
+    const getter = Object.defineProperty({}, 'status', { get: thrower })
+    const unprintable = { toString: thrower }
+    for (const thrown of [proxy, getter, unprintable]) {
+      const error = await store.recovery.executeWithRetry(() => Promise.reject(thrown), { ...fast, maxRetries: 1 }).catch((caught: unknown) => caught)
+      expect(error).toBeInstanceOf(RetryError)
+      expect(error).toMatchObject({ failure: 'unknown', runs: 2 })
+      expect((error as Error).cause).toBe(thrown)
+    }
+    expect(store.recovery.getPendingOperationsCount()).toBe(0)
+  })
+
   test.each<[Failure, number]>([
     ['timeout', 4],
     ['server', 4],

@@ -2,7 +2,7 @@ import type { SupabaseClient } from '@supabase/supabase-js'
 import { BackendError, type LinkListener, type Operation, type PullRequest } from 'rota-engine'
 import { supabaseBackend } from 'rota-engine/supabase'
 import { beforeEach, describe, expect, test, vi } from 'vitest'
-import { openLive, pause } from './world.js'
+import { openLive, pause, until } from './world.js'
 
 type Handler = (payload: Record<string, unknown>) => void
 
@@ -79,6 +79,9 @@ beforeEach(() => {
     changed: (events) => heard.push(...events),
   }
 })
+
+/** The frames that have arrived are handed on. */
+const turn = () => new Promise((resolve) => setImmediate(resolve))
 
 const connect = async () => {
   const disconnect = adapter().connect(['companies', 'people'], listener)
@@ -190,7 +193,10 @@ describe('the link', () => {
     channel.change({ eventType: 'INSERT', new: { id: 'a' }, old: {}, errors: null })
     channel.change({ eventType: 'UPDATE', new: { id: 'b' }, old: { id: 'b' }, errors: [] })
     channel.change({ eventType: 'DELETE', new: {}, old: { id: 'c' }, errors: null })
+    await turn()
+    channel.change({ eventType: 'INSERT', new: { id: 'late' }, old: {}, errors: null })
     disconnect()
+    await turn()
     channel.change({ eventType: 'INSERT', new: { id: 'd' }, old: {}, errors: null })
     channel.system({ status: 'ok' })
     channel.status?.('CLOSED')
@@ -199,6 +205,39 @@ describe('the link', () => {
       { table: 'companies', kind: 'changed', row: { id: 'b' }, old: { id: 'b' } },
       { table: 'companies', kind: 'deleted', row: { id: 'c' } },
     ])
+  })
+
+  test('the frames of one turn come together, in order, and before whatever comes after them', async () => {
+    const batches: unknown[][] = []
+    listener = { ...listener, changed: (events) => (batches.push(events as unknown[]), heard.push(events.length)) }
+    const { channel } = await connect()
+    const insert = (id: string) => channel.change({ eventType: 'INSERT', new: { id }, old: {}, errors: null })
+    for (let n = 0; n < 100; n++) insert(`a${n}`)
+    expect(heard).toEqual([])
+    await turn()
+    expect(heard).toEqual([100])
+    expect(batches[0]).toEqual(Array.from({ length: 100 }, (_, n) => ({ table: 'companies', kind: 'changed', row: { id: `a${n}` } })))
+    insert('b')
+    channel.status?.('SUBSCRIBED')
+    insert('c')
+    channel.system({ status: 'ok' })
+    for (let n = 0; n < 1_001; n++) insert(`d${n}`)
+    channel.status?.('CLOSED')
+    insert('too late')
+    await turn()
+    expect(heard).toEqual([100, 1, 'joined', 1, 'live', 1_000, 1, ['closed', 'network', expect.stringContaining('CLOSED')]])
+  })
+
+  test('frames come together where there is no setImmediate, as in browsers', async () => {
+    const immediate = globalThis.setImmediate
+    vi.stubGlobal('setImmediate', undefined)
+    const { channel, disconnect } = await connect()
+    const insert = (id: string) => channel.change({ eventType: 'INSERT', new: { id }, old: {}, errors: null })
+    for (const id of ['a', 'b']) insert(id)
+    expect(heard).toEqual([])
+    await new Promise((resolve) => immediate(() => immediate(resolve)))
+    await until(() => expect(heard).toHaveLength(2))
+    disconnect()
   })
 
   const ends: [what: string, end: (channel: Channel) => void, failure: string, message: RegExp][] = [

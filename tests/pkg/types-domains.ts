@@ -1,5 +1,5 @@
 // Not run: compiled by types.test.ts. The lines below "@ts-expect-error" must fail.
-import { createStore, table, type Backend, type Mutated, type QueryKey, type Refusal, type Settlement, type Store } from 'rota-engine'
+import { createStore, table, type Backend, type Mutated, type QueryKey, type Recurrence, type Refusal, type Settlement, type Store } from 'rota-engine'
 import { domainTables } from './domains.js'
 
 declare const backend: Backend
@@ -95,3 +95,32 @@ export const stopProfiles: () => void = store.profiles.watch(({ type, isOwn, pro
 export const stopHanding: () => void = store.assignments.watch(({ from, to }) => [from?.length, to?.length], ['leads'])
 // @ts-expect-error its records have no owner
 store.assignments.watch(() => {}, ['profiles'])
+
+type Owned = { id: number; user_id: string; starts_at: string; ends_at: string; time_zone: string; recurrence: Recurrence | null; is_active: boolean; owner_id: string | null; status: string; role: string }
+const whole = { key: 'id', fields: ['id', 'user_id', 'starts_at', 'ends_at', 'time_zone', 'recurrence', 'is_active', 'owner_id', 'status', 'role'], owner: 'owner_id', temporaryKeys: true } as const
+const every = createStore({
+  app: 'a',
+  user: 'u',
+  tables: {
+    slots: table<Owned>({ ...whole, domain: { kind: 'availability' } }),
+    forms: table<Owned>({ ...whole, domain: { kind: 'form' } }),
+    people: table<Owned>({ ...whole, domain: { kind: 'profile' } }),
+    sessions: table<Owned>({ ...whole, domain: { kind: 'interaction', active: ['live'] } }),
+  },
+  backend,
+})
+const { id: _, ...keyless } = {} as Owned
+every.availability.create({ ...keyless, recurrence: { freq: 'weekly', byDay: ['MO'], until: '2026-12-31' } })
+for (const name of ['forms', 'people', 'sessions'] as const) every.mutate({ name: 'insert', table: name, record: keyless })
+every.assignments.assign('slots', 's', 'maya')
+every.submissions.watch(({ submission }) => submission.status.length)
+every.interactions.in('sessions').optimisticUpdate('s', { status: 'live' })
+// @ts-expect-error no such day
+export const wrong: Recurrence = { freq: 'weekly', byDay: ['MONDAY'] }
+// @ts-expect-error no interactions
+every.interactions.in('forms')
+// @ts-expect-error a chat's state is set by its operations alone
+store.mutate({ name: 'patch', table: 'chats', key: 'c', set: { chat_state: 'completed' } })
+store.mutate({ name: 'patch', table: 'chats', key: 'c', set: { is_active: false } })
+// @ts-expect-error a chat is claimed, not assigned
+store.assignments.assign('chats', 'c', 'maya')

@@ -175,6 +175,12 @@ describe('clocks', () => {
     expect(await add({ time_zone: zone, starts_at, ends_at: starts_at.replace('09:', '10:'), recurrence: weekly(['MO'], { count: 3 }) })).toMatchObject({ outcome: 'confirmed' })
     expect((await free('2026-09-01T00:00Z', '2026-12-31T00:00Z')).map((span) => span.slice(0, 16))).toEqual(moments)
   })
+  test('of a slot that begins before the time asked for, or ends after it, the part that lies in it is told', async () => {
+    await add()
+    expect(await free('2026-11-02T09:00Z', '2026-11-02T10:30Z')).toEqual(['2026-11-02T09:00 2026-11-02T10:30'])
+    expect(await free('2026-11-02T10:00Z', '2026-11-03T00:00Z')).toEqual(['2026-11-02T10:00 2026-11-02T11:00'])
+  })
+
   test('a night in which the clocks change is an hour longer or shorter, and a weekly hour that is left out is no occurrence', async () => {
     await add({ starts_at: '2026-10-24T22:00', ends_at: '2026-10-25T06:00' })
     await add({ starts_at: '2026-03-28T22:00', ends_at: '2026-03-29T06:00' })

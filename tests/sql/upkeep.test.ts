@@ -62,7 +62,7 @@ describe('a chat is stuck', () => {
     const chat = await world.chat(0, { created_at: null })
     await run(`set session_replication_role = replica; update chats set state_changed_at = null; set session_replication_role = origin`)
     expect(await stuck(24)).toEqual([])
-    await run(`update rota.adopted set since = now() - interval '2 days' where name = 'chats'`)
+    await run(`update rota.adopted set at = now() - interval '2 days' where name = 'chats'`)
     expect(await stuck(24)).toEqual([chat])
   })
 })

@@ -1,5 +1,6 @@
 import type { RealtimeChannel, SupabaseClient } from '@supabase/supabase-js'
 import { BackendError, type Answer, type Backend, type Failure, type LinkListener, type Operation, type PullRequest, type PullResponse } from '../backend.js'
+import { Frames } from './frames.js'
 import { PresenceChannel } from './supabase-presence.js'
 
 export { supabaseSubscriptions } from './supabase-subscriptions.js'
@@ -98,10 +99,13 @@ function connect(client: SupabaseClient, schema: string, tables: readonly string
   const channel = client.channel(`rota-${Date.now().toString(36)}-${(topics++).toString(36)}`)
   let isOpen = true
   let leaveRoom: (() => void) | undefined
+  const frames = new Frames((events) => isOpen && listener.changed(events))
   const close = (failure: Failure, message: string) => {
     if (!isOpen) return
+    frames.flush()
     isOpen = false
     leaveRoom?.()
+    frames.end()
     listener.closed(new BackendError(failure, message))
   }
   for (const table of tables) {
@@ -111,23 +115,32 @@ function connect(client: SupabaseClient, schema: string, tables: readonly string
         // The server could not show the row; a fresh start pulls it.
         close('server', payload.errors.join(', '))
       } else if (payload.eventType === 'DELETE') {
-        listener.changed([{ table, kind: 'deleted', row: payload.old }])
+        frames.add({ table, kind: 'deleted', row: payload.old })
       } else {
         // On an update the old key comes with it, so that a row that changed its key leaves nothing behind.
-        listener.changed([{ table, kind: 'changed', row: payload.new, ...(payload.eventType === 'UPDATE' ? { old: payload.old } : {}) }])
+        frames.add({ table, kind: 'changed', row: payload.new, ...(payload.eventType === 'UPDATE' ? { old: payload.old } : {}) })
       }
     })
   }
   channel.on('system', {}, (payload: { extension?: string; status?: string; message?: string }) => {
     if (!isOpen || payload.extension !== 'postgres_changes') return
     if (payload.status === 'ok') {
+      frames.flush()
       listener.live()
-      leaveRoom ??= room?.open((peers) => isOpen && listener.present?.(peers))
+      leaveRoom ??= room?.open((peers) => {
+        frames.flush()
+        if (isOpen) listener.present?.(peers)
+      })
     } else close(isAboutToken(payload.message) ? 'auth' : 'server', payload.message ?? 'the stream failed')
   })
-  void subscribe(client, channel, () => isOpen, listener, close)
+  const joined = () => {
+    frames.flush()
+    listener.joined()
+  }
+  void subscribe(client, channel, () => isOpen, joined, close)
   return () => {
     isOpen = false
+    frames.end()
     leaveRoom?.()
     void client.removeChannel(channel)
   }
@@ -137,7 +150,7 @@ async function subscribe(
   client: SupabaseClient,
   channel: RealtimeChannel,
   isWanted: () => boolean,
-  listener: LinkListener,
+  joined: () => void,
   close: (failure: Failure, message: string) => void,
 ): Promise<void> {
   try {
@@ -154,7 +167,7 @@ async function subscribe(
     if (!isWanted()) return
     channel.subscribe((status, error) => {
       if (status === 'SUBSCRIBED') {
-        if (isWanted()) listener.joined()
+        if (isWanted()) joined()
       } else if (isAboutToken(error?.message)) {
         close('auth', error?.message ?? '')
       } else {

@@ -11,7 +11,7 @@ use super::slot::{DAY_S, Slot};
 use super::zone::Zone;
 use super::{OCCURRENCES_MAX, ZONE, check_fact, read};
 use crate::engine::error::Error;
-use crate::engine::sorted::{sort, sort_by};
+use crate::engine::sorted::sort;
 use crate::engine::value::{Fields, Value};
 
 /// How much more than what is asked for is laid out, so that the next question finds it there.
@@ -44,8 +44,8 @@ struct Entry {
 struct Person {
     id: String,
     entries: Vec<usize>,
-    /// Joined, in order, as far as the layout reaches; nothing once a slot has changed.
-    spans: Option<Vec<Span>>,
+    /// False once a slot has changed: then what is placed is not to be believed.
+    is_laid_out: bool,
 }
 
 /// One span of one person, in the order of their beginnings.
@@ -99,7 +99,7 @@ impl SlotIndex {
         let person = match self.ids.get(&slot.user) {
             Some(person) => *person,
             None => {
-                self.people.push(Person { id: slot.user.clone(), entries: Vec::new(), spans: None });
+                self.people.push(Person { id: slot.user.clone(), entries: Vec::new(), is_laid_out: false });
                 self.ids.insert(slot.user.clone(), self.people.len() - 1);
                 self.people.len() - 1
             }
@@ -131,7 +131,7 @@ impl SlotIndex {
     }
 
     fn touch(&mut self, person: usize) {
-        self.people[person].spans = None;
+        self.people[person].is_laid_out = false;
         self.is_stale = true;
     }
 
@@ -152,7 +152,7 @@ impl SlotIndex {
         Ok(people.into_iter().map(str::to_owned).collect())
     }
 
-    /// Returns a person's slots within a time, in order, at most so many.
+    /// Returns a person's slots within a time, in order, at most so many: their parts that lie in it.
     ///
     /// # Errors
     /// As for [`SlotIndex::free_between`].
@@ -169,8 +169,8 @@ impl SlotIndex {
         found.truncate(len_max);
         let free = |(span, key): (Span, &str)| Free {
             key: key.to_owned(),
-            from_ms: span.from_s.saturating_mul(1_000),
-            to_ms: span.to_s.saturating_mul(1_000),
+            from_ms: span.from_s.saturating_mul(1_000).max(from_ms),
+            to_ms: span.to_s.saturating_mul(1_000).min(to_ms),
         };
         Ok(found.into_iter().map(free).collect())
     }
@@ -178,26 +178,35 @@ impl SlotIndex {
     /// Sees that what is asked for is laid out.
     fn lay_out(&mut self, asked: Span) {
         let reaches = self.reach.is_some_and(|reach| reach.from_s <= asked.from_s && asked.to_s <= reach.to_s);
-        if !reaches {
-            let (from_s, to_s) = (asked.from_s.saturating_sub(BEHIND_S), asked.to_s.saturating_add(AHEAD_S));
-            self.reach = Some(Span { from_s, to_s });
-            self.people.iter_mut().for_each(|person| person.spans = None);
-        }
         if reaches && !self.is_stale {
             return;
         }
-        self.placed.clear();
-        for at in 0..self.people.len() {
-            let spans = match self.people[at].spans.take() {
-                Some(spans) => spans,
-                None => self.joined(at),
-            };
-            self.placed.extend(spans.iter().map(|span| Placed { span: *span, person: at }));
-            self.people[at].spans = Some(spans);
+        let wanted = Span { from_s: asked.from_s.saturating_sub(BEHIND_S), to_s: asked.to_s.saturating_add(AHEAD_S) };
+        if !reaches {
+            self.reach = Some(wanted);
+            self.people.iter_mut().for_each(|person| person.is_laid_out = false);
+        } else if self.reach.is_some_and(|reach| reach.len_s() / 2 > wanted.len_s()) {
+            // One long question does not make all later changes dear.
+            self.reach = Some(wanted);
+            self.placed.retain(|placed| placed.span.meets(wanted));
         }
-        sort_by(&mut self.placed, |one, other| (one.span, one.person).cmp(&(other.span, other.person)));
+        self.place();
         self.raise();
         self.is_stale = false;
+    }
+
+    /// Lays out those who are not, among the others.
+    fn place(&mut self) {
+        let mut lists: Vec<Vec<Placed>> = Vec::new();
+        for person in (0..self.people.len()).filter(|at| !self.people[*at].is_laid_out) {
+            lists.push(self.joined(person).into_iter().map(|span| Placed { span, person }).collect());
+        }
+        let mut kept = std::mem::take(&mut self.placed);
+        kept.retain(|placed| self.people[placed.person].is_laid_out);
+        // The longest last: it is merged with the others only once they are one.
+        lists.push(kept);
+        self.placed = merged(lists);
+        self.people.iter_mut().for_each(|person| person.is_laid_out = true);
     }
 
     /// Returns a person's spans within reach, joined where they touch.
@@ -244,6 +253,38 @@ impl SlotIndex {
         self.gather(2 * node, (from, middle), begun, to_s, found);
         self.gather(2 * node + 1, (middle, to), begun, to_s, found);
     }
+}
+
+/// Makes one list in order of many that are, two by two.
+fn merged(mut lists: Vec<Vec<Placed>>) -> Vec<Placed> {
+    while lists.len() > 1 {
+        let mut left = lists.into_iter();
+        lists = Vec::with_capacity(left.len().div_ceil(2));
+        while let Some(one) = left.next() {
+            lists.push(match left.next() {
+                Some(other) => merge(one, other),
+                None => one,
+            });
+        }
+    }
+    lists.pop().unwrap_or_default()
+}
+
+fn merge(one: Vec<Placed>, other: Vec<Placed>) -> Vec<Placed> {
+    if one.is_empty() || other.is_empty() {
+        return if one.is_empty() { other } else { one };
+    }
+    let order = |placed: &Placed| (placed.span, placed.person);
+    let mut both = Vec::with_capacity(one.len() + other.len());
+    let mut one = one.into_iter().peekable();
+    for placed in other {
+        while let Some(earlier) = one.next_if(|earlier| order(earlier) < order(&placed)) {
+            both.push(earlier);
+        }
+        both.push(placed);
+    }
+    both.extend(one);
+    both
 }
 
 /// A window in whole seconds that holds what was asked for.

@@ -11,6 +11,10 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    pub(crate) const fn len_s(self) -> i64 {
+        self.to_s.saturating_sub(self.from_s)
+    }
+
     pub(crate) const fn meets(self, other: Self) -> bool {
         self.from_s < other.to_s && other.from_s < self.to_s
     }

@@ -428,6 +428,12 @@ fn an_inactive_slot_is_never_free_and_slots_that_touch_count_as_one() {
         [Free { key: "b".into(), from_ms: at("12:00"), to_ms: at("15:00") }]
     );
     assert!(index.free_slots("jonas", at("00:00"), at("23:00"), 10).unwrap().is_empty());
+    let part = index.free_slots("maya", at("13:00") + 500, at("14:00"), 10).unwrap();
+    assert_eq!(
+        (part[0].from_ms, part[0].to_ms),
+        (at("13:00") + 500, at("14:00")),
+        "what lies in the time, and no more"
+    );
     for (from, to) in [(1, 1), (2, 1), (0, 367 * 86_400_000), (i64::MIN, i64::MAX)] {
         assert_eq!(index.free_between(from, to).unwrap_err().code(), "invalid-operation");
     }
@@ -443,6 +449,25 @@ fn the_index_holds_no_more_than_there_is() {
     }
     assert_eq!(format!("{index:?}").matches("Entry").count(), 0);
     assert!(format!("{index:?}").contains("vacant: [0]"), "one place is used again and again");
+}
+
+#[test]
+fn after_one_long_question_the_index_holds_again_only_what_short_ones_need() {
+    let json = slot("maya", "2026-10-19T09:00", "2026-10-19T12:00", "UTC", json!({"freq": "weekly", "byDay": ["MO"]}));
+    let mut index = index_of(&[
+        ("a".into(), json.clone()),
+        ("b".into(), slot("jonas", "2026-10-19T09:00", "2026-10-19T12:00", "UTC", json["recurrence"].clone())),
+    ]);
+    let at = |days: i64| moment("UTC", "2026-10-19T09:00:00") * 1_000 + days * DAY_S * 1_000;
+    let placed = |index: &SlotIndex| format!("{index:?}").matches("Placed").count();
+    index.free_between(at(0), at(366)).unwrap();
+    assert!(placed(&index) > 100);
+    index
+        .put("b", &fields(slot("jonas", "2026-10-19T10:00", "2026-10-19T12:00", "UTC", json["recurrence"].clone())))
+        .unwrap();
+    assert_eq!(index.free_between(at(0), at(0) + 1).unwrap(), ["maya"]);
+    assert!(placed(&index) < 20, "{}", placed(&index));
+    assert_eq!(index.free_between(at(7) + 3_600_000, at(7) + 7_200_000).unwrap(), ["jonas", "maya"]);
 }
 
 // ---- in the engine

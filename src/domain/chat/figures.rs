@@ -142,7 +142,7 @@ pub fn history<'a, R: Record + 'a>(assignments: impl Iterator<Item = &'a R>, now
     let mut counted = Named::new();
     for row in assignments {
         let (Some(operator), Some(at_ms)) = (id(row, "operator_id"), time(row, ASSIGNED_AT)) else { continue };
-        if at_ms.saturating_add(DAY_MS) < now_ms {
+        if at_ms.saturating_add(DAY_MS) <= now_ms {
             continue;
         }
         let mut operators: Operators = counted.get(&operator).copied().unwrap_or_default();

@@ -5,7 +5,7 @@ use super::command::Draft;
 use crate::engine::error::Error;
 use crate::engine::operation::{OperationId, Step, name};
 use crate::engine::record::Record;
-use crate::engine::rules::{Context, FACT_BYTES_MAX, FACTS_MAX, Look, Rules, WATCHES_MAX};
+use crate::engine::rules::{Context, Look, Rules, WATCHES_MAX};
 use crate::engine::table::{RecordId, TableConfig, TableId, Tables};
 use crate::engine::value::Value;
 use crate::engine::view::{ViewSpec, Views, WATCH_FROM};
@@ -53,6 +53,11 @@ impl<R: Record> Look<R> for Seen<'_, R> {
     }
 }
 
+/// What the names of facts of one kind begin with.
+fn kind_of(name: &str) -> &str {
+    name.split_once(':').map_or(name, |(kind, _)| kind)
+}
+
 /// The number of the view that keeps one of a table's lists.
 fn watch_id(table: TableId, watch: usize) -> u32 {
     // There are at most 256 tables, with eight lists each.
@@ -84,9 +89,20 @@ impl<R: Record> Engine<R> {
     /// Takes note of something that the application tells of the world.
     pub(super) fn on_fact(&mut self, name: String, fact: Value) -> Result<(), Error> {
         self.rules.check_fact(&name, &fact)?;
-        if fact.bytes() > FACT_BYTES_MAX || (self.facts.len() >= FACTS_MAX && !self.facts.contains_key(&name)) {
+        let (len_max, bytes_max) = self.rules.facts_max(&name);
+        let kind = kind_of(&name);
+        let is_full = || self.facts.keys().filter(|known| kind_of(known) == kind).count() >= len_max;
+        if fact.bytes() > bytes_max || (!self.facts.contains_key(&name) && is_full()) {
+            let (len_max, bytes_max) = (len_max.to_string(), bytes_max.to_string());
             return Err(Error::InvalidOperation(
-                "an engine can be told at most 256 facts, of at most 262,144 bytes each".to_owned(),
+                [
+                    "an engine can be told at most ",
+                    &len_max,
+                    " facts of a kind, here of at most ",
+                    &bytes_max,
+                    " bytes each",
+                ]
+                .concat(),
             ));
         }
         self.facts.insert(name, fact);

@@ -1,0 +1,210 @@
+import { RotaError } from './errors.js'
+import { happenings } from './init.js'
+import type { InteractionEvent, InteractionHost, InteractionState } from './interactions.js'
+import { add, callSafely, type ChangeList, type Listener } from './mirror.js'
+import { keyText, type Tables } from './tables.js'
+import type { Key, Mutated, OperationView } from './types.js'
+import { readsTheSame } from './values.js'
+
+export type EventListener = (event: InteractionEvent<object>) => void
+
+const FAILED: ReadonlySet<string> = new Set<OperationView['state']>(['refused', 'conflicted', 'dead', 'unknown'])
+
+/** How many changes can be rolled back by their id; the engine undoes fewer. */
+const MADE_MAX = 1_000
+
+/** How long a refresh is waited for that nobody answers. */
+const REFRESH_MS_MAX = 10_000
+
+/** One table of interactions: which of them this tab looks at, what happens in them, and what a component is to show. */
+export class InteractionTable {
+  readonly #host: InteractionHost
+  readonly #name: string
+  readonly #number: number
+  readonly #domain: object
+  readonly #fields: readonly string[]
+  readonly #known = new Map<string, object>()
+  readonly #listeners = new Set<Listener>()
+  readonly #watchers = new Set<EventListener>()
+  readonly #events: InteractionEvent<object>[] = []
+  /** The operations that may be rolled back, the oldest first. */
+  readonly #made = new Set<string>()
+  #active: { rows(): readonly object[] } | undefined
+  #current: { readonly interaction?: string; readonly campaign?: string } = {}
+  #error: InteractionState<object>['error'] = null
+  #lastUpdate: number | null = null
+  #state: InteractionState<object> | undefined
+  /** Ends the wait for what a refresh has asked for. */
+  #stopWaiting: (() => void) | undefined
+  #syncedMs: number | undefined
+
+  constructor(host: InteractionHost, name: string, number: number, { domain, fields }: Tables[string]) {
+    this.#host = host
+    this.#name = name
+    this.#number = number
+    this.#domain = domain as object
+    this.#fields = fields
+    host.mirror.add({
+      take: (list, tell) => this.#take(list, tell),
+      countListeners: () => this.#listeners.size + this.#watchers.size,
+      close: () => this.#close(),
+    })
+  }
+
+  state(): InteractionState<object> {
+    const before = this.#state
+    const { mirror } = this.#host
+    const next = {
+      activeInteractions: this.#rows(),
+      currentInteractionId: this.#current.interaction ?? null,
+      currentCampaignId: this.#current.campaign ?? null,
+      isLoading: (!mirror.status.ready || this.#stopWaiting !== undefined) && !mirror.isClosed,
+      error: this.#error,
+      lastUpdate: this.#lastUpdate,
+    }
+    const names = Object.keys(next) as (keyof typeof next)[]
+    if (before && names.every((name) => before[name] === next[name])) return before
+    this.#state = next
+    return next
+  }
+
+  subscribe(listener: () => void): () => void {
+    this.#requireOpen()
+    this.#rows()
+    return add(this.#listeners, listener)
+  }
+
+  watch(listener: EventListener): () => void {
+    this.#requireOpen()
+    return add(this.#watchers, listener)
+  }
+
+  setCurrent(key: Key): void {
+    this.#requireOpen()
+    const text = keyText(key)
+    if (!this.#host.mirror.get(this.#name, text)) throw new RotaError('unknown-record', `table "${this.#name}" has no record "${text}"`)
+    this.#select(text)
+    this.#host.mirror.due(this.#listeners)
+  }
+
+  clearCurrent(): void {
+    this.#requireOpen()
+    this.#current = {}
+    this.#host.mirror.due(this.#listeners)
+  }
+
+  refresh(): void {
+    this.#stopWaiting?.()
+    this.#stopWaiting = undefined
+    const stop = this.#host.refresh(this.#name, () => this.#arrived())
+    const timer = setTimeout(() => this.#arrived(), REFRESH_MS_MAX)
+    // In Node it keeps no process alive.
+    ;(timer as { unref?: () => void }).unref?.()
+    this.#syncedMs = this.#host.mirror.status.lastSyncMs
+    this.#stopWaiting = () => {
+      stop()
+      clearTimeout(timer)
+    }
+    this.#host.mirror.due(this.#listeners)
+  }
+
+  update(key: Key, set: object): Mutated {
+    const mutated = this.#host.mutate({ name: 'patch', table: this.#name, key, set })
+    this.#made.add(mutated.id)
+    for (const oldest of this.#made) {
+      if (this.#made.size <= MADE_MAX) break
+      this.#made.delete(oldest)
+    }
+    return mutated
+  }
+
+  rollback(operationId: string): Mutated | undefined {
+    this.#requireOpen()
+    if (typeof operationId !== 'string') throw new RotaError('invalid-operation', 'rollbackUpdate takes the id of an operation, which is text')
+    if (!this.#made.has(operationId)) throw new RotaError('unknown-operation', `"${operationId}" is none of the last ${MADE_MAX} updates that were made here of "${this.#name}"`)
+    return this.#host.undo(operationId)
+  }
+
+  #requireOpen(): void {
+    this.#host.call(() => undefined)
+  }
+
+  /** What a refresh has asked for is here, or can't be had. */
+  #arrived(): void {
+    if (!this.#stopWaiting) return
+    this.#stopWaiting()
+    this.#stopWaiting = undefined
+    this.#host.mirror.due(this.#listeners)
+  }
+
+  #rows(): readonly object[] {
+    if (this.#host.mirror.isClosed) return NONE
+    if (!this.#active) {
+      const list = this.#host.view(this.#host.call(() => happenings.active(this.#name, this.#domain)) as object)
+      list.subscribe(() => this.#host.mirror.due(this.#listeners))
+      this.#active = list
+    }
+    return this.#active.rows()
+  }
+
+  #select(key: string): void {
+    const record = this.#host.mirror.get(this.#name, key)
+    this.#current = this.#host.call(() => happenings.selected(this.#domain, key, record, this.#current.campaign))
+  }
+
+  #take({ records, operations, status }: ChangeList, tell: (listeners: Iterable<Listener>) => void): void {
+    let isNews = status !== undefined
+    // For a follower, the leader fetches.
+    if (status?.role === 'follower' && status.lastSyncMs !== this.#syncedMs) {
+      this.#stopWaiting?.()
+      this.#stopWaiting = undefined
+    }
+    for (let at = 0; at < records.length; at += 5) {
+      if (records[at + 1] !== this.#number) continue
+      isNews = true
+      this.#changed(records[at + 2] as string, records[at + 3] as object | undefined)
+    }
+    for (const { id, table, state, code = state, message = '' } of operations) {
+      if (table !== this.#name || (!FAILED.has(state) && state !== 'confirmed')) continue
+      isNews = true
+      this.#error = state === 'confirmed' ? null : { operationId: id, code, message }
+    }
+    if (isNews) tell(this.#listeners)
+    if (this.#events.length > 0) tell([this.#tellEvents])
+  }
+
+  #changed(key: string, after: object | undefined): void {
+    const before = this.#known.get(key)
+    if (after) this.#known.set(key, after)
+    else this.#known.delete(key)
+    if (this.#current.interaction === key) this.#select(key)
+    if (readsTheSame(this.#fields, before, after)) return
+    this.#lastUpdate = Date.now()
+    if (!before || !after || this.#watchers.size === 0) return
+    for (const type of happenings.happened(this.#domain, before, after)) {
+      this.#events.push({ type: type as InteractionEvent<object>['type'], key, interaction: after })
+    }
+  }
+
+  readonly #tellEvents: Listener = () => {
+    for (const event of this.#events.splice(0)) {
+      for (const watcher of Array.from(this.#watchers)) callSafely(() => watcher(event))
+    }
+  }
+
+  #close(): void {
+    this.#listeners.clear()
+    this.#watchers.clear()
+    this.#known.clear()
+    this.#made.clear()
+    this.#stopWaiting?.()
+    this.#stopWaiting = undefined
+    this.#events.length = 0
+    this.#active = undefined
+    this.#current = {}
+    this.#error = null
+    this.#lastUpdate = null
+  }
+}
+
+const NONE: readonly never[] = Object.freeze([])
