@@ -33,6 +33,7 @@ mod link;
 mod lockless;
 mod pages;
 mod presence;
+mod rebase;
 mod resting;
 mod retry;
 mod seen;

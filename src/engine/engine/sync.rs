@@ -396,6 +396,7 @@ impl<R: Record> Engine<R> {
         if self.tabs.sends() && !self.is_unheard() && !sabotaged!(SilentEnd) {
             let mut message = self.tabs.message(Kind::Settled);
             (message.answer, message.decision) = (Some(answer), decision);
+            message.rebased = self.take_rebased();
             self.emit(Output::Broadcast(message));
         }
         self.relay(news);
