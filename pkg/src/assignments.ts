@@ -207,10 +207,11 @@ export class Assignments<T extends Tables> {
   #compute(table: string, key: string): AssignmentState {
     const { owner, ownerName } = this.#options(table)
     const cell = this.#mirror.cell(table, key)
-    const isUpdating = [...(cell?.pending.values() ?? [])].some((view) => view.name === ASSIGN && view.state !== 'dead')
+    const now = this.#mirror.keyNow(table, key)
+    const isUpdating = [...(cell?.pending.values() ?? [])].some((view) => isAssignment(view, table, now) && view.state !== 'dead')
     const isLoading = !cell?.record && !this.#mirror.status.ready && !this.#mirror.isClosed
     const state = stateOf(cell?.record, owner, (ownerId) => nameOf(ownerId, ownerName, this.#mirror), isLoading)
-    return { ...state, isUpdating, error: isUpdating ? null : errorOf(cell?.ended) }
+    return { ...state, isUpdating, error: isUpdating ? null : errorOf(cell?.ended, table, now) }
   }
 }
 
@@ -227,8 +228,13 @@ function nameOf(ownerId: string, names: Tables[string]['ownerName'], reads: { ge
   return typeof name === 'string' ? name : UPDATING
 }
 
-function errorOf(ended: OperationView | undefined): AssignmentError | null {
-  if (!ended || ended.name !== ASSIGN) return null
+/** True for what assigns a record, alone or together with others. */
+function isAssignment(view: OperationView, table: string, key: string): boolean {
+  return (view.parts ?? [view]).some((part) => part.name === ASSIGN && part.table === table && part.key === key)
+}
+
+function errorOf(ended: OperationView | undefined, table: string, key: string): AssignmentError | null {
+  if (!ended || !isAssignment(ended, table, key)) return null
   if (ended.state !== 'refused' && ended.state !== 'conflicted' && ended.state !== 'dead') return null
   return { operationId: ended.id, outcome: ended.state, code: ended.code ?? ended.state, message: ended.message ?? '' }
 }

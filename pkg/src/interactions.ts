@@ -133,7 +133,10 @@ export class Interactions<T extends Tables, N extends DomainName<T, 'interaction
     return this.#host.mutate({ name: 'patch', table: this.#declared().name, key, set })
   }
 
-  /** Takes a change back, wherever it is by now; what somebody else has changed since stays. */
+  /**
+   * Takes a change back, wherever it is by now, in any order. What the person changed later covers it; what somebody else has changed since stays. Nothing is
+   * returned where nothing had to be sent.
+   */
   rollbackUpdate(operationId: string): Mutated | undefined {
     return this.#host.undo(operationId)
   }
@@ -169,8 +172,9 @@ export class Interactions<T extends Tables, N extends DomainName<T, 'interaction
       this.#lastUpdate = Date.now()
       this.#changed(records[at + 2] as string, records[at + 3] as object | undefined)
     }
-    for (const { id, table, state, code = state, message = '' } of operations) {
-      if (table !== name || (!FAILED.has(state) && state !== 'confirmed')) continue
+    for (const { id, table, parts, state, code = state, message = '' } of operations) {
+      const isOurs = parts ? parts.some((part) => part.table === name) : table === name
+      if (!isOurs || (!FAILED.has(state) && state !== 'confirmed')) continue
       isNews = true
       this.#error = state === 'confirmed' ? null : { operationId: id, code, message }
     }

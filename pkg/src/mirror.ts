@@ -368,42 +368,43 @@ export class Mirror {
 
   #applyOperation(view: OperationView): void {
     const before = this.#pending.get(view.id)
-    // Its record has its real key meanwhile.
-    if (before && before.key !== view.key) this.#leave(before)
-    const cell = this.#cellOf(this.#table(view.table), view.key)
-    if (view.replacedBy !== undefined) {
-      this.#pending.delete(view.id)
-      cell.pending.delete(view.id)
-    } else if (hasEnded(view.state)) {
-      this.#pending.delete(view.id)
-      cell.pending.delete(view.id)
-      cell.ended = view
+    const places = placesOf(view)
+    // Its records have their real keys meanwhile.
+    if (before) for (const old of placesOf(before)) if (!places.some((place) => isSamePlace(place, old))) this.#leave(old, view.id)
+    const isOver = view.replacedBy !== undefined || hasEnded(view.state)
+    for (const { table, key } of places) {
+      const cell = this.#cellOf(this.#table(table), key)
+      if (isOver) cell.pending.delete(view.id)
+      else cell.pending.set(view.id, view)
+      if (view.replacedBy === undefined && (isOver || view.state === 'dead')) cell.ended = view
+      for (const listener of cell.listeners) this.#dueListeners.add(listener)
+    }
+    if (isOver) this.#pending.delete(view.id)
+    else this.#pending.set(view.id, view)
+    if (view.replacedBy === undefined && isOver) {
       const recent = [...this.#recent, view]
       // A record that is kept for its last operation alone is forgotten together with it.
       for (const old of recent.splice(0, Math.max(0, recent.length - RECENT_MAX))) this.#forgetEnded(old)
       this.#recent = recent
-    } else {
-      this.#pending.set(view.id, view)
-      cell.pending.set(view.id, view)
-      if (view.state === 'dead') cell.ended = view
     }
     this.#operations = undefined
-    for (const listener of cell.listeners) this.#dueListeners.add(listener)
     this.#untold?.operations.set(view.id, view)
   }
 
-  #leave(view: OperationView): void {
-    const cell = this.#table(view.table).cells.get(view.key)
-    if (!cell?.pending.delete(view.id)) return
-    if (cell.ended?.id === view.id) cell.ended = undefined
-    this.#forgetIfUnused(view.table, view.key, cell)
+  #leave({ table, key }: Place, id: string): void {
+    const cell = this.#table(table).cells.get(key)
+    if (!cell?.pending.delete(id)) return
+    if (cell.ended?.id === id) cell.ended = undefined
+    this.#forgetIfUnused(table, key, cell)
   }
 
   #forgetEnded(view: OperationView): void {
-    const cell = this.#table(view.table).cells.get(view.key)
-    if (cell?.ended?.id !== view.id) return
-    cell.ended = undefined
-    this.#forgetIfUnused(view.table, view.key, cell)
+    for (const { table, key } of placesOf(view)) {
+      const cell = this.#table(table).cells.get(key)
+      if (cell?.ended?.id !== view.id) continue
+      cell.ended = undefined
+      this.#forgetIfUnused(table, key, cell)
+    }
   }
 
   #applyStatus(status: Status): void {
@@ -439,6 +440,20 @@ export class Mirror {
       this.#depth--
     }
   }
+}
+
+interface Place {
+  readonly table: string
+  readonly key: string
+}
+
+function isSamePlace(one: Place, other: Place): boolean {
+  return one.table === other.table && one.key === other.key
+}
+
+/** The records that an operation concerns. A transaction may name one more than once. */
+function placesOf(view: OperationView): readonly Place[] {
+  return view.parts ?? [view]
 }
 
 function nowOf(table: MirrorTable, key: string): string {

@@ -349,3 +349,28 @@ fn tabs_without_locks_put_their_own_onto_what_was_beneath() {
     is_confirmed(&world, 0, second);
     world.assert_all_agree();
 }
+
+#[test]
+fn where_a_killed_browser_has_lost_the_new_base_the_ledger_says_what_became_of_the_operation() {
+    let mut world = offline(1);
+    let first = world.tab(0).assign("c-1", "maya");
+    let second = world.tab(0).assign("c-1", "jonas");
+    let before = world.storage[0].clone();
+    world.tab(0).cancel(first).unwrap();
+    world.faults.lost_push_replies = 2;
+    world.heal_network();
+    world.tell(0, Input::Reconnect);
+    while world.server.effects.get(&second).is_none() {
+        world.run_for(1);
+    }
+    let key = world.storage[0].keys().find(|key| key.ends_with(&second.to_string())).unwrap().clone();
+    world.kill_tab(0);
+    world.faults.lost_push_replies = 0;
+    world.storage[0].insert(key.clone(), before[&key].clone());
+    world.open_tab("maya");
+    world.run_until_quiet();
+    assert_eq!(world.server.effects[&second], 1);
+    assert_eq!(world.owner(1, "c-1"), "jonas".into());
+    assert!(world.stored(0).is_empty(), "{:?}", world.stored(0));
+    world.assert_all_agree();
+}

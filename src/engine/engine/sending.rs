@@ -390,7 +390,7 @@ impl<R: Record> Engine<R> {
         self.retry.delay_ms(before, &mut self.random)
     }
 
-    fn wait(&mut self, id: OperationId, delay_ms: u64, tries: u32, trouble: (String, String)) {
+    pub(super) fn wait(&mut self, id: OperationId, delay_ms: u64, tries: u32, trouble: (String, String)) {
         self.outbox.mark_returned(id, OperationState::Queued);
         self.dirty_operations.insert(id);
         let not_before = after(self.now, delay_ms);
