@@ -287,8 +287,6 @@ mod counted {
         Rebased,
         /// Nothing of an operation that was to be undone was to be seen any more.
         NothingLeftToUndo,
-        /// The ledger knew another form of an operation, and was asked what became of it.
-        MismatchLookedUp,
         /// Another tab, or storage, had an operation with a later base.
         NewerBaseTaken,
         /// A leader that did not run for a while waited for news of its lock.

@@ -367,7 +367,13 @@ fn where_a_killed_browser_has_lost_the_new_base_the_ledger_says_what_became_of_t
     world.kill_tab(0);
     world.faults.lost_push_replies = 0;
     world.storage[0].insert(key.clone(), before[&key].clone());
+    // It is sent again before a pull has told of it.
+    world.faults.pull_failure = Some(Failure::Server);
+    let sent = world.sent(second);
     world.open_tab("maya");
+    world.run_for(5_000);
+    assert!(world.sent(second) > sent);
+    world.faults.pull_failure = None;
     world.run_until_quiet();
     assert_eq!(world.server.effects[&second], 1);
     assert_eq!(world.owner(1, "c-1"), "jonas".into());

@@ -443,7 +443,7 @@ impl World {
         if let Some(decision) = self.server.ledger.get(&op.id) {
             crate::oracle::check_decision(&self.oracle, &self.server, made, decision);
         }
-        if !answer.replayed && answer.outcome == Outcome::Conflicted && !self.is_muddled() {
+        if !answer.replayed && answer.outcome == rota_engine::Outcome::Conflicted && !self.is_muddled() {
             crate::oracle::own::check_conflict(&self.oracle, &self.server, &self.tabs[tab].mirror, op);
         }
         answer

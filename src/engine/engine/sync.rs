@@ -401,7 +401,6 @@ impl<R: Record> Engine<R> {
         if !self.tabs.sends() || tries.is_none_or(|tries| tries >= MISMATCHES_MAX) {
             return false;
         }
-        mark!(MismatchLookedUp);
         self.puller.want();
         let trouble = (MISMATCH.to_owned(), "the server knows another form of it".to_owned());
         let tries = tries.unwrap_or_default();
