@@ -62,8 +62,8 @@ pub use engine::operation::{
 };
 pub use engine::outbox::{CONCURRENCY, CONCURRENCY_MAX, OUTBOX_LEN_MAX};
 pub use engine::output::{
-    Changes, Conflict, ConflictChange, Durability, Edit, GroupChange, Invalidation, OperationView, Output, Previews,
-    Reach, RecordChange, Renamed, Status, ViewChange, WindowChange,
+    Changes, Conflict, ConflictChange, Durability, Edit, GroupChange, Invalidation, OperationView, Output, PartView,
+    Previews, Reach, RecordChange, Renamed, Status, ViewChange, WindowChange,
 };
 pub use engine::presence::{At, Doing, PEER_MS, PEERS_MAX, Peer, Presence, TYPING_MS};
 pub use engine::record::{JsonRecord, Record};

@@ -94,7 +94,7 @@ fn every_fixture_is_read_and_written_back_as_it_was() {
 fn is_optional(name: &str, member: &str) -> bool {
     let optional: &[&str] = match name.split('.').next().unwrap() {
         // A null and a missing base version, or cursor, mean the same.
-        "operation" => &["baseVersion", "parts", "replaces", "decision"],
+        "operation" => &["baseVersion", "parts", "replaces", "rebased", "decision"],
         "answer" => &["code", "message", "fields", "afterMs", "version", "record", "records", "chosen", "winner"],
         "pull-request" => &["cursor", "keys", "page"],
         "pull-response" => &["cursor", "covers", "next", "atMs"],
@@ -114,6 +114,7 @@ fn is_optional(name: &str, member: &str) -> bool {
             "outcome",
             "code",
             "message",
+            "rebased",
             "decision",
             "atMs",
             "active",

@@ -287,11 +287,14 @@ export class Assignments<T extends Tables> {
       this.#errors.delete(nameOfRecord(table, from))
       if (error) this.#errors.set(nameOfRecord(table, to), error)
     }
-    for (const { id, name, table, key, state, code = state, message = '' } of operations) {
-      if (name !== ASSIGN) continue
-      const record = nameOfRecord(table, key)
-      this.#errors.delete(record)
-      if (FAILED.has(state)) this.#errors.set(record, { operationId: id, outcome: state, code, message })
+    for (const view of operations) {
+      const { id, state, code = state, message = '' } = view
+      for (const { name, table, key } of view.parts ?? [view]) {
+        if (name !== ASSIGN) continue
+        const record = nameOfRecord(table, key)
+        this.#errors.delete(record)
+        if (FAILED.has(state)) this.#errors.set(record, { operationId: id, outcome: state, code, message })
+      }
     }
     for (const oldest of this.#errors.keys()) {
       if (this.#errors.size <= ERRORS_MAX) break
@@ -331,10 +334,11 @@ export class Assignments<T extends Tables> {
   #compute(table: string, key: string): AssignmentState {
     const { owner, ownerName } = this.#options(table)
     const cell = this.#mirror.cell(table, key)
-    const isUpdating = [...(cell?.pending.values() ?? [])].some((view) => view.name === ASSIGN && view.state !== 'dead')
+    const now = this.#mirror.keyNow(table, key)
+    const isUpdating = [...(cell?.pending.values() ?? [])].some((view) => isAssignment(view, table, now) && view.state !== 'dead')
     const isLoading = !cell?.record && !this.#mirror.status.ready && !this.#mirror.isClosed
     const state = stateOf(cell?.record, owner, (ownerId) => nameOf(ownerId, ownerName, this.#mirror), isLoading)
-    return { ...state, isUpdating, error: isUpdating ? null : (this.#errors.get(nameOfRecord(table, this.#mirror.keyNow(table, key))) ?? null) }
+    return { ...state, isUpdating, error: isUpdating ? null : (this.#errors.get(nameOfRecord(table, now)) ?? null) }
   }
 }
 
@@ -349,6 +353,11 @@ function nameOf(ownerId: string, names: Tables[string]['ownerName'], reads: { ge
   const person = names && (reads.get(names.table, ownerId) as Record<string, unknown> | undefined)
   const name = person?.[names?.field ?? '']
   return typeof name === 'string' ? name : UPDATING
+}
+
+/** True for what assigns a record, alone or together with others. */
+function isAssignment(view: OperationView, table: string, key: string): boolean {
+  return (view.parts ?? [view]).some((part) => part.name === ASSIGN && part.table === table && part.key === key)
 }
 
 function nameOfRecord(table: string, key: string): string {

@@ -164,8 +164,9 @@ export class InteractionTable {
       isNews = true
       this.#changed(records[at + 2] as string, records[at + 3] as object | undefined)
     }
-    for (const { id, table, state, code = state, message = '' } of operations) {
-      if (table !== this.#name || (!FAILED.has(state) && state !== 'confirmed')) continue
+    for (const { id, table, parts, state, code = state, message = '' } of operations) {
+      const isOurs = parts ? parts.some((part) => part.table === this.#name) : table === this.#name
+      if (!isOurs || (!FAILED.has(state) && state !== 'confirmed')) continue
       isNews = true
       this.#error = state === 'confirmed' ? null : { operationId: id, code, message }
     }

@@ -92,7 +92,10 @@ export class Interactions<T extends Tables, N extends DomainName<T, 'interaction
     return this.#table().update(key, set)
   }
 
-  /** Takes a change back that {@link optimisticUpdate} made, wherever it is by now; what somebody else has changed since stays. */
+  /**
+   * Takes a change back that {@link optimisticUpdate} made, wherever it is by now, in any order. What the person changed later covers it; what somebody else has
+   * changed since stays. Nothing is returned where nothing had to be sent.
+   */
   rollbackUpdate(operationId: string): Mutated | undefined {
     return this.#table().rollback(operationId)
   }

@@ -367,30 +367,28 @@ export class Mirror {
 
   #applyOperation(view: OperationView): void {
     const before = this.#pending.get(view.id)
-    // Its record has its real key meanwhile.
-    if (before && before.key !== view.key) this.#leave(before)
-    const cell = this.#cellOf(this.#table(view.table), view.key)
-    if (view.replacedBy !== undefined) {
-      this.#pending.delete(view.id)
-      cell.pending.delete(view.id)
-    } else if (hasEnded(view.state)) {
-      this.#pending.delete(view.id)
-      cell.pending.delete(view.id)
-      this.#recent = [...this.#recent, view].slice(-RECENT_MAX)
-    } else {
-      this.#pending.set(view.id, view)
-      cell.pending.set(view.id, view)
+    const places = placesOf(view)
+    // Its records have their real keys meanwhile.
+    if (before) for (const old of placesOf(before)) if (!places.some((place) => isSamePlace(place, old))) this.#leave(old, view.id)
+    const isOver = view.replacedBy !== undefined || hasEnded(view.state)
+    for (const { table, key } of places) {
+      const cell = this.#cellOf(this.#table(table), key)
+      if (isOver) cell.pending.delete(view.id)
+      else cell.pending.set(view.id, view)
+      for (const listener of cell.listeners) this.#dueListeners.add(listener)
+      this.#forgetIfUnused(table, key, cell)
     }
+    if (isOver) this.#pending.delete(view.id)
+    else this.#pending.set(view.id, view)
+    if (view.replacedBy === undefined && isOver) this.#recent = [...this.#recent, view].slice(-RECENT_MAX)
     this.#operations = undefined
-    for (const listener of cell.listeners) this.#dueListeners.add(listener)
-    this.#forgetIfUnused(view.table, view.key, cell)
     this.#untold?.operations.set(view.id, view)
   }
 
-  #leave(view: OperationView): void {
-    const cell = this.#table(view.table).cells.get(view.key)
-    if (!cell?.pending.delete(view.id)) return
-    this.#forgetIfUnused(view.table, view.key, cell)
+  #leave({ table, key }: Place, id: string): void {
+    const cell = this.#table(table).cells.get(key)
+    if (!cell?.pending.delete(id)) return
+    this.#forgetIfUnused(table, key, cell)
   }
 
   #applyStatus(status: Status): void {
@@ -426,6 +424,20 @@ export class Mirror {
       this.#depth--
     }
   }
+}
+
+interface Place {
+  readonly table: string
+  readonly key: string
+}
+
+function isSamePlace(one: Place, other: Place): boolean {
+  return one.table === other.table && one.key === other.key
+}
+
+/** The records that an operation concerns. A transaction may name one more than once. */
+function placesOf(view: OperationView): readonly Place[] {
+  return view.parts ?? [view]
 }
 
 function nowOf(table: MirrorTable, key: string): string {

@@ -76,6 +76,8 @@ export interface OperationView {
   readonly name: string
   readonly table: string
   readonly key: string
+  /** A transaction: what each of its parts does, and to which record. `table` and `key` are those of the first. */
+  readonly parts?: readonly { readonly name: string; readonly table: string; readonly key: string }[]
   readonly state: OperationState
   /** When it was made, in milliseconds since 1970. */
   readonly madeAtMs: number

@@ -13,6 +13,7 @@ mod lockless;
 mod lookup;
 mod moving;
 mod peopling;
+mod rebasing;
 mod releases;
 mod renaming;
 mod replacing;
@@ -43,7 +44,7 @@ use super::error::{Error, Problem};
 use super::input::{Config, Input};
 use super::link::{Attention, Gate, Link, LinkConfig, Onlookers, Puller};
 use super::mark::mark;
-use super::operation::{Answer, OperationId, OperationState, Settlement};
+use super::operation::{Answer, Operation, OperationId, OperationState, Settlement};
 use super::outbox::{CONCURRENCY_MAX, Outbox};
 use super::output::{Conflict, Durability, OperationView, Output, Reach, Renamed, Status};
 use super::overlay::{apply, fold};
@@ -156,6 +157,12 @@ pub struct Engine<R> {
     asked_now: SortedSet<OperationId>,
     /// Answers that are taken in once the operation is stored that decides on them.
     resolving: Vec<(OperationId, Answer<R>)>,
+    /// Operations that are being stored with another base, and how they were before.
+    rebasing: Vec<(OperationId, Operation)>,
+    /// Those of which the other tabs are still to be told.
+    rebased: Vec<OperationId>,
+    /// The last operations that ended without effect.
+    voids: VecDeque<rebasing::Void>,
     audit: Audit,
     /// The operation that could not be stored, and is tried once more now that there should be room.
     made_room_for: Option<OperationId>,
@@ -361,6 +368,9 @@ impl<R: Record> Engine<R> {
             asked: SortedSet::new(),
             asked_now: SortedSet::new(),
             resolving: Vec::new(),
+            rebasing: Vec::new(),
+            rebased: Vec::new(),
+            voids: VecDeque::new(),
             audit: Audit::default(),
             made_room_for: None,
             views,
@@ -412,7 +422,11 @@ impl<R: Record> Engine<R> {
             matches!(input, Input::Mutate(_) | Input::Transact { .. } | Input::Undo { .. } | Input::Resolve { .. });
         let result = self.route(input);
         // Until the new operation is stored, nothing is sent that it may stand for. The answer comes before the next poll.
-        if self.closed || (asks_to_store && matches!(result, Ok(Some(_)))) || !self.resolving.is_empty() {
+        if self.closed
+            || (asks_to_store && matches!(result, Ok(Some(_))))
+            || !self.resolving.is_empty()
+            || !self.rebasing.is_empty()
+        {
             return result;
         }
         self.fire_timers();
@@ -422,6 +436,7 @@ impl<R: Record> Engine<R> {
         if self.closed {
             return result;
         }
+        self.tell_rebased();
         self.keep_presence();
         while let Some(id) = self.tables.forget_oldest_end() {
             mark!(TombstoneForgotten);
@@ -683,6 +698,10 @@ impl<R: Record> Engine<R> {
         let Some(pending) = self.outbox.remove(settlement.id) else { return };
         self.remember_settled(self.records_of(&pending), settlement);
         self.dirty_operations.remove(&settlement.id);
+        self.rebasing.retain(|(id, _)| *id != settlement.id);
+        if is_in_vain(settlement) {
+            self.rebase_later(rebasing::Void::of(&pending));
+        }
         self.awaiting.remove(&settlement.id);
         if settlement.outcome != OperationState::Confirmed {
             self.undoable.forget(settlement.id);
@@ -756,6 +775,13 @@ impl<R: Record> Engine<R> {
         self.emit(Output::ReleaseLock);
         self.closed = true;
     }
+}
+
+/// True for an end without effect, after which the person goes on. Who logs out does not.
+fn is_in_vain(settlement: &Settlement) -> bool {
+    let is_without_effect =
+        matches!(settlement.outcome, OperationState::Refused | OperationState::Conflicted | OperationState::Cancelled);
+    is_without_effect && settlement.code.as_deref() != Some(leaving::SIGNED_OUT)
 }
 
 /// A closed engine takes no commands, and drops what still arrives.

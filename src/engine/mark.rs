@@ -291,6 +291,12 @@ mod counted {
         CallDeclined,
         /// No call was made while nothing said that it would arrive.
         NotCalledBlindly,
+        /// What came after an operation that ended without effect was put onto what was beneath it.
+        Rebased,
+        /// Nothing of an operation that was to be undone was to be seen any more.
+        NothingLeftToUndo,
+        /// Another tab, or storage, had an operation with a later base.
+        NewerBaseTaken,
         /// A leader that did not run for a while waited for news of its lock.
         LockDistrusted,
     }

@@ -246,7 +246,7 @@ pub(crate) fn differing(wanted: Fields, theirs: &dyn Fn(&str) -> Value) -> (Fiel
 }
 
 /// Equal, or the same instant in another spelling: a server writes timestamps in its own.
-fn same(one: &Value, other: &Value) -> bool {
+pub(crate) fn same(one: &Value, other: &Value) -> bool {
     one == other || matches!((instant(one), instant(other)), (Some(one), Some(other)) if one == other)
 }
 

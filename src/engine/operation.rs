@@ -101,12 +101,35 @@ pub struct Operation {
     /// Operations that this one stands for: they were never sent, and never will be, or they ended in a conflict.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaces: Vec<OperationId>,
+    /// How often what it is based on was put onto what was beneath operations that ended without effect. Of two copies the one with
+    /// the higher number counts. It stays in the browser.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rebased: u32,
     /// The decision on a conflict that this operation carries out. It stays in the browser: no server is told of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Box<Decision>>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 impl Operation {
+    /// Returns it as a server is told of it: what was decided on a conflict, and how it came to its base, is no concern of the server's.
+    pub(crate) fn for_server(&self) -> Self {
+        Self { decision: None, rebased: 0, ..self.clone() }
+    }
+
+    /// Takes what another copy of it is based on.
+    pub(crate) fn take_base(&mut self, other: &Self) {
+        self.base.clone_from(&other.base);
+        self.rebased = other.rebased;
+        for (part, other) in self.parts.iter_mut().zip(&other.parts) {
+            part.base.clone_from(&other.base);
+        }
+    }
+
     /// True when it has members that a reader of the first stored form does not know.
     pub(crate) const fn needs_form_2(&self) -> bool {
         self.protocol > 1 || !self.replaces.is_empty()
@@ -164,6 +187,18 @@ impl Operation {
     #[must_use]
     pub const fn steps_len(&self) -> usize {
         if self.parts.is_empty() { 1 } else { self.parts.len() }
+    }
+
+    /// Walks over the same, each with what it is based on, to be changed.
+    pub(crate) fn steps_mut(&mut self) -> impl Iterator<Item = (Step<'_>, &mut Fields)> {
+        const NONE: &Fields = &Fields::new();
+        let Self { name, table, key, args, set, base, parts, .. } = self;
+        let whole = (Step { name, table, key, args, set, base: NONE }, base);
+        let is_alone = parts.is_empty();
+        let parts = parts.iter_mut().map(|Part { name, table, key, args, set, base, .. }| {
+            (Step { name, table, key, args, set, base: NONE }, base)
+        });
+        is_alone.then_some(whole).into_iter().chain(parts)
     }
 
     /// Walks over the changes of records that it is made of.

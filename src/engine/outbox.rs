@@ -158,7 +158,7 @@ fn by_place(one: &Operation, other: &Operation) -> Ordering {
 }
 
 /// An operation depends on earlier ones only: what names itself, or a later one, would wait for ever.
-fn is_earlier(one: &Operation, other: &Operation) -> bool {
+pub(crate) fn is_earlier(one: &Operation, other: &Operation) -> bool {
     by_place(one, other).is_lt()
 }
 
@@ -435,6 +435,15 @@ impl Outbox {
         sort_by(&mut shown, |one, other| by_place(&one.op, &other.op));
         shown.dedup_by_key(|pending| pending.op.id);
         shown
+    }
+
+    /// Returns the operations of some records that come after another one, in order.
+    pub(crate) fn later(&self, records: &[RecordId], than: &Operation) -> Vec<OperationId> {
+        let of = records.iter().flat_map(|record| self.of(*record));
+        let mut later: Vec<&Pending> = of.filter(|pending| is_earlier(than, &pending.op)).collect();
+        sort_by(&mut later, |one, other| by_place(&one.op, &other.op));
+        later.dedup_by_key(|pending| pending.op.id);
+        later.into_iter().map(|pending| pending.op.id).collect()
     }
 
     /// Returns the last operation of a record.
@@ -760,6 +769,7 @@ mod tests {
             after: vec![],
             parts: vec![],
             replaces: vec![],
+            rebased: 0,
             decision: None,
         };
         Pending {

@@ -77,6 +77,9 @@ pub struct OperationView {
     pub table: String,
     /// The record's key.
     pub key: String,
+    /// A transaction: what each of its parts does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartView>,
     /// Where it is in its life.
     pub state: OperationState,
     /// When it was made, in milliseconds since 1970.
@@ -96,6 +99,17 @@ pub struct OperationView {
     /// The operation that stands for this one from now on: it has left the list, and ends as that one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced_by: Option<OperationId>,
+}
+
+/// A part of a transaction, as users see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartView {
+    /// What it does.
+    pub name: String,
+    /// The record's table.
+    pub table: String,
+    /// The record's key.
+    pub key: String,
 }
 
 /// An operation that somebody else's change stands against, for a person to decide.

@@ -47,6 +47,8 @@ mod planted {
         LoseOnCrash = "lose-an-operation-on-crash",
         /// An operation of another tab is sent under a new id.
         ApplyTwiceAfterAdoption = "apply-twice-after-adoption",
+        /// What came after an operation that ended without effect keeps its values as its base.
+        KeepDeadBase = "keep-the-base-of-what-never-happened",
         /// What an old leader says is believed.
         ForgetEpoch = "forget-the-epoch-check",
         /// The answer's record is not taken in with the end of its operation.

@@ -11,7 +11,7 @@ use super::value::whole;
 /// way, with those members empty.
 pub const STORED_FORM: u32 = 2;
 
-/// An operation as it lies in storage: written once, deleted after settlement, never changed between.
+/// An operation as it lies in storage: written when it is accepted, deleted after settlement. Between, only what it is based on changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredOperation {

@@ -132,6 +132,9 @@ pub struct TabMessage<R> {
     /// `settled` without an answer: why, for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// `settled`: what was put onto what was beneath the one that has ended, as it is now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebased: Option<Vec<Operation>>,
     /// `settled`: what was decided on a conflict that is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
@@ -262,10 +265,12 @@ pub(crate) enum Body<R> {
         answer: Answer<R>,
         decision: Option<Decision>,
         aliases: Vec<Alias>,
+        rebased: Vec<Operation>,
         done: bool,
     },
     SettledLocally {
         settlement: Settlement,
+        rebased: Vec<Operation>,
         decision: Option<Decision>,
     },
     Cancel {
@@ -327,6 +332,7 @@ impl<R> TabMessage<R> {
                     answer,
                     decision: self.decision.take(),
                     aliases: self.aliases.take().unwrap_or_default(),
+                    rebased: self.rebased.take().unwrap_or_default(),
                 },
                 None => Body::SettledLocally {
                     settlement: Settlement {
@@ -338,6 +344,7 @@ impl<R> TabMessage<R> {
                         chosen: None,
                         winner: None,
                     },
+                    rebased: self.rebased.take().unwrap_or_default(),
                     decision: self.decision.take(),
                 },
             },
@@ -374,6 +381,7 @@ impl<R> TabMessage<R> {
         let count = |list: &Option<Vec<OperationId>>| list.as_ref().map_or(0, Vec::len);
         count(&self.pending) > MESSAGE_OPERATIONS_MAX
             || self.operations.as_ref().map_or(0, Vec::len) > MESSAGE_OPERATIONS_MAX
+            || self.rebased.as_ref().map_or(0, Vec::len) > MESSAGE_OPERATIONS_MAX
             || self.aliases.as_ref().map_or(0, Vec::len) > MESSAGE_OPERATIONS_MAX
             || self.records.as_ref().map_or(0, Vec::len) > MESSAGE_RECORDS_MAX
             || self.tables.as_ref().map_or(0, Vec::len) > MESSAGE_TABLES_MAX
@@ -563,6 +571,7 @@ impl Tabs {
             outcome: None,
             code: None,
             message: None,
+            rebased: None,
             decision: None,
             at_ms: None,
             active: None,

@@ -295,6 +295,7 @@ pub(crate) fn operation(js: &JsValue) -> Result<Operation, Wrong> {
         after: reader.list("after", id_item),
         parts: reader.list_or_none("parts", part).unwrap_or_default(),
         replaces: reader.list_or_none("replaces", id_item).unwrap_or_default(),
+        rebased: if reader.get("rebased").is_undefined() { 0 } else { reader.number("rebased") },
         decision: reader.optional("decision", decision).map(Box::new),
     };
     reader.end(operation)
@@ -628,6 +629,7 @@ fn message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
         }),
         code: reader.text_or_none("code"),
         message: reader.text_or_none("message"),
+        rebased: reader.list_or_none("rebased", operation),
         decision: reader.optional("decision", decision),
         at_ms: reader.count_or_none("atMs"),
         active: reader.optional("active", flag_item),

@@ -242,8 +242,11 @@ impl Driver {
             return Stored::Memory;
         }
         let driver = Rc::downgrade(self);
+        // One that was put onto another base is there already.
+        let is_new = entry.op.rebased == 0;
         let entry = to_js(entry);
-        let written = self.browser.borrow().shelf.write(key, &entry, true, move |durable| ended(&driver, id, durable));
+        let written =
+            self.browser.borrow().shelf.write(key, &entry, is_new, move |durable| ended(&driver, id, durable));
         match written {
             Written { at_once: Some(Ok(())), later: true } => Stored::Now,
             Written { at_once: Some(Ok(())), later: false } => {

@@ -34,6 +34,7 @@ mod link;
 mod lockless;
 mod pages;
 mod presence;
+mod rebase;
 mod resting;
 mod retry;
 mod seen;

@@ -1,6 +1,6 @@
-//! Undo takes back what was never sent; else it does the inverse, and never overwrites what somebody changed since.
+//! Undo takes back what was never sent; else it does the inverse, in what still shows it, and never overwrites what somebody changed since.
 
-use rota_engine::{OperationState, UNDO_MAX, Value};
+use rota_engine::{OperationId, OperationState, UNDO_MAX, Value};
 use serde_json::json;
 
 use crate::world::World;
@@ -77,7 +77,7 @@ fn every_kind_of_operation_is_undone_while_it_is_on_its_way_and_after_it_is_conf
 }
 
 #[test]
-fn undo_conflicts_rather_than_overwrite_what_somebody_changed_since() {
+fn what_somebody_else_has_changed_since_stays_and_nothing_is_sent() {
     for (field, command) in [
         ("city", json!({"name": "patch", "table": "companies", "key": "c-1", "set": {"city": "Kiel"}})),
         ("owner_id", json!({"name": "assign", "table": "companies", "key": "c-1", "args": {"to": "maya"}})),
@@ -87,11 +87,205 @@ fn undo_conflicts_rather_than_overwrite_what_somebody_changed_since() {
         world.run_until_quiet();
         world.sql_update("c-1", field, "jonas");
         world.run_for(100);
+        let seen = world.tabs[0].seen("c-1", field).len();
+        assert_eq!(world.tab(0).undo(id).unwrap(), None);
+        world.run_until_quiet();
+        assert_eq!(world.tabs[0].field("c-1", field), "jonas".into());
+        assert_eq!((world.tabs[0].seen("c-1", field).len(), world.tabs[0].pushed.len()), (seen, 1));
+        assert_eq!(world.tab(0).undo(id).unwrap_err().code(), "nothing-to-undo");
+    }
+}
+
+#[test]
+fn what_somebody_else_has_changed_and_nobody_here_has_seen_is_for_the_server_to_judge() {
+    for (field, command) in [
+        ("city", json!({"name": "patch", "table": "companies", "key": "c-1", "set": {"city": "Kiel"}})),
+        ("owner_id", json!({"name": "assign", "table": "companies", "key": "c-1", "args": {"to": "maya"}})),
+    ] {
+        let mut world = World::with_tabs(1);
+        let id = world.tab(0).try_do(command).unwrap();
+        world.run_until_quiet();
+        world.sql_update("c-1", field, "jonas");
         let undo = world.tab(0).undo(id).unwrap().unwrap();
         world.run_until_quiet();
         assert_eq!(world.outcome(0, undo), [OperationState::Conflicted]);
         assert_eq!(world.tabs[0].field("c-1", field), "jonas".into());
     }
+}
+
+#[test]
+fn of_several_fields_those_are_taken_back_that_still_show_what_was_set() {
+    let mut world = World::with_tabs(2);
+    let id = world.tab(0).set("c-1", json!({"city": "Kiel", "name": "Dock"}));
+    world.run_until_quiet();
+    world.sql_update("c-1", "city", "Jena");
+    world.run_for(100);
+    let seen = world.tabs[0].seen("c-1", "city").len();
+    let undo = world.tab(0).undo(id).unwrap().unwrap();
+    world.run_until_quiet();
+    assert_eq!(world.outcome(0, undo), [OperationState::Confirmed]);
+    assert_eq!(world.tabs[1].field("c-1", "city"), "Jena".into());
+    assert_eq!(world.tabs[1].field("c-1", "name"), "Harbour".into());
+    assert_eq!((world.tabs[0].seen("c-1", "city").len(), world.tabs[0].conflicts.len()), (seen, 0));
+    world.assert_all_agree();
+}
+
+/// Three changes of one field, one after the other, as the server has done them.
+fn three(world: &mut World, tab: usize) -> [OperationId; 3] {
+    let ids = ["A", "B", "C"].map(|city| {
+        let id = world.tab(tab).patch("c-1", "city", city);
+        world.run_until_quiet();
+        id
+    });
+    world.tabs[tab].seen.clear();
+    ids
+}
+
+fn seen(world: &World, tab: usize) -> Vec<Value> {
+    let seen = world.tabs[tab].seen.get(&("companies".to_owned(), "c-1".to_owned()));
+    let mut cities: Vec<Value> = seen.into_iter().flatten().map(|it| it.as_ref().unwrap()["city"].clone()).collect();
+    cities.dedup();
+    cities
+}
+
+#[test]
+fn changes_that_are_undone_oldest_first_show_one_step_and_end_as_it_was_before() {
+    for tab in [0, 1] {
+        let mut world = World::with_tabs(2);
+        let ids = three(&mut world, tab);
+        for id in ids {
+            world.tab(tab).undo(id).unwrap();
+        }
+        world.run_until_quiet();
+        assert_eq!(seen(&world, tab), ["Bremen".into()]);
+        assert_eq!(world.server.company("c-1").unwrap()["city"], "Bremen".into());
+        assert!(world.tabs.iter().all(|tab| tab.conflicts.is_empty()));
+        world.assert_all_agree();
+    }
+}
+
+#[test]
+fn changes_are_undone_in_any_order() {
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        for quiet in [false, true] {
+            let mut world = World::with_tabs(1);
+            let ids = three(&mut world, 0);
+            let mut left = vec!["Bremen", "A", "B", "C"];
+            for (n, at) in order.into_iter().enumerate() {
+                world.tab(0).undo(ids[at]).unwrap();
+                left.retain(|city| *city != ["A", "B", "C"][at]);
+                assert_eq!(world.tabs[0].field("c-1", "city"), left[left.len() - 1].into(), "{order:?}, after {n}");
+                if quiet {
+                    world.run_until_quiet();
+                }
+            }
+            world.run_until_quiet();
+            assert_eq!(world.server.company("c-1").unwrap()["city"], "Bremen".into(), "{order:?}");
+            assert!(world.tabs[0].conflicts.is_empty());
+            world.assert_all_agree();
+        }
+    }
+}
+
+#[test]
+fn what_a_later_change_covers_is_undone_without_a_step_and_without_a_call() {
+    let mut world = World::with_tabs(2);
+    let [first, second, third] = three(&mut world, 0);
+    let pushed = world.tabs[0].pushed.len();
+    assert_eq!(world.tab(0).undo(first).unwrap(), None);
+    world.run_until_quiet();
+    assert_eq!((seen(&world, 0), world.tabs[0].pushed.len()), (vec![], pushed));
+    world.tab(0).undo(third).unwrap().unwrap();
+    world.run_until_quiet();
+    assert_eq!(world.tabs[1].field("c-1", "city"), "B".into());
+    world.tab(0).undo(second).unwrap().unwrap();
+    world.run_until_quiet();
+    assert_eq!(world.tabs[1].field("c-1", "city"), "Bremen".into());
+    world.assert_all_agree();
+}
+
+#[test]
+fn assignments_are_undone_in_any_order() {
+    for order in [[0, 1], [1, 0]] {
+        let mut world = World::with_tabs(1);
+        let ids = ["maya", "jonas"].map(|to| {
+            let id = world.tab(0).assign("c-1", to);
+            world.run_until_quiet();
+            id
+        });
+        let before = world.server.company("c-2").unwrap()["owner_id"].clone();
+        for at in order {
+            world.tab(0).undo(ids[at]).unwrap();
+            world.run_until_quiet();
+        }
+        assert_eq!(world.owner(0, "c-1"), before);
+        world.assert_all_agree();
+    }
+}
+
+#[test]
+fn a_change_that_waits_is_undone_under_a_later_one_that_stays() {
+    for locks in [true, false] {
+        let mut world = World::new();
+        world.locks_exist = locks;
+        world.open_tab("maya");
+        world.run_for(1_000);
+        world.faults.silent = true;
+        let first = world.tab(0).patch("c-1", "city", "A");
+        world.run_for(3);
+        let second = world.tab(0).assign("c-1", "maya");
+        let third = world.tab(0).assign("c-1", "jonas");
+        let seen = world.tabs[0].seen("c-1", "owner_id").len();
+        assert_eq!(world.tab(0).undo(second).unwrap(), None);
+        assert_eq!(world.tabs[0].seen("c-1", "owner_id").len(), seen);
+        world.faults.silent = false;
+        world.run_until_quiet();
+        assert_eq!(world.outcome(0, first), [OperationState::Confirmed]);
+        assert_eq!(world.outcome(0, third), [OperationState::Confirmed]);
+        assert_eq!(world.owner(0, "c-1"), "jonas".into());
+        world.tab(0).undo(third).unwrap().unwrap();
+        world.run_until_quiet();
+        assert_eq!(world.owner(0, "c-1"), Value::Null);
+        world.assert_all_agree();
+    }
+}
+
+#[test]
+fn undo_of_an_insert_takes_what_the_person_changed_in_it_since_with_it() {
+    let mut world = World::with_tabs(1);
+    let id = world.tab(0).insert("c-9");
+    world.tab(0).patch("c-9", "city", "Kiel");
+    world.run_until_quiet();
+    world.tab(0).patch("c-9", "city", "Ulm");
+    world.run_until_quiet();
+    let undo = world.tab(0).undo(id).unwrap().unwrap();
+    world.run_until_quiet();
+    assert_eq!(world.outcome(0, undo), [OperationState::Confirmed]);
+    assert!(world.server.company("c-9").is_none());
+    world.assert_all_agree();
+}
+
+#[test]
+fn of_a_transaction_the_parts_are_undone_that_nothing_covers() {
+    let mut world = World::with_tabs(2);
+    let id = world.tab(0).transact(json!([
+        {"name": "patch", "table": "companies", "key": "c-1", "set": {"city": "Kiel", "name": "Dock"}},
+        {"name": "patch", "table": "companies", "key": "c-1", "set": {"city": "Ulm"}},
+        {"name": "patch", "table": "companies", "key": "c-2", "set": {"city": "Kiel"}},
+    ]));
+    world.run_until_quiet();
+    let later = world.tab(0).patch("c-1", "city", "Hof");
+    world.run_until_quiet();
+    let before = world.server.company("c-3").unwrap().clone();
+    world.tab(0).undo(id).unwrap().unwrap();
+    world.run_until_quiet();
+    let city = |world: &World, key: &str| world.server.company(key).unwrap()["city"].clone();
+    assert_eq!((city(&world, "c-1"), city(&world, "c-2")), ("Hof".into(), before["city"].clone()));
+    assert_eq!(world.server.company("c-1").unwrap()["name"], "Harbour".into());
+    world.tab(0).undo(later).unwrap().unwrap();
+    world.run_until_quiet();
+    assert_eq!(city(&world, "c-1"), "Bremen".into());
+    world.assert_all_agree();
 }
 
 #[test]
@@ -133,20 +327,22 @@ fn undo_off_line_with_a_queue_behind_it_applies() {
 }
 
 #[test]
-fn an_undo_is_not_joined_with_a_later_change_of_the_same_field() {
+fn an_undo_is_not_joined_with_an_earlier_change_that_waits() {
     let mut world = World::with_tabs(1);
     let id = world.tab(0).patch("c-1", "city", "Kiel");
     world.run_until_quiet();
     world.cut_network();
     world.tab(0).patch("c-6", "city", "Kiel");
     world.run_for(50);
-    world.tab(0).patch("c-1", "city", "Ulm");
+    let waits = world.tab(0).patch("c-1", "name", "Dock");
     let undo = world.tab(0).undo(id).unwrap().unwrap();
     assert!(world.ops[&undo].replaces.is_empty());
     world.heal_network();
     world.run_until_quiet();
-    assert_eq!(world.outcome(0, undo), [OperationState::Conflicted]);
-    assert_eq!(world.tabs[0].field("c-1", "city"), "Ulm".into());
+    for id in [waits, undo] {
+        assert_eq!(world.outcome(0, id), [OperationState::Confirmed]);
+    }
+    assert_eq!(world.tabs[0].field("c-1", "city"), "Bremen".into());
 }
 
 #[test]

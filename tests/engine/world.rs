@@ -251,6 +251,8 @@ pub struct World {
     pub batch: usize,
     pub now: Now,
     pub ops: BTreeMap<OperationId, Operation>,
+    /// What operations were based on before that was put onto something else: some tab may not have heard of it yet.
+    pub former: Vec<Operation>,
     /// Operations that a tab died over before they were stored.
     pub unstored: BTreeSet<OperationId>,
     pub tracing: bool,
@@ -314,6 +316,7 @@ impl World {
             batch: 1,
             now: Now { mono_ms: 1_000, wall_ms: 1_763_721_600_000 },
             ops: BTreeMap::new(),
+            former: Vec::new(),
             unstored: BTreeSet::new(),
             tracing: false,
             recorded: 0,
@@ -1119,7 +1122,12 @@ impl World {
     }
 
     fn persist(&mut self, tab: usize, id: OperationId, key: String, entry: &StoredOperation) {
-        self.ops.insert(id, entry.op.clone());
+        if let Some(before) = self.ops.insert(id, entry.op.clone())
+            && before.rebased < entry.op.rebased
+        {
+            assert_eq!(self.sent(id), 0, "what was sent must stay as it was");
+            self.former.push(before);
+        }
         let is_full = self.faults.quota_bytes.is_some_and(|quota| {
             let browser = self.tabs[tab].browser;
             let entries = self.storage[browser].iter().map(|(key, text)| key.len() + text.len());
@@ -1131,7 +1139,7 @@ impl World {
         } else {
             let text = serde_json::to_string(entry).unwrap();
             let before = self.storage[self.tabs[tab].browser].insert(key, text);
-            assert!(before.is_none() || self.storage_may_repeat, "an entry was written twice");
+            assert!(before.is_none() || self.storage_may_repeat || entry.op.rebased > 0, "an entry was written twice");
             if self.faults.stored_later {
                 Stored::Later
             } else {
@@ -1204,12 +1212,16 @@ impl World {
                 continue;
             }
             let shown: Vec<&Operation> = all.iter().filter(|op| op.table == key.0 && op.key == key.1).collect();
+            let is_rebased = |op: &Operation| self.former.iter().any(|it| it.id == op.id);
+            let olds: Vec<&Operation> =
+                shown.iter().map(|op| self.former.iter().find(|it| it.id == op.id).unwrap_or(op)).collect();
+            let is_old = shown.iter().any(|op| is_rebased(op)) && visible == fold(confirmed.clone(), &olds);
             let expected = fold(confirmed, &shown);
             let may_be_gone =
                 server.rows.get(key).is_none_or(|stand| stand.record.is_none() || stand.version > known.unwrap_or(0))
                     || known.is_some_and(|known| tab.gone.contains(&(key.clone(), known)));
             assert!(
-                visible == expected || (may_be_gone && visible == fold(None, &shown)),
+                visible == expected || is_old || (may_be_gone && visible == fold(None, &shown)),
                 "{key:?} shows {visible:?}, which is not confirmed {known:?} with {shown:?} over it: {expected:?}"
             );
         }

@@ -60,6 +60,25 @@ describe('many assignments, all or nothing', () => {
     expect([owners()[3], backend.pushes.at(-1)?.name]).toEqual(['jonas', 'assign'])
   })
 
+  test('are under way, and fail, on each of their records', async () => {
+    const states = () => ['a', 'b', 'c', 'd'].map((key) => store.assignments.state('leads', key))
+    const heard: string[] = []
+    for (const key of ['a', 'b', 'c']) store.assignments.subscribe('leads', key, () => heard.push(key))
+    backend.hold()
+    backend.judge = () => ({ outcome: 'refused', code: 'forbidden', message: 'not yours' })
+    const { settled } = store.assignments.assignAll('leads', ['a', 'b', 'c'], 'maya', { atomic: true })
+    expect(states().map(({ isUpdating }) => isUpdating)).toEqual([true, true, true, false])
+    expect(store.operations().pending[0]?.parts).toEqual(['a', 'b', 'c'].map((key) => ({ name: 'assign', table: 'leads', key })))
+    heard.length = 0
+    backend.release()
+    await settled
+    expect(states().map(({ isUpdating, error }) => [isUpdating, error?.code])).toEqual([[false, 'forbidden'], [false, 'forbidden'], [false, 'forbidden'], [false, undefined]])
+    expect([...new Set(heard)].sort()).toEqual(['a', 'b', 'c'])
+    backend.judge = undefined
+    await store.assignments.assign('leads', 'b', 'maya').settled
+    expect(states().map(({ error }) => error?.code)).toEqual(['forbidden', undefined, 'forbidden', undefined])
+  })
+
   test('change nothing where one makes no sense, or is refused', async () => {
     expect(refusal(() => store.assignments.assignAll('leads', ['a', 'nope', 'b'], 'maya', { atomic: true })).code).toBe('unknown-record')
     expect([owners(), store.status().unsent]).toEqual([[null, null, null, null], 0])

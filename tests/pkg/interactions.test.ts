@@ -1,4 +1,4 @@
-import { createStore, type InteractionEvent } from 'rota-engine'
+import { createStore, type InteractionEvent, type Mutated } from 'rota-engine'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { domainsSeeded, openDomainsLive, type DomainBackend, type Session } from './domains.js'
 import { isLive, pause, refusal, until } from './world.js'
@@ -53,6 +53,51 @@ describe('an optimistic update', () => {
     await until(() => expect(store.status().unsent).toBe(0))
     await store.interactions.rollbackUpdate(id)?.settled
     expect(store.get('sessions', 's1')?.note).toBe(null)
+  })
+
+  const seen = () => {
+    const notes: unknown[] = [store.get('sessions', 's1')?.note]
+    store.subscribe('sessions', 's1', () => {
+      const note = store.get('sessions', 's1')?.note
+      if (note !== notes.at(-1)) notes.push(note)
+    })
+    return notes
+  }
+
+  const isSent = () => until(() => expect(store.status().unsent).toBe(0))
+
+  test('is rolled back in any order: what covers it stays on the screen', async () => {
+    const notes = seen()
+    const ids: string[] = []
+    for (const note of ['A', 'B', 'C']) {
+      const update = store.interactions.optimisticUpdate('s1', { note })
+      ids.push(update.id)
+      await update.settled
+    }
+    for (const id of ids) store.interactions.rollbackUpdate(id)
+    await isSent()
+    expect(notes).toEqual([null, 'A', 'B', 'C', null])
+    expect([store.get('sessions', 's1')?.note, store.conflicts().length]).toEqual([null, 0])
+  })
+
+  test('that waits is rolled back under a later one, which is sent', async () => {
+    const notes = seen()
+    backend.hold()
+    const [a, b, c] = ['A', 'B', 'C'].map((note) => store.interactions.optimisticUpdate('s1', { note })) as [Mutated, Mutated, Mutated]
+    expect(store.interactions.rollbackUpdate(b.id)).toBe(undefined)
+    backend.release()
+    expect([(await a.settled).outcome, (await b.settled).outcome, (await c.settled).outcome]).toEqual(['confirmed', 'cancelled', 'confirmed'])
+    expect([notes, store.conflicts().length]).toEqual([[null, 'A', 'B', 'C'], 0])
+  })
+
+  test('is rolled back in what still shows it, and leaves what somebody else has changed', async () => {
+    const { id, settled } = store.interactions.optimisticUpdate('s1', { note: 'mine', last_action: 'mine' })
+    await settled
+    backend.put('sessions', session('s1', { note: 'bobs', last_action: 'mine' }))
+    const notes = seen()
+    await store.interactions.rollbackUpdate(id)?.settled
+    const { note, last_action } = store.get('sessions', 's1') ?? {}
+    expect([notes, note, last_action, store.conflicts().length]).toEqual([['bobs'], 'bobs', null, 0])
   })
 
   test('that is refused says why, until the next one that comes true', async () => {

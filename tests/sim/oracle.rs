@@ -3,6 +3,7 @@
 
 mod folding;
 pub mod keys;
+pub mod own;
 mod presence;
 mod pulls;
 pub mod unanswered;
@@ -33,6 +34,10 @@ pub(crate) use broken;
 /// An operation that some tab made.
 pub struct Made {
     pub op: Rc<Operation>,
+    /// The same, put onto what was beneath operations that ended without effect.
+    pub rebased: Vec<Rc<Operation>>,
+    /// The operations of its records that its author saw, itself included.
+    pub seen: Vec<OperationId>,
     pub browser: usize,
     pub user: usize,
     pub tab: usize,
@@ -123,6 +128,8 @@ pub struct Mirror {
     pub born_ms: u64,
     /// The live lists that are open.
     pub lists: Watchers,
+    /// Since when it sends, if it does.
+    pub sends_since_ms: Option<u64>,
     /// What its pulls cover.
     pub parts: Parts,
     /// How operations have ended, as this tab told it.
@@ -215,6 +222,9 @@ impl Oracle {
     /// Takes note of an operation. Storage may be asked a second time for the same one, when there was no room.
     pub fn make(&mut self, tab: usize, made: Made) {
         let id = made.op.id;
+        if made.op.rebased > 0 {
+            return self.rebase(made);
+        }
         if let Some(before) = self.made.get_mut(&id) {
             if before.op != made.op && !is_of_rules(&made.op) || (before.tab != tab && !is_of_rules(&made.op)) {
                 broken!("14", "two operations have the id {id}");
@@ -227,6 +237,24 @@ impl Oracle {
         }
         self.order.push(id);
         self.made.insert(id, made);
+    }
+
+    /// Only what an operation is based on may change, and only before it is sent.
+    fn rebase(&mut self, made: Made) {
+        let Some(before) = self.made.get_mut(&made.op.id) else {
+            broken!("5", "nobody made {}, which is put onto another base", made.op.id)
+        };
+        if !before.sent_by.is_empty() {
+            broken!("5", "{} is put onto another base, and was sent", made.op.id);
+        }
+        let parts = |op: &Operation| -> Vec<(String, Fields)> {
+            op.steps().map(|step| (step.name.to_owned(), step.args.clone())).collect()
+        };
+        let rest = |op: &Operation| (op.hlc, op.tab.clone(), op.replaces.clone(), op.after.len(), parts(op));
+        if rest(&made.op) != rest(&before.op) {
+            broken!("5", "{} became {:?}", before.op.id, made.op);
+        }
+        before.rebased.push(made.op);
     }
 
     /// Walks over an operation and all that stand for it.
@@ -612,7 +640,7 @@ impl Oracle {
                 let version = tab.version(known.table, &known.key).unwrap_or(0);
                 let is_hidden = known.ever_hidden & (1 << who.user) != 0;
                 let visible = tab.visible(known.table, &known.key);
-                if version < done && !is_hidden && visible != folding::over_nothing(mirror, key) {
+                if version < done && !is_hidden && visible != folding::over_nothing(self, mirror, key) {
                     broken!(
                         "3",
                         "{} no longer shows {id} as pending, nor what it did to {}: version {version}, not {done}",
@@ -650,7 +678,7 @@ impl Oracle {
             let together = folding::sharing(mirror, *key);
             let parts: Vec<folding::Part> =
                 together.iter().map(|key| self.look_at(server, who, mirror, tab, *key)).collect();
-            let Some((low, high)) = folding::explain(server, mirror, &parts) else {
+            let Some((low, high)) = folding::explain(self, server, mirror, &parts) else {
                 folding::fail(server, who, mirror, &parts)
             };
             (least, most) = (least + low, most + high);
@@ -787,13 +815,14 @@ pub fn check_decision(oracle: &Oracle, server: &Server, made: &Made, decision: &
         broken!("5", "{} had its effect {} times", made.op.id, decision.effects);
     }
     // What was decided on a conflict is no concern of the server's.
-    let sent = Operation { decision: None, ..keys::as_sent(server, &made.op) };
+    let is_it =
+        |op: &Rc<Operation>| Operation { decision: None, rebased: 0, ..keys::as_sent(server, op) } == decision.op;
     // Without a ledger a key that was given may stay unknown, and an insert that was never stored may have been known to nobody but
     // its author: what names it finds no such record.
     let may_be_unheard = |from: &String| keys::maker(from).is_some_and(|id| oracle.made(id).may_be_lost);
     let unknown = keys::named(&decision.op);
     let is_nameless = !unknown.is_empty() && (server.keeps_no_ledger || unknown.iter().all(may_be_unheard));
-    if sent != decision.op && !is_nameless {
+    if !is_it(&made.op) && !made.rebased.iter().any(is_it) && !is_nameless {
         broken!("5", "{} reached the server as {:?}, and was made as {:?}", made.op.id, decision.op, made.op);
     }
 }

@@ -343,6 +343,8 @@ impl World {
             oracle.check_keys(server, &who, mirror, engine, &keeps);
             oracle.check(server, &who, mirror, engine, *mono_ms, full || checks.is_multiple_of(FULL_CHECK));
         }
+        let sends = mirror.role() != Role::Follower;
+        mirror.sends_since_ms = sends.then(|| mirror.sends_since_ms.unwrap_or(*mono_ms));
         (mirror.handled, mirror.notified) = (0, 0);
     }
 
@@ -499,7 +501,7 @@ impl World {
         let at_once = place.has_local.then_some(!place.local_is_full);
         if at_once == Some(true) {
             // Two tabs that both send store the same decision of the rules.
-            if place.local.contains_key(&key) && !is_of_rules(&op) {
+            if place.local.contains_key(&key) && !is_of_rules(&op) && op.rebased == 0 {
                 broken!("5", "{} writes {key} twice", self.tabs[tab].name);
             }
             place.set_local(Change { key: key.clone(), content: Some(content.clone()) });
@@ -528,6 +530,12 @@ impl World {
         let _ = self.handle(tab, Input::OperationStored { id, stored });
     }
 
+    fn seen_by(&mut self, tab: usize, op: &Operation) -> Vec<OperationId> {
+        let keys: Vec<_> = op.steps().map(|step| self.server.key(step.table, step.key)).collect();
+        let shown = self.tabs[tab].mirror.shown.iter().filter(|shown| keys.iter().any(|key| shown.concerns(*key)));
+        shown.map(|shown| shown.id).chain([op.id]).collect()
+    }
+
     fn make(&mut self, tab: usize, op: &Rc<Operation>, storage_key: String, stored: &Stored) {
         let made = Made {
             browser: self.tabs[tab].browser,
@@ -544,6 +552,8 @@ impl World {
             is_left: false,
             was_dead: false,
             sent_by: Vec::new(),
+            rebased: Vec::new(),
+            seen: self.seen_by(tab, op),
             op: Rc::clone(op),
         };
         self.oracle.make(tab, made);
@@ -553,7 +563,7 @@ impl World {
     fn must_not_show_yet(&mut self, tab: usize, op: &Operation) {
         let keys: Vec<_> = op.steps().map(|step| self.server.key(step.table, step.key)).collect();
         let Tab { engine, mirror, name, .. } = &self.tabs[tab];
-        if mirror.has_looked {
+        if mirror.has_looked || op.rebased > 0 {
             return;
         }
         for (step, key) in op.steps().zip(keys) {

@@ -20,6 +20,7 @@ pub fn beginning(seed: u64, draw: &mut Draw, browsers: &mut [Make]) -> Steps {
         5 => two_decide(browsers),
         10 => joined_before_it_is_safe(browsers),
         19 => without_a_word_of_the_row(),
+        2 | 11 => against_oneself(browsers),
         8 => nobody_knows_of_it(browsers),
         14 => a_logout_over_what_a_dead_tab_stored(if seed.is_multiple_of(2) { 0 } else { 4 }, browsers),
         _ => Vec::new(),
@@ -109,6 +110,33 @@ fn joined_before_it_is_safe(browsers: &mut [Make]) -> Steps {
             steps.extend((0..2).map(|tab| (Action::Woke { tab }, 1)));
         }
         steps.push((Action::Hint { tab: 0, online: true }, 5_000));
+    }
+    steps
+}
+
+/// What a person did first comes to nothing: it is taken back while all of it waits, or the server refuses it.
+fn against_oneself(browsers: &mut [Make]) -> Steps {
+    browsers[0] = whole();
+    let mut steps = Vec::new();
+    for (key, tab) in [(3, 0), (4, 1), (5, 1)] {
+        let patch = |value| Action::Patch { tab, key, field: "name", value };
+        let assign = |to| Action::Assign { tab, key, to: Some(to) };
+        steps.extend([
+            (Action::SqlSet { key, field: "name", value: "Jena" }, 300),
+            (Action::Refuse { key, on: true }, 0),
+            (patch("Kiel"), 0),
+            (assign("anna"), 0),
+            (patch("Ulm"), 0),
+            (assign("lena"), 8),
+            (Action::Refuse { key, on: false }, 300),
+            (Action::Cut { ms: 3_000 }, 20),
+            (patch("Hof"), 5),
+            (assign("anna"), 5),
+            (patch("Kiel"), 5),
+            (assign("jo:n%"), 5),
+        ]);
+        steps.extend([(Action::Cancel { tab, nth: 1 }, 20), (Action::Undo { tab, nth: 0 }, 20)]);
+        steps.extend([(Action::Cancel { tab, nth: 0 }, 20), (Action::Hint { tab: 0, online: true }, 5_000)]);
     }
     steps
 }

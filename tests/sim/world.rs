@@ -448,7 +448,8 @@ impl World {
         let Some(made) = self.oracle.made.get(&op.id) else {
             broken!("5", "the server was sent {}, which nobody made", op.id)
         };
-        if answer.code.as_deref() == Some("operation-mismatch") {
+        // A browser that was killed may have lost the later form of it.
+        if answer.code.as_deref() == Some("operation-mismatch") && made.rebased.is_empty() {
             broken!("5", "{} was sent as something else than it was made as", op.id);
         }
         if answer.code.as_deref() == Some("forbidden") {
@@ -457,7 +458,29 @@ impl World {
         if let Some(decision) = self.server.ledger.get(&op.id) {
             crate::oracle::check_decision(&self.oracle, &self.server, made, decision);
         }
+        if !answer.replayed && answer.outcome == rota_engine::Outcome::Conflicted && !self.is_muddled() {
+            crate::oracle::own::check_conflict(&self.oracle, &self.server, &self.tabs[tab].mirror, op);
+        }
         answer
+    }
+
+    /// True once a leader may not have known what an earlier one sent, or could not store what it decided.
+    fn is_muddled(&self) -> bool {
+        let muddling = [
+            Fault::TabFrozen,
+            Fault::MachineSlept,
+            Fault::ClockJumpedBack,
+            Fault::ClockJumpedAhead,
+            Fault::LeaderDeposed,
+            Fault::LockStolen,
+            Fault::LockTakenByNewTab,
+            Fault::LockTakenByTab,
+            Fault::TabCrashedAtOutput,
+            Fault::NotCommitted,
+            Fault::QuotaFull,
+            Fault::DatabaseFailed,
+        ];
+        muddling.into_iter().any(|fault| self.faults.0[fault as usize] > 0)
     }
 
     fn on_pull(&mut self, tab: usize, call: &PullCall) {

@@ -4,6 +4,7 @@ use rand_core::Rng;
 
 use super::Engine;
 use super::leaving::Leaving;
+use super::rebasing::Void;
 use super::replacing::{flattened, merged};
 use super::sending::GIVEN_UP;
 use crate::engine::alias::{MARK, inserts_named, temporary_key};
@@ -440,6 +441,7 @@ impl<R: Record> Engine<R> {
             op.id = OperationId::new(op.hlc, [7; 10]);
         }
         let id = op.id;
+        self.take_newer_base(&op);
         if self.outbox.contains(id) || self.settled.contains(id) || self.outbox.replacing(id).is_some() {
             return;
         }
@@ -484,6 +486,7 @@ impl<R: Record> Engine<R> {
         self.outbox.insert(pending);
         self.authors.is_due = true;
         entry_accepted(self, id);
+        self.rebase_late(id);
         self.show(id, record);
         if let Some(op) = bound {
             self.let_go_of_replaced(&op, false, None);
@@ -589,6 +592,9 @@ impl<R: Record> Engine<R> {
         self.outbox.wait(id, 0);
         self.outbox.mark_returned(id, OperationState::Queued);
         self.dirty_operations.insert(id);
+        if let Some(void) = self.outbox.get(id).map(Void::of) {
+            self.rebase_onto(void);
+        }
         self.recompute_all(&records);
     }
 }
@@ -612,6 +618,7 @@ fn operation(id: OperationId, hlc: Hlc, tab: &str, parts: Vec<Part>) -> Operatio
             after: vec![],
             parts: vec![],
             replaces: vec![],
+            rebased: 0,
             decision: None,
         },
         Err(parts) => Operation {
@@ -629,6 +636,7 @@ fn operation(id: OperationId, hlc: Hlc, tab: &str, parts: Vec<Part>) -> Operatio
             after: vec![],
             parts,
             replaces: vec![],
+            rebased: 0,
             decision: None,
         },
     }

@@ -6,6 +6,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::Engine;
 use super::command::pending;
+use super::rebasing::Void;
 use super::replacing::flattened;
 use crate::engine::audit::AuditEntry;
 use crate::engine::error::Error;
@@ -148,6 +149,9 @@ impl<R: Record> Engine<R> {
         let owed: Vec<OperationId> = own.into_iter().chain(owed).collect();
         let record = pending.record;
         self.outbox.mark_returned(id, OperationState::Conflicted);
+        if let Some(void) = self.outbox.get(id).map(Void::of) {
+            self.rebase_later(void);
+        }
         self.dirty_operations.insert(id);
         self.dirty_conflicts.insert(id);
         for id in owed {
@@ -269,6 +273,7 @@ impl<R: Record> Engine<R> {
             after: vec![],
             parts: vec![],
             replaces,
+            rebased: 0,
             decision: Some(Box::new(decision)),
         };
         let id = op.id;
@@ -395,6 +400,7 @@ fn resolution(older: &Operation, version: Version, ruling: Ruling) -> Operation 
         after: vec![],
         parts: vec![],
         replaces: flattened(older),
+        rebased: 0,
         decision: Some(Box::new(ruling.decision)),
     }
 }

@@ -125,8 +125,9 @@ impl<R: Record> Engine<R> {
             }
             Body::Changes { records, cursor } => self.on_changes(records, cursor),
             Body::Settled { answer, done: false, .. } if self.outbox.contains(answer.id) => self.acknowledge(&answer),
-            Body::Settled { answer, decision, aliases, .. } => {
+            Body::Settled { answer, decision, aliases, rebased, .. } => {
                 self.learn_aliases(aliases);
+                self.adopt_all(rebased);
                 if let Some(decision) = decision {
                     self.note_decision(answer.id, None, (&answer.table, &answer.key), decision);
                 }
@@ -134,7 +135,10 @@ impl<R: Record> Engine<R> {
                 let news = self.end_with(&answer);
                 self.relay(news);
             }
-            Body::SettledLocally { settlement, decision } => self.on_state(settlement, decision),
+            Body::SettledLocally { settlement, rebased, decision } => {
+                self.adopt_all(rebased);
+                self.on_state(settlement, decision);
+            }
             Body::Cancel { id } => self.on_cancel(id),
             Body::SignedOut { at_ms } => self.on_signed_out(at_ms),
             Body::RightsChanged => self.look_anew(),
@@ -191,6 +195,12 @@ impl<R: Record> Engine<R> {
         self.recompute_all(&pending.records());
     }
 
+    fn adopt_all(&mut self, operations: Vec<Operation>) {
+        for op in operations {
+            self.adopt(op);
+        }
+    }
+
     fn on_operation(&mut self, op: Operation) {
         let id = op.id;
         self.asked.remove(&id);
@@ -235,6 +245,7 @@ impl<R: Record> Engine<R> {
                 let mut message = self.tabs.message(Kind::Settled);
                 (message.id, message.outcome) = (Some(id), Some(state));
                 (message.code, message.message) = (ended.settlement.code.clone(), ended.settlement.message.clone());
+                message.rebased = self.take_rebased();
                 self.emit(Output::Broadcast(message));
                 return;
             }
@@ -270,6 +281,7 @@ impl<R: Record> Engine<R> {
         message.answer = Some(answer);
         // The record may be gone, and only its row says of which type its key is.
         message.with_aliases(self.aliases.given_by(id));
+        message.rebased = self.take_rebased();
         self.emit(Output::Broadcast(message));
     }
 
@@ -277,6 +289,7 @@ impl<R: Record> Engine<R> {
     pub(super) fn tell_state(&mut self, id: OperationId, state: OperationState) {
         let mut message = self.tabs.message(Kind::Settled);
         (message.id, message.outcome) = (Some(id), Some(state));
+        message.rebased = self.take_rebased();
         if state == OperationState::Dead {
             (message.code, message.message) = self.outbox.get(id).and_then(|pending| pending.trouble.clone()).unzip();
         } else if let Some(ended) = self.settled.get(id).filter(|_| state != OperationState::Queued) {

@@ -15,6 +15,9 @@ use crate::engine::sorted::sort;
 use crate::engine::tabs::Kind;
 use crate::engine::time::{CLOCK_AHEAD_MS_MAX, Timer};
 
+/// The code of what ended with the session.
+pub(super) const SIGNED_OUT: &str = "signed-out";
+
 /// How long the mark of a logout stays. A tab that slept for longer finds its operations too old for the ledger, too.
 const MARK_MS_MAX: u64 = 30 * 24 * 60 * 60_000;
 
@@ -170,7 +173,7 @@ impl<R: Record> Engine<R> {
             }
             // What was ever sent may have been done.
             let outcome = if was_sent { OperationState::Unknown } else { OperationState::Cancelled };
-            let (code, message) = ("signed-out".to_owned(), "the person logged out before it was done".to_owned());
+            let (code, message) = (SIGNED_OUT.to_owned(), "the person logged out before it was done".to_owned());
             self.settle(&Settlement {
                 code: Some(code),
                 message: Some(message),
@@ -186,6 +189,7 @@ impl<R: Record> Engine<R> {
         self.settled = super::Settled::default();
         self.audit = super::Audit::default();
         self.resolving.clear();
+        self.voids.clear();
         self.decisions.clear();
         self.recorder = None;
         self.puller.abandon();

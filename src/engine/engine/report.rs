@@ -4,7 +4,7 @@ use super::Engine;
 use crate::engine::mark::mark;
 use crate::engine::operation::Settlement;
 use crate::engine::outbox::Pending;
-use crate::engine::output::{Changes, ConflictChange, OperationView, Output, RecordChange, Status};
+use crate::engine::output::{Changes, ConflictChange, OperationView, Output, PartView, RecordChange, Status};
 use crate::engine::record::Record;
 use crate::engine::sabotage::sabotaged;
 use crate::engine::table::RecordId;
@@ -97,6 +97,12 @@ pub(super) fn view(pending: &Pending, end: Option<&Settlement>) -> OperationView
         name: pending.op.name.clone(),
         table: pending.op.table.clone(),
         key: pending.op.key.clone(),
+        parts: pending
+            .op
+            .parts
+            .iter()
+            .map(|part| PartView { name: part.name.clone(), table: part.table.clone(), key: part.key.clone() })
+            .collect(),
         state: end.map_or(pending.state, |end| end.outcome),
         made_at_ms: pending.op.hlc.wall_ms(),
         mine: pending.mine,

@@ -2,12 +2,13 @@
 
 use super::command::after;
 use super::lockless::may_send;
+use super::rebasing::Void;
 use super::{Backend, Engine};
 use crate::engine::error::Problem;
 use crate::engine::input::PullCall;
 use crate::engine::link::{Asking, Gate, LinkState, Onlookers, PULL_KEYS_MAX, PULL_TIMEOUT_MS, PullRequest, describe};
 use crate::engine::mark::mark;
-use crate::engine::operation::{Answer, Operation, OperationId, OperationState, PROTOCOL};
+use crate::engine::operation::{Answer, OperationId, OperationState, PROTOCOL};
 use crate::engine::outbox::{Pending, Why};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
@@ -230,8 +231,7 @@ impl<R: Record> Engine<R> {
         self.outbox.mark_call(self.calls, ids, self.now.mono_ms.max(1));
         let pending = ids.iter().filter_map(|id| self.outbox.get(*id));
         // What was decided on a conflict, and by whom, is no concern of the server's.
-        let mut operations: Vec<Operation> =
-            pending.map(|pending| Operation { decision: None, ..pending.op.clone() }).collect();
+        let mut operations: Vec<_> = pending.map(|pending| pending.op.for_server()).collect();
         for id in ids {
             self.dirty_operations.insert(*id);
         }
@@ -466,6 +466,12 @@ impl<R: Record> Engine<R> {
         mark!(Buried);
         self.outbox.mark_returned(id, OperationState::Dead);
         self.dirty_operations.insert(id);
+        // Where the call itself was turned down, it surely was not done.
+        let is_turned_down =
+            [Failure::Forbidden, Failure::Invalid, Failure::Gone].iter().any(|it| it.code() == trouble.0);
+        if let Some(void) = self.outbox.get(id).filter(|_| is_turned_down).map(Void::of) {
+            self.rebase_later(void);
+        }
         let Some(pending) = self.outbox.get_mut(id) else { return };
         pending.trouble = Some(trouble.clone());
         let (records, mine) = (pending.records(), pending.mine);

@@ -50,7 +50,7 @@ impl<R: Record> Engine<R> {
     }
 
     /// Gives up what can be fetched again, or can't be read, for the sake of an operation.
-    fn make_room(&mut self, op: &Operation) {
+    pub(super) fn make_room(&mut self, op: &Operation) {
         mark!(QuotaShed);
         self.made_room_for = Some(op.id);
         self.emit(Output::ForgetRecords);
@@ -59,6 +59,9 @@ impl<R: Record> Engine<R> {
     }
 
     pub(super) fn on_stored(&mut self, id: OperationId, stored: Stored) {
+        if self.on_rebase_stored(id, &stored) {
+            return;
+        }
         let Some(entry) = self.outbox.get_mut(id) else { return };
         let (op, record, mine, is_stored) = (entry.op.clone(), entry.record, entry.mine, stored == Stored::Now);
         if matches!(stored, Stored::Failed(_)) && self.made_room_for != Some(id) {

@@ -21,6 +21,12 @@ use crate::engine::version::Version;
 /// The code of a plain operation that is in conflict.
 const CHANGED: &str = "changed";
 
+/// The code of a refusal because the id belongs to another operation.
+const MISMATCH: &str = "operation-mismatch";
+
+/// After so many tries it is believed that the other operation is another one's.
+const MISMATCHES_MAX: u32 = 2;
+
 /// The code of a confirmation of what was done to another record than the one predicted.
 const OTHER: &str = "assigned-other";
 
@@ -376,6 +382,9 @@ impl<R: Record> Engine<R> {
             }
             return;
         }
+        if answer.code.as_deref() == Some(MISMATCH) && self.looks_it_up(answer.id) {
+            return;
+        }
         if answer.is_acknowledgement() && self.outbox.contains(answer.id) {
             self.acknowledge(&answer);
             if self.tabs.sends() && !self.is_unheard() {
@@ -398,6 +407,21 @@ impl<R: Record> Engine<R> {
         }
     }
 
+    /// The ledger knows an operation of this id, which is based on something else: a browser that was killed may have lost that form of it. What
+    /// became of it the next pull tells.
+    fn looks_it_up(&mut self, id: OperationId) -> bool {
+        let tries = self.outbox.get(id).filter(|it| it.state == OperationState::Sent).map(|pending| pending.tries);
+        if !self.tabs.sends() || tries.is_none_or(|tries| tries >= MISMATCHES_MAX) {
+            return false;
+        }
+        self.puller.want();
+        let trouble = (MISMATCH.to_owned(), "the server knows another form of it".to_owned());
+        let tries = tries.unwrap_or_default();
+        let delay_ms = self.retry.timeout.max(self.retry.delay_ms(tries, &mut self.random));
+        self.wait(id, delay_ms, tries.saturating_add(1), trouble);
+        true
+    }
+
     /// True when an operation has ended, or another one stands for it.
     fn is_over(&self, id: OperationId) -> bool {
         !self.outbox.contains(id) && (self.settled.contains(id) || self.outbox.replacing(id).is_some())
@@ -409,6 +433,7 @@ impl<R: Record> Engine<R> {
         if self.tabs.sends() && !self.is_unheard() && !sabotaged!(SilentEnd) {
             let mut message = self.tabs.message(Kind::Settled);
             (message.answer, message.decision) = (Some(answer), decision);
+            message.rebased = self.take_rebased();
             self.emit(Output::Broadcast(message));
         }
         self.relay(news);

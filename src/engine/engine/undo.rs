@@ -1,5 +1,5 @@
-//! Undo: takes back what was never sent; of anything else it does the inverse, which conflicts rather than overwrite what somebody
-//! changed since.
+//! Undo: takes back what was never sent; of anything else it does the inverse, in what still shows it. What this person changed later
+//! covers it, and is undone to what was beneath; what somebody else changed since stays.
 
 use std::collections::VecDeque;
 
@@ -7,10 +7,12 @@ use super::Engine;
 use super::command::{Draft, Intent};
 use crate::engine::alias::{Aliases, MARK};
 use crate::engine::error::Error;
+use crate::engine::mark::mark;
+use crate::engine::merge::same;
 use crate::engine::operation::{Operation, OperationId, OperationState, Part, Step, name};
 use crate::engine::record::Record;
 use crate::engine::rules::Inverse;
-use crate::engine::value::Fields;
+use crate::engine::value::{Fields, Value};
 
 /// How many of a tab's own operations can be undone.
 pub const UNDO_MAX: usize = 100;
@@ -19,8 +21,8 @@ pub const UNDO_MAX: usize = 100;
 #[derive(Debug, Default)]
 pub(super) struct Undoable {
     done: VecDeque<Done>,
-    /// An undoing operation that is not stored yet, and what it undoes.
-    undoing: Option<(OperationId, OperationId)>,
+    /// An undoing operation that is not stored yet, what it undoes, and what can be undone afterwards.
+    undoing: Option<(OperationId, OperationId, VecDeque<Done>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -35,7 +37,8 @@ struct Done {
 impl Undoable {
     /// Remembers an operation that was accepted. If it undoes another one, that is undone now.
     pub(super) fn remember(&mut self, op: Operation, before: Vec<Option<Fields>>) {
-        if let Some((_, undone)) = self.undoing.take_if(|(id, _)| *id == op.id) {
+        if let Some((_, undone, rest)) = self.undoing.take_if(|(id, ..)| *id == op.id) {
+            self.done = rest;
             self.forget(undone);
         }
         if self.done.len() >= UNDO_MAX {
@@ -49,6 +52,13 @@ impl Undoable {
         for done in &mut self.done {
             aliases.rewrite(&mut done.op, &mut Vec::new());
             done.before.iter_mut().flatten().for_each(|fields| aliases.rewrite_fields(fields));
+        }
+    }
+
+    /// Has an operation undone to what it is based on now.
+    pub(super) fn set_base(&mut self, op: &Operation) {
+        if let Some(done) = self.done.iter_mut().find(|done| done.op.id == op.id) {
+            done.op.take_base(op);
         }
     }
 
@@ -93,21 +103,32 @@ impl<R: Record> Engine<R> {
         }
         let done = self.undoable.done.iter().find(|done| done.op.id == id).cloned();
         let Some(done) = done else { return Err(Error::NothingToUndo { id: id.to_string() }) };
-        let intents = self.inverse(&done)?;
+        let mut rest = self.undoable.done.clone();
+        let intents = self.inverse(&done, &mut rest)?;
+        if intents.is_empty() {
+            mark!(NothingLeftToUndo);
+            self.undoable.done = rest;
+            self.undoable.forget(id);
+            return Ok(None);
+        }
         self.check_room()?;
         let undoing = self.accept(intents, vec![id], false);
-        self.undoable.undoing = Some((undoing, id));
+        self.undoable.undoing = Some((undoing, id, rest));
         Ok(Some(undoing))
     }
 
     /// Returns the inverse of each of its steps, the last one first. Each is judged by what those before it leave: a transaction may have
-    /// touched a record more than once.
-    fn inverse(&self, Done { op, before, .. }: &Done) -> Result<Vec<Intent>, Error> {
+    /// touched a record more than once. Nothing for a step of which nothing is left to undo. `rest`: what can be undone, which this changes
+    /// where it covers the operation.
+    fn inverse(&self, Done { op, before, .. }: &Done, rest: &mut VecDeque<Done>) -> Result<Vec<Intent>, Error> {
         let steps: Vec<Step<'_>> = op.steps().collect();
         let mut intents: Vec<Intent> = Vec::with_capacity(steps.len());
         let (is_alone, mut draft) = (steps.len() == 1, Draft::new());
         for (step, before) in steps.into_iter().zip(before).rev() {
-            let mut intent = self.inverse_of(op.id, &step, before.as_ref(), &draft)?;
+            let mut later = self.later(rest, op.id);
+            let Some(mut intent) = self.inverse_of(op.id, &step, before.as_ref(), (&draft, &mut later))? else {
+                continue;
+            };
             if intent.is_unnamed() {
                 // The server tells the one from the other by their tables.
                 if intents.iter().any(|earlier| earlier.is_unnamed_of(intent.table)) {
@@ -135,38 +156,90 @@ impl<R: Record> Engine<R> {
         intent.part.base_version = None;
     }
 
+    /// Walks over the steps of what this tab did after an operation, as far as it is to be seen.
+    fn later<'a>(&self, rest: &'a mut VecDeque<Done>, id: OperationId) -> Vec<(Step<'a>, &'a mut Fields)> {
+        let from = rest.iter().position(|done| done.op.id == id).map_or(rest.len(), |at| at + 1);
+        let is_seen = |done: &&mut Done| self.outbox.get(done.op.id).is_none_or(|pending| !pending.is_parked());
+        rest.iter_mut().skip(from).filter(is_seen).flat_map(|done| done.op.steps_mut()).collect()
+    }
+
+    /// True where a later change of this person's was made on top of this one: that is then undone to what was beneath both.
+    fn is_covered(&self, step: &Step<'_>, field: &str, later: &mut [(Step<'_>, &mut Fields)]) -> bool {
+        let key = self.aliases.key(step.key);
+        let ours = step.set.get(field);
+        let covers = |(over, base): &&mut (Step<'_>, &mut Fields)| {
+            over.table == step.table && *over.key == *key && over.set.contains_key(field) && base.get(field) == ours
+        };
+        let Some((_, base)) = later.iter_mut().find(covers) else { return false };
+        base.insert(field.to_owned(), step.base.get(field).cloned().unwrap_or_default());
+        true
+    }
+
+    /// Returns what an insert has become by what the person did to its record afterwards.
+    fn as_left(&self, step: &Step<'_>, later: &[(Step<'_>, &mut Fields)]) -> Fields {
+        let (key, mut fields) = (self.aliases.key(step.key), step.set.clone());
+        for (over, base) in later.iter().filter(|(over, _)| over.table == step.table && *over.key == *key) {
+            for (field, value) in over.set {
+                if fields.get(field).is_some_and(|left| base.get(field) == Some(left)) {
+                    fields.insert(field.clone(), value.clone());
+                }
+            }
+        }
+        fields
+    }
+
     fn inverse_of(
         &self,
         id: OperationId,
         step: &Step<'_>,
         before: Option<&Fields>,
-        draft: &Draft<R>,
-    ) -> Result<Intent, Error> {
+        (draft, later): (&Draft<R>, &mut [(Step<'_>, &mut Fields)]),
+    ) -> Result<Option<Intent>, Error> {
         let nothing = || Error::NothingToUndo { id: id.to_string() };
         let table = self.tables.table_id(step.table).ok_or_else(nothing)?;
         let config = self.tables.config(table);
         let key = self.aliases.key(step.key).into_owned();
         let cell = self.tables.find(table, &key).and_then(|record| self.tables.cell(record));
-        let is_there = self.visible_after(draft, table, &key).is_some();
+        let visible = self.visible_after(draft, table, &key);
+        // Of one that is hidden because it may no longer apply, the server may yet say that it does.
+        let is_hidden = self.outbox.get(id).is_some_and(|pending| pending.doubtful);
+        let shows = |field: &String, ours: &Value| {
+            is_hidden || visible.is_some_and(|record| same(&record.field(field).unwrap_or_default(), ours))
+        };
         let (name, args, set, base) = match step.name {
-            name::DELETE if is_there => return Err(Error::RecordExists { table: config.name.clone(), key }),
+            name::DELETE if visible.is_some() => {
+                return Err(Error::RecordExists { table: config.name.clone(), key });
+            }
             name::DELETE => {
                 (name::INSERT.to_owned(), Fields::new(), before.cloned().ok_or_else(nothing)?, Fields::new())
             }
-            _ if !is_there => return Err(Error::UnknownRecord { table: config.name.clone(), key }),
-            name::INSERT => (name::DELETE.to_owned(), Fields::new(), Fields::new(), step.set.clone()),
+            _ if visible.is_none() => return Err(Error::UnknownRecord { table: config.name.clone(), key }),
+            name::INSERT => (name::DELETE.to_owned(), Fields::new(), Fields::new(), self.as_left(step, later)),
             name::PATCH => {
-                let seen = |field: &String| step.base.get(field).cloned().unwrap_or_default();
-                let set = step.set.keys().map(|field| (field.clone(), seen(field))).collect();
-                (name::PATCH.to_owned(), Fields::new(), set, step.set.clone())
+                let (mut set, mut base) = (Fields::new(), Fields::new());
+                for (field, ours) in step.set {
+                    if !self.is_covered(step, field, later) && shows(field, ours) {
+                        set.insert(field.clone(), step.base.get(field).cloned().unwrap_or_default());
+                        base.insert(field.clone(), ours.clone());
+                    }
+                }
+                if set.is_empty() {
+                    return Ok(None);
+                }
+                (name::PATCH.to_owned(), Fields::new(), set, base)
             }
             _ => {
                 let Inverse { name, args, set, base } = self.rules.inverse(config, step).ok_or_else(nothing)?;
+                // It is undone as a whole or not at all.
+                let covered = step.set.keys().filter(|field| self.is_covered(step, field, later)).count();
+                if covered > 0 || !step.set.iter().all(|(field, ours)| shows(field, ours)) {
+                    return Ok(None);
+                }
                 (name, args, set, base)
             }
         };
         let base_version = cell.and_then(|cell| cell.version.clone());
-        Ok(Intent { table, part: Part { name, table: config.name.clone(), key, args, set, base, base_version } })
+        Ok(Some(Intent { table, part: Part { name, table: config.name.clone(), key, args, set, base, base_version } }))
     }
 
     /// Returns, for each step that deletes a record, its fields, for bringing it back.

@@ -289,7 +289,7 @@ fn message<R: Record>(message: &mut TabMessage<R>, tables: &[TableConfig], walke
     if let Some(records) = &mut message.records {
         rows(records, tables, walker);
     }
-    for op in message.operations.iter_mut().flatten().chain(&mut message.op) {
+    for op in message.operations.iter_mut().chain(&mut message.rebased).flatten().chain(&mut message.op) {
         operation(op, tables, walker);
     }
     if let Some(told) = &mut message.answer {

@@ -3,7 +3,7 @@
 
 use rota_engine::{Fields, JsonRecord, OperationId, Record, Step, Value};
 
-use super::{Mirror, Shown, Who, broken};
+use super::{Mirror, Oracle, Shown, Who, broken};
 use crate::server::{Key, OWNER, Server, key_value};
 
 /// So many ways in which records may be confirmed are tried. What shares more than that is rare enough to be left to its end.
@@ -46,7 +46,7 @@ struct Folded {
 
 /// Finds a way in which what is seen is what is confirmed with what is pending over it. Returns how many records are held for it, at
 /// least and at most; nothing where there is no such way.
-pub fn explain(server: &Server, mirror: &Mirror, parts: &[Part]) -> Option<(usize, usize)> {
+pub fn explain(oracle: &Oracle, server: &Server, mirror: &Mirror, parts: &[Part]) -> Option<(usize, usize)> {
     let pending: Vec<&Shown> = mirror
         .shown
         .iter()
@@ -63,7 +63,10 @@ pub fn explain(server: &Server, mirror: &Mirror, parts: &[Part]) -> Option<(usiz
             }
         }
     }
-    let ways = parts.iter().map(|part| part.stands.len()).product::<usize>() << may_have_landed.len().min(12);
+    // A tab may not have heard yet that what an operation is based on has changed.
+    let forms: Vec<usize> = pending.iter().map(|shown| 1 + oracle.made(shown.id).rebased.len()).collect();
+    let ways = parts.iter().map(|part| part.stands.len()).chain(forms.iter().copied()).product::<usize>()
+        << may_have_landed.len().min(12);
     if ways > WAYS_MAX {
         return Some((0, usize::MAX / 2));
     }
@@ -79,7 +82,8 @@ pub fn explain(server: &Server, mirror: &Mirror, parts: &[Part]) -> Option<(usiz
         let folded: Vec<Folded> = parts.iter().map(|part| start(part, take(part.stands.len()))).collect();
         let held = folded.iter().filter(|folded| folded.visible.is_some()).count();
         let landed: Vec<(OperationId, Key)> = may_have_landed.iter().copied().filter(|_| take(2) == 1).collect();
-        let (folded, applied) = fold(folded, parts, &pending, &landed);
+        let chosen: Vec<usize> = forms.iter().map(|count| take(*count)).collect();
+        let (folded, applied) = fold(folded, parts, (&pending, &chosen), oracle, &landed);
         let is_it = folded.iter().zip(parts).all(|(folded, part)| folded.visible == part.visible)
             && pending.iter().zip(applied).all(|(shown, applied)| shown.is_doubtful != applied);
         if is_it {
@@ -95,15 +99,17 @@ pub fn explain(server: &Server, mirror: &Mirror, parts: &[Part]) -> Option<(usiz
 fn fold(
     mut records: Vec<Folded>,
     parts: &[Part],
-    pending: &[&Shown],
+    (pending, forms): (&[&Shown], &[usize]),
+    oracle: &Oracle,
     landed: &[(OperationId, Key)],
 ) -> (Vec<Folded>, Vec<bool>) {
     let mut all_applied = Vec::new();
-    for shown in pending {
+    for (shown, form) in pending.iter().zip(forms) {
         let is_done = landed.iter().any(|(id, _)| *id == shown.id);
         let mut next = records.clone();
         let mut applied = true;
-        for (key, step) in shown.keys.iter().zip(shown.op.steps()) {
+        for ((key, step), base) in shown.keys.iter().zip(shown.op.steps()).zip(bases(oracle, shown, *form)) {
+            let step = Step { base, ..step };
             if landed.contains(&(shown.id, *key)) {
                 continue;
             }
@@ -122,14 +128,22 @@ fn fold(
 }
 
 /// What is seen of one record if nothing of it is confirmed, and whatever becomes of the others.
-pub fn over_nothing(mirror: &Mirror, key: Key) -> Option<JsonRecord> {
+pub fn over_nothing(oracle: &Oracle, mirror: &Mirror, key: Key) -> Option<JsonRecord> {
     let mut visible = None;
     for shown in mirror.shown.iter().filter(|shown| shown.is_seen()) {
-        for (_, step) in shown.keys.iter().zip(shown.op.steps()).filter(|(of, _)| **of == key) {
+        let form = oracle.made(shown.id).rebased.len();
+        let steps = shown.op.steps().zip(bases(oracle, shown, form)).map(|(step, base)| Step { base, ..step });
+        for (_, step) in shown.keys.iter().zip(steps).filter(|(of, _)| **of == key) {
             visible = effect(&step, visible.as_ref(), shown).unwrap_or(visible);
         }
     }
     visible
+}
+
+/// What each step of an operation is based on, in one of its forms.
+fn bases<'a>(oracle: &'a Oracle, shown: &'a Shown, form: usize) -> Vec<&'a Fields> {
+    let op = form.checked_sub(1).map_or(&shown.op, |at| &oracle.made(shown.id).rebased[at]);
+    op.steps().map(|step| step.base).collect()
 }
 
 /// What a step makes of a record; `None` where it does not apply.

@@ -1,0 +1,44 @@
+//! Nobody loses against themselves: where nobody else has changed a record, no operation of a person ends as conflicted.
+
+use rota_engine::{Operation, OperationId};
+
+use super::{Mirror, Oracle, broken};
+use crate::server::{Known, Server, number};
+use crate::shell::is_of_rules;
+
+/// Checks that a conflict is with somebody else. What an earlier leader may have sent keeps what it is based on, whatever became of that.
+pub fn check_conflict(oracle: &Oracle, server: &Server, sender: &Mirror, op: &Operation) {
+    let made = oracle.made(op.id);
+    let was_made_under_it = sender.sends_since_ms.is_some_and(|since_ms| since_ms < made.made_ms);
+    // A deletion that undoes an insert expects what this tab, and no other, has made of the record.
+    let is_other_matter = is_of_rules(op) || made.op.decision.is_some() || op.steps().any(|step| step.name == "delete");
+    if !was_made_under_it || is_other_matter || made.is_resurrected || server.keeps_no_ledger {
+        return;
+    }
+    // What was given up may have been done, and was not seen; what was cancelled may have come back.
+    let is_sure = |id: &OperationId| {
+        let made = oracle.made(*id);
+        !made.was_dead && !made.is_resurrected && !made.may_be_lost && (!made.is_cancel_asked || !is_done(server, *id))
+    };
+    if !made.seen.iter().all(is_sure) {
+        return;
+    }
+    let alone = op.parts.is_empty().then_some(&op.base_version);
+    let versions = alone.into_iter().chain(op.parts.iter().map(|part| &part.base_version));
+    let is_own = |(step, version): (rota_engine::Step<'_>, &Option<rota_engine::Version>)| {
+        let Some(key) = server.find(step.table, step.key) else { return false };
+        let known: &Known = &server.known[key];
+        let from = version.as_ref().map_or(0, number);
+        let is_filled = oracle.filled.iter().any(|(_, _, of, _)| *of == key);
+        let later = known.history.iter().filter(|stand| stand.version > from);
+        let is_ours = |id: OperationId| made.seen.contains(&id);
+        known.ever_hidden == 0 && !is_filled && later.into_iter().all(|stand| stand.op.is_some_and(is_ours))
+    };
+    if op.steps().zip(versions).all(is_own) {
+        broken!("5", "{} conflicts with nothing that anybody else did: {op:?}", op.id);
+    }
+}
+
+fn is_done(server: &Server, id: OperationId) -> bool {
+    server.ledger.get(&id).is_some_and(|decision| decision.answer.outcome == rota_engine::Outcome::Confirmed)
+}
