@@ -127,7 +127,8 @@ export class Assignments<T extends Tables> {
     this.#mutate = mutate
     this.#requireOpen = requireOpen
     this.#first = first
-    this.#events = new RecordEvents(mirror, tables, ({ owner }) => owner !== undefined, ({ table, key, before, after }) => {
+    const names = Object.entries(tables).map(([name, { owner }]) => (owner === undefined ? undefined : name))
+    this.#events = new RecordEvents(mirror, names, ({ table, key, before, after }) => {
       const [from = null, to = null] = happenings.owner(tables[table]?.owner ?? '', before, after) ?? []
       return from === to ? undefined : { table, key, from, to }
     })

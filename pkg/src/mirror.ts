@@ -59,6 +59,7 @@ export interface Cell {
 }
 
 interface MirrorTable {
+  readonly fields: readonly string[]
   readonly cells: Map<string, Cell>
   readonly listeners: Set<Listener>
   /** What temporary keys turned out to be, the oldest first. */
@@ -124,7 +125,7 @@ export class Mirror {
   constructor(tables: Tables, status: Status) {
     this.#names = Object.keys(tables)
     this.#status = status
-    for (const name of this.#names) this.#tables.set(name, { cells: new Map(), listeners: new Set(), renamed: new Map(), all: undefined })
+    for (const [name, { fields }] of Object.entries(tables)) this.#tables.set(name, { fields: fields ?? [], cells: new Map(), listeners: new Set(), renamed: new Map(), all: undefined })
   }
 
   /** Lets a part follow the change lists. */
@@ -157,6 +158,11 @@ export class Mirror {
   /** The key that a record has by now: a temporary one leads to the one that the server gave. */
   keyNow(table: string, key: string): string {
     return nowOf(this.#table(table), key)
+  }
+
+  /** The declared fields of a table's records. */
+  fields(table: string): readonly string[] {
+    return this.#table(table).fields
   }
 
   all(table: string): readonly object[] {

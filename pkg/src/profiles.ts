@@ -39,9 +39,9 @@ export class Profiles<T extends Tables, N extends DomainName<T, 'profile'> = Dom
   /** @internal */
   constructor(host: ProfileHost, tables: T) {
     this.#host = host
-    const isOne = ({ domain }: Tables[string]) => domain?.kind === 'profile'
-    this.#name = Object.keys(tables).find((name) => isOne(tables[name] as Tables[string]))
-    this.#events = new RecordEvents(host.mirror, tables, isOne, ({ table, key, before, after }) => {
+    const names = Object.entries(tables).map(([name, { domain }]) => (domain?.kind === 'profile' ? name : undefined))
+    this.#name = names.find((name) => name !== undefined)
+    this.#events = new RecordEvents(host.mirror, names, ({ table, key, before, after }) => {
       const type = happenings.profile(tables[table]?.domain ?? {}, before, after) as ProfileEvent<object>['type'] | undefined
       const profile = after ?? before
       return type && profile && { type, key, isOwn: key === host.user, profile, before }

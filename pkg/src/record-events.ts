@@ -1,5 +1,4 @@
 import { add, callSafely, type ChangeList, type Listener, type Mirror } from './mirror.js'
-import type { Tables } from './tables.js'
 import { readsTheSame } from './values.js'
 
 /** What changed of a record: as it showed before, and as it shows now. */
@@ -19,20 +18,16 @@ export class RecordEvents<E> {
   readonly #classify: Classify<E>
   /** The watched tables, by their number in change lists. */
   readonly #names: readonly (string | undefined)[]
-  readonly #tables: Tables
   readonly #listeners = new Set<(event: E) => void>()
   readonly #events: E[] = []
   /** The records by table and key, as they were told of last; nothing while nobody watches. */
   #known: Map<string, Map<string, object>> | undefined
   #isReady: boolean
 
-  /** `isWatched` tells the tables. */
-  constructor(mirror: Mirror, tables: Tables, isWatched: (table: Tables[string]) => boolean, classify: Classify<E>) {
+  constructor(mirror: Mirror, names: readonly (string | undefined)[], classify: Classify<E>) {
     this.#mirror = mirror
     this.#isReady = mirror.status.ready
     this.#classify = classify
-    this.#tables = tables
-    const names = Object.entries(tables).map(([name, declared]) => (isWatched(declared) ? name : undefined))
     this.#names = names
     if (names.every((name) => name === undefined)) return
     mirror.add({
@@ -84,7 +79,7 @@ export class RecordEvents<E> {
       const before = known.get(key)
       if (after) known.set(key, after)
       else known.delete(key)
-      const event = isNews && !readsTheSame(this.#tables[table]?.fields ?? [], before, after) ? this.#classify({ table, key, before, after }) : undefined
+      const event = isNews && !readsTheSame(this.#mirror.fields(table), before, after) ? this.#classify({ table, key, before, after }) : undefined
       if (event !== undefined) this.#events.push(event)
     }
     if (this.#events.length > 0) tell([this.#tellEvents])

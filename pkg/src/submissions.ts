@@ -21,8 +21,8 @@ export class Submissions<T extends Tables, N extends DomainName<T, 'form'> = Dom
   /** @internal */
   constructor(mirror: Mirror, tables: T, requireOpen: () => void) {
     this.#requireOpen = requireOpen
-    const isOne = ({ domain }: Tables[string]) => domain?.kind === 'form'
-    this.#events = new RecordEvents(mirror, tables, isOne, ({ table, key, before, after }) => {
+    const names = Object.entries(tables).map(([name, { domain }]) => (domain?.kind === 'form' ? name : undefined))
+    this.#events = new RecordEvents(mirror, names, ({ table, key, before, after }) => {
       const type = happenings.submission(tables[table]?.domain ?? {}, before, after) as SubmissionEvent<object>['type'] | undefined
       const submission = after ?? before
       return type && submission && { type, table, key, submission }
