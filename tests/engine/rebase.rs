@@ -47,9 +47,9 @@ fn a_patch_after_a_cancelled_one_is_done_and_stays_on_the_screen_of_every_tab() 
     world.tab(1).cancel(first).unwrap();
     world.run_for(50);
     assert_eq!(world.outcome(1, first), [OperationState::Cancelled]);
-    for tab in 0..3 {
+    for (tab, seen) in seen.into_iter().enumerate() {
         assert_eq!(world.tabs[tab].field("c-1", "city"), "Ulm".into());
-        assert_eq!(world.tabs[tab].seen("c-1", "city").len(), seen[tab]);
+        assert_eq!(world.tabs[tab].seen("c-1", "city").len(), seen);
     }
     online(&mut world);
     is_confirmed(&world, 1, second);
@@ -67,9 +67,9 @@ fn an_assignment_after_a_cancelled_one_is_done_and_never_flickers() {
         let seen = [0, 1, 2].map(|tab| world.tabs[tab].seen("c-1", "owner_id").len());
         world.tab(tab).cancel(first).unwrap();
         world.run_for(50);
-        for other in 0..3 {
+        for (other, seen) in seen.into_iter().enumerate() {
             assert_eq!(world.owner(other, "c-1"), "jonas".into());
-            assert_eq!(world.tabs[other].seen("c-1", "owner_id").len(), seen[other]);
+            assert_eq!(world.tabs[other].seen("c-1", "owner_id").len(), seen);
         }
         online(&mut world);
         is_confirmed(&world, tab, second);
@@ -360,7 +360,7 @@ fn where_a_killed_browser_has_lost_the_new_base_the_ledger_says_what_became_of_t
     world.faults.lost_push_replies = 2;
     world.heal_network();
     world.tell(0, Input::Reconnect);
-    while world.server.effects.get(&second).is_none() {
+    while !world.server.effects.contains_key(&second) {
         world.run_for(1);
     }
     let key = world.storage[0].keys().find(|key| key.ends_with(&second.to_string())).unwrap().clone();

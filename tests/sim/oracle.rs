@@ -128,8 +128,8 @@ pub struct Mirror {
     pub born_ms: u64,
     /// The live lists that are open.
     pub lists: Watchers,
-    /// Since when it sends, if it does.
-    pub sends_since_ms: Option<u64>,
+    /// Since when it leads, if it does.
+    pub leads_since_ms: Option<u64>,
     /// What its pulls cover.
     pub parts: Parts,
     /// How operations have ended, as this tab told it.

@@ -343,8 +343,8 @@ impl World {
             oracle.check_keys(server, &who, mirror, engine, &keeps);
             oracle.check(server, &who, mirror, engine, *mono_ms, full || checks.is_multiple_of(FULL_CHECK));
         }
-        let sends = mirror.role() != Role::Follower;
-        mirror.sends_since_ms = sends.then(|| mirror.sends_since_ms.unwrap_or(*mono_ms));
+        let leads = mirror.role() == Role::Leader;
+        mirror.leads_since_ms = leads.then(|| mirror.leads_since_ms.unwrap_or(*mono_ms));
         (mirror.handled, mirror.notified) = (0, 0);
     }
 

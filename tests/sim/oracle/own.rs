@@ -6,19 +6,26 @@ use super::{Mirror, Oracle, broken};
 use crate::server::{Known, Server, number};
 use crate::shell::is_of_rules;
 
-/// Checks that a conflict is with somebody else. What an earlier leader may have sent keeps what it is based on, whatever became of that.
+/// Checks that a conflict is with somebody else. What an earlier leader may have sent keeps what it is based on, whatever became of that; and tabs
+/// without locks, each of which sends its own, may not hear of each other's ends in time.
 pub fn check_conflict(oracle: &Oracle, server: &Server, sender: &Mirror, op: &Operation) {
     let made = oracle.made(op.id);
-    let was_made_under_it = sender.sends_since_ms.is_some_and(|since_ms| since_ms < made.made_ms);
+    let was_made_under_it = sender.leads_since_ms.is_some_and(|since_ms| since_ms < made.made_ms);
     // A deletion that undoes an insert expects what this tab, and no other, has made of the record.
     let is_other_matter = is_of_rules(op) || made.op.decision.is_some() || op.steps().any(|step| step.name == "delete");
     if !was_made_under_it || is_other_matter || made.is_resurrected || server.keeps_no_ledger {
         return;
     }
-    // What was given up may have been done, and was not seen; what was cancelled may have come back.
+    // What was given up may have been done, and was not seen; what was cancelled may have come back; and a leader of the release before sends
+    // what follows a transaction that it can't read before that.
     let is_sure = |id: &OperationId| {
         let made = oracle.made(*id);
-        !made.was_dead && !made.is_resurrected && !made.may_be_lost && (!made.is_cancel_asked || !is_done(server, *id))
+        let is_over = |id: OperationId| server.ledger.contains_key(&id) || oracle.made(id).is_cancel_asked;
+        oracle.standing_for(*id).any(is_over)
+            && !made.was_dead
+            && !made.is_resurrected
+            && !made.may_be_lost
+            && (!made.is_cancel_asked || !is_done(server, *id))
     };
     if !made.seen.iter().all(is_sure) {
         return;
