@@ -103,6 +103,13 @@ create table rota.adoption_faults (
 );
 comment on table rota.adoption_faults is 'Rows that were there before the kit and break its rules, and which: they stay as they are, but for counting. Those that were active no longer are.';
 
+comment on column rota.adoption_faults.table_name is 'The table.';
+comment on column rota.adoption_faults.key is 'The row''s key.';
+comment on column rota.adoption_faults.code is 'The code with which an operation that wrote it would be refused.';
+comment on column rota.adoption_faults.message is 'Why, in words.';
+comment on constraint adoption_faults_pkey on rota.adoption_faults is 'A row is listed once.';
+comment on index rota.adoption_faults_pkey is 'A row is listed once.';
+
 create table rota.availability_turns (user_id text primary key, turn bigint not null);
 comment on table rota.availability_turns is 'One row a person, locked by whoever changes their active slots: two that overlap can''t come in at once.';
 

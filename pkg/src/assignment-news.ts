@@ -70,8 +70,8 @@ export class AssignmentFollower {
     if (!fields) throw new RotaError('unknown-table', `there is no table "${history}"`)
     const missing = COLUMNS.find((column) => !fields.includes(column))
     if (missing) throw new RotaError('invalid-operation', `table "${history}" declares no field "${missing}", so it is no history of assignments`)
-    const isHistory = (declared: Tables[string]) => declared === this.#tables[history]
-    const events = new RecordEvents<Line>(this.#mirror, this.#tables, isHistory, ({ key, before, after }) => (after && !before ? [key, after as History] : undefined))
+    const names = Object.keys(this.#tables).map((name) => (name === history ? name : undefined))
+    const events = new RecordEvents<Line>(this.#mirror, names, ({ key, before, after }) => (after && !before ? [key, after as History] : undefined))
     this.#followed.set(history, events)
     return events
   }
