@@ -176,14 +176,18 @@ begin
 end
 $$;
 
--- A record begins as the operations of its table find it.
-create function rota.check_beginning(target rota.tables, fields jsonb) returns void language plpgsql stable set search_path = '' as $$
+-- A record begins as the operations of its table find it. Whoever inserts it may say so of the fields that operations set; such times as
+-- operations take from the server's clock are the server's here, too. What is answered is what is to be written.
+create function rota.check_beginning(target rota.tables, fields jsonb) returns jsonb language plpgsql stable set search_path = '' as $$
 declare
   wrong text;
 begin
-  if target.begins = '{}' then return; end if;
-  select b.key into wrong from jsonb_each(target.begins) b where fields ? b.key and fields -> b.key <> b.value limit 1;
-  if wrong is not null then perform rota.refuse('invalid', format('%s of a new record in %s is %s', wrong, target.name, target.begins -> wrong)); end if;
+  if target.reserved = '{}' then return fields; end if;
+  select f into wrong from unnest(target.reserved) f where fields ? f and fields -> f <> coalesce(target.begins -> f, 'null') limit 1;
+  if wrong is not null then
+    perform rota.refuse('invalid', format('%s of a new record in %s is %s', wrong, target.name, coalesce(target.begins -> wrong, 'null')));
+  end if;
+  return fields - array(select f from unnest(target.reserved || '{created_at,last_message_at}'::text[]) f where f <> all (target.writable || target.key_columns));
 end
 $$;
 
@@ -306,12 +310,12 @@ create function rota.op_insert(op jsonb, target rota.tables, actor text) returns
 language plpgsql set search_path = public, pg_temp as $$
 declare
   sent jsonb;
-  columns text := (select string_agg(format('%I', f), ', ') from jsonb_object_keys(op -> 'set') f);
+  wanted constant jsonb := rota.check_beginning(target, op -> 'set');
+  columns text := (select string_agg(format('%I', f), ', ') from jsonb_object_keys(wanted) f);
   hit text;
 begin
-  perform rota.check_fields(target, op -> 'set', target.writable || target.key_columns);
-  perform rota.check_beginning(target, op -> 'set');
-  execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', target.relation) into sent using op -> 'set';
+  perform rota.check_fields(target, wanted, target.writable || target.key_columns);
+  execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', target.relation) into sent using wanted;
   if rota.key_of(sent, target.key_columns) is distinct from op ->> 'key' then
     perform rota.refuse('invalid', format('key is %s, but the record in set has the key %s', op ->> 'key',
       coalesce(rota.key_of(sent, target.key_columns), 'null')));
@@ -321,8 +325,7 @@ begin
   if has_any_column_privilege(target.relation, 'update') then
     execute format('select from %s t where %s for no key update', target.relation, rota.key_condition(target, '$1')) using op ->> 'key';
   end if;
-  execute format('insert into %1$s (%2$s) select %2$s from jsonb_populate_record(null::%1$s, $1)', target.relation, columns)
-    using op -> 'set';
+  execute format('insert into %1$s (%2$s) select %2$s from jsonb_populate_record(null::%1$s, $1)', target.relation, columns) using wanted;
   return jsonb_build_object('outcome', 'confirmed');
 exception when unique_violation then
   get stacked diagnostics hit = constraint_name;
@@ -376,7 +379,7 @@ comment on function rota.visible_record(rota.tables, text) is 'A record as the c
 comment on function rota.guard_objection(rota.tables, jsonb, jsonb, text) is 'What the table''s guard objects to, or null.';
 comment on function rota.ask_guard(rota.tables, jsonb, jsonb, text) is 'Refuses what the table''s guard objects to.';
 comment on function rota.check_fields(rota.tables, jsonb, text[]) is 'Refuses fields that are not there, or not on the list.';
-comment on function rota.check_beginning(rota.tables, jsonb) is 'Refuses an insert in a state that only operations lead to.';
+comment on function rota.check_beginning(rota.tables, jsonb) is 'Refuses an insert in a state that only operations lead to, and answers what is to be written.';
 comment on function rota.check_key(rota.tables, text) is 'Refuses a key that is not spelt as the record''s own.';
 comment on function rota.explain_absence(rota.tables, jsonb, text, jsonb) is 'Why a record could not be locked or deleted.';
 comment on function rota.conflicted(text, text, jsonb) is 'The answer of a lost race.';

@@ -17,15 +17,15 @@ comment on function rota.declare_summed(regclass, text[]) is 'Says which fields 
 create function rota.insert_given(op jsonb, target rota.tables, actor text) returns jsonb
 language plpgsql set search_path = public, pg_temp as $$
 declare
-  columns text := (select string_agg(format('%I', f), ', ') from jsonb_object_keys(op -> 'set') f);
+  wanted constant jsonb := rota.check_beginning(target, op -> 'set');
+  columns text := (select string_agg(format('%I', f), ', ') from jsonb_object_keys(wanted) f);
   given jsonb;
 begin
-  perform rota.check_fields(target, op -> 'set', array(select w from unnest(target.writable) w where w <> all (target.key_columns)));
-  perform rota.check_beginning(target, op -> 'set');
+  perform rota.check_fields(target, wanted, array(select w from unnest(target.writable) w where w <> all (target.key_columns)));
   perform rota.ask_guard(target, op, null, actor);
   execute format(case when columns is null then 'insert into %1$s as t default values returning to_jsonb(t.*)'
     else 'insert into %1$s as t (%2$s) select %2$s from jsonb_populate_record(null::%1$s, $1) returning to_jsonb(t.*)' end, target.relation, columns)
-    into given using op -> 'set';
+    into given using wanted;
   return jsonb_build_object('outcome', 'confirmed', 'key', rota.key_of(given, target.key_columns), 'given', rota.as_sent(given -> target.key_columns[1]));
 end
 $$;

@@ -1,7 +1,7 @@
 // @vitest-environment happy-dom
 import { act, cleanup, render, screen } from '@testing-library/react'
-import { RotaProvider, useNotifications, useSyncEventHandlers } from 'rota-engine/react'
-import { rotaPlugin, useNotifications as useVueNotifications, useSyncEventHandlers as useVueSyncEventHandlers } from 'rota-engine/vue'
+import { RotaProvider, useAvailability, useNotifications, useSyncEventHandlers, type AvailabilityActions } from 'rota-engine/react'
+import { rotaPlugin, useAvailability as useVueAvailability, useNotifications as useVueNotifications, useSyncEventHandlers as useVueSyncEventHandlers } from 'rota-engine/vue'
 import { StrictMode } from 'react'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createApp, nextTick } from 'vue'
@@ -52,6 +52,34 @@ describe('in React', () => {
     unmount()
     expect(store.stats().listeners).toBe(idle)
   })
+})
+
+test('createAvailability, updateAvailability, deleteAvailability and toggling show at once, in React and in Vue, and are told as such', async () => {
+  const given: AvailabilityActions<Slot>[] = []
+  const heard: string[] = []
+  const tell = (what: string) => (_: unknown, key: string) => void heard.push(`${what} ${key}`)
+  store.availability.watch({ availability_created: tell('created'), availability_updated: tell('updated'), availability_deleted: tell('deleted') })
+  const Slots = () => {
+    given.push(useAvailability<Slot>())
+    return null
+  }
+  const { rerender } = render(<RotaProvider store={store}><Slots /></RotaProvider>)
+  rerender(<RotaProvider store={store}><Slots /></RotaProvider>)
+  expect(given.at(-1)).toBe(given[0])
+  createApp({ setup: () => (given.push(useVueAvailability<Slot>()), () => null) }).use(rotaPlugin(store)).mount(document.createElement('div'))
+  for (const [n, slots] of [given[0]!, given.at(-1)!].entries()) {
+    const id = `by-hook-${n}`
+    const shown = () => store.get('slots', id)
+    slots.createAvailability({ ...slot(id), starts_at: `2027-01-1${n}T09:00`, ends_at: `2027-01-1${n}T10:00`, recurrence: null })
+    slots.updateAvailability(id, { notes: 'in person' })
+    expect(shown()).toMatchObject({ notes: 'in person', is_active: true })
+    slots.toggleAvailability(id)
+    expect(shown()?.is_active).toBe(false)
+    expect(await slots.toggleAvailability(id, true).settled).toMatchObject({ outcome: 'confirmed' })
+    expect(await slots.deleteAvailability(id).settled).toMatchObject({ outcome: 'confirmed' })
+    expect(shown()).toBeUndefined()
+    expect(heard.splice(0)).toEqual([`created ${id}`, `updated ${id}`, `updated ${id}`, `updated ${id}`, `deleted ${id}`])
+  }
 })
 
 test('in Vue a component shows its notifications and hears of slots, until it goes', async () => {

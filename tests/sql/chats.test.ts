@@ -263,6 +263,11 @@ test('an operator begins a chat with an insert, which waits; nobody else does, a
   const id = 'dddddddd-0000-4000-8000-000000000001'
   expect(await begin(ANNA, id)).toMatchObject({ outcome: 'confirmed', record: { id, chat_state: 'waiting_assignment', assigned_operator_id: null, is_active: true, created_at: expect.any(String) } })
   expect(await begin(BORIS, id)).toMatchObject({ outcome: 'refused', code: 'exists' })
+  // A client says all of it, as it begins; the times are the server's all the same.
+  const whole = { chat_state: 'waiting_assignment', assigned_operator_id: null, last_operator_id: null, operator_replied_at: null, assigned_at: null, is_active: true, created_at: '2020-01-01T00:00:00Z', last_message_at: null }
+  const answer = await begin(ANNA, 'dddddddd-0000-4000-8000-000000000004', whole)
+  expect(answer).toMatchObject({ outcome: 'confirmed', record: { chat_state: 'waiting_assignment', is_active: true } })
+  expect(Date.parse(answer['record'].created_at)).toBeGreaterThan(Date.parse('2026-01-01'))
   expect(await request(BORIS, id)).toMatchObject({ chosen: id })
   expect(await begin(STRANGER, 'dddddddd-0000-4000-8000-000000000002')).toMatchObject({ outcome: 'refused', code: 'forbidden' })
   for (const more of [{ chat_state: 'assigned', assigned_operator_id: ANNA }, { last_operator_id: BORIS }])

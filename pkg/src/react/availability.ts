@@ -1,4 +1,5 @@
-import { useEffect, useRef } from 'react'
+import { useEffect, useMemo, useRef } from 'react'
+import { slotActions, type AvailabilityActions } from '../bindings/slots.js'
 import type { AvailabilityHandlers } from '../index.js'
 import { useStore } from './store.js'
 
@@ -17,4 +18,10 @@ export function useSyncEventHandlers<R = object>(handlers: AvailabilityHandlers<
       availability_deleted: handler('availability_deleted'),
     })
   }, [store])
+}
+
+/** Returns what can be done to slots of availability: the same functions for as long as the store is the same. */
+export function useAvailability<R extends object = object>(): AvailabilityActions<R> {
+  const store = useStore()
+  return useMemo(() => slotActions<R>(store), [store])
 }
