@@ -166,3 +166,16 @@ describe('Test 5: Edge Cases', () => {
     await seen(second, 'waiting_assignment')
   })
 })
+
+test('A chat that an operator begins waits for anybody, by the server’s clock', async () => {
+  const id = crypto.randomUUID()
+  const { settled } = A.store.mutate({
+    name: 'insert', table: 'chats',
+    record: { id, chat_state: 'waiting_assignment', assigned_operator_id: null, last_operator_id: null, operator_replied_at: null, is_active: true, created_at: '2020-01-01T00:00:00Z', last_message_at: null, assigned_at: null },
+  })
+  expect(state(A, id)).toBe('waiting_assignment')
+  expect(await settled).toMatchObject({ outcome: 'confirmed' })
+  await seen(id, 'waiting_assignment')
+  expect(Date.parse(B.store.get('chats', id)!.created_at!)).toBeGreaterThan(Date.now() - 60_000)
+  expect(await B.store.chats.requestNext().settled).toMatchObject({ outcome: 'confirmed', chosen: id })
+})
