@@ -284,6 +284,23 @@ pub struct Stats {
     pub operations: usize,
 }
 
+/// Checks what is counted or timed, and returns the protocol that is spoken with other tabs.
+fn check_numbers(config: &Config) -> Result<u32, Error> {
+    config.retry.validate().map_err(Error::InvalidConfiguration)?;
+    config.link.validate().map_err(Error::InvalidConfiguration)?;
+    let tab_protocol = config.tab_protocol.unwrap_or(TAB_PROTOCOL);
+    if !(1..=TAB_PROTOCOL).contains(&tab_protocol) {
+        return Err(Error::InvalidConfiguration(format!("tabProtocol must be between 1 and {TAB_PROTOCOL}")));
+    }
+    if !(1..=CONCURRENCY_MAX).contains(&config.concurrency) {
+        return Err(Error::InvalidConfiguration(format!("concurrency must be between 1 and {CONCURRENCY_MAX}")));
+    }
+    if !(1..=BATCH_MAX).contains(&config.batch) {
+        return Err(Error::InvalidConfiguration(format!("batch must be between 1 and {BATCH_MAX}")));
+    }
+    Ok(tab_protocol)
+}
+
 impl<R: Record> Engine<R> {
     /// Makes an engine. The seed is its only randomness: sixteen bytes that no other engine has.
     ///
@@ -294,20 +311,9 @@ impl<R: Record> Engine<R> {
             return Err(Error::InvalidConfiguration(format!("a trace keeps at most {TRACE_MAX} inputs")));
         }
         let recorder = Recorder::new(&config, seed, now);
+        let tab_protocol = check_numbers(&config)?;
         let session = Session { app: config.app, user: config.user };
         session.validate()?;
-        config.retry.validate().map_err(Error::InvalidConfiguration)?;
-        config.link.validate().map_err(Error::InvalidConfiguration)?;
-        let tab_protocol = config.tab_protocol.unwrap_or(TAB_PROTOCOL);
-        if !(1..=TAB_PROTOCOL).contains(&tab_protocol) {
-            return Err(Error::InvalidConfiguration(format!("tabProtocol must be between 1 and {TAB_PROTOCOL}")));
-        }
-        if !(1..=CONCURRENCY_MAX).contains(&config.concurrency) {
-            return Err(Error::InvalidConfiguration(format!("concurrency must be between 1 and {CONCURRENCY_MAX}")));
-        }
-        if !(1..=BATCH_MAX).contains(&config.batch) {
-            return Err(Error::InvalidConfiguration(format!("batch must be between 1 and {BATCH_MAX}")));
-        }
         let watches = ruling::declare(&*rules, &mut config.tables)?;
         let tables = Tables::new(config.tables)?;
         let views = Views::new(tables.configs());
