@@ -252,3 +252,21 @@ describe('End-to-End Tests', () => {
     await until(() => [D, D2, P].every((session) => [1, 2, 3, 4, 5, 6].every((n) => get(session, `i-${n}`)?.turn === n)), 'everybody has every turn', 25_000)
   }, 60_000)
 })
+
+test('what a person takes back, in whatever order, costs nothing that they did besides', async () => {
+  const shown: (string | null | undefined)[] = []
+  D.store.subscribe('interactions', 'i-1', () => shown.at(-1) !== get(D)?.note && shown.push(get(D)?.note))
+  await backend.stop()
+  await until(() => D.store.status().link.state !== 'live', 'the loss is noticed')
+  const [first, second] = [change(D, 'i-1', { note: 'A' }), change(D, 'i-1', { note: 'B' })]
+  D.store.cancel(first.id)
+  await backend.start()
+  D.store.reconnect()
+  expect([await first.settled, await second.settled]).toMatchObject([{ outcome: 'cancelled' }, { outcome: 'confirmed' }])
+  expect([shown.splice(0), await inDatabase()]).toMatchObject([['A', 'B'], { note: 'B' }])
+  const made = [change(D, 'i-1', { note: 'X' }), change(D, 'i-1', { note: 'Y' }), change(D, 'i-1', { note: 'Z' })]
+  for (const { settled } of made) await settled
+  // The oldest first: what the person changed later covers it, until the last one is taken back, too.
+  for (const { id } of made) await D.store.undo(id)?.settled
+  expect([shown, await inDatabase(), D.store.conflicts()]).toMatchObject([['X', 'Y', 'Z', 'B'], { note: 'B' }, []])
+}, 60_000)
