@@ -422,7 +422,7 @@ impl Connection {
                 drop(store.put_with_key(entry, &key.into())?);
             }
         }
-        for write in batch {
+        for (at, write) in batch.iter().enumerate() {
             match write {
                 Write::Put { key, entry, .. } => drop(store.put_with_key(entry, &key.into())?),
                 Write::Delete { key } => drop(store.delete(&key.into())?),
@@ -431,6 +431,8 @@ impl Connection {
                 Write::Cache { key, entry: Some(entry) } => drop(store.put_with_key(entry, key)?),
                 Write::Cache { key, entry: None } => drop(store.delete(key)?),
                 Write::ClearCache => drop(store.clear()?),
+                // What it reads comes after all that is asked for here, and so would what it puts.
+                Write::MoveCached { key, to, .. } if is_overtaken(to, &batch[at + 1..]) => drop(store.delete(key)?),
                 Write::MoveCached { key, to, entry } => move_cached(&store, key, to, entry)?,
                 Write::Restore => {}
             }
@@ -510,6 +512,15 @@ fn rename(store: &IdbObjectStore, key: &str, to: &str) -> Result<(), JsValue> {
     read.set_onsuccess(Some(copy.unchecked_ref()));
     store.delete(&key.into())?;
     Ok(())
+}
+
+/// True where a record of the cache is written, or forgotten, by what comes later.
+fn is_overtaken(record: &JsValue, later: &[Write]) -> bool {
+    later.iter().any(|write| match write {
+        Write::Cache { key, .. } => key == record,
+        Write::ClearCache => true,
+        _ => false,
+    })
 }
 
 fn move_cached(store: &IdbObjectStore, key: &JsValue, to: &JsValue, entry: &JsValue) -> Result<(), JsValue> {

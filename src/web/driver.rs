@@ -283,7 +283,7 @@ impl Driver {
     fn load_records(self: &Rc<Self>) {
         let driver = Rc::downgrade(self);
         self.browser.borrow().shelf.load_cache(move |rows| {
-            let Some(driver) = driver.upgrade().filter(|_| !rows.is_empty()) else { return };
+            let Some(driver) = driver.upgrade() else { return };
             driver.browser.borrow().shelf.tidy_cache(&rows);
             let rows: Vec<_> = rows.into_iter().filter_map(|(_, _, row)| row).collect();
             if !rows.is_empty() {

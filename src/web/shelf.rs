@@ -1,9 +1,11 @@
 //! Where operations and records are kept: each entry in localStorage at once, and in IndexedDB a moment later; sealed, where the
 //! application gave a key.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 
 use js_sys::{Array, JSON, Object};
+use rustc_hash::FxBuildHasher;
 use wasm_bindgen::{JsCast, JsValue};
 
 use super::database::{Database, Duty};
@@ -33,6 +35,8 @@ pub(crate) struct Shelf {
     is_full: Cell<bool>,
     database: Option<Database>,
     sealing: Sealing,
+    /// The sealed records that were written, or forgotten, since the shelf was opened; until what earlier visits kept is tidied.
+    known: RefCell<Option<HashSet<String, FxBuildHasher>>>,
 }
 
 impl Shelf {
@@ -43,7 +47,8 @@ impl Shelf {
                 as Box<dyn Duty>)
         };
         let database = Database::new(name, duty(), tell);
-        Self { storage: Storage::open(), is_full: Cell::new(false), database, sealing }
+        let known = RefCell::new(sealing.is_on().then(HashSet::default));
+        Self { storage: Storage::open(), is_full: Cell::new(false), database, sealing, known }
     }
 
     pub(crate) fn durability(&self) -> Durability {
@@ -188,6 +193,9 @@ impl Shelf {
             if !self.sealing.is_on() {
                 database.cache(at, entry.map(Into::into));
             } else if let Some((key, sealed)) = self.sealed(&at, entry) {
+                if let (Some(known), Some(name)) = (&mut *self.known.borrow_mut(), key.as_string()) {
+                    known.insert(name);
+                }
                 database.cache(key, sealed);
             }
         }
@@ -223,6 +231,7 @@ impl Shelf {
     /// Seals what was kept in clear before there was a key, and forgets what nobody with this key will ever read.
     pub(crate) fn tidy_cache(&self, found: &[(JsValue, JsValue, Option<Row<JsRecord>>)]) {
         let Some(database) = &self.database else { return };
+        let known = self.known.take().unwrap_or_default();
         for (key, entry, row) in found {
             if row.is_none() && entry.is_string() {
                 database.cache(key.clone(), None);
@@ -231,7 +240,10 @@ impl Shelf {
                     .dyn_ref::<Object>()
                     .and_then(|entry| self.sealed(key, Some(Object::assign(&Object::new(), entry))))
                 {
-                    Some((to, Some(sealed))) => database.move_cached(key.clone(), to, sealed),
+                    // Of one that has come, or gone, meanwhile, nothing older is to be kept.
+                    Some((to, Some(sealed))) if to.as_string().is_none_or(|name| !known.contains(&name)) => {
+                        database.move_cached(key.clone(), to, sealed);
+                    }
                     _ => database.cache(key.clone(), None),
                 }
             }
