@@ -30,22 +30,30 @@ pub fn check_conflict(oracle: &Oracle, server: &Server, sender: &Mirror, op: &Op
     if !made.seen.iter().all(is_sure) {
         return;
     }
-    let alone = op.parts.is_empty().then_some(&op.base_version);
-    let versions = alone.into_iter().chain(op.parts.iter().map(|part| &part.base_version));
     let is_own = |(step, version): (rota_engine::Step<'_>, &Option<rota_engine::Version>)| {
         let Some(key) = server.find(step.table, step.key) else { return false };
         let known: &Known = &server.known[key];
-        let from = version.as_ref().map_or(0, number);
+        // What lay beneath the person's own changes they did not see: others may have changed it before, too.
+        let seen = made.seen.iter().flat_map(|id| stands(&oracle.made(*id).op));
+        let beneath =
+            seen.filter(|(seen, _)| (seen.table, seen.key) == (step.table, step.key)).map(|(_, version)| version);
+        let from = beneath.chain([version]).map(|version| version.as_ref().map_or(0, number)).min().unwrap_or_default();
         let is_filled = oracle.filled.iter().any(|(_, _, of, _)| *of == key);
         let later = known.history.iter().filter(|stand| stand.version > from);
         let is_ours = |id: OperationId| made.seen.contains(&id);
         known.ever_hidden == 0 && !is_filled && later.into_iter().all(|stand| stand.op.is_some_and(is_ours))
     };
-    if op.steps().zip(versions).all(is_own) {
+    if stands(op).all(is_own) {
         broken!("5", "{} conflicts with nothing that anybody else did: {op:?}", op.id);
     }
 }
 
 fn is_done(server: &Server, id: OperationId) -> bool {
     server.ledger.get(&id).is_some_and(|decision| decision.answer.outcome == rota_engine::Outcome::Confirmed)
+}
+
+/// The steps of an operation, each with the version that it was made on.
+fn stands(op: &Operation) -> impl Iterator<Item = (rota_engine::Step<'_>, &Option<rota_engine::Version>)> {
+    let alone = op.parts.is_empty().then_some(&op.base_version);
+    op.steps().zip(alone.into_iter().chain(op.parts.iter().map(|part| &part.base_version)))
 }
