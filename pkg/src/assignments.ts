@@ -152,6 +152,7 @@ export class Assignments<T extends Tables> {
     // A hole in the list is one that makes no sense, as any other.
     keys = Array.from(keys)
     const { atomic = false, onProgress } = options
+    if (onProgress !== undefined && typeof onProgress !== 'function') throw new RotaError('invalid-operation', 'onProgress of assignAll is a function')
     this.#requireOpen()
     this.#options(table)
     if (atomic) {

@@ -1,6 +1,6 @@
 import type { RotaError } from './errors.js'
 import { assignmentRules } from './init.js'
-import type { Mirror } from './mirror.js'
+import { callSafely, type Mirror } from './mirror.js'
 import type { Key, Mutated, OperationView, Settlement } from './types.js'
 
 /** How far many assignments have come. What was given up may be tried again, so it still counts as on its way. */
@@ -41,15 +41,20 @@ type State = OperationView['state']
 /** Follows many that were taken, or not, to their end. */
 export function follow(keys: readonly Key[], taken: readonly (Mutated | RotaError)[], mirror: Mirror, onProgress?: (progress: BulkProgress) => void): Bulk {
   const states = taken.map((one): State => (one instanceof Error ? 'refused' : 'queued'))
-  const count = () => assignmentRules.progress(states) as BulkProgress
-  let progress = count()
+  const shareOf = (state: State) => assignmentRules.progress([state]) as BulkProgress
+  let progress = assignmentRules.progress(states) as BulkProgress
+  const tell = () => onProgress && callSafely(() => onProgress(progress))
   /** Those that were given up, and may still end otherwise, by id. */
   const given = new Map<string, number[]>()
   let stop: (() => void) | undefined
   const become = (places: readonly number[], state: State) => {
-    for (const place of places) states[place] = state
-    progress = count()
-    onProgress?.(progress)
+    // Of each that has moved, and not all of them anew: there may be thousands.
+    for (const place of places) {
+      const [before, after] = [shareOf(states[place] as State), shareOf(state)]
+      progress = { total: progress.total, done: progress.done - before.done + after.done, failed: progress.failed - before.failed + after.failed }
+      states[place] = state
+    }
+    tell()
   }
   const watch = () => {
     stop ??= mirror.watch(({ operations }) => {
@@ -69,7 +74,7 @@ export function follow(keys: readonly Key[], taken: readonly (Mutated | RotaErro
     // Nobody hears of it before this returns.
     await Promise.resolve()
     if (one instanceof Error) {
-      onProgress?.(progress)
+      tell()
       return { key, error: one }
     }
     const settlement = await one.settled

@@ -13,8 +13,8 @@ export function checkPolicy(tables: Tables, declared: Readonly<Record<string, un
   if (!isObject(people)) return
   requireTable(of, tables, people['table'])
   const hasRoles = (textsOf(declared['rules']) ?? []).some((rule) => isObject(rule) && rule['roles'])
-  const { key, role = hasRoles ? 'role' : undefined, department: theirs } = people
-  for (const field of [key, role, theirs]) requireField(of, tables, [people['table']], field)
+  const { key, role = hasRoles ? 'role' : undefined, department: theirs, active } = people
+  for (const field of [key, role, theirs, active]) requireField(of, tables, [people['table']], field)
 }
 
 /** Refuses rules of invalidation that name what is not declared. A field must be one of some table that its rule is for. */

@@ -2,6 +2,7 @@ import { RotaError } from './errors.js'
 import { callSafely } from './mirror.js'
 import { keyFields, keyText, type RecordOf, type Tables } from './tables.js'
 import type { Changes, Key } from './types.js'
+import { readsTheSame } from './values.js'
 import type { Filter, ViewSpec } from './viewing.js'
 
 /** A record came, changed, or went. */
@@ -37,9 +38,6 @@ export function watchTable(store: Watched, given: { readonly table: string; read
   const fields = keyFields(store.tables[table] ?? { key: 'id' })
   const keyOf = (record: object) => keyText(fields.map((field) => (record as Record<string, Key>)[field]) as unknown as Key)
   const declared = store.tables[table]?.fields ?? []
-  // The row that confirms a change shows the same once more.
-  const isSame = (one: object | undefined, other: object | undefined) =>
-    one === other || (one !== undefined && other !== undefined && declared.every((field) => isEqual((one as Record<string, unknown>)[field], (other as Record<string, unknown>)[field])))
   const known = new Map(rows().map((record) => [keyOf(record), record]))
   let isReady = store.status().ready
   const tell = (event: RecordEvent<object>) => callSafely(() => listener(event))
@@ -57,7 +55,8 @@ export function watchTable(store: Watched, given: { readonly table: string; read
       const [before, after] = [known.get(key), record && (passing?.has(record) ?? true) ? record : undefined]
       if (after) known.set(key, after)
       else known.delete(key)
-      if (!isNews || isSame(before, after)) continue
+      // The row that confirms a change shows the same once more.
+      if (!isNews || readsTheSame(declared, before, after)) continue
       if (after) tell({ type: before ? 'updated' : 'inserted', key, record: after, before })
       else if (before) tell({ type: 'deleted', key, record: before, before })
     }
@@ -68,13 +67,6 @@ export function watchTable(store: Watched, given: { readonly table: string; read
     view?.close()
     known.clear()
   }
-}
-
-function isEqual(one: unknown, other: unknown): boolean {
-  if (one === other) return true
-  if (typeof one !== 'object' || typeof other !== 'object' || one === null || other === null) return false
-  const [names, others] = [Object.keys(one), Object.keys(other)]
-  return names.length === others.length && names.every((name) => isEqual((one as Record<string, unknown>)[name], (other as Record<string, unknown>)[name]))
 }
 
 /** Refuses what names no table. */

@@ -1,5 +1,5 @@
 import { BackendError, type BulkProgress } from 'rota-engine'
-import { beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test, vi } from 'vitest'
 import { ableSeeded, lead, openAbleLive, type AbleBackend } from './able.js'
 import { refusal, until } from './world.js'
 
@@ -24,6 +24,15 @@ describe('many assignments, each for itself', () => {
     expect(results.map((result) => ('settlement' in result ? [result.key, result.settlement.outcome] : []))).toEqual([['a', 'confirmed'], ['b', 'confirmed'], ['c', 'refused'], ['d', 'confirmed']])
     expect([bulk.progress(), seen.length, seen.at(-1)]).toEqual([{ total: 4, done: 3, failed: 1 }, 4, bulk.progress()])
     expect(owners()).toEqual(['maya', 'maya', null, 'maya'])
+  })
+
+  test('a listener to the progress that throws harms nobody, and what is none is refused before anything is assigned', async () => {
+    const silent = vi.spyOn(console, 'error').mockImplementation(() => {})
+    const bulk = store.assignments.assignAll('leads', ['a', 'nope', 'b'], 'maya', { onProgress: () => { throw new Error('whatever') } })
+    expect((await bulk.settled).map((result) => ('error' in result ? result.error.code : result.settlement.outcome))).toEqual(['confirmed', 'unknown-record', 'confirmed'])
+    silent.mockRestore()
+    expect(refusal(() => store.assignments.assignAll('leads', ['c'], 'maya', { onProgress: 1 as never })).code).toBe('invalid-operation')
+    expect(store.get('leads', 'c')?.owner_id).not.toBe('maya')
   })
 
   test('go on where one in the middle makes no sense, which is that one\'s result', async () => {

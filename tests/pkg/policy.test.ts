@@ -42,6 +42,7 @@ describe('a declared policy', () => {
     ['rank', { people: { table: 'profiles', role: 'rank' } }],
     ['branch', { people: { table: 'profiles', department: 'branch' } }],
     ['user_id', { people: { table: 'profiles', key: 'user_id' } }],
+    ['here', { people: { table: 'profiles', active: 'here' } }],
   ])('that names what is not declared is refused, naming it: %s', (name, wrong) => {
     const error = refusal(() => store.policy({ ...leads, rules: [{ actions: ['patch'] }], ...wrong } as never))
     expect(error).toMatchObject({ code: 'invalid-configuration', message: expect.stringContaining(`"${name}"`) })
