@@ -2,6 +2,7 @@ import { RotaError } from './errors.js'
 import type { BrowserNotice, Notifications } from './notifications.js'
 import { PUSH_CHANNEL, type WorkerMessage } from './push-notice.js'
 import { PushOwner } from './push-owner.js'
+import { inShowingTurn } from './push-turns.js'
 
 /** A browser's subscription, as a server keeps it. */
 export interface KeptSubscription {
@@ -157,10 +158,12 @@ export class Push {
     if (this.#shown.has(id) || !isSupported()) return
     note(this.#shown, id)
     const options = { body: message, tag: id, silent: !sound, data: { rota: { id, kind } } }
-    const showing = this.#registration().then(async (registration) => {
-      const there = await registration.getNotifications({ tag: id })
-      if (there.length === 0) await registration.showNotification(title, options)
-    })
+    const showing = this.#registration().then((registration) =>
+      inShowingTurn(async () => {
+        const there = await registration.getNotifications({ tag: id })
+        if (there.length === 0) await registration.showNotification(title, options)
+      }),
+    )
     showing.catch((error: unknown) => this.#report(failure('the worker could not show a notification', error)))
   }
 

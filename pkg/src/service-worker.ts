@@ -1,4 +1,5 @@
 import { PUSH_CHANNEL, PUSH_FORM, type PushNotice, type WorkerMessage } from './push-notice.js'
+import { inShowingTurn } from './push-turns.js'
 
 /** How notifications look that come by push, and what else a worker is to do. */
 export interface PushHandlerOptions {
@@ -79,9 +80,11 @@ async function receive(worker: WorkerScope, event: PushReceived, options: PushHa
   const tabs = await tabsOf(worker)
   const isSeen = notice !== undefined && (await hasAny(tabs.filter(({ visibilityState }) => visibilityState === 'visible'), notice.id))
   if (isSeen && !mustShow(worker)) return
-  await show(worker, notice, isSeen, options)
+  await inShowingTurn(async () => {
+    await show(worker, notice, isSeen, options)
+    if (notice && isSeen) for (const notification of await shownOf(worker.registration, notice.id)) notification.close()
+  })
   if (!notice) return
-  if (isSeen) for (const notification of await shownOf(worker.registration, notice.id)) notification.close()
   for (const tab of tabs) say(tab, { type: PUSH_CHANNEL, what: 'shown', id: notice.id })
 }
 

@@ -29,7 +29,7 @@ describe('an entry point', () => {
   }
 
   test('for a service worker brings nothing but itself and the form of what is pushed', () => {
-    expect(closure('./service-worker')).toEqual(['dist/push-notice.js', 'dist/service-worker.js'])
+    expect(closure('./service-worker')).toEqual(['dist/push-notice.js', 'dist/push-turns.js', 'dist/service-worker.js'])
   })
 
   test.each(['./push', './push-sender'])('%s brings no WebAssembly', (entry) => {

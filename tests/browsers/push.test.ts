@@ -19,6 +19,13 @@ inPlainPages((world) => {
     await shows(tab, [['Your turn', 'Another', 'chat-8/1'], ['Your turn', 'It still waits', 'chat-7/3']])
   })
 
+  world.test('pushes that come all at once are all kept, each with what a click on it needs', async () => {
+    const tab = await openWithWorker(world)
+    const ids = Array.from({ length: 12 }, (_, index) => `chat-${index + 10}`)
+    await Promise.all(ids.map((id) => tab.driver.push!(JSON.stringify({ ...NOTICE, id }))))
+    await shows(tab, ids.map((id) => ['Your turn', NOTICE.body, id]))
+  })
+
   world.test('what can’t be read is shown as something that has happened', async () => {
     const tab = await openWithWorker(world)
     for (const text of ['', '{', 'null', '"text"', '{"rota":2}']) await tab.driver.push!(text)
@@ -93,12 +100,13 @@ async function putBehind(world: PlainWorld, tab: PlainTab): Promise<void> {
   await tab.waitFor(() => document.visibilityState, (state) => state === 'hidden')
 }
 
-/** What the browser shows now: title, words and tag, in the order of the tags. */
+/** What the browser shows now: title, words and tag, in the order of the tags. Chromium forgets what is being shown while somebody asks, so this asks in turn. */
 async function shows(tab: PlainTab, expected: readonly (readonly string[])[]): Promise<void> {
   const look = () =>
     tab.evaluate(async () => {
       const registration = await navigator.serviceWorker.ready
-      return (await registration.getNotifications()).map(({ title, body, tag }) => [title, body, tag])
+      const shown = await navigator.locks.request('rota-push-show', () => registration.getNotifications())
+      return shown.map(({ title, body, tag }) => [title, body, tag])
     })
   const sorted = (list: readonly (readonly string[])[]) => [...list].sort((one, other) => (one.join() < other.join() ? -1 : 1))
   await expect.poll(async () => sorted(await look()), { timeout: 10_000 }).toEqual(sorted(expected))

@@ -199,6 +199,66 @@ describe('a push', () => {
   })
 })
 
+describe('where the browser forgets what is being shown while somebody asks for what there is', () => {
+  /** As Chromium does. */
+  function forgetful(): void {
+    const { registration } = globalThis as unknown as { registration: ServiceWorkerRegistration }
+    const { showNotification } = registration
+    let looks = 0
+    Object.assign(registration, {
+      getNotifications: async () => {
+        looks++
+        await new Promise((resolve) => setTimeout(resolve, 5))
+        return []
+      },
+      showNotification: async (title: string, options: Shown['options']) => {
+        const before = looks
+        await new Promise((resolve) => setTimeout(resolve, 5))
+        if (looks === before) await showNotification.call(registration, title, options)
+      },
+    })
+  }
+
+  /** Locks as browsers have them, as far as they are needed. */
+  class FakeLocks {
+    #last: Promise<unknown> = Promise.resolve()
+    async request(_name: string, { signal }: { signal: AbortSignal }, run: () => Promise<unknown>): Promise<unknown> {
+      const turn = Promise.race([this.#last, new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))]).then(run)
+      this.#last = turn.catch(() => undefined)
+      return turn
+    }
+    /** Whoever has the lock is frozen. */
+    hold(): void {
+      this.#last = new Promise(() => undefined)
+    }
+  }
+
+  test('pushes that come together are all kept', async () => {
+    const worker = new FakeWorker()
+    Object.assign(navigator, { locks: new FakeLocks() })
+    forgetful()
+    const pushing: Promise<void>[] = []
+    for (const id of ['1', '2', '3', '4']) {
+      pushing.push(worker.push({ ...notice, id }))
+      await new Promise((resolve) => setTimeout(resolve, 7))
+    }
+    await Promise.all(pushing)
+    expect(worker.shown.map(({ options }) => options.tag)).toEqual(['1', '2', '3', '4'])
+  })
+
+  test('who never gives the turn away, or has no locks to give, holds up no push for long', async () => {
+    const worker = new FakeWorker()
+    const locks = new FakeLocks()
+    Object.assign(navigator, { locks })
+    locks.hold()
+    await worker.push(notice)
+    expect(worker.shown).toHaveLength(1)
+    Object.assign(navigator, { locks: { request: () => Promise.reject(new DOMException('not here', 'SecurityError')) } })
+    await worker.push({ ...notice, id: 'another' })
+    expect(worker.shown).toHaveLength(2)
+  })
+})
+
 describe('a click', () => {
   const click = async (worker: FakeWorker, data: unknown) => {
     let closed = 0
