@@ -19,7 +19,7 @@
 //!     r#"{"app": "crm", "user": "maya", "tables": [{"name": "jobs", "key": ["id"], "fields": ["id", "title"]}]}"#,
 //! )?;
 //! let mut engine: Engine<JsonRecord> = Engine::new(config, Box::new(Domains), [7; 16], Now::default())?;
-//! assert!(matches!(engine.poll(), Some(Output::LoadOperations)));
+//! assert!(matches!(engine.poll(), Some(Output::LoadOperations { .. })));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

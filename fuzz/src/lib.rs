@@ -147,10 +147,10 @@ pub fn stored_entries(bytes: &[u8]) {
         FoundEntry { key, content }
     });
     let entries: Vec<FoundEntry> = entries.collect();
-    run.tell(Input::EntriesFound { entries: entries.clone() });
+    run.tell(Input::EntriesFound { entries: entries.clone(), look: Some(u32::MAX) });
     // What is found twice is taken once.
     let operations = run.engine.stats().operations;
-    run.tell(Input::EntriesFound { entries });
+    run.tell(Input::EntriesFound { entries, look: Some(u32::MAX) });
     assert_eq!(run.engine.stats().operations, operations, "an entry was taken twice");
     run.still_works();
 }

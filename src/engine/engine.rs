@@ -126,6 +126,10 @@ pub struct Engine<R> {
     /// A new leader sends nothing before it has seen what is stored, or this moment of the monotonic clock has passed: an earlier
     /// leader's last operation may stand for one that this tab has heard of.
     looks_until_mono_ms: Option<u64>,
+    /// How often storage was asked for operations, and the last time that something waits for: sending, and leaving.
+    looks: u32,
+    sends_after_look: u32,
+    leaves_after_look: u32,
     /// A leader that did not run for a while takes nothing back before this moment, and without a ledger sends nothing: it may have been
     /// replaced, and not have been told yet.
     trusts_lock_at_mono_ms: Option<u64>,
@@ -356,6 +360,9 @@ impl<R: Record> Engine<R> {
             closed: false,
             sends_since: None,
             looks_until_mono_ms: None,
+            looks: 0,
+            sends_after_look: 0,
+            leaves_after_look: 0,
             trusts_lock_at_mono_ms: None,
             unsure: SortedSet::new(),
             leaving: leaving::Leaving::No,
@@ -392,7 +399,7 @@ impl<R: Record> Engine<R> {
         };
         engine.open_watches(&watches)?;
         // The lock last: where it is granted at once, this tab has loaded what earlier ones left.
-        engine.outputs.push_back(Output::LoadOperations);
+        engine.look();
         engine.outputs.push_back(Output::LoadRecords);
         engine.say_hello();
         engine.outputs.push_back(Output::RequestLock);
@@ -556,7 +563,7 @@ impl<R: Record> Engine<R> {
             Input::OperationDurable { id, durable } => self.on_durable(id, durable),
             Input::StorageProbed { durability } => self.durability = durability,
             Input::ChannelProbed { reach } => self.reach = reach,
-            Input::EntriesFound { entries } => self.on_entries(entries),
+            Input::EntriesFound { entries, look } => self.on_entries(entries, look),
             Input::RecordsFound { rows } => self.on_found(rows),
             // It was on its way when this tab let go of it.
             Input::LockGranted if self.tabs.rests => self.emit(Output::Rest),
@@ -595,7 +602,7 @@ impl<R: Record> Engine<R> {
             Input::NetworkHinted { online } => self.on_hint(online),
             Input::Froze => self.on_froze(),
             Input::Woke => {
-                self.emit(Output::LoadOperations);
+                self.look();
                 self.on_hint(true);
             }
             Input::TimerFired => {}
@@ -620,7 +627,7 @@ impl<R: Record> Engine<R> {
         }
         if mono_passed.max(wall_passed) > SLEPT_MS {
             // This tab was frozen, or idle. A logout that it has not heard of left its mark in storage.
-            self.emit(Output::LoadOperations);
+            self.look();
         }
         if slept {
             mark!(SleepNoticed);

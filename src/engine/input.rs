@@ -231,8 +231,13 @@ pub enum Input<R> {
     StorageProbed { durability: Durability },
     /// How other tabs can be reached.
     ChannelProbed { reach: Reach },
-    /// What the shell found in storage.
-    EntriesFound { entries: Vec<FoundEntry> },
+    /// What the shell found in storage. `look` is that of the request which this is the last answer to; none where another place is
+    /// still to be read.
+    EntriesFound {
+        entries: Vec<FoundEntry>,
+        #[serde(default = "any_look")]
+        look: Option<u32>,
+    },
     /// What the shell kept from the last visit.
     RecordsFound { rows: Vec<Row<R>> },
     /// This tab leads.
@@ -318,4 +323,9 @@ pub struct PullCall {
     pub id: u32,
     /// What to ask.
     pub request: PullRequest,
+}
+
+/// In traces of engines that did not tell one answer from another, each was the last.
+const fn any_look() -> Option<u32> {
+    Some(u32::MAX)
 }

@@ -305,8 +305,8 @@ pub enum Output<R> {
     Quarantine { key: String, to: String },
     /// Delete the entries that could not be read: there is no room for an operation.
     ForgetQuarantined { prefix: String },
-    /// Look for stored operations and aliases; answered by `Input::EntriesFound`.
-    LoadOperations,
+    /// Look for stored operations and aliases; answered by `Input::EntriesFound`, by several where there are several places.
+    LoadOperations { look: u32 },
     /// Keep rows for the next visit; one without a record is to be forgotten.
     CacheRecords { rows: Vec<Row<R>> },
     /// Look for rows that were kept; answered by `Input::RecordsFound`.

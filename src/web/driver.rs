@@ -203,7 +203,7 @@ impl Driver {
             Output::Unpersist { key } => self.browser.borrow().shelf.remove(key),
             Output::Quarantine { key, to } => self.browser.borrow().shelf.rename(key, to),
             Output::ForgetQuarantined { prefix } => self.browser.borrow().shelf.forget_quarantined(&prefix),
-            Output::LoadOperations => self.load(),
+            Output::LoadOperations { look } => self.load(look),
             Output::CacheRecords { rows } => self.browser.borrow().shelf.cache(&rows),
             Output::LoadRecords => self.load_records(),
             Output::ForgetRecords => self.browser.borrow().shelf.clear_cache(),
@@ -262,18 +262,25 @@ impl Driver {
     }
 
     /// Reads what is stored: at once from the one place, a moment later from the other.
-    fn load(self: &Rc<Self>) {
+    fn load(self: &Rc<Self>, look: u32) {
         let Ok(prefixes) = self.engine.try_borrow().map(|engine| engine.session().looked_for()) else { return };
-        let at_once = self.browser.borrow().shelf.entries_at_once(&prefixes);
+        let (at_once, has_later) = {
+            let shelf = &self.browser.borrow().shelf;
+            (shelf.entries_at_once(&prefixes), shelf.has_later())
+        };
         // Told even where there is no storage: a new leader waits for this.
         if let Some(entries) = at_once {
-            self.tell(Input::EntriesFound { entries });
+            self.tell(Input::EntriesFound { entries, look: (!has_later).then_some(look) });
         }
         let driver = Rc::downgrade(self);
-        self.browser.borrow().shelf.entries_later(prefixes, move |found| {
+        self.browser.borrow().shelf.entries_later(prefixes.clone(), move |found| {
             if let Some(driver) = driver.upgrade() {
                 driver.tell(match found {
-                    Ok(entries) => Input::EntriesFound { entries },
+                    Ok(mut entries) => {
+                        // What a tab in another process writes to localStorage is seen here a moment later.
+                        entries.extend(driver.browser.borrow().shelf.entries_at_once(&prefixes).into_iter().flatten());
+                        Input::EntriesFound { entries, look: Some(look) }
+                    }
                     Err(error) => unreadable("storage", "IndexedDB", &describe(&error)),
                 });
             }

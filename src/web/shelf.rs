@@ -160,6 +160,11 @@ impl Shelf {
         Some(texts.map(|(key, text)| FoundEntry { content: content_of(&self.sealing, &key, &text), key }).collect())
     }
 
+    /// True where there is a place that answers later.
+    pub(crate) fn has_later(&self) -> bool {
+        self.database.is_some()
+    }
+
     /// Reads what the later place has.
     pub(crate) fn entries_later(
         &self,

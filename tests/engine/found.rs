@@ -41,7 +41,7 @@ fn an_operation_that_ended_while_a_new_tab_read_storage_ends_there_too() {
         rota_engine::FoundEntry { key: key.clone(), content: rota_engine::Content::Operation(entry) }
     });
     let entries = entries.collect();
-    world.tell(late, Input::EntriesFound { entries });
+    world.tell(late, Input::EntriesFound { entries, look: None });
     assert_eq!(world.tabs[late].status.as_ref().unwrap().unsent, 1);
     world.run_for(10_000);
     assert_eq!((world.tabs[late].status.as_ref().unwrap().unsent, world.server.effects[&id]), (0, 1));
@@ -113,7 +113,7 @@ fn an_operation_that_was_found_after_its_end_ends_also_where_the_stream_was_give
         rota_engine::FoundEntry { key: key.clone(), content: rota_engine::Content::Operation(entry) }
     });
     let entries = entries.collect();
-    world.tell(late, Input::EntriesFound { entries });
+    world.tell(late, Input::EntriesFound { entries, look: None });
     assert_eq!(world.tabs[late].status.as_ref().unwrap().unsent, 1);
     world.run_for(60_000);
     assert_eq!(world.tabs[late].status.as_ref().unwrap().unsent, 0);

@@ -141,7 +141,7 @@ enum Happening {
     Join { tab: usize, attempt: u32 },
     Subscribed { tab: usize, attempt: u32 },
     Live { tab: usize, attempt: u32 },
-    Load { tab: usize },
+    Load { tab: usize, look: u32 },
     LoadRecords { tab: usize },
     Grant { lock: (usize, String) },
     Steal { tab: usize },
@@ -729,7 +729,7 @@ impl World {
                     self.tell(tab, Input::LinkLive { attempt });
                 }
             }
-            Happening::Load { tab } => self.on_load(tab),
+            Happening::Load { tab, look } => self.on_load(tab, look),
             Happening::LoadRecords { tab } => self.on_load_records(tab),
             Happening::Grant { lock } => self.grant(&lock),
             Happening::Steal { tab } if self.tabs[tab].alive => self.steal_lock(tab),
@@ -889,7 +889,7 @@ impl World {
         self.later(self.live_delay_ms, Happening::Subscribed { tab, attempt });
     }
 
-    fn on_load(&mut self, tab: usize) {
+    fn on_load(&mut self, tab: usize, look: u32) {
         if self.faults.storage_mute {
             return;
         }
@@ -897,7 +897,7 @@ impl World {
         let storage = &self.storage[self.tabs[tab].browser];
         let found = storage.iter().filter(|(key, _)| prefixes.iter().any(|prefix| key.starts_with(prefix)));
         let entries = found.map(|(key, text)| FoundEntry { key: key.clone(), content: content(text) }).collect();
-        self.tell(tab, Input::EntriesFound { entries });
+        self.tell(tab, Input::EntriesFound { entries, look: Some(look) });
     }
 
     fn cache(&mut self, tab: usize, rows: Vec<Row<JsonRecord>>) {
@@ -1030,7 +1030,7 @@ impl World {
             Output::ForgetQuarantined { prefix } => {
                 self.storage[self.tabs[tab].browser].retain(|key, _| !key.starts_with(&prefix));
             }
-            Output::LoadOperations => self.later(1, Happening::Load { tab }),
+            Output::LoadOperations { look } => self.later(1, Happening::Load { tab, look }),
             Output::CacheRecords { rows } => self.cache(tab, rows),
             Output::LoadRecords => self.later(2, Happening::LoadRecords { tab }),
             Output::ForgetRecords => drop(self.cached.remove(&self.lock_name(tab))),

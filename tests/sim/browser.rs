@@ -38,6 +38,9 @@ pub struct Lock {
     pub queue: VecDeque<usize>,
 }
 
+/// How long localStorage takes from one process to another; not longer than a look into IndexedDB.
+const LAG_MS_MAX: u64 = 2;
+
 #[derive(Default)]
 pub struct Browser {
     pub has_local: bool,
@@ -48,6 +51,8 @@ pub struct Browser {
     pub database_is_full: bool,
     /// What the tabs read.
     pub local: Entries,
+    /// Who wrote what tabs in other processes do not see yet, and when they will.
+    unseen: BTreeMap<String, (usize, u64)>,
     /// What is on the disk, and what was written since.
     flushed: Entries,
     unflushed: Vec<Change>,
@@ -81,6 +86,20 @@ impl Browser {
     pub fn set_local(&mut self, change: Change) {
         apply(&mut self.local, &change);
         self.unflushed.push(change);
+    }
+
+    /// As `set_local`, by a tab. Other tabs are in other processes, which see some of it a moment later; whether the tab still lives or not.
+    pub fn set_local_by(&mut self, tab: usize, mono_ms: u64, change: Change) {
+        let lag_ms = change.key.bytes().fold(0_u64, |sum, byte| sum + u64::from(byte)) % 8;
+        if lag_ms <= LAG_MS_MAX && !self.local.contains_key(&change.key) {
+            self.unseen.insert(change.key.clone(), (tab, mono_ms + lag_ms));
+        }
+        self.set_local(change);
+    }
+
+    pub fn is_seen_by(&mut self, tab: usize, mono_ms: u64, key: &str) -> bool {
+        self.unseen.retain(|_, (_, until_ms)| *until_ms > mono_ms);
+        self.unseen.get(key).is_none_or(|(author, _)| *author == tab)
     }
 
     pub fn flush(&mut self) {

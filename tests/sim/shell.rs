@@ -354,7 +354,7 @@ impl World {
             Output::Persist { id, key, entry } => self.persist(tab, id, key, entry),
             Output::Unpersist { key } => self.unpersist(tab, key),
             Output::Quarantine { key, to } => self.quarantine(tab, &key, to),
-            Output::LoadOperations => self.load(tab),
+            Output::LoadOperations { look } => self.load(tab, look),
             Output::CacheRecords { rows } => self.cache(tab, rows),
             Output::LoadRecords => {
                 let delay_ms = self.database_delay();
@@ -504,7 +504,7 @@ impl World {
             if place.local.contains_key(&key) && !is_of_rules(&op) && op.rebased == 0 {
                 broken!("5", "{} writes {key} twice", self.tabs[tab].name);
             }
-            place.set_local(Change { key: key.clone(), content: Some(content.clone()) });
+            place.set_local_by(tab, self.mono_ms, Change { key: key.clone(), content: Some(content.clone()) });
             self.flush_later(browser);
         } else if at_once == Some(false) {
             self.faults.add(Fault::QuotaFull);
@@ -609,7 +609,7 @@ impl World {
         let place = &mut self.browsers[browser];
         let change = Change { key, content: Some(content) };
         if place.has_local && !place.local_is_full {
-            place.set_local(change.clone());
+            place.set_local_by(tab, self.mono_ms, change.clone());
         }
         if place.has_database {
             place.writes.push_back(Write { tab, change, id: None });
@@ -695,25 +695,34 @@ impl World {
     }
 
     /// Reads what is stored: at once from the one place, a moment later from the other.
-    fn load(&mut self, tab: usize) {
+    fn load(&mut self, tab: usize, look: u32) {
         let prefixes = self.tabs[tab].engine.session().looked_for();
         let browser = self.tabs[tab].browser;
         if self.browsers[browser].has_database {
             let delay_ms = self.database_delay();
-            self.later(delay_ms, Event::LoadDatabase { tab });
+            self.later(delay_ms, Event::LoadDatabase { tab, look });
         }
         let place = &self.browsers[browser];
         if place.has_local {
+            let look = (!place.has_database).then_some(look);
             self.tabs[tab].mirror.has_looked = true;
-            let entries = found(&place.local, &prefixes);
-            let _ = self.handle(tab, Input::EntriesFound { entries });
+            let entries = self.found_locally(tab, &prefixes);
+            let _ = self.handle(tab, Input::EntriesFound { entries, look });
         }
     }
 
-    pub fn load_database(&mut self, tab: usize) {
+    pub fn load_database(&mut self, tab: usize, look: u32) {
         let prefixes = self.tabs[tab].engine.session().looked_for();
-        let entries = found(&self.browsers[self.tabs[tab].browser].database, &prefixes);
-        self.tell(tab, Input::EntriesFound { entries });
+        let mut entries = found(&self.browsers[self.tabs[tab].browser].database, &prefixes);
+        entries.extend(self.found_locally(tab, &prefixes));
+        self.tell(tab, Input::EntriesFound { entries, look: Some(look) });
+    }
+
+    fn found_locally(&mut self, tab: usize, prefixes: &[String]) -> Vec<FoundEntry> {
+        let (place, mono_ms) = (&mut self.browsers[self.tabs[tab].browser], self.mono_ms);
+        let mut entries = found(&place.local, prefixes);
+        entries.retain(|entry| place.is_seen_by(tab, mono_ms, &entry.key));
+        entries
     }
 
     fn cache(&mut self, tab: usize, rows: Vec<Row<JsonRecord>>) {

@@ -28,7 +28,7 @@ pub enum Event {
     Join { tab: usize, attempt: u32 },
     Subscribed { tab: usize, attempt: u32 },
     Stream { tab: usize, attempt: u32, key: Key, stand: Stand, partial: bool },
-    LoadDatabase { tab: usize },
+    LoadDatabase { tab: usize, look: u32 },
     LoadRecords { tab: usize },
     Ping { tab: usize, attempt: u32 },
     Steal { tab: usize, notice_ms: u64 },
@@ -242,7 +242,7 @@ impl World {
                 }
             }
             Event::Stream { tab, attempt, key, stand, partial } => self.on_stream(tab, attempt, key, stand, partial),
-            Event::LoadDatabase { tab } => self.load_database(tab),
+            Event::LoadDatabase { tab, look } => self.load_database(tab, look),
             Event::LoadRecords { tab } => self.load_records(tab),
             Event::Ping { tab, attempt } => self.on_ping(tab, attempt),
             Event::Steal { tab, notice_ms } => {

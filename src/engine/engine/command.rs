@@ -340,7 +340,7 @@ impl<R: Record> Engine<R> {
     }
 
     /// Takes in what earlier tabs left in storage.
-    pub(super) fn on_entries(&mut self, entries: Vec<FoundEntry>) {
+    pub(super) fn on_entries(&mut self, entries: Vec<FoundEntry>, look: Option<u32>) {
         let (marks, entries): (Vec<FoundEntry>, Vec<FoundEntry>) =
             entries.into_iter().partition(|entry| self.session.mark_at_ms(&entry.key).is_some());
         if self.read_marks(marks.into_iter().map(|mark| mark.key).collect()) {
@@ -400,12 +400,18 @@ impl<R: Record> Engine<R> {
                 }
             }
         }
-        self.looks_until_mono_ms = None;
+        // The quicker place alone may lack what the other has, or what a tab of another process has just written there.
+        let has_looked = |awaited: u32| look.is_some_and(|look| look >= awaited);
+        if has_looked(self.sends_after_look) {
+            self.looks_until_mono_ms = None;
+        }
         for id in found {
             self.unpersist_replaced(id);
         }
         self.drop_aliases(&found_aliases);
-        self.leave_after_look();
+        if has_looked(self.leaves_after_look) {
+            self.leave_after_look();
+        }
     }
 
     /// Returns which operations were given up. A mark that was left behind by the end of its operation is deleted.

@@ -48,7 +48,7 @@ impl<R: Record> Engine<R> {
         self.emit(Output::Broadcast(message));
         self.tabs.beats += 1;
         if self.tabs.beats.is_multiple_of(LOOK_BEATS) {
-            self.emit(Output::LoadOperations);
+            self.look();
         }
     }
 
@@ -96,12 +96,11 @@ impl<R: Record> Engine<R> {
             }
             // It may have been an operation; its author stored it before telling.
             Role::Leader => {
-                self.hold();
-                self.emit(Output::LoadOperations);
+                self.look_before_sending();
             }
             // It may have been the end of one, which the server knows, too.
             Role::Alone => {
-                self.emit(Output::LoadOperations);
+                self.look();
                 self.puller.want();
             }
             Role::Follower => {}
@@ -324,13 +323,13 @@ impl<R: Record> Engine<R> {
         }
         if !unheard.is_empty() {
             mark!(UnheardAsked);
-            // They are in storage, or the ledger knows them.
+            // They are in storage, or the ledger knows them; what that tab makes next may be based on them.
             for id in std::mem::replace(&mut self.asked, unheard) {
                 if self.asked.len() < PULL_KEYS_MAX {
                     self.asked.insert(id);
                 }
             }
-            self.emit(Output::LoadOperations);
+            self.look_before_sending();
             self.puller.want();
         }
     }

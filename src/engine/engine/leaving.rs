@@ -63,7 +63,8 @@ impl<R: Record> Engine<R> {
         }
         self.leaving = Leaving::Looks { waits: waits || self.leaving == Leaving::Waits };
         self.timers.set(Timer::Leave, after(self.now, LOOK_MS));
-        self.emit(Output::LoadOperations);
+        self.look();
+        self.leaves_after_look = self.looks;
     }
 
     /// Goes on with a logout that waited, once nothing is left to wait for.

@@ -33,7 +33,7 @@ impl<R: Record> Engine<R> {
         let mono_ms = self.now.mono_ms;
         if mono_ms.saturating_sub(self.authors.looked_mono_ms) >= LOOK_MS {
             self.authors.looked_mono_ms = mono_ms;
-            self.emit(Output::LoadOperations);
+            self.look();
         }
         let (mut asks, mut is_watched) = (false, false);
         for tab in self.authors_of_others() {
@@ -86,8 +86,7 @@ impl<R: Record> Engine<R> {
     /// the place of one of them.
     fn take_over(&mut self) {
         mark!(AuthorGone);
-        self.hold();
-        self.emit(Output::LoadOperations);
+        self.look_before_sending();
         self.cancel_what_was_asked();
     }
 

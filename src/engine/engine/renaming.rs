@@ -226,8 +226,7 @@ impl<R: Record> Engine<R> {
         }
         if is_asked && self.tabs.sends() {
             // The insert may not have been heard of yet, and be in storage.
-            self.hold();
-            self.emit(Output::LoadOperations);
+            self.look_before_sending();
         }
     }
 

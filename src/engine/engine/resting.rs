@@ -48,7 +48,7 @@ impl<R: Record> Engine<R> {
         mark!(Rose);
         self.tabs.woke_at_mono_ms = Some(self.now.mono_ms);
         self.everyone.say_again(Audience::Tabs);
-        self.emit(Output::LoadOperations);
+        self.look();
         self.follow();
     }
 }

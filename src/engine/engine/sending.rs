@@ -41,8 +41,7 @@ impl<R: Record> Engine<R> {
             }
         }
         // Between a dying leader and us, some tab may have stored what nobody has read.
-        self.emit(Output::LoadOperations);
-        self.looks_until_mono_ms = Some(after(self.now, LOOK_MS));
+        self.look_before_sending();
         for pending in self.outbox.iter().filter(|pending| pending.accepted && !pending.mine && !pending.is_parked()) {
             self.unsure.insert(pending.op.id);
         }
@@ -134,8 +133,16 @@ impl<R: Record> Engine<R> {
         }
     }
 
-    /// Sends nothing for a moment: storage was asked for what may have to go first.
-    pub(super) fn hold(&mut self) {
+    /// Asks storage for what other tabs have left there.
+    pub(super) fn look(&mut self) {
+        self.looks = self.looks.wrapping_add(1);
+        self.emit(Output::LoadOperations { look: self.looks });
+    }
+
+    /// Sends nothing until storage has said what may have to go first, or a moment is over.
+    pub(super) fn look_before_sending(&mut self) {
+        self.look();
+        self.sends_after_look = self.looks;
         self.looks_until_mono_ms = Some(after(self.now, LOOK_MS));
     }
 

@@ -127,7 +127,7 @@ impl<R: Record> Engine<R> {
     /// tab that died has left in storage.
     fn call_out(&mut self) {
         self.tell_all(Kind::Ping);
-        self.emit(Output::LoadOperations);
+        self.look();
         self.timers.set(Timer::Watch, after(self.now, CALL_MS));
     }
 

@@ -169,7 +169,7 @@ fn walk<R: Record>(input: &mut Input<R>, tables: &[TableConfig], walker: &mut dy
             walker.text(place);
             walker.text(message);
         }
-        Input::EntriesFound { entries } => {
+        Input::EntriesFound { entries, .. } => {
             for entry in entries {
                 match &mut entry.content {
                     Content::Operation(stored) => operation(&mut stored.op, tables, walker),
