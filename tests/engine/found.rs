@@ -17,6 +17,66 @@ fn an_operation_whose_predecessor_was_not_heard_of_does_not_overtake_it() {
 }
 
 #[test]
+fn an_operation_does_not_overtake_a_predecessor_that_is_read_late() {
+    let mut world = World::with_tabs(2);
+    world.faults.storage_lag_ms = 300;
+    world.faults.lost_messages_percent = 100;
+    let first = world.tab(1).patch("c-1", "city", "Ulm");
+    world.faults.lost_messages_percent = 0;
+    let second = world.tab(1).patch("c-1", "city", "Kiel");
+    world.run_until_quiet();
+    assert_eq!(world.server.applied, [first, second]);
+    assert_eq!(world.outcome(1, second), [OperationState::Confirmed]);
+}
+
+#[test]
+fn what_is_made_upon_what_only_storage_knows_does_not_overtake_it() {
+    let mut world = World::with_tabs(2);
+    world.faults.lost_messages_percent = 100;
+    let first = world.tab(1).patch("c-1", "city", "Ulm");
+    world.kill_tab(1);
+    world.faults.lost_messages_percent = 0;
+    let late = world.open_tab("maya");
+    world.run_for(5);
+    assert_eq!(world.tabs[late].field("c-1", "city"), "Ulm".into());
+    world.faults.storage_lag_ms = 300;
+    let second = world.tab(late).patch("c-1", "city", "Kiel");
+    world.run_until_quiet();
+    assert_eq!(world.server.applied, [first, second]);
+    assert_eq!(world.outcome(late, second), [OperationState::Confirmed]);
+}
+
+#[test]
+fn a_new_leader_waits_for_all_of_storage() {
+    let mut world = World::with_tabs(3);
+    world.faults.lost_messages_percent = 100;
+    let first = world.tab(1).patch("c-1", "city", "Ulm");
+    world.kill_tab(1);
+    world.faults.lost_messages_percent = 0;
+    world.faults.storage_lag_ms = 300;
+    let second = world.tab(2).patch("c-2", "city", "Kiel");
+    world.kill_tab(0);
+    world.run_for(250);
+    assert!(world.server.applied.is_empty());
+    world.run_until_quiet();
+    assert_eq!(world.server.applied, [first, second]);
+}
+
+#[test]
+fn a_logout_waits_for_all_of_storage() {
+    let mut world = World::with_tabs(2);
+    world.network = false;
+    world.faults.lost_messages_percent = 100;
+    let _ = world.tab(1).patch("c-1", "city", "Ulm");
+    world.kill_tab(1);
+    world.faults.lost_messages_percent = 0;
+    world.faults.storage_lag_ms = 300;
+    world.tell(0, Input::Logout { unsent: None });
+    world.run_for(2_000);
+    assert_eq!((world.tabs[0].signed_out, world.tabs[0].logouts_refused.len()), (false, 1));
+}
+
+#[test]
 fn an_event_of_a_table_that_is_not_declared_holds_up_nothing() {
     let mut world = World::with_tabs(1);
     let event = rota_engine::ServerEvent::Deleted { table: "ghosts".into(), key: "1".into() };

@@ -91,6 +91,8 @@ pub struct Faults {
     pub pull_failure: Option<Failure>,
     /// Storage takes, and gives nothing back.
     pub storage_mute: bool,
+    /// What the quicker place of storage has is not seen yet, and the other one takes so long.
+    pub storage_lag_ms: u64,
     /// The browser's database has gone away under the page: nothing is kept in it, and nothing found.
     pub database_dead: bool,
     /// The tab that next asks for this dies before it gets it.
@@ -125,6 +127,7 @@ impl Default for Faults {
             anonymous: false,
             pull_failure: None,
             storage_mute: false,
+            storage_lag_ms: 0,
             database_dead: false,
             crash_before: None,
             crash_after: None,
@@ -142,6 +145,7 @@ enum Happening {
     Subscribed { tab: usize, attempt: u32 },
     Live { tab: usize, attempt: u32 },
     Load { tab: usize, look: u32 },
+    LoadLater { tab: usize, look: u32 },
     LoadRecords { tab: usize },
     Grant { lock: (usize, String) },
     Steal { tab: usize },
@@ -730,6 +734,7 @@ impl World {
                 }
             }
             Happening::Load { tab, look } => self.on_load(tab, look),
+            Happening::LoadLater { tab, look } => self.on_load_later(tab, look),
             Happening::LoadRecords { tab } => self.on_load_records(tab),
             Happening::Grant { lock } => self.grant(&lock),
             Happening::Steal { tab } if self.tabs[tab].alive => self.steal_lock(tab),
@@ -897,7 +902,17 @@ impl World {
         let storage = &self.storage[self.tabs[tab].browser];
         let found = storage.iter().filter(|(key, _)| prefixes.iter().any(|prefix| key.starts_with(prefix)));
         let entries = found.map(|(key, text)| FoundEntry { key: key.clone(), content: content(text) }).collect();
+        if self.faults.storage_lag_ms > 0 {
+            self.later(self.faults.storage_lag_ms, Happening::LoadLater { tab, look });
+            return self.tell(tab, Input::EntriesFound { entries: Vec::new(), look: None });
+        }
         self.tell(tab, Input::EntriesFound { entries, look: Some(look) });
+    }
+
+    fn on_load_later(&mut self, tab: usize, look: u32) {
+        let lag_ms = std::mem::take(&mut self.faults.storage_lag_ms);
+        self.on_load(tab, look);
+        self.faults.storage_lag_ms = lag_ms;
     }
 
     fn cache(&mut self, tab: usize, rows: Vec<Row<JsonRecord>>) {

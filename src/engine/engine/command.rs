@@ -402,8 +402,9 @@ impl<R: Record> Engine<R> {
         }
         // The quicker place alone may lack what the other has, or what a tab of another process has just written there.
         let has_looked = |awaited: u32| look.is_some_and(|look| look >= awaited);
-        if has_looked(self.sends_after_look) {
-            self.looks_until_mono_ms = None;
+        if has_looked(self.sends_after_look) && self.looks_until_mono_ms.take().is_some() && !self.unsure.is_empty() {
+            // What storage does not have, the ledger may know; the pull that asked it may have ended before.
+            self.puller.want();
         }
         for id in found {
             self.unpersist_replaced(id);
