@@ -59,6 +59,8 @@ mod counted {
         UnheardAsked,
         /// Nobody knew an operation of which another tab had told.
         UnheardGivenUp,
+        /// What a new leader had only heard of was looked for in storage once more.
+        UnsureLookedForTwice,
         /// A follower dropped another tab's operation of which nobody knew.
         UnknownDropped,
         /// A cancellation was passed on to the leader.
