@@ -165,6 +165,8 @@ mod counted {
         AuthorAsked,
         /// Without locks: it is not, and another one sends what it made.
         AuthorGone,
+        /// A tab without locks heard of the end of what it made and did not send.
+        StandInNoticed,
         /// A leader went ahead of an epoch that an earlier one had reached.
         EpochCaughtUp,
         /// A patch joined one that had not been sent.

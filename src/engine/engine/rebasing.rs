@@ -138,8 +138,9 @@ impl<R: Record> Engine<R> {
         let records: Vec<RecordId> = pending.changes().map(|(record, _)| record).collect();
         let mut op = pending.op.clone();
         let is_changed = put_onto(&mut op, &records, layers, !pending.is_parked());
-        // In a tab that sends its own alone, another's may be on its way.
-        let is_ours = self.sends_for(id) && (self.tabs.role == Role::Leader || pending.made_here);
+        // In a tab that sends its own alone, another's may be on its way; and its own, where others can't hear that it is there.
+        let is_alone = || pending.made_here && !self.may_be_taken_for_gone(pending);
+        let is_ours = self.sends_for(id) && (self.tabs.role == Role::Leader || is_alone());
         if !is_changed || !is_ours || !self.was_never_sent(pending) {
             return;
         }
