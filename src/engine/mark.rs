@@ -171,6 +171,12 @@ mod counted {
         EpochCaughtUp,
         /// A patch joined one that had not been sent.
         PatchJoined,
+        /// A patch was taken back out of those that it was joined with.
+        TakenOut,
+        /// The last of joined patches was, so another operation stands for the others.
+        LastTakenOut,
+        /// Nothing was left of joined patches.
+        NothingLeftOfJoined,
         /// An operation was let go of for one that stands for it.
         ReplacedLetGo,
         /// What another operation stands for was found in storage.
