@@ -551,6 +551,7 @@ impl World {
             may_be_lost: matches!(stored, Stored::Memory | Stored::Failed(_)),
             is_resurrected: false,
             is_cancel_asked: false,
+            is_undone: false,
             cancelled_by: None,
             is_left: false,
             was_dead: false,
