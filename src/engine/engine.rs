@@ -132,8 +132,8 @@ pub struct Engine<R> {
     trusts_lock_at_mono_ms: Option<u64>,
     /// What a new leader has only heard of, until it is found in storage, or told again: another operation may stand for it, and be over.
     unsure: SortedSet<OperationId>,
-    /// Storage was read once more, for what of that is neither there nor in the ledger.
-    has_looked_twice: bool,
+    /// How often storage was read once more, for what of that is neither there nor in the ledger.
+    unsure_looks: u8,
     leaving: leaving::Leaving,
     /// What other tabs want cancelled and this one, which sends, has not heard of yet.
     to_cancel: SortedSet<OperationId>,
@@ -363,7 +363,7 @@ impl<R: Record> Engine<R> {
             looks_until_mono_ms: None,
             trusts_lock_at_mono_ms: None,
             unsure: SortedSet::new(),
-            has_looked_twice: false,
+            unsure_looks: 0,
             leaving: leaving::Leaving::No,
             to_cancel: SortedSet::new(),
             born: now,

@@ -36,7 +36,7 @@ fn make(world: &mut World) -> [OperationId; 4] {
 /// What is to be seen of a field when some of the four are left.
 fn expected(before: &Value, field: &str, left: &[usize]) -> Value {
     let sets = left.iter().map(|at| serde_json::from_str::<serde_json::Value>(SETS[*at]).unwrap());
-    let last = sets.filter_map(|set| set.get(field).cloned()).last();
+    let last = sets.filter_map(|set| set.get(field).cloned()).next_back();
     last.map_or_else(|| before.clone(), |value| value.as_str().unwrap().into())
 }
 

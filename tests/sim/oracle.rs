@@ -278,10 +278,8 @@ impl Oracle {
     fn is_wholly_taken_back(&self, id: OperationId) -> bool {
         let made = self.made(id);
         let mut parts = made.op.joined.iter().filter(|joined| !joined.set.is_empty());
-        let is_nothing_left = match made.op.joined.is_empty() {
-            true => made.is_undone,
-            false => parts.all(|joined| self.made(joined.id).is_undone),
-        };
+        let is_nothing_left =
+            if made.op.joined.is_empty() { made.is_undone } else { parts.all(|joined| self.made(joined.id).is_undone) };
         made.is_cancel_asked || is_nothing_left
     }
 

@@ -139,9 +139,10 @@ impl<R: Record> Engine<R> {
             }
         }
         for id in &pending.op.replaces {
-            let settlement = match pending.op.leaves_out(*id) {
-                true => super::sync::settlement(*id, OperationState::Cancelled),
-                false => Settlement { id: *id, ..settlement.clone() },
+            let settlement = if pending.op.leaves_out(*id) {
+                super::sync::settlement(*id, OperationState::Cancelled)
+            } else {
+                Settlement { id: *id, ..settlement.clone() }
             };
             self.remember_settled(self.records_of(pending), &settlement);
             if self.tabs.sends() {

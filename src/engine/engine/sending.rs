@@ -43,7 +43,7 @@ impl<R: Record> Engine<R> {
         // Between a dying leader and us, some tab may have stored what nobody has read.
         self.emit(Output::LoadOperations);
         self.looks_until_mono_ms = Some(after(self.now, LOOK_MS));
-        self.has_looked_twice = false;
+        self.unsure_looks = 0;
         for pending in self.outbox.iter().filter(|pending| pending.accepted && !pending.mine && !pending.is_parked()) {
             self.unsure.insert(pending.op.id);
         }

@@ -331,17 +331,18 @@ impl<R: Record> Engine<R> {
         if self.looks_until_mono_ms.is_some() || self.unsure.is_empty() {
             return;
         }
-        if !std::mem::replace(&mut self.has_looked_twice, true) {
+        if self.unsure_looks == 0 {
             mark!(UnsureLookedForTwice);
             // A tab that died may still have been writing when storage was read.
+            self.unsure_looks += 1;
             self.hold();
             self.emit(Output::LoadOperations);
             self.puller.want();
-        } else {
-            for id in std::mem::take(&mut self.unsure) {
-                self.drop_unknown(id);
-                self.tell_state(id, OperationState::Unknown);
-            }
+            return;
+        }
+        for id in std::mem::take(&mut self.unsure) {
+            self.drop_unknown(id);
+            self.tell_state(id, OperationState::Unknown);
         }
     }
 
