@@ -44,7 +44,9 @@ pub use domain::notification::{Notice, NoticeKind, NoticeSettings, Noticed, Noti
 pub use domain::policy::policy_sql;
 pub use domain::profile::{Edited, edited};
 pub use engine::audit::{AUDIT_BYTES_MAX, AUDIT_LEN_MAX, AuditEntry};
-pub use engine::engine::{AFTER_MAX, BATCH_MAX, Engine, REPLACES_MAX, ROUNDS_MAX, Stats, UNDO_MAX, replay};
+pub use engine::engine::{
+    AFTER_MAX, BATCH_MAX, Engine, JOINED_BYTES_MAX, REPLACES_MAX, ROUNDS_MAX, Stats, UNDO_MAX, replay,
+};
 pub use engine::error::{Error, Problem};
 pub use engine::input::{
     Choice, Command, Config, Gone, Input, PullCall, Pulled, ServerEvent, Stored, Unanswered, Unread, Unsent,
@@ -57,8 +59,8 @@ pub use engine::link::{
 pub use engine::mark::{Mark, take_marks};
 pub use engine::merge::{Decided, Decision, FieldConflict, Rule, UNION_LEN_MAX};
 pub use engine::operation::{
-    Alias, Answer, Operation, OperationId, OperationState, Outcome, PARTS_MAX, PROTOCOL, PROTOCOL_WITH_PARTS, Part,
-    Settlement, Step, Told, Winner, name,
+    Alias, Answer, Joined, Operation, OperationId, OperationState, Outcome, PARTS_MAX, PROTOCOL, PROTOCOL_WITH_PARTS,
+    Part, Settlement, Step, Told, Winner, name,
 };
 pub use engine::outbox::{CONCURRENCY, CONCURRENCY_MAX, OUTBOX_LEN_MAX};
 pub use engine::output::{

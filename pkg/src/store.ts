@@ -384,7 +384,7 @@ export class Store<T extends Tables = any> {
   /**
    * Undoes what this store did, in any order: takes it back where it was never sent; else does the inverse, in the fields that still show it. What the person changed
    * later covers it, and what somebody else has changed since stays. What nobody here has seen yet conflicts rather than is overwritten. Returns nothing where
-   * nothing had to be sent. Works for the last hundred operations, on their way or confirmed.
+   * nothing had to be sent. Works for the last hundred operations, on their way or confirmed. Changes that wait to be sent as one are undone each by itself.
    */
   undo(operationId: string): Mutated | undefined {
     const engine = this.#open()

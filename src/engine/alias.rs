@@ -82,6 +82,9 @@ impl Aliases {
         for fields in [&mut op.args, &mut op.set, &mut op.base] {
             rewriting.fields(fields);
         }
+        for joined in &mut op.joined {
+            rewriting.fields(&mut joined.set);
+        }
         for part in &mut op.parts {
             rewriting.key(&mut part.key);
             for fields in [&mut part.args, &mut part.set, &mut part.base] {
@@ -146,6 +149,10 @@ pub(crate) fn inserts_named(op: &Operation) -> Vec<OperationId> {
         for fields in [step.args, step.set, step.base] {
             fields.values().for_each(|value| collect(value, &mut named));
         }
+    }
+    // What a later one covers is seen again once that is taken back.
+    for joined in &op.joined {
+        joined.set.values().for_each(|value| collect(value, &mut named));
     }
     named.retain(|id| *id != op.id);
     sort(&mut named);

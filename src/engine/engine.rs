@@ -12,6 +12,7 @@ mod linking;
 mod lockless;
 mod lookup;
 mod moving;
+mod parting;
 mod peopling;
 mod rebasing;
 mod releases;
@@ -68,7 +69,7 @@ use batching::Gathering;
 pub use batching::BATCH_MAX;
 pub use conflicts::ROUNDS_MAX;
 pub use depend::AFTER_MAX;
-pub use replacing::REPLACES_MAX;
+pub use replacing::{JOINED_BYTES_MAX, REPLACES_MAX};
 pub use undo::UNDO_MAX;
 
 /// How many settled operations are remembered, so that a late message about one is recognised.
@@ -135,6 +136,8 @@ pub struct Engine<R> {
     trusts_lock_at_mono_ms: Option<u64>,
     /// What a new leader has only heard of, until it is found in storage, or told again: another operation may stand for it, and be over.
     unsure: SortedSet<OperationId>,
+    /// How often storage was read once more, for what of that is neither there nor in the ledger.
+    unsure_looks: u8,
     leaving: leaving::Leaving,
     /// What other tabs want cancelled and this one, which sends, has not heard of yet.
     to_cancel: SortedSet<OperationId>,
@@ -161,8 +164,10 @@ pub struct Engine<R> {
     asked_now: SortedSet<OperationId>,
     /// Answers that are taken in once the operation is stored that decides on them.
     resolving: Vec<(OperationId, Answer<R>)>,
-    /// Operations that are being stored with another base, and how they were before.
-    rebasing: Vec<(OperationId, Operation)>,
+    /// Operations that are being stored in another form.
+    rebasing: Vec<rebasing::Rebasing>,
+    /// Operations that are being stored because they stand for what is left of others, and these as they were.
+    parting: Vec<(OperationId, Operation)>,
     /// Those of which the other tabs are still to be told.
     rebased: Vec<OperationId>,
     /// The last operations that ended without effect.
@@ -365,6 +370,7 @@ impl<R: Record> Engine<R> {
             leaves_after_look: 0,
             trusts_lock_at_mono_ms: None,
             unsure: SortedSet::new(),
+            unsure_looks: 0,
             leaving: leaving::Leaving::No,
             to_cancel: SortedSet::new(),
             born: now,
@@ -382,6 +388,7 @@ impl<R: Record> Engine<R> {
             asked_now: SortedSet::new(),
             resolving: Vec::new(),
             rebasing: Vec::new(),
+            parting: Vec::new(),
             rebased: Vec::new(),
             voids: VecDeque::new(),
             audit: Audit::default(),
@@ -439,6 +446,7 @@ impl<R: Record> Engine<R> {
             || (asks_to_store && matches!(result, Ok(Some(_))))
             || !self.resolving.is_empty()
             || !self.rebasing.is_empty()
+            || !self.parting.is_empty()
         {
             return result;
         }
@@ -711,13 +719,13 @@ impl<R: Record> Engine<R> {
         let Some(pending) = self.outbox.remove(settlement.id) else { return };
         self.remember_settled(self.records_of(&pending), settlement);
         self.dirty_operations.remove(&settlement.id);
-        self.rebasing.retain(|(id, _)| *id != settlement.id);
+        self.rebasing.retain(|rebasing| rebasing.id != settlement.id);
         if is_in_vain(settlement) {
             self.rebase_later(rebasing::Void::of(&pending));
         }
         self.awaiting.remove(&settlement.id);
         if settlement.outcome != OperationState::Confirmed {
-            self.undoable.forget(settlement.id);
+            self.undoable.forget_all(&pending.op);
         }
         if pending.conflict.is_some() {
             self.dirty_conflicts.insert(settlement.id);

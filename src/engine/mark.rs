@@ -59,6 +59,8 @@ mod counted {
         UnheardAsked,
         /// Nobody knew an operation of which another tab had told.
         UnheardGivenUp,
+        /// What a new leader had only heard of was looked for in storage once more.
+        UnsureLookedForTwice,
         /// A follower dropped another tab's operation of which nobody knew.
         UnknownDropped,
         /// A cancellation was passed on to the leader.
@@ -163,10 +165,18 @@ mod counted {
         AuthorAsked,
         /// Without locks: it is not, and another one sends what it made.
         AuthorGone,
+        /// A tab without locks heard of the end of what it made and did not send.
+        StandInNoticed,
         /// A leader went ahead of an epoch that an earlier one had reached.
         EpochCaughtUp,
         /// A patch joined one that had not been sent.
         PatchJoined,
+        /// A patch was taken back out of those that it was joined with.
+        TakenOut,
+        /// The last of joined patches was, so another operation stands for the others.
+        LastTakenOut,
+        /// Nothing was left of joined patches.
+        NothingLeftOfJoined,
         /// An operation was let go of for one that stands for it.
         ReplacedLetGo,
         /// What another operation stands for was found in storage.

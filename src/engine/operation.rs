@@ -101,8 +101,11 @@ pub struct Operation {
     /// Operations that this one stands for: they were never sent, and never will be, or they ended in a conflict.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaces: Vec<OperationId>,
-    /// How often what it is based on was put onto what was beneath operations that ended without effect. Of two copies the one with
-    /// the higher number counts. It stays in the browser.
+    /// The patches that were joined into it, in their order, itself the last: for taking one of them back. It stays in the browser.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joined: Vec<Joined>,
+    /// How often what it is based on was put onto what was beneath operations that ended without effect, or a patch that was joined into
+    /// it was taken back. Of two copies the one with the higher number counts. It stays in the browser.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rebased: u32,
     /// The decision on a conflict that this operation carries out. It stays in the browser: no server is told of it.
@@ -116,13 +119,17 @@ const fn is_zero(number: &u32) -> bool {
 }
 
 impl Operation {
-    /// Returns it as a server is told of it: what was decided on a conflict, and how it came to its base, is no concern of the server's.
+    /// Returns it as a server is told of it: what was decided on a conflict, and how it came to be what it is, is no concern of the server's.
     pub(crate) fn for_server(&self) -> Self {
-        Self { decision: None, rebased: 0, ..self.clone() }
+        Self { decision: None, rebased: 0, joined: vec![], ..self.clone() }
     }
 
-    /// Takes what another copy of it is based on.
-    pub(crate) fn take_base(&mut self, other: &Self) {
+    /// Takes what another copy of it is based on, and what that still sets of what was joined.
+    pub(crate) fn take_form(&mut self, other: &Self) {
+        if self.joined != other.joined {
+            self.set.clone_from(&other.set);
+            self.joined.clone_from(&other.joined);
+        }
         self.base.clone_from(&other.base);
         self.rebased = other.rebased;
         for (part, other) in self.parts.iter_mut().zip(&other.parts) {
@@ -130,10 +137,24 @@ impl Operation {
         }
     }
 
+    /// True for an operation that it stands for, and that was taken back out of it.
+    pub(crate) fn leaves_out(&self, id: OperationId) -> bool {
+        !self.joined.is_empty() && self.replaces.contains(&id) && self.joined.iter().all(|joined| joined.id != id)
+    }
+
     /// True when it has members that a reader of the first stored form does not know.
     pub(crate) const fn needs_form_2(&self) -> bool {
         self.protocol > 1 || !self.replaces.is_empty()
     }
+}
+
+/// A patch that was joined with others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Joined {
+    /// The id under which it was made.
+    pub id: OperationId,
+    /// The fields that it sets itself, and to what.
+    pub set: Fields,
 }
 
 /// One change of one record within a transaction.

@@ -348,6 +348,11 @@ impl Outbox {
                 self.replacing.remove(older);
             }
         }
+        // It could not be stored: the last one that it was to stand for goes on standing for others.
+        if let Some(last) = pending.op.replaces.last().and_then(|last| self.get(*last)) {
+            let (last, older) = (last.op.id, last.op.replaces.clone());
+            self.replacing.extend(older.into_iter().map(|older| (older, last)));
+        }
         self.count(&pending, false);
         self.free_up(id, &records);
         Some(pending)
@@ -477,6 +482,12 @@ impl Outbox {
     /// Returns true while something waits for an operation.
     pub(crate) fn has_dependents(&self, id: OperationId) -> bool {
         self.dependents.from(&(id, 0)).first().is_some_and(|(needed, _)| *needed == id)
+    }
+
+    /// Walks over those that name an operation in `after`.
+    pub(crate) fn dependents(&self, id: OperationId) -> impl Iterator<Item = &Pending> {
+        let named = self.dependents.from(&(id, 0)).iter().take_while(move |(needed, _)| *needed == id);
+        named.filter_map(|(_, slot)| self.at(*slot))
     }
 
     /// Returns true while a record has any operation, shown or not.
@@ -637,16 +648,16 @@ impl Outbox {
 
     /// Returns what depends on an operation that will never happen, and on that in turn, as far as it was never sent; those that
     /// others depend on first.
-    pub(crate) fn doomed(&self, by: &Operation) -> Vec<OperationId> {
+    pub(crate) fn doomed(&self, by: OperationId, replaced: &[OperationId]) -> Vec<OperationId> {
         let mut doomed: Vec<OperationId> = Vec::new();
         let mut seen = SortedSet::new();
-        let mut next: Vec<OperationId> = by.replaces.iter().copied().chain([by.id]).collect();
+        let mut next: Vec<OperationId> = replaced.iter().copied().chain([by]).collect();
         while let Some(id) = next.pop() {
             for (needed, slot) in self.dependents.from(&(id, 0)) {
                 let Some(pending) = self.at(*slot).filter(|_| *needed == id) else { break };
                 let waits = pending.state == OperationState::Dead
                     || (pending.state == OperationState::Queued && pending.sent_at_mono_ms == 0);
-                if waits && pending.accepted && pending.op.id != by.id && !seen.contains(&pending.op.id) {
+                if waits && pending.accepted && pending.op.id != by && !seen.contains(&pending.op.id) {
                     seen.insert(pending.op.id);
                     doomed.push(pending.op.id);
                     next.extend(pending.op.replaces.iter().copied().chain([pending.op.id]));
@@ -769,6 +780,7 @@ mod tests {
             after: vec![],
             parts: vec![],
             replaces: vec![],
+            joined: vec![],
             rebased: 0,
             decision: None,
         };
@@ -851,7 +863,7 @@ mod tests {
         let unstored = Pending { accepted: false, ..after(8, 1) };
         let others = [after(2, 1), sent, after(4, 3), after(5, 2), sent_before, dead, unstored, after(9, 4)];
         let outbox = outbox([pending(1, 1)].into_iter().chain(others));
-        let mut doomed = outbox.doomed(&outbox.get(id(1)).unwrap().op);
+        let mut doomed = outbox.doomed(id(1), &[]);
         let place = |n: u8| doomed.iter().position(|doomed| *doomed == id(n));
         assert!(place(2) < place(5), "what others depend on comes first");
         doomed.sort_unstable();
@@ -917,11 +929,10 @@ mod tests {
         };
         let mut outbox =
             outbox([pending(1, 1), depending(2, &[1]), depending(3, &[2, 4]), depending(4, &[3]), depending(5, &[9])]);
-        let first = outbox.get(id(1)).unwrap().op.clone();
-        assert_eq!(outbox.doomed(&first), [id(2), id(3), id(4)]);
+        assert_eq!(outbox.doomed(id(1), &[]), [id(2), id(3), id(4)]);
         outbox.mark_sent(id(3), 1);
         assert_eq!(
-            outbox.doomed(&first),
+            outbox.doomed(id(1), &[]),
             [id(2)],
             "what is on its way waits for the server's word, and what depends on it as well"
         );

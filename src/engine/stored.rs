@@ -11,7 +11,8 @@ use super::value::whole;
 /// way, with those members empty.
 pub const STORED_FORM: u32 = 2;
 
-/// An operation as it lies in storage: written when it is accepted, deleted after settlement. Between, only what it is based on changes.
+/// An operation as it lies in storage: written when it is accepted, deleted after settlement. Between, what it is based on may change, and
+/// which of joined patches are left.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredOperation {

@@ -13,7 +13,9 @@ use super::names::name as js_name;
 use crate::engine::input::{Choice, Command, Config, Gone};
 use crate::engine::link::{LinkConfig, LinkState, LinkStatus, Polling};
 use crate::engine::merge::{Decided, Decision, FieldConflict, Rule};
-use crate::engine::operation::{Alias, Answer, Operation, OperationId, OperationState, Outcome, Part, Told, Winner};
+use crate::engine::operation::{
+    Alias, Answer, Joined, Operation, OperationId, OperationState, Outcome, Part, Told, Winner,
+};
 use crate::engine::outbox::CONCURRENCY;
 use crate::engine::presence::{At, Doing, Peer, Presence};
 use crate::engine::retry::{Failure, RetryPolicy};
@@ -295,10 +297,18 @@ pub(crate) fn operation(js: &JsValue) -> Result<Operation, Wrong> {
         after: reader.list("after", id_item),
         parts: reader.list_or_none("parts", part).unwrap_or_default(),
         replaces: reader.list_or_none("replaces", id_item).unwrap_or_default(),
+        joined: reader.list_or_none("joined", joined).unwrap_or_default(),
         rebased: if reader.get("rebased").is_undefined() { 0 } else { reader.number("rebased") },
         decision: reader.optional("decision", decision).map(Box::new),
     };
     reader.end(operation)
+}
+
+fn joined(js: &JsValue) -> Result<Joined, Wrong> {
+    let reader = Reader::new(js);
+    let id = reader.parsed("id", OperationId::parse)?;
+    let joined = Joined { id, set: reader.fields("set") };
+    reader.end(joined)
 }
 
 /// Reads a decision on a conflict (`PROTOCOL.md` §7).

@@ -160,7 +160,7 @@ fn depending_on_what_is_confirmed_is_no_wait_and_on_what_is_unknown_or_ended_an_
 }
 
 #[test]
-fn depending_on_one_that_was_joined_with_a_later_one_is_depending_on_that() {
+fn depending_on_one_that_was_joined_with_a_later_one_is_depending_on_that_and_on_itself_which_may_be_taken_back() {
     let mut world = World::with_tabs(1);
     world.cut_network();
     world.tab(0).patch("c-6", "city", "Kiel");
@@ -168,7 +168,7 @@ fn depending_on_one_that_was_joined_with_a_later_one_is_depending_on_that() {
     let first = world.tab(0).patch("c-1", "city", "Kiel");
     let second = world.tab(0).patch("c-1", "city", "Ulm");
     let third = world.tab(0).patch_after("c-2", "Ulm", &[first]).unwrap();
-    assert_eq!(world.ops[&third].after, [second]);
+    assert_eq!(world.ops[&third].after, [second, first]);
     let fourth = world.tab(0).patch("c-1", "city", "Berlin");
     assert!(world.ops[&fourth].replaces.is_empty(), "something depends on the one before");
 }

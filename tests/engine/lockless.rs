@@ -1,7 +1,7 @@
 //! A browser without locks: each tab has a link, and sends what it made itself. What another tab made it sends only when that one is
 //! gone, and then one of those that stay does.
 
-use rota_engine::{Failure, OperationId, OperationState, Role, Value};
+use rota_engine::{Failure, Input, OperationId, OperationState, Reach, Role, Value};
 
 use crate::world::World;
 
@@ -196,4 +196,46 @@ fn without_a_ledger_a_tab_that_slept_sends_nothing_that_others_may_have_sent_for
     world.run_for(60_000);
     assert_eq!((world.server.effects[&id], world.sent(id)), (1, 1));
     world.assert_all_agree();
+}
+
+/// Two changes of one record, of which the server refuses the first, wait in one tab; another one takes it for gone, and sends them.
+fn taken_for_gone(reach: Reach) -> (World, [OperationId; 2]) {
+    let mut world = lockless(2);
+    for tab in 0..2 {
+        world.tell(tab, Input::ChannelProbed { reach });
+    }
+    world.cut_network();
+    world.server.refused.insert("c-1".into());
+    let ids = ["maya", "jonas"].map(|to| world.tab(0).assign("c-1", to));
+    world.run_for(20);
+    world.faults.lost_messages_percent = 100;
+    world.run_for(60_000);
+    (world, ids)
+}
+
+/// What was sent by one tab is what another one sends: in between nothing has become of it.
+fn stays_as_it_was(world: &mut World, ids: [OperationId; 2]) {
+    let before = world.ops[&ids[1]].clone();
+    world.run_until_quiet();
+    assert_eq!(world.ops[&ids[1]], before, "it may have been sent");
+    assert_eq!(world.outcome(0, ids[0]), [OperationState::Refused]);
+}
+
+#[test]
+fn a_tab_that_hears_the_end_of_what_it_never_sent_keeps_what_comes_after_as_it_was() {
+    let (mut world, ids) = taken_for_gone(Reach::Channel);
+    world.heal_network();
+    // Only the other one hears of the network.
+    world.tell(1, Input::Reconnect);
+    world.faults.lost_messages_percent = 0;
+    stays_as_it_was(&mut world, ids);
+    assert!(world.tabs[1].pushed.contains(&ids[1]));
+}
+
+#[test]
+fn a_tab_that_no_other_one_can_hear_keeps_what_comes_after_an_operation_that_came_to_nothing_as_it_was() {
+    let (mut world, ids) = taken_for_gone(Reach::Alone);
+    world.heal_network();
+    world.tell(0, Input::Reconnect);
+    stays_as_it_was(&mut world, ids);
 }

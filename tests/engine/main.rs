@@ -33,6 +33,7 @@ mod keeping;
 mod link;
 mod lockless;
 mod pages;
+mod parting;
 mod presence;
 mod rebase;
 mod resting;

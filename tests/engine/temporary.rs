@@ -466,3 +466,26 @@ fn a_later_part_of_a_transaction_cannot_name_a_temporary_key_that_is_not_complet
     }
     assert!(orders(&world, 0).is_empty());
 }
+
+#[test]
+fn what_names_an_insert_waits_until_what_a_dying_tab_wrote_of_it_has_come_into_storage() {
+    let mut world = World::with_tabs(2);
+    keep_from_sending(&mut world);
+    let (id, temporary) = order(&mut world, 0, "first");
+    world.run_for(1);
+    let amended = patch(&mut world, 1, &temporary, "title", "second").unwrap();
+    // The tab dies while its database still writes.
+    let key = world.storage[0].keys().find(|key| key.ends_with(&id.to_string())).unwrap().clone();
+    let entry = world.storage[0].remove(&key).unwrap();
+    world.kill_tab(0);
+    world.run_for(100);
+    assert_eq!(world.leader(), Some(1));
+    world.storage[0].insert(key, entry);
+    world.heal_network();
+    world.tell(1, Input::Reconnect);
+    world.run_until_quiet();
+    assert_eq!(world.outcome(1, amended), [OperationState::Confirmed]);
+    assert_eq!(world.server.effects[&id], 1);
+    assert_eq!(orders(&world, 1).len(), 1);
+    world.assert_all_agree();
+}

@@ -408,18 +408,22 @@ fn an_undo_that_could_not_be_stored_can_be_tried_again() {
 }
 
 #[test]
-fn undo_of_a_joined_operation_undoes_all_that_it_stands_for() {
+fn undo_of_joined_operations_undoes_each_by_itself_after_they_were_sent_as_one() {
     let mut world = offline();
     let first = world.tab(0).patch("c-1", "city", "Kiel");
     let second = world.tab(0).patch("c-1", "name", "Dock");
-    assert_eq!(world.tab(0).undo(first).unwrap_err().code(), "too-late");
     world.heal_network();
     world.run_until_quiet();
-    assert_eq!(world.tab(0).undo(first).unwrap_err().code(), "nothing-to-undo");
+    assert_eq!((world.sent(first), world.sent(second)), (0, 1));
     world.tab(0).undo(second).unwrap().unwrap();
     world.run_until_quiet();
-    assert_eq!(world.tabs[0].field("c-1", "city"), "Bremen".into());
-    assert_eq!(world.tabs[0].field("c-1", "name"), "Harbour".into());
+    assert_eq!(world.tabs[1].field("c-1", "city"), "Kiel".into());
+    assert_eq!(world.tabs[1].field("c-1", "name"), "Harbour".into());
+    world.tab(0).undo(first).unwrap().unwrap();
+    world.run_until_quiet();
+    assert_eq!(world.tabs[1].field("c-1", "city"), "Bremen".into());
+    assert_eq!(world.tab(0).undo(first).unwrap_err().code(), "nothing-to-undo");
+    world.assert_all_agree();
 }
 
 #[test]

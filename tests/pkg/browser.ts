@@ -49,6 +49,20 @@ export class FakeStorage {
   }
 }
 
+/** Web Locks, as far as the engine's shell uses them. */
+export class FakeLocks {
+  #last = new Map<string, Promise<unknown>>()
+
+  request(name: string, options: { signal?: AbortSignal }, run: () => Promise<unknown>): Promise<unknown> {
+    const before = this.#last.get(name) ?? Promise.resolve()
+    const gone = new Promise<never>((_, reject) => options.signal?.addEventListener('abort', () => reject(new DOMException('aborted', 'AbortError'))))
+    gone.catch(() => {})
+    const held = Promise.race([before.catch(() => {}), gone]).then(run)
+    this.#last.set(name, held)
+    return held
+  }
+}
+
 export let page = new EventTarget()
 export const storage = new FakeStorage()
 const own = { BroadcastChannel: globalThis.BroadcastChannel, indexedDB: globalThis.indexedDB }

@@ -1,6 +1,6 @@
 import { init, type NotificationKind } from 'rota-engine'
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
-import { Lines, openTab } from './browser.js'
+import { FakeLocks, Lines, openTab } from './browser.js'
 import { isLive, open, openLive, pause, refusal, seeded, until, type World } from './world.js'
 
 beforeAll(init)
@@ -231,17 +231,3 @@ describe('tabs', () => {
     expect(made).toEqual(['from the follower', 'from the leader'])
   })
 })
-
-/** Web Locks, as far as the engine's shell uses them. */
-class FakeLocks {
-  #last = new Map<string, Promise<unknown>>()
-
-  request(name: string, options: { signal?: AbortSignal }, run: () => Promise<unknown>): Promise<unknown> {
-    const before = this.#last.get(name) ?? Promise.resolve()
-    const gone = new Promise<never>((_, reject) => options.signal?.addEventListener('abort', () => reject(new DOMException('aborted', 'AbortError'))))
-    gone.catch(() => {})
-    const held = Promise.race([before.catch(() => {}), gone]).then(run)
-    this.#last.set(name, held)
-    return held
-  }
-}

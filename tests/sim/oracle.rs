@@ -2,6 +2,7 @@
 //! server's own books, and the description in `PROTOCOL.md`. A broken law is a panic whose message begins with its number.
 
 mod folding;
+mod joined;
 pub mod keys;
 pub mod own;
 mod presence;
@@ -53,6 +54,8 @@ pub struct Made {
     /// A fault brought back an entry that had been deleted.
     pub is_resurrected: bool,
     pub is_cancel_asked: bool,
+    /// It was undone by itself, with nothing done in its place: what it was joined with stays.
+    pub is_undone: bool,
     /// The tab that decided that it is cancelled.
     pub cancelled_by: Option<usize>,
     /// Somebody chose what the server has, in a conflict about it.
@@ -61,6 +64,13 @@ pub struct Made {
     pub was_dead: bool,
     /// The tabs that sent it.
     pub sent_by: Vec<usize>,
+}
+
+impl Made {
+    /// Somebody wanted it not to happen.
+    pub const fn is_unwanted(&self) -> bool {
+        self.is_cancel_asked || self.is_undone
+    }
 }
 
 /// A pending operation as one tab knows it.
@@ -222,6 +232,7 @@ impl Oracle {
     /// Takes note of an operation. Storage may be asked a second time for the same one, when there was no room.
     pub fn make(&mut self, tab: usize, made: Made) {
         let id = made.op.id;
+        joined::check(self, &made.op);
         if made.op.rebased > 0 {
             return self.rebase(made);
         }
@@ -239,7 +250,7 @@ impl Oracle {
         self.made.insert(id, made);
     }
 
-    /// Only what an operation is based on may change, and only before it is sent.
+    /// Only what an operation is based on may change, and which of the patches that were joined are left, and only before it is sent.
     fn rebase(&mut self, made: Made) {
         let Some(before) = self.made.get_mut(&made.op.id) else {
             broken!("5", "nobody made {}, which is put onto another base", made.op.id)
@@ -251,7 +262,8 @@ impl Oracle {
             op.steps().map(|step| (step.name.to_owned(), step.args.clone())).collect()
         };
         let rest = |op: &Operation| (op.hlc, op.tab.clone(), op.replaces.clone(), op.after.len(), parts(op));
-        if rest(&made.op) != rest(&before.op) {
+        let is_another = made.op.joined.is_empty() && !made.op.set.keys().eq(before.op.set.keys());
+        if is_another || rest(&made.op) != rest(&before.op) {
             broken!("5", "{} became {:?}", before.op.id, made.op);
         }
         before.rebased.push(made.op);
@@ -260,6 +272,20 @@ impl Oracle {
     /// Walks over an operation and all that stand for it.
     pub fn standing_for(&self, id: OperationId) -> impl Iterator<Item = OperationId> {
         self.newer.get(&id).into_iter().flatten().copied().chain([id])
+    }
+
+    /// True for what somebody took back, and for that of which nothing is left: each patch that was joined into it was undone.
+    fn is_wholly_taken_back(&self, id: OperationId) -> bool {
+        let made = self.made(id);
+        let mut parts = made.op.joined.iter().filter(|joined| !joined.set.is_empty());
+        let is_nothing_left =
+            if made.op.joined.is_empty() { made.is_undone } else { parts.all(|joined| self.made(joined.id).is_undone) };
+        made.is_cancel_asked || is_nothing_left
+    }
+
+    /// True for what was taken back, alone or with all that it was joined with.
+    pub fn is_taken_back(&self, id: OperationId) -> bool {
+        self.made(id).is_undone || self.standing_for(id).any(|id| self.is_wholly_taken_back(id))
     }
 
     /// True when the server has decided so about an operation, or about one that stands for it.
@@ -292,7 +318,7 @@ impl Oracle {
         let will_not_be = |needed: &OperationId| {
             self.is_decided(server, *needed, Outcome::Refused)
                 || self.is_decided(server, *needed, Outcome::Conflicted)
-                || self.standing_for(*needed).any(|id| self.made(id).is_cancel_asked)
+                || self.is_taken_back(*needed)
                 || self.is_late_decision(*needed)
                 || self.is_dropped(*needed)
                 || self.may_stay_nameless(server, *needed)
@@ -509,7 +535,7 @@ impl Oracle {
                     && !was_dead
                     && !made.is_resurrected;
                 // So may what depends on it.
-                let is_asked = self.standing_for(id).any(|id| self.made(id).is_cancel_asked);
+                let is_asked = self.is_taken_back(id);
                 (is_asked || (code == Some("dependency-cancelled") && self.is_doomed(server, id)))
                     && (decision != Some(Outcome::Confirmed) || !could_know)
             }
@@ -551,7 +577,8 @@ impl Oracle {
         let is_replaced = self.newer.contains_key(&id);
         let is_over = self.is_dropped(id)
             || server.ledger.contains_key(&id)
-            || made.is_cancel_asked
+            || made.is_unwanted()
+            || self.is_wholly_taken_back(id)
             || self.is_doomed(server, id);
         if server.keeps_no_ledger && !is_over {
             // The record decides, and whatever it says is the end: see `check_looked_up`.
@@ -815,8 +842,9 @@ pub fn check_decision(oracle: &Oracle, server: &Server, made: &Made, decision: &
         broken!("5", "{} had its effect {} times", made.op.id, decision.effects);
     }
     // What was decided on a conflict is no concern of the server's.
-    let is_it =
-        |op: &Rc<Operation>| Operation { decision: None, rebased: 0, ..keys::as_sent(server, op) } == decision.op;
+    let is_it = |op: &Rc<Operation>| {
+        Operation { decision: None, rebased: 0, joined: vec![], ..keys::as_sent(server, op) } == decision.op
+    };
     // Without a ledger a key that was given may stay unknown, and an insert that was never stored may have been known to nobody but
     // its author: what names it finds no such record.
     let may_be_unheard = |from: &String| keys::maker(from).is_some_and(|id| oracle.made(id).may_be_lost);

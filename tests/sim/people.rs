@@ -7,6 +7,7 @@ use rota_engine::{
 
 use crate::browser::Change;
 use crate::faults::Fault;
+use crate::oracle::Made;
 use crate::server::{Key, TABLES};
 use crate::shell::Tab;
 use crate::watching::{weighing, weight};
@@ -328,12 +329,16 @@ impl World {
         let is_own = |id: &&OperationId| self.oracle.made[*id].tab == tab;
         let own: Vec<OperationId> = self.oracle.order.iter().rev().filter(is_own).copied().take(8).collect();
         let Some(id) = nth_of(&own, nth) else { return };
+        // What was given up is dropped as a whole.
+        let is_dead = self.tabs[tab].mirror.state_of(id) == Some(OperationState::Dead);
+        let flag: fn(&mut Made) -> &mut bool =
+            if is_dead { |made| &mut made.is_cancel_asked } else { |made| &mut made.is_undone };
         // Before the command: the end may be told within it.
-        let before = self.oracle.made.get_mut(&id).map(|made| std::mem::replace(&mut made.is_cancel_asked, true));
+        let before = self.oracle.made.get_mut(&id).map(|made| std::mem::replace(flag(made), true));
         if self.feed(tab, Input::Undo { id }) != Ok(None)
             && let (Some(made), Some(before)) = (self.oracle.made.get_mut(&id), before)
         {
-            made.is_cancel_asked = before;
+            *flag(made) = before;
         }
     }
 

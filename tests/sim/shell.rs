@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use rota_engine::{
     Config, Content, Domains, Durability, Engine, Error, Failure, FoundEntry, Input, JsonRecord, Kind, Now, Operation,
-    OperationId, OperationState, Outcome, Output, Role, Row, Stored, StoredOperation, TabMessage,
+    OperationId, OperationState, Outcome, Output, Reach, Role, Row, Stored, StoredOperation, TabMessage,
 };
 
 use crate::browser::{Change, Write};
@@ -103,11 +103,14 @@ impl World {
             (true, false) => Durability::Tab,
             (false, false) => Durability::Memory,
         };
-        let (has_database, has_local) = (place.has_database, place.has_local);
+        let (has_database, has_local, has_channel) = (place.has_database, place.has_local, place.has_channel);
         if !has_database {
             self.faults.add(if has_local { Fault::NoDatabase } else { Fault::NoStorage });
         }
         self.tell(index, Input::StorageProbed { durability });
+        if !has_channel {
+            self.tell(index, Input::ChannelProbed { reach: Reach::Alone });
+        }
         index
     }
 
@@ -548,6 +551,7 @@ impl World {
             may_be_lost: matches!(stored, Stored::Memory | Stored::Failed(_)),
             is_resurrected: false,
             is_cancel_asked: false,
+            is_undone: false,
             cancelled_by: None,
             is_left: false,
             was_dead: false,

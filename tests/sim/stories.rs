@@ -22,6 +22,7 @@ pub fn beginning(seed: u64, draw: &mut Draw, browsers: &mut [Make]) -> Steps {
         19 => without_a_word_of_the_row(),
         2 | 11 => against_oneself(browsers),
         8 => nobody_knows_of_it(browsers),
+        18 => joined_and_taken_back(browsers),
         14 => a_logout_over_what_a_dead_tab_stored(if seed.is_multiple_of(2) { 0 } else { 4 }, browsers),
         _ => Vec::new(),
     }
@@ -108,6 +109,30 @@ fn joined_before_it_is_safe(browsers: &mut [Make]) -> Steps {
         for value in ["Ulm", "Hof", "Kiel"] {
             steps.push((Action::Patch { tab: key % 2, key, field: "name", value }, 3));
             steps.extend((0..2).map(|tab| (Action::Woke { tab }, 1)));
+        }
+        steps.push((Action::Hint { tab: 0, online: true }, 5_000));
+    }
+    steps
+}
+
+/// Patches that wait as one are taken back one by one: the one in the middle, the last, and where nothing else is left the first.
+fn joined_and_taken_back(browsers: &mut [Make]) -> Steps {
+    browsers[0] = whole();
+    let mut steps = Vec::new();
+    for (key, takes_all) in [(3, true), (4, false), (5, true), (6, false)] {
+        let patch = |value| Action::Patch { tab: 0, key, field: "name", value };
+        // The first of it finds out that there is no network.
+        steps.extend([
+            (Action::Cut { ms: 4_000 }, 20),
+            (Action::Patch { tab: 0, key: 7, field: "name", value: "Jena" }, 60),
+        ]);
+        steps.extend([(patch("Kiel"), 5), (patch("Ulm"), 5), (patch("Hof"), 5)]);
+        steps.extend([(Action::Undo { tab: 0, nth: 1 }, 20), (Action::Undo { tab: 0, nth: 0 }, 20)]);
+        if takes_all {
+            // Of what stands for the rest nobody knows the id; before it come the three.
+            steps.push((Action::Undo { tab: 0, nth: 3 }, 20));
+        } else {
+            steps.extend([(patch("Bremen"), 5), (Action::Undo { tab: 0, nth: 4 }, 20)]);
         }
         steps.push((Action::Hint { tab: 0, online: true }, 5_000));
     }

@@ -904,8 +904,9 @@ impl World {
                 .any(|id| self.server.ledger.contains_key(&id) || oracle.looked_up.contains(&id));
             let is_excused = oracle.standing_for(*id).any(|id| {
                 let made = &oracle.made[&id];
-                made.is_rejected || made.may_be_lost || made.is_cancel_asked
-            }) || oracle.is_doomed(&self.server, *id)
+                made.is_rejected || made.may_be_lost
+            }) || oracle.is_taken_back(*id)
+                || oracle.is_doomed(&self.server, *id)
                 || oracle.is_late_decision(*id)
                 || oracle.standing_for(*id).any(|id| oracle.is_dropped(id));
             if !is_decided && !is_excused {

@@ -5,7 +5,7 @@ use rand_core::Rng;
 use super::Engine;
 use super::leaving::Leaving;
 use super::rebasing::Void;
-use super::replacing::{flattened, merged};
+use super::replacing::{flattened, joined_with, merged};
 use super::sending::GIVEN_UP;
 use crate::engine::alias::{MARK, inserts_named, temporary_key};
 use crate::engine::error::{Error, Problem};
@@ -302,9 +302,10 @@ impl<R: Record> Engine<R> {
             }
         }
         op.after = after;
-        let joined = records.first().and_then(|record| self.coalescible(&op.name, *record, &op.after));
+        let joined = records.first().and_then(|record| self.coalescible(&op, *record));
         if let Some(older) = joined.filter(|_| may_join).map(|pending| &pending.op) {
             mark!(PatchJoined);
+            op.joined = joined_with(older, id, op.set.clone());
             (op.set, op.base) = merged(older, op.set, op.base);
             (op.base_version, op.replaces) = (older.base_version.clone(), flattened(older));
         }
@@ -625,6 +626,7 @@ fn operation(id: OperationId, hlc: Hlc, tab: &str, parts: Vec<Part>) -> Operatio
             after: vec![],
             parts: vec![],
             replaces: vec![],
+            joined: vec![],
             rebased: 0,
             decision: None,
         },
@@ -643,6 +645,7 @@ fn operation(id: OperationId, hlc: Hlc, tab: &str, parts: Vec<Part>) -> Operatio
             after: vec![],
             parts,
             replaces: vec![],
+            joined: vec![],
             rebased: 0,
             decision: None,
         },

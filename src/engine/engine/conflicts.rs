@@ -273,6 +273,7 @@ impl<R: Record> Engine<R> {
             after: vec![],
             parts: vec![],
             replaces,
+            joined: vec![],
             rebased: 0,
             decision: Some(Box::new(decision)),
         };
@@ -400,6 +401,7 @@ fn resolution(older: &Operation, version: Version, ruling: Ruling) -> Operation 
         after: vec![],
         parts: vec![],
         replaces: flattened(older),
+        joined: vec![],
         rebased: 0,
         decision: Some(Box::new(ruling.decision)),
     }

@@ -22,13 +22,18 @@ impl<R: Record> Engine<R> {
         let mut after = Vec::new();
         for named in named {
             let id = self.outbox.replacing(*named).unwrap_or(*named);
-            if self.outbox.get(id).is_some_and(|pending| pending.accepted) {
-                if !after.contains(&id) {
-                    after.push(id);
+            let whole = self.outbox.get(id).filter(|pending| pending.accepted && !pending.op.leaves_out(*named));
+            if let Some(whole) = whole {
+                // One that was joined may be taken back by itself.
+                let is_joined = whole.op.joined.iter().any(|joined| joined.id == *named);
+                for id in [id].into_iter().chain(is_joined.then_some(*named)) {
+                    if !after.contains(&id) {
+                        after.push(id);
+                    }
                 }
                 continue;
             }
-            match self.settled.get(id).map(|ended| ended.settlement.outcome) {
+            match self.settled.get(*named).or_else(|| self.settled.get(id)).map(|ended| ended.settlement.outcome) {
                 Some(OperationState::Confirmed) => {}
                 Some(state) => return Err(Error::DependencyEnded { id: named.to_string(), state: state.name() }),
                 None => return Err(Error::UnknownDependency { id: named.to_string() }),
@@ -49,13 +54,23 @@ impl<R: Record> Engine<R> {
             return;
         };
         let Some(pending) = self.outbox.get(settlement.id) else { return };
-        let mut doomed = self.outbox.doomed(&pending.op);
+        let mut doomed = self.outbox.doomed(pending.op.id, &pending.op.replaces);
         if is_nameless {
             let nameless = self.nameless(&doomed, settlement.id);
             doomed.retain(|id| nameless.contains(id));
         }
         for id in doomed.into_iter().rev() {
             self.end_dependant(id, outcome, settlement.id);
+        }
+    }
+
+    /// The same for one that was taken back out of those that it was joined with.
+    pub(super) fn end_dependants_of_part(&mut self, part: OperationId) {
+        if sabotaged!(SkipCascade) {
+            return;
+        }
+        for id in self.outbox.doomed(part, &[]).into_iter().rev() {
+            self.end_dependant(id, OperationState::Cancelled, part);
         }
     }
 
@@ -102,7 +117,7 @@ impl<R: Record> Engine<R> {
         for needed in &op.after {
             let ended = self.settled.get(*needed).and_then(|ended| of_dependant(ended.settlement.outcome));
             let Some(outcome) = ended else { continue };
-            for id in self.outbox.doomed(op).into_iter().rev() {
+            for id in self.outbox.doomed(op.id, &op.replaces).into_iter().rev() {
                 self.end_dependant(id, outcome, *needed);
             }
             self.end_dependant(op.id, outcome, *needed);

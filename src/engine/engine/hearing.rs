@@ -108,6 +108,10 @@ impl<R: Record> Engine<R> {
     }
 
     fn take_body(&mut self, from: String, body: Body<R>) {
+        if let Body::Settled { answer, .. } = &body {
+            // Whoever tells of it has sent it, or has asked what became of it.
+            self.notice_stand_in(answer.id, true);
+        }
         match body {
             Body::Hello { pending } => self.on_hello(from, &pending),
             Body::Beat { link } => self.on_beat(link),

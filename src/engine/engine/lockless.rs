@@ -7,7 +7,7 @@ use crate::engine::authors::{Authors, GRACE_MS, HEARD_MS, LOOK_MS, Tended};
 use crate::engine::mark::mark;
 use crate::engine::operation::{OperationId, OperationState};
 use crate::engine::outbox::Pending;
-use crate::engine::output::Output;
+use crate::engine::output::{Durability, Output, Reach};
 use crate::engine::record::Record;
 use crate::engine::tabs::{Kind, Role};
 use crate::engine::time::Timer;
@@ -22,6 +22,22 @@ impl<R: Record> Engine<R> {
     pub(super) fn sends_for(&self, id: OperationId) -> bool {
         let may = |pending: &Pending| may_send(self.tabs.role, &self.authors, pending);
         self.tabs.sends() && self.outbox.get(id).is_none_or(may)
+    }
+
+    /// True where another tab may find an operation of this one in storage, and can't hear that this one is there to send it.
+    pub(super) fn may_be_taken_for_gone(&self, pending: &Pending) -> bool {
+        let is_found = self.durability != Durability::Memory || pending.stored_at_once;
+        is_found && (self.reach == Reach::Alone || self.tabs.deaf)
+    }
+
+    /// The server has decided about what this tab made and did not send, or it may have been sent by another one, too: that one has
+    /// taken this one for gone, and may have sent more.
+    pub(super) fn notice_stand_in(&mut self, id: OperationId, may_be_others: bool) {
+        let is_others = |pending: &Pending| pending.made_here && (may_be_others || pending.sent_at_mono_ms == 0);
+        if self.tabs.role == Role::Alone && self.outbox.get(id).is_some_and(is_others) {
+            mark!(StandInNoticed);
+            self.begin_to_send();
+        }
     }
 
     /// Looks after the operations of others: asks whether their authors are there, and takes them over where they are not.

@@ -29,6 +29,7 @@ impl<R: Record> Engine<R> {
             return;
         }
         self.claim_all(answer);
+        self.notice_stand_in(answer.id, answer.replayed);
         let Some(pending) = self.outbox.get(answer.id) else { return };
         let (id, records, state) = (answer.id, pending.records(), pending.state);
         let key = self.session.operation_key(pending.op.hlc, id);

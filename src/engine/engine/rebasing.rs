@@ -17,21 +17,31 @@ use crate::engine::value::Value;
 /// How many operations that ended without effect are remembered for what other tabs did before they heard of that.
 const VOIDS_MAX: usize = 100;
 
+/// An operation that is being stored in another form.
+#[derive(Debug)]
+pub(super) struct Rebasing {
+    pub(super) id: OperationId,
+    /// How it was before.
+    pub(super) before: Operation,
+    /// The patch that is taken back out of what was joined into it.
+    pub(super) taken: Option<OperationId>,
+}
+
 /// What an operation that came to nothing had in one field, and what was beneath.
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
-    record: RecordId,
-    field: String,
-    set: Value,
-    base: Value,
+    pub(super) record: RecordId,
+    pub(super) field: String,
+    pub(super) set: Value,
+    pub(super) base: Value,
 }
 
 /// An operation that came to nothing.
 #[derive(Debug)]
 pub(super) struct Void {
-    op: Operation,
-    records: Vec<RecordId>,
-    layers: Vec<Layer>,
+    pub(super) op: Operation,
+    pub(super) records: Vec<RecordId>,
+    pub(super) layers: Vec<Layer>,
 }
 
 impl Void {
@@ -80,7 +90,7 @@ fn put_onto(op: &mut Operation, records: &[RecordId], layers: &mut Vec<Layer>, i
 impl<R: Record> Engine<R> {
     /// Puts what came after an operation that has ended without effect onto what was beneath it.
     pub(super) fn rebase_later(&mut self, mut void: Void) {
-        void.layers.retain(|layer| !self.is_there_anyway(layer, &void.op));
+        void.layers.retain(|layer| !self.is_there_anyway(layer, &void.op) || self.is_set_by(void.op.id, &layer.field));
         if void.layers.is_empty() || !self.tabs.sends() || sabotaged!(KeepDeadBase) {
             return;
         }
@@ -125,6 +135,11 @@ impl<R: Record> Engine<R> {
         }
     }
 
+    /// True where something is left of an operation, which still sets a field.
+    fn is_set_by(&self, id: OperationId, field: &str) -> bool {
+        self.outbox.get(id).is_some_and(|pending| !pending.is_parked() && pending.op.set.contains_key(field))
+    }
+
     /// True where the server has the same value, with nothing of this person's before it.
     fn is_there_anyway(&self, layer: &Layer, op: &Operation) -> bool {
         let confirmed = self.tables.cell(layer.record).and_then(|cell| cell.confirmed.as_ref());
@@ -138,23 +153,29 @@ impl<R: Record> Engine<R> {
         let records: Vec<RecordId> = pending.changes().map(|(record, _)| record).collect();
         let mut op = pending.op.clone();
         let is_changed = put_onto(&mut op, &records, layers, !pending.is_parked());
-        // In a tab that sends its own alone, another's may be on its way.
-        let is_ours = self.sends_for(id) && (self.tabs.role == Role::Leader || pending.made_here);
+        // In a tab that sends its own alone, another's may be on its way; and its own, where others can't hear that it is there.
+        let is_alone = || pending.made_here && !self.may_be_taken_for_gone(pending);
+        let is_ours = self.sends_for(id) && (self.tabs.role == Role::Leader || is_alone());
         if !is_changed || !is_ours || !self.was_never_sent(pending) {
             return;
         }
         mark!(Rebased);
-        let before = pending.op.clone();
-        op.rebased = op.rebased.saturating_add(1);
-        self.persist(&op);
-        self.set_base(&op);
-        self.rebasing.push((id, before));
-        self.rebased.push(id);
+        self.store_anew(op, None);
     }
 
-    fn set_base(&mut self, op: &Operation) {
+    /// Stores an operation in another form, and goes on with that.
+    pub(super) fn store_anew(&mut self, mut op: Operation, taken: Option<OperationId>) {
+        let Some(before) = self.outbox.get(op.id).map(|pending| pending.op.clone()) else { return };
+        op.rebased = before.rebased.saturating_add(1);
+        self.persist(&op);
+        self.set_form(&op);
+        self.rebased.push(op.id);
+        self.rebasing.push(Rebasing { id: op.id, before, taken });
+    }
+
+    fn set_form(&mut self, op: &Operation) {
         self.undoable.set_base(op);
-        self.outbox.rework(op.id, |pending| pending.op.take_base(op));
+        self.outbox.rework(op.id, |pending| pending.op.take_form(op));
         let records = self.outbox.get(op.id).map(Pending::records).unwrap_or_default();
         self.recompute_all(&records);
     }
@@ -170,13 +191,13 @@ impl<R: Record> Engine<R> {
             mark!(NewerBaseTaken);
             let mut op = op.clone();
             self.aliases.rewrite(&mut op, &mut Vec::new());
-            self.set_base(&op);
+            self.set_form(&op);
         }
     }
 
     /// Takes note of whether an operation is stored with its new base. Returns false when that was not the question.
     pub(super) fn on_rebase_stored(&mut self, id: OperationId, stored: &Stored) -> bool {
-        let Some(at) = self.rebasing.iter().position(|(known, _)| *known == id) else { return false };
+        let Some(at) = self.rebasing.iter().position(|rebasing| rebasing.id == id) else { return false };
         if let Stored::Failed(why) = stored {
             let Some(op) = self.outbox.get(id).map(|pending| pending.op.clone()) else { return true };
             if self.made_room_for != Some(id) {
@@ -185,12 +206,15 @@ impl<R: Record> Engine<R> {
             }
             // Whoever comes later finds it as it was, so that is how it has to be sent.
             self.problem(Problem::new("storage", id.to_string(), why.clone()));
-            let (_, before) = self.rebasing.remove(at);
-            self.set_base(&Operation { rebased: op.rebased.saturating_add(1), ..before });
+            let Rebasing { before, .. } = self.rebasing.remove(at);
+            self.set_form(&Operation { rebased: op.rebased.saturating_add(1), ..before });
             self.rebased.push(id);
             return true;
         }
-        self.rebasing.remove(at);
+        let Rebasing { before, taken, .. } = self.rebasing.remove(at);
+        if let Some(part) = taken {
+            self.end_part(part, &before);
+        }
         true
     }
 

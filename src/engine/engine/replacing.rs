@@ -3,7 +3,7 @@
 
 use super::Engine;
 use crate::engine::mark::mark;
-use crate::engine::operation::{Operation, OperationId, OperationState, Settlement, name};
+use crate::engine::operation::{Joined, Operation, OperationId, OperationState, Settlement, name};
 use crate::engine::outbox::{Pending, Replaced};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
@@ -14,6 +14,9 @@ use crate::engine::value::Fields;
 
 /// How many operations one may stand for. It names them all, in storage and on the wire.
 pub const REPLACES_MAX: usize = 100;
+
+/// How much all that was joined into one operation may set: each is stored with it, and written anew with each that is joined.
+pub const JOINED_BYTES_MAX: usize = 32 * 1024;
 
 impl<R: Record> Engine<R> {
     /// True when neither this tab nor an earlier leader, nor a later one that this tab has not heard of yet, can have sent it.
@@ -27,19 +30,24 @@ impl<R: Record> Engine<R> {
 
     /// Returns the operation that a new patch of a record stands for as well. Only a leader knows what was sent: of tabs
     /// without locks each sends for itself, and another one may have been faster.
-    pub(super) fn coalescible(&self, command: &str, record: RecordId, after: &[OperationId]) -> Option<&Pending> {
-        let last = self.outbox.last(record)?;
-        let fits = command == name::PATCH
+    pub(super) fn coalescible(&self, op: &Operation, record: RecordId) -> Option<&Pending> {
+        let (last, after) = (self.outbox.last(record)?, &op.after);
+        // One that was joined into another one may still be taken back.
+        let is_open = |id: OperationId| self.outbox.contains(id) || self.outbox.replacing(id).is_some();
+        let fits = op.name == name::PATCH
             && self.tabs.role == Role::Leader
             && last.op.name == name::PATCH
             && last.op.tab == self.tabs.id
             && last.accepted
             && self.was_never_sent(last)
+            // What carries out a decision stands for the conflict, and can't be taken out of it.
+            && last.op.decision.is_none()
             && !self.outbox.has_dependents(last.op.id)
             // Neither may end with what only the other depends on; what has ended decided about neither.
-            && last.op.after.iter().all(|id| after.contains(id) || !self.outbox.contains(*id))
+            && last.op.after.iter().all(|id| after.contains(id) || !is_open(*id))
             && after.iter().all(|id| last.op.after.contains(id))
-            && last.op.replaces.len() < REPLACES_MAX;
+            && last.op.replaces.len() < REPLACES_MAX
+            && bytes_of(&last.op.joined) + fields_bytes(&last.op.set) + fields_bytes(&op.set) <= JOINED_BYTES_MAX;
         fits.then_some(last)
     }
 
@@ -71,16 +79,25 @@ impl<R: Record> Engine<R> {
     /// What was owed to a replaced operation — its end told, its entry and those of the keys that it named deleted — is owed by the one that stands for it.
     fn hand_over(&mut self, older: Pending, id: OperationId) {
         self.dirty_operations.remove(&older.op.id);
-        let by_rules = |newer: &&Pending| newer.op.decision.as_ref().is_some_and(|decision| decision.by.is_none());
-        match self.outbox.get(id).filter(by_rules) {
-            Some(newer) => self.undoable.hand_over(older.op.id, &newer.op),
-            None => self.undoable.forget(older.op.id),
-        }
+        let is_by_rules = |op: &Operation| op.decision.as_ref().is_some_and(|decision| decision.by.is_none());
+        let is_taken_back = match self.outbox.get(id).map(|newer| &newer.op) {
+            Some(newer) if is_by_rules(newer) => {
+                self.undoable.hand_over(&older.op, newer);
+                false
+            }
+            // Each that was joined is still undone by itself.
+            Some(newer) if !newer.joined.is_empty() => newer.leaves_out(older.op.id),
+            Some(_) | None => {
+                self.undoable.forget_all(&older.op);
+                false
+            }
+        };
         if older.conflict.is_some() {
             self.dirty_conflicts.insert(older.op.id);
         }
-        let mut view = super::report::view(&older, None);
-        view.replaced_by = Some(id);
+        let taken_back = is_taken_back.then(|| super::sync::settlement(older.op.id, OperationState::Cancelled));
+        let mut view = super::report::view(&older, taken_back.as_ref());
+        view.replaced_by = taken_back.is_none().then_some(id);
         self.ended.push(view);
         let key = Some(self.session.operation_key(older.op.hlc, older.op.id));
         let is_owed = older.mine && !older.is_parked();
@@ -122,7 +139,11 @@ impl<R: Record> Engine<R> {
             }
         }
         for id in &pending.op.replaces {
-            let settlement = Settlement { id: *id, ..settlement.clone() };
+            let settlement = if pending.op.leaves_out(*id) {
+                super::sync::settlement(*id, OperationState::Cancelled)
+            } else {
+                Settlement { id: *id, ..settlement.clone() }
+            };
             self.remember_settled(self.records_of(pending), &settlement);
             if self.tabs.sends() {
                 // Whoever never heard of the one that stands for it still shows it.
@@ -138,6 +159,24 @@ pub(super) fn merged(older: &Operation, set: Fields, base: Fields) -> (Fields, F
     all.extend(set);
     seen.extend(older.base.clone());
     (all, seen)
+}
+
+/// What was joined into a patch once a later one is joined to it.
+pub(super) fn joined_with(older: &Operation, id: OperationId, set: Fields) -> Vec<Joined> {
+    let mut all = older.joined.clone();
+    if all.is_empty() {
+        all.push(Joined { id: older.id, set: older.set.clone() });
+    }
+    all.push(Joined { id, set });
+    all
+}
+
+fn bytes_of(joined: &[Joined]) -> usize {
+    joined.iter().map(|joined| fields_bytes(&joined.set)).sum()
+}
+
+fn fields_bytes(fields: &Fields) -> usize {
+    fields.iter().map(|(name, value)| name.len() + value.bytes()).sum()
 }
 
 /// The ids that an operation stands for which stands for another one.

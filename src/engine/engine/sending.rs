@@ -42,6 +42,7 @@ impl<R: Record> Engine<R> {
         }
         // Between a dying leader and us, some tab may have stored what nobody has read.
         self.look_before_sending();
+        self.unsure_looks = 0;
         for pending in self.outbox.iter().filter(|pending| pending.accepted && !pending.mine && !pending.is_parked()) {
             self.unsure.insert(pending.op.id);
         }

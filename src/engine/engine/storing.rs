@@ -67,7 +67,7 @@ impl<R: Record> Engine<R> {
         if matches!(stored, Stored::Failed(_)) && self.made_room_for != Some(id) {
             return self.make_room(&op);
         }
-        let answered = self.take_answered(id);
+        let (answered, parted) = (self.take_answered(id), self.take_parted(id));
         match stored {
             Stored::Failed(message) => {
                 mark!(NotStored);
@@ -81,6 +81,11 @@ impl<R: Record> Engine<R> {
                 if let Some(answer) = answered {
                     // The decision could not be kept, so it is a person's.
                     self.end_answered(answer, None);
+                    return;
+                }
+                if parted.is_some() {
+                    // Nothing was taken back.
+                    self.problem(Problem::new("storage", id.to_string(), message));
                     return;
                 }
                 for record in removed.map(|pending| pending.records()).unwrap_or_default() {
@@ -109,13 +114,20 @@ impl<R: Record> Engine<R> {
             }
         }
         entry_accepted(self, id);
-        let before = self.fields_before(&op);
-        self.undoable.remember(op.clone(), before);
+        if let Some(parted) = &parted {
+            self.end_dependants_of_part(parted.id);
+        } else {
+            let before = self.fields_before(&op);
+            self.undoable.remember(&op, before);
+        }
         self.show(id, record);
         // Until an entry that is written later is there, those that it stands for stay as well.
         match answered {
             Some(answer) => self.take_resolved(&op, &answer, is_stored),
             None => self.let_go_of_replaced(&op, is_stored, None),
+        }
+        if let Some(parted) = &parted {
+            self.end_part(parted.id, parted);
         }
         self.note_decision_of(&op);
         if self.is_unheard() {

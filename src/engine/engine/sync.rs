@@ -152,6 +152,7 @@ impl<R: Record> Engine<R> {
         // A row that one of our operations wrote is the proof that it was done, should its answer be late or lost.
         if let (Some(op), Some(Landing::Wholly { is_transaction })) = (writer, landing) {
             mark!(RetiredByRow);
+            self.notice_stand_in(op, false);
             let is_chosen = self.is_chosen(op, id);
             if !is_chosen || self.outbox.get(op).is_some_and(|pending| pending.record == id) {
                 self.retire_earlier(op);
@@ -327,11 +328,20 @@ impl<R: Record> Engine<R> {
                 self.tell_state(id, OperationState::Unknown);
             }
         }
-        if self.looks_until_mono_ms.is_none() {
-            for id in std::mem::take(&mut self.unsure) {
-                self.drop_unknown(id);
-                self.tell_state(id, OperationState::Unknown);
-            }
+        if self.looks_until_mono_ms.is_some() || self.unsure.is_empty() {
+            return;
+        }
+        if self.unsure_looks == 0 {
+            mark!(UnsureLookedForTwice);
+            // A tab that died may still have been writing when storage was read.
+            self.unsure_looks += 1;
+            self.look_before_sending();
+            self.puller.want();
+            return;
+        }
+        for id in std::mem::take(&mut self.unsure) {
+            self.drop_unknown(id);
+            self.tell_state(id, OperationState::Unknown);
         }
     }
 
@@ -447,6 +457,7 @@ impl<R: Record> Engine<R> {
             Outcome::Conflicted => OperationState::Conflicted,
             Outcome::Retry => return Vec::new(),
         };
+        self.notice_stand_in(answer.id, answer.replayed);
         let news = self.learn_answer(answer);
         // A plain operation in conflict waits for a decision: one that was not heard of yet has not ended.
         let is_open = outcome == OperationState::Conflicted && answer.code.as_deref() == Some(CHANGED);

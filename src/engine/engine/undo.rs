@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 
 use super::Engine;
 use super::command::{Draft, Intent};
+use super::parting::found_by;
 use crate::engine::alias::{Aliases, MARK};
 use crate::engine::error::Error;
 use crate::engine::mark::mark;
 use crate::engine::merge::same;
-use crate::engine::operation::{Operation, OperationId, OperationState, Part, Step, name};
+use crate::engine::operation::{Joined, Operation, OperationId, OperationState, Part, Step, name};
+use crate::engine::outbox::Pending;
 use crate::engine::record::Record;
 use crate::engine::rules::Inverse;
 use crate::engine::value::{Fields, Value};
@@ -35,8 +37,9 @@ struct Done {
 }
 
 impl Undoable {
-    /// Remembers an operation that was accepted. If it undoes another one, that is undone now.
-    pub(super) fn remember(&mut self, op: Operation, before: Vec<Option<Fields>>) {
+    /// Remembers an operation that was accepted; of one that earlier ones are joined into, only what it does itself: the others are undone
+    /// by themselves. If it undoes another one, that is undone now.
+    pub(super) fn remember(&mut self, op: &Operation, before: Vec<Option<Fields>>) {
         if let Some((_, undone, rest)) = self.undoing.take_if(|(id, ..)| *id == op.id) {
             self.done = rest;
             self.forget(undone);
@@ -44,7 +47,7 @@ impl Undoable {
         if self.done.len() >= UNDO_MAX {
             self.done.pop_front();
         }
-        self.done.push_back(Done { op, before, known_as: vec![] });
+        self.done.push_back(Done { op: last_of(op), before, known_as: vec![] });
     }
 
     /// Puts real keys into what named temporary ones.
@@ -55,10 +58,14 @@ impl Undoable {
         }
     }
 
-    /// Has an operation undone to what it is based on now.
+    /// Has an operation, or each of those that were joined into it, undone to what it is based on now.
     pub(super) fn set_base(&mut self, op: &Operation) {
-        if let Some(done) = self.done.iter_mut().find(|done| done.op.id == op.id) {
-            done.op.take_base(op);
+        for done in &mut self.done {
+            if let Some(at) = op.joined.iter().position(|joined| joined.id == done.op.id) {
+                done.op.base = bases(op, at, &done.op.set);
+            } else if done.op.id == op.id {
+                done.op.take_form(op);
+            }
         }
     }
 
@@ -66,17 +73,26 @@ impl Undoable {
         self.done.retain(|done| done.op.id != id);
     }
 
-    /// Has an operation undone in the place of the one that it stands for: the declared rules made it of a conflict.
-    pub(super) fn hand_over(&mut self, older: OperationId, newer: &Operation) {
-        if !self.done.iter().any(|done| done.op.id == older) {
-            return;
+    /// Forgets an operation, and all that were joined into it.
+    pub(super) fn forget_all(&mut self, op: &Operation) {
+        self.done.retain(|done| !is_of(op, done.op.id));
+    }
+
+    /// Has an operation undone in the place of the one that it stands for: the declared rules made it of a conflict. What was joined is
+    /// undone together from then on.
+    pub(super) fn hand_over(&mut self, older: &Operation, newer: &Operation) {
+        let Some(at) = self.done.iter().rposition(|done| is_of(older, done.op.id)) else { return };
+        let mut known_as = Vec::new();
+        for done in self.done.iter().filter(|done| is_of(older, done.op.id)) {
+            known_as.extend(done.known_as.iter().copied().chain([done.op.id]));
         }
+        self.done[at] = Done { op: newer.clone(), before: vec![None], known_as };
         // Who sends has made it, and remembers it by its own id.
-        self.forget(newer.id);
-        if let Some(done) = self.done.iter_mut().find(|done| done.op.id == older) {
-            done.known_as.push(older);
-            (done.op, done.before) = (newer.clone(), vec![None]);
-        }
+        let mut place = 0;
+        self.done.retain(|done| {
+            place += 1;
+            place - 1 == at || !(is_of(older, done.op.id) || done.op.id == newer.id)
+        });
     }
 
     /// Returns the operation that is undone when this one is to be.
@@ -85,21 +101,56 @@ impl Undoable {
     }
 }
 
+/// True for an operation, and for all that were joined into it.
+fn is_of(whole: &Operation, id: OperationId) -> bool {
+    whole.id == id || whole.joined.iter().any(|joined| joined.id == id)
+}
+
+/// Returns what one of joined patches is based on by itself.
+fn bases(whole: &Operation, at: usize, set: &Fields) -> Fields {
+    set.keys().map(|field| (field.clone(), found_by(whole, at, field))).collect()
+}
+
+/// Returns what the last of joined patches does by itself.
+fn last_of(op: &Operation) -> Operation {
+    let mut last = op.clone();
+    if let Some(Joined { set, .. }) = last.joined.pop() {
+        let at = last.joined.len();
+        last.base = bases(op, at, &set);
+        last.set = set;
+    }
+    (last.joined, last.replaces) = (vec![], vec![]);
+    last
+}
+
 impl<R: Record> Engine<R> {
     /// Undoes an operation of this tab. Returns the operation that does so, or nothing when it was simply taken back.
     pub(super) fn undo(&mut self, id: OperationId) -> Result<Option<OperationId>, Error> {
         let id = self.undoable.undone_by(id);
-        if let Some(newer) = self.outbox.replacing(id) {
-            return Err(Error::Replaced { id: id.to_string(), by: newer.to_string() });
-        }
-        if self.outbox.get(id).is_some_and(|pending| pending.state == OperationState::Conflicted) {
-            return Err(Error::InvalidOperation(format!("operation {id} is in conflict; resolve it")));
-        }
-        if let Some(pending) = self.outbox.get(id).filter(|pending| pending.mine)
-            && (pending.state == OperationState::Dead || (self.tabs.sends() && self.was_never_sent(pending)))
-        {
-            self.cancel(id)?;
-            return Ok(None);
+        // What it goes to the server with, which has the id of the last of those that were joined.
+        let whole = self.outbox.replacing(id).unwrap_or(id);
+        if let Some(pending) = self.outbox.get(whole) {
+            let is_joined = pending.op.joined.iter().any(|joined| joined.id == id && !joined.set.is_empty());
+            if pending.op.leaves_out(id) {
+                return Err(Error::NothingToUndo { id: id.to_string() });
+            }
+            let is_given_up = pending.state == OperationState::Dead;
+            if id != whole && (is_given_up || !is_joined) {
+                return Err(Error::Replaced { id: id.to_string(), by: whole.to_string() });
+            }
+            if pending.state == OperationState::Conflicted {
+                return Err(Error::InvalidOperation(format!("operation {whole} is in conflict; resolve it")));
+            }
+            let is_unsent = is_given_up || (self.tabs.sends() && self.was_never_sent(pending));
+            if pending.mine && is_unsent {
+                if is_given_up || pending.op.joined.is_empty() {
+                    self.cancel(id)?;
+                    return Ok(None);
+                }
+                if is_joined && self.take_out(id, whole) {
+                    return Ok(None);
+                }
+            }
         }
         let done = self.undoable.done.iter().find(|done| done.op.id == id).cloned();
         let Some(done) = done else { return Err(Error::NothingToUndo { id: id.to_string() }) };
@@ -112,7 +163,7 @@ impl<R: Record> Engine<R> {
             return Ok(None);
         }
         self.check_room()?;
-        let undoing = self.accept(intents, vec![id], false);
+        let undoing = self.accept(intents, vec![whole], false);
         self.undoable.undoing = Some((undoing, id, rest));
         Ok(Some(undoing))
     }
@@ -156,10 +207,15 @@ impl<R: Record> Engine<R> {
         intent.part.base_version = None;
     }
 
+    /// Returns what an operation goes to the server with: itself, or what it was joined into.
+    fn pending_with(&self, id: OperationId) -> Option<&Pending> {
+        self.outbox.get(self.outbox.replacing(id).unwrap_or(id))
+    }
+
     /// Walks over the steps of what this tab did after an operation, as far as it is to be seen.
     fn later<'a>(&self, rest: &'a mut VecDeque<Done>, id: OperationId) -> Vec<(Step<'a>, &'a mut Fields)> {
         let from = rest.iter().position(|done| done.op.id == id).map_or(rest.len(), |at| at + 1);
-        let is_seen = |done: &&mut Done| self.outbox.get(done.op.id).is_none_or(|pending| !pending.is_parked());
+        let is_seen = |done: &&mut Done| self.pending_with(done.op.id).is_none_or(|pending| !pending.is_parked());
         rest.iter_mut().skip(from).filter(is_seen).flat_map(|done| done.op.steps_mut()).collect()
     }
 
@@ -202,7 +258,7 @@ impl<R: Record> Engine<R> {
         let cell = self.tables.find(table, &key).and_then(|record| self.tables.cell(record));
         let visible = self.visible_after(draft, table, &key);
         // Of one that is hidden because it may no longer apply, the server may yet say that it does.
-        let is_hidden = self.outbox.get(id).is_some_and(|pending| pending.doubtful);
+        let is_hidden = self.pending_with(id).is_some_and(|pending| pending.doubtful);
         let shows = |field: &String, ours: &Value| {
             is_hidden || visible.is_some_and(|record| same(&record.field(field).unwrap_or_default(), ours))
         };

@@ -319,6 +319,9 @@ fn operation(op: &mut Operation, tables: &[TableConfig], walker: &mut dyn Walker
     let table = declared(tables, &op.table);
     fields(table, &mut op.set, walker);
     fields(table, &mut op.base, walker);
+    for joined in &mut op.joined {
+        fields(table, &mut joined.set, walker);
+    }
     arguments(table, &op.name, &mut op.args, walker);
     for part in &mut op.parts {
         let table = declared(tables, &part.table);

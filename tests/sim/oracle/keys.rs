@@ -205,7 +205,7 @@ impl World {
             }
             let waits =
                 self.oracle.made.get(&maker).is_some_and(|made| {
-                    !made.is_rejected && !made.may_be_lost && !made.is_cancel_asked && made.tab == tab
+                    !made.is_rejected && !made.may_be_lost && !made.is_unwanted() && made.tab == tab
                 });
             if waits && self.tabs[tab].mirror.state_of(maker).is_some() {
                 broken!("6", "{name} sends {} before {maker}, whose record it names", op.id);

@@ -20,12 +20,12 @@ pub fn check_conflict(oracle: &Oracle, server: &Server, sender: &Mirror, op: &Op
     // what follows a transaction that it can't read before that.
     let is_sure = |id: &OperationId| {
         let made = oracle.made(*id);
-        let is_over = |id: OperationId| server.ledger.contains_key(&id) || oracle.made(id).is_cancel_asked;
+        let is_over = |id: OperationId| server.ledger.contains_key(&id) || oracle.made(id).is_unwanted();
         oracle.standing_for(*id).any(is_over)
             && !made.was_dead
             && !made.is_resurrected
             && !made.may_be_lost
-            && (!made.is_cancel_asked || !is_done(server, *id))
+            && (!made.is_unwanted() || !is_done(server, *id))
     };
     if !made.seen.iter().all(is_sure) {
         return;
