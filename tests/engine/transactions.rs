@@ -326,7 +326,8 @@ impl Lone {
                 self.pending.retain(|op| !key.ends_with(&op.id.to_string()));
             }
             if let Output::Persist { id, entry, .. } = output {
-                self.pending.retain(|op| !entry.op.replaces.contains(&op.id));
+                // One that was put onto another base is stored anew.
+                self.pending.retain(|op| op.id != id && !entry.op.replaces.contains(&op.id));
                 self.pending.push(entry.op);
                 // What rules decide takes the place of what was in conflict.
                 self.pending.sort_by_key(|op| (op.hlc, op.tab.clone(), op.id));
