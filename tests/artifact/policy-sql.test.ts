@@ -83,5 +83,5 @@ policySql({ table: 'leads', rules: [] })
     const compilerOptions = { module, moduleResolution, target: 'es2022', lib: ['es2022', 'dom'], types: [], strict: true, noEmit: true, skipLibCheck: false }
     writeFileSync(join(folder, 'typed/tsconfig.json'), JSON.stringify({ compilerOptions, include: ['index.ts'] }))
     expect(tool('typescript/bin/tsc', '-p', 'typed')).toEqual({ status: 0, said: '' })
-  })
+  }, 60_000)
 })
