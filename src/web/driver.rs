@@ -265,8 +265,8 @@ impl Driver {
     fn load(self: &Rc<Self>, look: u32) {
         let Ok(prefixes) = self.engine.try_borrow().map(|engine| engine.session().looked_for()) else { return };
         let (at_once, has_later) = {
-            let shelf = &self.browser.borrow().shelf;
-            (shelf.entries_at_once(&prefixes), shelf.has_later())
+            let browser = self.browser.borrow();
+            (browser.shelf.entries_at_once(&prefixes), browser.shelf.has_later())
         };
         // Told even where there is no storage: a new leader waits for this.
         if let Some(entries) = at_once {
