@@ -107,6 +107,8 @@ mod planted {
         EndAtAcknowledgement = "end-an-operation-at-its-acknowledgement",
         /// Nobody hears how a replaced operation ended.
         ForgetReplaced = "forget-the-promise-of-a-replaced-operation",
+        /// What one of joined patches set stays when that one is taken back.
+        KeepTakenBack = "keep-what-was-taken-back",
         /// What waits for a person is still seen.
         ShowConflicted = "go-on-showing-what-is-in-conflict",
         /// The other tabs neither hear of a logout nor find its mark.

@@ -335,6 +335,44 @@ fn an_operation_that_its_author_made_before_hearing_of_the_end_is_put_onto_what_
 }
 
 #[test]
+fn what_was_made_on_a_later_change_to_the_same_value_keeps_its_base() {
+    let mut world = offline(2);
+    let first = world.tab(0).assign("c-1", "maya");
+    world.run_for(20);
+    world.tab(0).cancel(first).unwrap();
+    world.run_for(20);
+    let again = world.tab(1).assign("c-1", "maya");
+    let then = world.tab(1).assign("c-1", "jonas");
+    world.run_for(20);
+    assert_eq!(world.ops[&then].base["owner_id"], "maya".into());
+    online(&mut world);
+    for id in [again, then] {
+        is_confirmed(&world, 1, id);
+    }
+}
+
+#[test]
+fn a_transaction_that_is_put_onto_what_was_beneath_when_it_is_heard_of_is_shown_once() {
+    let mut world = offline(2);
+    let first = world.tab(0).patch("c-1", "city", "Kiel");
+    world.run_for(20);
+    world.tab(0).cancel(first).unwrap();
+    // Before this tab has heard of it.
+    let late = world.tab(1).transact(json!([
+        {"name": "insert", "table": "companies", "set": {"id": "c-9", "name": "New", "city": null, "owner_id": null}},
+        {"name": "patch", "table": "companies", "key": "c-1", "set": {"city": "Ulm"}},
+    ]));
+    world.run_for(20);
+    assert_eq!(world.ops[&late].parts[1].base["city"], "Bremen".into());
+    for tab in 0..2 {
+        assert!(!world.tabs[tab].operations[&late].doubtful, "tab {tab}");
+        assert_eq!(world.tabs[tab].field("c-9", "name"), "New".into());
+    }
+    online(&mut world);
+    is_confirmed(&world, 1, late);
+}
+
+#[test]
 fn tabs_without_locks_put_their_own_onto_what_was_beneath() {
     let mut world = World::new();
     world.locks_exist = false;

@@ -494,8 +494,8 @@ impl<R: Record> Engine<R> {
         self.outbox.insert(pending);
         self.authors.is_due = true;
         entry_accepted(self, id);
-        self.rebase_late(id);
         self.show(id, record);
+        self.rebase_late(id);
         if let Some(op) = bound {
             self.let_go_of_replaced(&op, false, None);
             self.note_decision_of(&op);

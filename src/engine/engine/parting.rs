@@ -19,7 +19,7 @@ fn without(whole: &Operation, part: OperationId) -> Operation {
     let mut left = whole.clone();
     let Some(at) = left.joined.iter().position(|joined| joined.id == part) else { return left };
     let Joined { set, .. } = left.joined.remove(at);
-    for field in set.keys() {
+    for field in set.keys().filter(|_| !sabotaged!(KeepTakenBack)) {
         match left.joined.iter().rev().find_map(|joined| joined.set.get(field)) {
             Some(value) => {
                 left.set.insert(field.clone(), value.clone());

@@ -1,6 +1,8 @@
 //! Operations that end without effect: what the person did later, having seen their values, is put onto what was beneath these. Else
 //! they would lose against themselves. What may have been sent stays as it is, for the ledger compares whole operations.
 
+use std::cmp::Ordering;
+
 use super::Engine;
 use crate::engine::error::Problem;
 use crate::engine::input::Stored;
@@ -10,6 +12,7 @@ use crate::engine::outbox::{Pending, is_earlier};
 use crate::engine::output::Output;
 use crate::engine::record::Record;
 use crate::engine::sabotage::sabotaged;
+use crate::engine::sorted::sort_by;
 use crate::engine::table::RecordId;
 use crate::engine::tabs::{Kind, Role};
 use crate::engine::value::Value;
@@ -121,15 +124,32 @@ impl<R: Record> Engine<R> {
         let Some(op) = self.outbox.get(id).map(|pending| pending.op.clone()).filter(|_| self.tabs.sends()) else {
             return;
         };
-        let earlier = self.voids.iter().filter(|void| is_earlier(&void.op, &op));
-        let mut layers: Vec<Layer> = earlier.flat_map(|void| void.layers.iter().cloned()).collect();
+        // What came between them is what its author saw, though that may have had the same value.
+        let is_covered = |void: &Void, layer: &Layer| {
+            let sets =
+                |(record, step): (RecordId, Step<'_>)| record == layer.record && step.set.contains_key(&layer.field);
+            let is_between = |it: &Pending| is_earlier(&void.op, &it.op) && is_earlier(&it.op, &op);
+            self.outbox.shown(layer.record).any(|it| is_between(it) && it.changes().any(sets))
+        };
+        let mut earlier: Vec<(usize, &Void)> =
+            self.voids.iter().enumerate().filter(|(_, void)| is_earlier(&void.op, &op)).collect();
+        // The last one first: beneath it there may have been another. What was taken out of one lay on what was left of it.
+        sort_by(&mut earlier, |(at, one), (other_at, other)| {
+            match (is_earlier(&one.op, &other.op), is_earlier(&other.op, &one.op)) {
+                (true, _) => Ordering::Greater,
+                (_, true) => Ordering::Less,
+                _ => at.cmp(other_at),
+            }
+        });
+        let uncovered = |(_, void): (usize, &Void)| -> Vec<Layer> {
+            void.layers.iter().filter(|layer| !is_covered(void, layer)).cloned().collect()
+        };
+        let mut layers: Vec<Layer> = earlier.into_iter().flat_map(uncovered).collect();
         // The number may be another record's by now.
         let is_of = |layer: &Layer, step: Step<'_>| {
             self.tables.table_id(step.table).and_then(|table| self.tables.find(table, step.key)) == Some(layer.record)
         };
         layers.retain(|layer| op.steps().any(|step| is_of(layer, step)) && !self.is_there_anyway(layer, &op));
-        // The last one first: beneath it there may have been another.
-        layers.reverse();
         for layer in layers {
             self.rebase(id, &mut vec![layer]);
         }
