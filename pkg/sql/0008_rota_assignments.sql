@@ -3,6 +3,8 @@
 --
 -- The history is written by a trigger, so that an operation, a function called by hand and plain SQL leave the same.
 
+select rota.lock_tables(); -- chats get triggers below
+
 create table public.assignment_history (
   id bigint generated always as identity primary key,
   table_name text not null,
