@@ -196,6 +196,8 @@ begin
     perform rota.refuse('invalid', format('the field %s of %s can''t be set by an operation', target.owner_column, target.name));
   elsif coalesce(jsonb_typeof(op #> '{args,to}'), 'missing') not in ('string', 'null') or op #>> '{args,to}' = '' then
     perform rota.refuse('invalid', 'args.to must be a person''s id or null');
+  elsif octet_length(op #>> '{args,to}') > 256 then
+    perform rota.refuse('invalid', 'args.to must have at most 256 bytes');
   elsif op -> 'args' <> jsonb_build_object('to', op #> '{args,to}') then
     perform rota.refuse('invalid', 'assign has no argument but to');
   elsif not op -> 'base' ? target.owner_column then

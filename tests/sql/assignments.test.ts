@@ -60,9 +60,9 @@ test('what changes no owner, and what is sent again or refused, leaves no line',
   expect(await history('c-8002')).toHaveLength(before + 1)
 })
 
-test('nobody is assigned to an empty name, and assign takes no other argument', async () => {
+test('nobody is assigned to an empty name, or one that is too long, and assign takes no other argument', async () => {
   await world.company('c-8010')
-  for (const args of [{ to: '' }, { to: JONAS, more: 1 }, { to: 7 }, {}]) {
+  for (const args of [{ to: '' }, { to: `${'é'.repeat(128)}x` }, { to: JONAS, more: 1 }, { to: 7 }, {}]) {
     const op = { ...assign('c-8010', null, JONAS), args }
     expect(await world.as(MAYA).apply(op)).toMatchObject({ outcome: 'refused', code: 'invalid' })
   }

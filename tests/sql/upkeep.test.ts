@@ -259,3 +259,21 @@ describe('a long history of owners', () => {
     expect([await whole(old), await whole(between), await whole(await fresh())]).toEqual([true, false, false])
   })
 })
+
+describe('an operation id that claims to be of a far future', () => {
+  const FORGED = 'ffffffff-ffff-7000-8000-000000000000'
+  const keptFor = async (interval: string) => {
+    await run(`update rota.ledger set created_at = now() - interval '${interval}' where id = $1`, [FORGED])
+    await run('select rota.prune_ledger()')
+    return (await run('select id from rota.ledger where id = $1', [FORGED])).length > 0
+  }
+  test('is taken, as a clock may be wrong, known for a year and a month after it came, and not kept for ever', async () => {
+    const chat = await world.chat()
+    const claim = () => world.act(ANNA, 'claim', chat, { operator: ANNA }, { id: FORGED, base: { chat_state: 'waiting_assignment', assigned_operator_id: null }, hlc: 'ffffffffffff-0000' })
+    expect(await claim()).toMatchObject({ outcome: 'confirmed', replayed: false })
+    expect(await claim()).toMatchObject({ outcome: 'confirmed', replayed: true })
+    expect(await keptFor('31 days')).toBe(true)
+    expect(await keptFor('1 year 25 days')).toBe(true)
+    expect(await keptFor('1 year 31 days')).toBe(false)
+  })
+})
