@@ -129,6 +129,13 @@ create function rota.settled(pending jsonb) returns jsonb language sql stable se
     and l.id = any (array(select p::uuid from jsonb_array_elements_text(coalesce(pending, '[]')) p)) -- by its key: the ledger is long
 $$;
 
+-- What the database works out by itself: the stream leaves it out, so clients pull what changed of such a table.
+create function rota.generated_columns(target rota.tables) returns jsonb language sql stable set search_path = '' as $$
+  select jsonb_object_agg((target).name, g.names) from (select json_agg(a.attname order by a.attnum)::jsonb as names from pg_catalog.pg_attribute a
+    where a.attrelid = (target).relation and a.attgenerated <> '' and not a.attisdropped) g where g.names is not null
+$$;
+comment on function rota.generated_columns(rota.tables) is 'The generated columns of a table, by its name; null: it has none.';
+
 create function public.rota_pull(request jsonb) returns jsonb language plpgsql stable set search_path = ''
   set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
 declare
@@ -143,6 +150,7 @@ declare
   gone_here jsonb;
   records jsonb := '{}';
   gone jsonb := '[]';
+  generated jsonb := '{}';
 begin
   if rota.actor() is null then
     raise exception 'no person in the token' using errcode = '42501', hint = 'Call rota_pull with a signed-in person''s token.';
@@ -157,6 +165,7 @@ begin
       raise exception 'the table % is not synced', asked_table using errcode = '42P01', hint = 'Call rota.sync_table for it first.';
     end if;
     perform rota.check_names(target.relation, target.key_columns);
+    generated := generated || coalesce(rota.generated_columns(target), '{}');
     if not by_key and since is null then
       records := records || jsonb_build_object(asked_table, rota.whole_table(target));
       continue;
@@ -168,16 +177,17 @@ begin
     gone := gone || gone_here;
   end loop;
   return jsonb_build_object('protocol', 1, 'cursor', case when not by_key then cursor end, 'whole', not by_key and since is null,
-    'records', records, 'gone', gone, 'settled', rota.settled(request -> 'pending')) || rota.told_at();
+    'records', records, 'gone', gone, 'settled', rota.settled(request -> 'pending'))
+    || case when generated = '{}' then '{}' else jsonb_build_object('generated', generated) end || rota.told_at();
 end
 $$;
 
 revoke all on function rota.after_restore(), rota.cursors_after(), rota.incarnation(), rota.feed_since(text, xid8), rota.feed_of(text, text[]), rota.cursor_xid(text),
   rota.bad_request(text), rota.is_list_of_strings(jsonb), rota.check_pull_request(jsonb), rota.whole_table(rota.tables),
-  rota.changed_rows(rota.tables, xid8, text[]), rota.settled(jsonb) from public;
+  rota.changed_rows(rota.tables, xid8, text[]), rota.settled(jsonb), rota.generated_columns(rota.tables) from public;
 grant execute on function rota.cursors_after(), rota.incarnation(), rota.feed_since(text, xid8), rota.feed_of(text, text[]), rota.cursor_xid(text),
   rota.bad_request(text), rota.is_list_of_strings(jsonb), rota.check_pull_request(jsonb), rota.whole_table(rota.tables),
-  rota.changed_rows(rota.tables, xid8, text[]), rota.settled(jsonb) to authenticated;
+  rota.changed_rows(rota.tables, xid8, text[]), rota.settled(jsonb), rota.generated_columns(rota.tables) to authenticated;
 -- Supabase grants new functions in public to every role by default.
 revoke all on function public.rota_pull(jsonb) from public, anon;
 grant execute on function public.rota_pull(jsonb) to authenticated;

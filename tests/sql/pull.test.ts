@@ -198,3 +198,13 @@ test('a record with a long list in it costs a pull what it weighs, by whatever w
     expect(records.tagged.find((row: Json) => row['id'] === 10).tags.at(-1)).toBe(last.rows[0].tag)
   }
 }, 120_000)
+
+test('a pull says which columns of the tables asked for the database works out by itself, and nothing where there are none', async () => {
+  await world.owner.query(`create table sums (id int primary key, a int, "a ""sum""" int generated always as (a + 1) stored, b int generated always as (a + 2) stored);
+    alter table sums drop column b; grant select on sums to authenticated; select rota.sync_table('sums', '{id}', '{a}')`)
+  const { cursor, generated } = await world.as(TOMAS).pull({ tables: ['companies', 'sums'] })
+  expect(generated).toEqual({ sums: ['a "sum"'] })
+  expect((await world.as(TOMAS).pull({ tables: ['companies', 'sums'], cursor }))['generated']).toEqual(generated)
+  expect((await world.as(TOMAS).pull({ tables: [], keys: { sums: ['1'] } }))['generated']).toEqual(generated)
+  expect(await world.as(TOMAS).pull()).not.toHaveProperty('generated')
+})
