@@ -284,9 +284,10 @@ $$;
 comment on function rota.outbox_gave_up(bigint, text) is 'This will never be sent. The reason stays with it.';
 
 create function rota.prune_outbox(keep interval default '30 days') returns bigint language sql volatile security definer set search_path = '' as $$
-  with dropped as (delete from rota.outbox o where o.done_at < clock_timestamp() - keep returning o.id) select count(*) from dropped
+  -- What nobody has drained for so long is no news any more: not everybody has a sender.
+  with dropped as (delete from rota.outbox o where coalesce(o.done_at, o.created_at) < clock_timestamp() - keep returning o.id) select count(*) from dropped
 $$;
-comment on function rota.prune_outbox(interval) is 'Forgets what was sent long ago.';
+comment on function rota.prune_outbox(interval) is 'Forgets what was sent long ago, and what nobody has sent for so long.';
 
 create table public.push_subscriptions (
   endpoint text primary key check (endpoint ~ '^https://' and length(endpoint) <= 2048),

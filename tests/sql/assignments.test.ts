@@ -137,6 +137,9 @@ describe('telling', () => {
     for (const n of [0, -1, 1001, null]) await expect(run('select rota.claim_outbox($1)', [n])).rejects.toMatchObject({ code: '22023' })
     await run(`update rota.outbox set done_at = now() - interval '31 days' where id = $1`, [ids[0]])
     expect(await run('select rota.prune_outbox() n')).toEqual([{ n: '1' }])
+    // Without a sender it does not grow for ever.
+    await run(`insert into rota.outbox (kind, recipient, payload, created_at) values ('assigned', 'p', '{}', now() - interval '31 days'), ('assigned', 'p', '{}', now() - interval '29 days')`)
+    expect(await run('select rota.prune_outbox() n')).toEqual([{ n: '1' }])
     await expect(world.as(MAYA).sql('select rota.claim_outbox(1)')).rejects.toMatchObject({ code: '42501' })
     await expect(world.as(MAYA).sql('select * from rota.outbox')).rejects.toMatchObject({ code: '42501' })
   })
