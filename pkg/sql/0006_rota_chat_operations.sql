@@ -624,7 +624,7 @@ comment on function public.record_operator_activity is 'The caller is at work in
 create function rota.reserve_chats() returns trigger language plpgsql set search_path = '' as $$
 begin
   if new.relation = to_regclass('public.chats') then
-    new.reserved := '{chat_state,assigned_operator_id,last_operator_id,operator_replied_at,assigned_at}';
+    new.reserved := '{chat_state,assigned_operator_id,last_operator_id,operator_replied_at,assigned_at,state_changed_at}';
     new.begins := '{"chat_state": "waiting_assignment", "assigned_operator_id": null}';
     new.owner_column := 'assigned_operator_id';
   end if;
