@@ -202,30 +202,24 @@ describe('at work in a chat', () => {
     knows = () => Promise.resolve(true)
     ;(backend as Backend).active = (table, key) => (told.push(`${table}/${key}`), knows())
   })
-  const opened = () => openDomainsLive(backend)
-
   test('the server is told once, however often it is said', async () => {
-    const { store } = await opened()
     await store.chats.claim('old').settled
     expect(await Promise.all([store.chats.active('old'), store.chats.in('chats').active('old'), store.chats.active('old')])).toEqual([true, true, true])
     expect(told).toEqual(['chats/old'])
   })
   test('whether it knows is said, and nothing rejects', async () => {
-    const { store } = await opened()
     await store.chats.claim('old').settled
     knows = () => Promise.reject(new BackendError('network', 'away'))
     expect(await store.chats.active('old')).toBe(false)
     expect([await store.chats.active('old'), told.length]).toEqual([false, 1])
   })
-  test('of somebody else’s chat, of one that nobody has, and of none it can’t be said', async () => {
-    const { store } = await opened()
+  test('of somebody else’s chat, of one that nobody has, and of none it can’t be said', () => {
     backend.put('chats', chat('other', { chat_state: 'assigned', assigned_operator_id: 'jonas' }))
     expect(['other', 'old', 'nope'].map((key) => refusal(() => store.chats.active(key)).code)).toEqual(['forbidden', 'illegal-transition', 'unknown-record'])
     expect(told).toEqual([])
   })
-  test('a backend that can not tell it is named', async () => {
+  test('a backend that can not tell it is named', () => {
     delete (backend as Backend).active
-    const { store } = await opened()
     expect(refusal(() => store.chats.active('old'))).toMatchObject({ code: 'invalid-operation', message: expect.stringContaining('active()') })
     expect(refusal(() => createStore({ app: 'x', user: 'maya', tables: store.tables, backend: Object.assign(Object.create(backend) as Backend, { active: 1 as never }), storage: 'memory' })).code).toBe('invalid-configuration')
   })
