@@ -2,7 +2,8 @@
 //!
 //! A question is `{user, seed, nowMs, tables, facts, seen, now, command}`: what a person sees, what they do, and, if `now` is
 //! there, what the server's rows have become by the time that the operation arrives. The answer is `{refused, message}`, or
-//! the operation as it is sent, and its record as it is shown.
+//! the operation as it is sent, and its record as it is shown. `{figures: {chats, activity, nowMs, hours}}` asks instead what a client says of
+//! these chats: `{waits, sinceMs, idle, stuck}`.
 
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
@@ -10,8 +11,8 @@ use std::error::Error;
 use std::io::{self, BufRead, Write};
 
 use rota_engine::{
-    Command, Config, Domains, Engine, Fields, Input, JsonRecord, Now, Operation, Output, Row, ServerEvent, Stored,
-    TableConfig,
+    Activity, Command, Config, Domains, Engine, Fields, Input, JsonRecord, Now, Operation, Output, Record, Row,
+    ServerEvent, Standing, Stored, TableConfig, Value, standing, waits,
 };
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -29,6 +30,31 @@ struct Question {
     #[serde(default)]
     now: Vec<Row<JsonRecord>>,
     command: Command,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Figures {
+    chats: Vec<Fields>,
+    activity: Vec<Fields>,
+    now_ms: u64,
+    hours: u64,
+}
+
+fn figures(asked: &Figures) -> Json {
+    let records = |rows: &[Fields]| rows.iter().map(JsonRecord::create).collect::<Vec<_>>();
+    let (chats, activity) = (records(&asked.chats), Activity::read(records(&asked.activity).iter()));
+    let stands: Vec<Option<Standing>> = chats.iter().map(|chat| standing(chat, activity.of(chat))).collect();
+    let ids = |is_meant: &dyn Fn(&Standing) -> bool| {
+        let meant = asked.chats.iter().zip(&stands).filter(|(_, stands)| stands.as_ref().is_some_and(is_meant));
+        meant.map(|(chat, _)| chat.get("id").cloned()).collect::<Vec<_>>()
+    };
+    json!({
+        "waits": Value::from(waits(chats.iter(), asked.now_ms)),
+        "sinceMs": stands.iter().map(|stands| stands.and_then(|stands| stands.since_ms)).collect::<Vec<_>>(),
+        "idle": ids(&|stands| stands.is_idle(asked.now_ms)),
+        "stuck": ids(&|stands| stands.is_stuck(asked.now_ms, asked.hours)),
+    })
 }
 
 struct Tab {
@@ -83,7 +109,12 @@ fn answer(question: Question) -> Result<Json, Box<dyn Error>> {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut out = io::stdout().lock();
     for line in io::stdin().lock().lines() {
-        writeln!(out, "{}", answer(serde_json::from_str(&line?)?)?)?;
+        let mut asked: Json = serde_json::from_str(&line?)?;
+        let answer = match asked.get_mut("figures") {
+            Some(asked) => figures(&serde_json::from_value(asked.take())?),
+            None => answer(serde_json::from_value(asked)?)?,
+        };
+        writeln!(out, "{answer}")?;
         out.flush()?;
     }
     Ok(())

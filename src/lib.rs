@@ -40,7 +40,10 @@ pub use domain::assignment::{
     Assigned, Handed, News, Progress, handed, history_of, lost_by_ms, news, progress, statistics,
 };
 pub use domain::availability::{Free, SlotIndex};
-pub use domain::chat::{IDLE_MS, Operators, Repeated, Standing, Waits, history, repeated, standing, summary, waits};
+pub use domain::chat::{
+    Activity, IDLE_MS, Operators, Repeated, Standing, Waits, history, is_sign_due, repeated, sign_of_life, standing,
+    summary, waits,
+};
 pub use domain::form::{Submission, editors, submission};
 pub use domain::interaction::{Happened, Selection, active_interactions, happened};
 pub use domain::invalidation::default_invalidations;

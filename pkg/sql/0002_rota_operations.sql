@@ -30,7 +30,8 @@ create function rota.minted_at(id uuid) returns timestamptz language sql immutab
   return to_timestamp(('x0000' || substr(replace(id::text, '-', ''), 1, 12))::bit(64)::bigint / 1000.0);
 
 -- Drops what is older than the ledger keeps. An id whose own time is younger stays: its author's clock may have run
--- ahead, and without the entry the same id, sent again, would neither be known nor expired.
+-- ahead, and without the entry the same id, sent again, would neither be known nor expired. It stays for a year longer at most, so
+-- that none is kept for ever by a time that somebody made up; nobody has had an answer under way for so long.
 create function rota.prune_ledger(keep interval default '30 days') returns bigint language plpgsql set search_path = '' as $$
 declare
   dropped bigint;
@@ -39,7 +40,7 @@ begin
     raise exception 'the ledger must be kept at least %, or an operation could be applied twice', rota.ledger_keep()
       using errcode = '22023';
   end if;
-  delete from rota.ledger l where l.created_at < now() - keep and rota.minted_at(l.id) < now() - keep;
+  delete from rota.ledger l where l.created_at < now() - keep and least(rota.minted_at(l.id), l.created_at + interval '1 year') < now() - keep;
   get diagnostics dropped = row_count;
   return dropped;
 end
@@ -298,6 +299,8 @@ begin
     perform rota.refuse('invalid', format('the field %s of %s can''t be set by an operation', target.owner_column, target.name));
   elsif coalesce(jsonb_typeof(op #> '{args,to}'), 'missing') not in ('string', 'null') then
     perform rota.refuse('invalid', 'args.to must be a person''s id or null');
+  elsif octet_length(op #>> '{args,to}') > 256 then
+    perform rota.refuse('invalid', 'args.to must have at most 256 bytes');
   elsif not op -> 'base' ? target.owner_column then
     perform rota.refuse('invalid', format('base lacks the field %s, which assign changes', target.owner_column));
   end if;

@@ -619,17 +619,19 @@ end
 $$;
 comment on function public.record_operator_activity is 'The caller is at work in this chat, which they are assigned to: it is not idle. False if they are not.';
 
--- However the table of chats is synced, now or later: these fields are the operations' own.
+-- However the table of chats is synced, now or later: these fields are the operations' own, and the operator is its owner, so that
+-- part 8 writes their history and tells them. Only operations on chats set it, assign does not.
 create function rota.reserve_chats() returns trigger language plpgsql set search_path = '' as $$
 begin
   if new.relation = to_regclass('public.chats') then
-    new.reserved := '{chat_state,assigned_operator_id,last_operator_id,operator_replied_at,assigned_at}';
+    new.reserved := '{chat_state,assigned_operator_id,last_operator_id,operator_replied_at,assigned_at,state_changed_at}';
     new.begins := '{"chat_state": "waiting_assignment", "assigned_operator_id": null}';
+    new.owner_column := 'assigned_operator_id';
   end if;
   return new;
 end
 $$;
-comment on function rota.reserve_chats() is 'Trigger on rota.tables: what only operations on chats set.';
+comment on function rota.reserve_chats() is 'Trigger on rota.tables: what only operations on chats set, and that its operator is a chat''s owner.';
 create trigger reserve_chats before insert or update on rota.tables for each row execute function rota.reserve_chats();
 comment on trigger reserve_chats on rota.tables is 'Keeps the fields of operations on chats from patch and assign.';
 update rota.tables set reserved = reserved where relation = 'public.chats'::regclass; -- if it is synced already

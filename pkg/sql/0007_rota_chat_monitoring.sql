@@ -52,6 +52,8 @@ language plpgsql set search_path = '' as $$
 declare
   chat public.chats := rota.lock_chat(chat_id);
 begin
+  if operation = 'transfer' and operator is null then perform rota.refuse('invalid', 'a chat is transferred to an operator, not to null'); end if;
+  if operator = chat.assigned_operator_id::text then return; end if; -- it is as it was to be: PROTOCOL.md §10, step 2
   if rota.chat_leads_to(operation, chat.chat_state::text) is null then
     perform rota.refuse('illegal-transition', format('%s can''t be done to a chat that is %s', operation, chat.chat_state));
   end if;
@@ -138,13 +140,22 @@ language plpgsql volatile security definer set search_path = '' set timezone = '
 declare
   chat public.chats;
   due constant timestamptz := clock_timestamp() - p_idle;
+  released int := 0;
 begin
   if p_idle is null or p_idle <= interval '0' then raise exception 'p_idle must be more than nothing' using errcode = '22023'; end if;
   for chat in select c.* from public.chats c where c.chat_state = 'assigned' and coalesce(c.assigned_at, '-infinity') < due
       and coalesce(rota.last_sign(c), '-infinity') < due
-    order by c.assigned_at limit p_limit for no key update skip locked loop
+    order by c.assigned_at for no key update skip locked loop
+    exit when released >= p_limit;
     continue when rota.last_sign(chat) >= due; -- said so since
-    perform rota.write_chat(chat, 'release', null, 'idle');
+    -- One that can't be written, as a trigger or a constraint of the application's objects, keeps no other from being released.
+    begin
+      perform rota.write_chat(chat, 'release', null, 'idle');
+    exception when others then
+      raise warning 'the chat % could not be released: %', chat.id, sqlerrm;
+      continue;
+    end;
+    released := released + 1;
     chat_id := chat.id;
     operator_id := chat.assigned_operator_id;
     return next;
@@ -176,7 +187,7 @@ comment on function rota.in_state_since(public.chats) is 'Since when a chat has 
 
 create view public.chat_state_summary with (security_invoker = true) as
   select s.chat_state, count(c.id) as chats, count(c.id) filter (where c.is_active) as active,
-    round(extract(epoch from now() - min(rota.in_state_since(c))) / 60, 1) as longest_minutes
+    round(extract(epoch from now() - min(rota.in_state_since(c)) filter (where c.id is not null)) / 60, 1) as longest_minutes
   from unnest(rota.chat_states()) with ordinality s(chat_state, at) left join public.chats c on c.chat_state::text = s.chat_state
   group by s.chat_state, s.at order by s.at;
 comment on view public.chat_state_summary is 'How many chats are in each state, and for how long the first of them has been.';

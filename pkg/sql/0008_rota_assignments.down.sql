@@ -9,6 +9,8 @@ begin
     perform rota.refuse('invalid', format('the field %s of %s can''t be set by an operation', target.owner_column, target.name));
   elsif coalesce(jsonb_typeof(op #> '{args,to}'), 'missing') not in ('string', 'null') then
     perform rota.refuse('invalid', 'args.to must be a person''s id or null');
+  elsif octet_length(op #>> '{args,to}') > 256 then
+    perform rota.refuse('invalid', 'args.to must have at most 256 bytes');
   elsif not op -> 'base' ? target.owner_column then
     perform rota.refuse('invalid', format('base lacks the field %s, which assign changes', target.owner_column));
   end if;

@@ -3,6 +3,8 @@
 --
 -- The history is written by a trigger, so that an operation, a function called by hand and plain SQL leave the same.
 
+select rota.lock_tables(); -- chats get triggers below
+
 create table public.assignment_history (
   id bigint generated always as identity primary key,
   table_name text not null,
@@ -194,6 +196,8 @@ begin
     perform rota.refuse('invalid', format('the field %s of %s can''t be set by an operation', target.owner_column, target.name));
   elsif coalesce(jsonb_typeof(op #> '{args,to}'), 'missing') not in ('string', 'null') or op #>> '{args,to}' = '' then
     perform rota.refuse('invalid', 'args.to must be a person''s id or null');
+  elsif octet_length(op #>> '{args,to}') > 256 then
+    perform rota.refuse('invalid', 'args.to must have at most 256 bytes');
   elsif op -> 'args' <> jsonb_build_object('to', op #> '{args,to}') then
     perform rota.refuse('invalid', 'assign has no argument but to');
   elsif not op -> 'base' ? target.owner_column then
@@ -280,9 +284,10 @@ $$;
 comment on function rota.outbox_gave_up(bigint, text) is 'This will never be sent. The reason stays with it.';
 
 create function rota.prune_outbox(keep interval default '30 days') returns bigint language sql volatile security definer set search_path = '' as $$
-  with dropped as (delete from rota.outbox o where o.done_at < clock_timestamp() - keep returning o.id) select count(*) from dropped
+  -- What nobody has drained for so long is no news any more: not everybody has a sender.
+  with dropped as (delete from rota.outbox o where coalesce(o.done_at, o.created_at) < clock_timestamp() - keep returning o.id) select count(*) from dropped
 $$;
-comment on function rota.prune_outbox(interval) is 'Forgets what was sent long ago.';
+comment on function rota.prune_outbox(interval) is 'Forgets what was sent long ago, and what nobody has sent for so long.';
 
 create table public.push_subscriptions (
   endpoint text primary key check (endpoint ~ '^https://' and length(endpoint) <= 2048),

@@ -319,6 +319,7 @@ comment on function rota.overlap_text(text, timestamptz) is 'The words for two s
 create function rota.check_slot() returns trigger language plpgsql security definer set search_path = '' set timezone = 'UTC' set datestyle = 'ISO, MDY' as $$
 declare
   clash record;
+  near daterange; -- the local dates of slots that could meet it, in whatever zone: the margin is that of rota.window_days
 begin
   if jsonb_typeof(new.recurrence) = 'null' then new.recurrence := null; end if;
   new.is_active := coalesce(new.is_active, true);
@@ -326,9 +327,12 @@ begin
     is not distinct from row(old.user_id, old.starts_at, old.ends_at, old.time_zone, old.recurrence, old.is_active) then return new; end if;
   perform rota.require_slot(new);
   if not new.is_active then return new; end if;
+  near := rota.slot_days(rota.wall(new.starts_at), rota.wall(new.ends_at), new.recurrence);
+  near := daterange(lower(near) - 3, upper(near) + 3);
   insert into rota.availability_turns as t values (new.user_id::text, 1) on conflict (user_id) do update set turn = t.turn + 1;
   select a.id::text, o.at into clash from public.availability a cross join lateral (select rota.first_overlap(new, a)) o(at)
-    where a.user_id::text = new.user_id::text and a.is_active and a.id <> new.id and (tg_op = 'INSERT' or a.id <> old.id) and o.at is not null
+    where a.user_id::text = new.user_id::text and a.is_active and a.id <> new.id and (tg_op = 'INSERT' or a.id <> old.id)
+      and rota.slot_days(rota.wall(a.starts_at), rota.wall(a.ends_at), a.recurrence) && near and o.at is not null
     order by o.at, a.id::text limit 1;
   if clash.id is not null then perform rota.refuse('overlap', rota.overlap_text(clash.id, clash.at)); end if;
   return new;

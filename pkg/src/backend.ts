@@ -79,6 +79,8 @@ export interface PullResponse {
   readonly atMs?: number
   /** There is another page: what to ask for it with. */
   readonly next?: string
+  /** The fields of each table that the database works out by itself. A record that the stream brings without them is pulled. */
+  readonly generated?: Readonly<Record<string, readonly string[]>>
 }
 
 /** Something the server's stream told: the row as it is now, or the key's fields of one that is gone. */
@@ -155,6 +157,11 @@ export interface Backend {
    * Never called where `idempotent` is false; without it, `push` gets all of them.
    */
   pushAll?(operations: readonly Operation[], signal: AbortSignal): Promise<readonly (Answer | BackendError)[] | undefined>
+  /**
+   * Tells the server that the person is at work in this chat, so that it is not released as idle. Resolves with false where it is not theirs. Comes for a
+   * chat at most once in a quarter of the time of silence. Without it `chats.active` can't be called.
+   */
+  active?(table: string, key: string, signal: AbortSignal): Promise<boolean>
   /** Opens the stream of changes; returns how to close it. */
   connect(tables: readonly string[], listener: LinkListener): () => void
   /** Tells everybody else where the tabs of this browser are. Comes at most once a second, and again every ten seconds. */

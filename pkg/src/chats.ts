@@ -2,21 +2,25 @@ import { RotaError } from './errors.js'
 import { chatRules, happenings } from './init.js'
 import type { Mirror } from './mirror.js'
 import type { ChatMutation } from './mutations.js'
+import type { SignsOfLife } from './signs-of-life.js'
 import { keyText, type DomainName, type RecordOf, type Tables } from './tables.js'
 import type { Key, Mutated, Refusal, Winner } from './types.js'
 import { ruledView, type ViewSpec } from './viewing.js'
 import type { View } from './views.js'
 
-/** Since when a chat is as it is. */
+/**
+ * Since when a chat is as it is. The server's answer, where the table declares `state_changed_at` and the domain `activity`; else an estimate by
+ * the record's other times.
+ */
 export interface ChatStanding {
   readonly state: 'waiting_assignment' | 'assigned' | 'waiting_real_user_reply' | 'completed'
-  /** In milliseconds since 1970, as far as the record says. */
+  /** In milliseconds since 1970: `state_changed_at`. Where that is not declared, or null as in chats from before the server kit, the latest of the times that the record has. */
   readonly sinceMs?: number
-  /** When it is released because its operator is silent; only an assigned one ever is. */
+  /** When it is released because its operator is silent; only an assigned one ever is. Counted from `assigned_at`, and from the operator's last activity where that is synced. */
   readonly idleAtMs?: number
 }
 
-/** How long those have waited who can be handed out. */
+/** How long those have waited who can be handed out, from the beginning of their chats, as the server's `get_assignment_queue_status` has it. */
 export interface ChatWaits {
   readonly count: number
   readonly longestMs: number
@@ -50,6 +54,9 @@ export interface ChatHost {
   can(mutation: ChatMutation<string>): Refusal | undefined
   /** Opens a live list. */
   view(spec: ViewSpec<Tables>): View<object>
+  readonly signs: SignsOfLife
+  /** Throws where the server can't be told who is at work. */
+  requireActive(): void
 }
 
 /**
@@ -118,6 +125,20 @@ export class Chats<T extends Tables> {
     return this.#host.mutate({ name: 'complete', table: this.#name(), key })
   }
 
+  /**
+   * Notes that the person of this store is at work in a chat of theirs, so that it is not released as idle: to be called as they type, read or scroll, as
+   * often as that is; the server is told at most once in a quarter of the time of silence. Resolves with whether it knows, and never rejects: it
+   * does not know while it can't be reached, or where the chat has been somebody else's meanwhile. Throws `forbidden` for somebody else's chat, and
+   * `illegal-transition` for one that nobody has.
+   */
+  active(key: Key): Promise<boolean> {
+    this.#host.requireActive()
+    const [table, name] = [this.#name(), keyText(key)]
+    const record = this.#host.mirror.get(table, name)
+    if (!record) throw new RotaError('unknown-record', `table "${table}" has no record "${name}"`)
+    return this.#host.signs.give(table, name, record, this.#host.user)
+  }
+
   /** Says why the person of this store can't do this to a chat now, as far as is known here: nothing where they can. `to`: whom a transfer is for. */
   can(name: 'request_next'): Refusal | undefined
   can(name: 'transfer', key: Key, to: string): Refusal | undefined
@@ -128,12 +149,12 @@ export class Chats<T extends Tables> {
 
   /**
    * Says since when a chat is as it is, and when it is released as idle: nothing for what is no chat. `activeAtMs`: when its operator last did
-   * something, where that is known.
+   * something, where that is known from elsewhere than the table that the domain names as `activity`.
    */
   standing(key: Key, activeAtMs?: number): ChatStanding | undefined {
     if (activeAtMs !== undefined) requireTime('activeAtMs', activeAtMs)
     const record = this.#host.mirror.get(this.#name(), keyText(key))
-    return record && (chatRules.standing(record, activeAtMs) as ChatStanding | undefined)
+    return record && (chatRules.standing(record, activeAtMs ?? chatRules.activeAt(record, this.#activity())) as ChatStanding | undefined)
   }
 
   /** Says how long those have waited who can be handed out, at a moment; now, where none is given. */
@@ -160,10 +181,13 @@ export class Chats<T extends Tables> {
     return [ruledView(states), ruledView(queue)]
   }
 
-  /** Finds the chats that are assigned to an operator who has been silent for too long, at a moment; now, where none is given. The server releases them when it looks. */
+  /**
+   * Finds the chats that are assigned to an operator who has been silent for too long, at a moment; now, where none is given. The server releases
+   * them when it looks. Without `activity` in the domain this knows of no sign of life but the assignment, and so is an estimate: some are not idle.
+   */
   idle(nowMs: number = this.#host.mirror.serverNow()): readonly RecordOf<T[DomainName<T, 'chat'>]>[] {
     requireTime('nowMs', nowMs)
-    return this.#those((chats) => chatRules.idle(chats, nowMs))
+    return this.#those((chats) => chatRules.idle(chats, this.#activity(), nowMs))
   }
 
   /** Finds the chats that have been as they are for more than so many hours, and have not ended. */
@@ -171,6 +195,13 @@ export class Chats<T extends Tables> {
     requireTime('nowMs', nowMs)
     if (!Number.isInteger(hours) || hours < 0) throw new RotaError('invalid-value', '"hours" is a whole number from 0 on')
     return this.#those((chats) => chatRules.stuck(chats, hours, nowMs))
+  }
+
+  /** What is known of operators' signs of life. */
+  #activity(): object[] {
+    const domain = this.#tables[this.#name()]?.domain
+    const table = domain?.kind === 'chat' ? domain.activity : undefined
+    return table === undefined ? [] : [...this.#host.mirror.all(table)]
   }
 
   #those(find: (chats: object[]) => Uint32Array): readonly RecordOf<T[DomainName<T, 'chat'>]>[] {

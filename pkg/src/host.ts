@@ -1,4 +1,5 @@
 import { BackendError, type Answer, type Backend, type LinkListener, type Operation, type Peer, type PullRequest, type StreamEvent } from './backend.js'
+import { DerivedFields } from './derived.js'
 import type { RotaEngine } from './init.js'
 import type { ChangeList, Mirror } from './mirror.js'
 import { keyText } from './tables.js'
@@ -25,6 +26,7 @@ export class Host {
   readonly #mirror: Mirror
   /** The key fields of each table. */
   readonly #keys: ReadonlyMap<string, readonly string[]>
+  readonly #derived: DerivedFields
   readonly #stopped = new AbortController()
   readonly #promised = new Map<string, Promised>()
   /** Ends that came before anybody could wait for them: within `mutate` itself. */
@@ -40,10 +42,11 @@ export class Host {
   #pulls = 0
   readonly #arriving = new Set<{ readonly after: number; arrived(): void }>()
 
-  constructor(backend: Backend, mirror: Mirror, keys: ReadonlyMap<string, readonly string[]>) {
+  constructor(backend: Backend, mirror: Mirror, keys: ReadonlyMap<string, readonly string[]>, fields: ReadonlyMap<string, readonly string[]>) {
     this.#backend = backend
     this.#mirror = mirror
     this.#keys = keys
+    this.#derived = new DerivedFields(fields)
   }
 
   /**
@@ -190,6 +193,7 @@ export class Host {
         settled: Array.isArray(response?.settled) ? response.settled.map((answer) => this.#copyAnswer(answer, stale, false)) : response?.settled,
       }
       this.tell((engine) => engine.pulled(id, copied))
+      for (const table of this.#derived.learn(response?.generated)) stale.push({ table, row: undefined })
       this.#fetchAgain(stale)
     } catch (error) {
       const { failure, message } = readFailure(error)
@@ -256,6 +260,11 @@ export class Host {
     return { answers, unanswered }
   }
 
+  /** Tells the server that its person is at work in a record. False where it does not know of it; undefined where the backend can't tell it. */
+  active(table: string, key: string): Promise<boolean> | undefined {
+    return this.#backend.active?.(table, key, this.#stopped.signal)
+  }
+
   #connect(attempt: number): void {
     this.#disconnectNow()
     let isOpen = true
@@ -310,6 +319,7 @@ export class Host {
         // Nothing is left under the key that the row had before.
         if (key && old && keyText(Object.values(old)) !== keyText(Object.values(key))) flat.push(event.table, 'deleted', old)
         flat.push(event.table, event.kind, row)
+        if (event.kind === 'changed' && key && this.#derived.isLacking(event.table, row)) stale.push({ table: event.table, row: key })
       } catch (error) {
         this.#report({ code: 'malformed-event', place, message: messageOf(error) })
         stale.push({ table: place, row: readableMembers(given) })

@@ -145,7 +145,9 @@ export const chatRules = {
   waits: (chats: object[], nowMs: number): unknown => wasm.chatWaits(chats, nowMs),
   repeated: (assignments: object[], moreThan: number): unknown[] => wasm.chatRepeated(assignments, moreThan),
   history: (assignments: object[], nowMs: number): unknown[] => wasm.operatorHistory(assignments, nowMs),
-  idle: (chats: object[], nowMs: number): Uint32Array => wasm.chatsIdle(chats, nowMs),
+  signOfLife: (record: object, user: string, toldMs: number | undefined, isKnown: boolean, nowMs: number): unknown => wasm.chatSignOfLife(record, user, toldMs, isKnown, nowMs),
+  activeAt: (record: object, activity: object[]): number | undefined => wasm.chatActiveAt(record, activity) as number | undefined,
+  idle: (chats: object[], activity: object[], nowMs: number): Uint32Array => wasm.chatsIdle(chats, activity, nowMs),
   stuck: (chats: object[], hours: number, nowMs: number): Uint32Array => wasm.chatsStuck(chats, hours, nowMs),
   summary: (table: string, fields: string[], domain: object): unknown => wasm.chatSummary(table, fields, domain),
 }

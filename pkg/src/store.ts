@@ -23,6 +23,7 @@ import { FIRST_OPERATIONS, FIRST_STATUS, InitialSnapshot, makeSnapshot, type Fir
 import { describeTable, keyFields, keyText, type RecordOf, type Tables } from './tables.js'
 import type { Audit, Changes, Conflict, ConflictChoice, Key, LinkOptions, Mutated, Operations, PollingOptions, Problem, Refusal, RetryOptions, Stats, Status } from './types.js'
 import { givenObject } from './values.js'
+import { SignsOfLife } from './signs-of-life.js'
 import { Submissions } from './submissions.js'
 import { requireWatch, watchTable, type RecordEvent, type WatchSpec } from './table-events.js'
 import type { ViewSpec } from './viewing.js'
@@ -129,7 +130,7 @@ export class Store<T extends Tables = any> {
       throw new RotaError('duplicate-store', `there is a store of app "${options.app}" and user "${options.user}" in this page already; share it, or close it first`)
     }
     this.#mirror = new Mirror(options.tables, FIRST_STATUS)
-    this.#host = new Host(options.backend, this.#mirror, new Map(Object.entries(options.tables).map(([name, table]) => [name, keyFields(table)])))
+    this.#host = new Host(options.backend, this.#mirror, new Map(Object.entries(options.tables).map(([name, table]) => [name, keyFields(table)])), new Map(Object.entries(options.tables).map(([name, table]) => [name, table.fields])))
     this.assignments = new Assignments(
       this.#mirror,
       options.tables,
@@ -155,6 +156,11 @@ export class Store<T extends Tables = any> {
         mutate: (mutation) => this.mutate(mutation as Mutation<T>),
         can: (mutation) => this.can(mutation as Mutation<T>),
         view: (spec) => this.view(spec as never) as never,
+        signs: new SignsOfLife(async (table, key) => (await this.#host.active(table, key)) === true),
+        requireActive: () => {
+          this.#open()
+          if (typeof options.backend.active !== 'function') throw new RotaError('invalid-operation', 'the backend has no active(), so the server can not be told who is at work')
+        },
       },
       options.tables,
     )
@@ -642,7 +648,9 @@ function checkOptions(options: StoreOptions<Tables>): void {
   for (const method of ['pull', 'push', 'connect'] as const) {
     if (typeof backend?.[method] !== 'function') throw invalid(`the backend has no ${method}()`)
   }
-  if (backend.pushAll !== undefined && typeof backend.pushAll !== 'function') throw invalid("the backend's pushAll must be a function")
+  for (const method of ['pushAll', 'active'] as const) {
+    if (backend[method] !== undefined && typeof backend[method] !== 'function') throw invalid(`the backend's ${method} must be a function`)
+  }
   for (const [name, declared] of Object.entries(tables)) {
     if (!isObject(declared)) throw invalid(`table "${name}" must be declared with table({ key, fields })`)
     const { key, fields, indexed, merge, ownerName, temporaryKeys, domain } = declared
@@ -653,8 +661,10 @@ function checkOptions(options: StoreOptions<Tables>): void {
     if (merge !== undefined && !isObject(merge)) throw invalid(`merge of table "${name}" must be an object of rules by field`)
     const twice = repeated(fields) ?? repeated(keyFields({ key }))
     if (twice !== undefined) throw invalid(`table "${name}" names the field "${twice}" twice`)
-    const operators = domain?.kind === 'chat' ? domain.operators : undefined
-    if (typeof operators === 'string' && !Object.hasOwn(tables, operators)) throw invalid(`table "${name}" has its operators in "${operators}", which is not declared`)
+    for (const what of ['operators', 'activity'] as const) {
+      const where = domain?.kind === 'chat' ? domain[what] : undefined
+      if (typeof where === 'string' && !Object.hasOwn(tables, where)) throw invalid(`table "${name}" has its ${what} in "${where}", which is not declared`)
+    }
     if (ownerName === undefined) continue
     const people = isObject(ownerName) && Object.hasOwn(tables, ownerName.table) ? tables[ownerName.table] : undefined
     if (!people) throw invalid(`table "${name}" takes its owners' names from "${ownerName?.table}", which is not declared`)

@@ -6,8 +6,11 @@ type Field<T> = keyof T & string
 
 /** The domain of a table's records; its fields are those of `PROTOCOL.md`, section 10, where none are named here. */
 export type Domain =
-  /** `operators`: the table that operators are in; `capacity`: how many chats one may have where their row does not say. */
-  | { readonly kind: 'chat'; readonly operators?: string; readonly capacity?: number }
+  /**
+   * `operators`: the table that operators are in; `capacity`: how many chats one may have where their row does not say; `activity`: the table of
+   * their signs of life, `operator_activity`, where it is synced.
+   */
+  | { readonly kind: 'chat'; readonly operators?: string; readonly capacity?: number; readonly activity?: string }
   | { readonly kind: 'availability' }
   /** `active`: the states in which one goes on; the others name fields. */
   | {

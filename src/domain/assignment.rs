@@ -1,6 +1,7 @@
 //! Assignment: a record has one owner or none. Whoever assigns says whom they saw as the owner; if that is no longer so, they
 //! have lost a race, and the server's word decides.
 
+use super::given::is_id;
 use crate::engine::error::Error;
 use crate::engine::instant::Instant;
 use crate::engine::operation::{OperationState, Step, Winner};
@@ -24,10 +25,12 @@ pub(crate) fn intend(table: &TableConfig, args: &Fields) -> Result<Fields, Error
         )));
     };
     match args.get(TO) {
-        Some(to @ (Value::Null | Value::String(_))) if args.len() == 1 && to.as_str() != Some("") => {
+        Some(to @ (Value::Null | Value::String(_))) if args.len() == 1 && to.as_str().is_none_or(is_id) => {
             Ok(Fields::from([(owner.clone(), to.clone())]))
         }
-        _ => Err(Error::InvalidOperation("assign takes a person's id, or null to unassign".to_owned())),
+        _ => {
+            Err(Error::InvalidOperation("assign takes a person's id of 1 to 256 bytes, or null to unassign".to_owned()))
+        }
     }
 }
 
@@ -208,6 +211,15 @@ mod tests {
     fn an_assignment_no_longer_applies_once_somebody_else_was_assigned() {
         assert_eq!(effect_on("jonas".into(), &assign(&Value::Null, &"maya".into())), Effect::DoesNotApply);
         assert_eq!(effect_on("jonas".into(), &assign(&"lena".into(), &Value::Null)), Effect::DoesNotApply);
+    }
+
+    #[test]
+    fn nobody_is_assigned_whose_id_is_empty_or_longer_than_the_server_takes() {
+        let to = |id: String| intend(&table(Some("owner_id")), &fields(TO, id.as_str().into()));
+        assert!(to("é".repeat(128)).is_ok());
+        for wrong in [String::new(), "é".repeat(128) + "x"] {
+            assert_eq!(to(wrong).unwrap_err().code(), "invalid-operation");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Chats that wait for an operator: who may take which, and what becomes of it. Predicts what the server decides (`PROTOCOL.md` §10);
 //! what this tab can't see (the table of operators, the person's own row in it), it leaves to the server.
 
+mod activity;
 mod figures;
 mod state;
 
@@ -16,6 +17,7 @@ use crate::engine::table::TableConfig;
 use crate::engine::value::{Fields, Value};
 use crate::engine::view::{Filter, SortKey, Term, ViewSpec};
 
+pub use activity::{Activity, is_sign_due, sign_of_life};
 pub use figures::{IDLE_MS, Operators, Repeated, Standing, Waits, history, repeated, standing, summary, waits};
 
 /// The domain's name.
@@ -27,9 +29,11 @@ const IS_ACTIVE: &str = "is_active";
 const CREATED_AT: &str = "created_at";
 const LAST_MESSAGE_AT: &str = "last_message_at";
 const ASSIGNED_AT: &str = "assigned_at";
+/// Where the table declares it, as the server kit has it.
+const STATE_CHANGED_AT: &str = "state_changed_at";
 
 /// What the operations set, and nothing else may.
-const OWN: [&str; 5] = [CHAT_STATE, OPERATOR, LAST_OPERATOR, REPLIED_AT, ASSIGNED_AT];
+const OWN: [&str; 6] = [CHAT_STATE, OPERATOR, LAST_OPERATOR, REPLIED_AT, ASSIGNED_AT, STATE_CHANGED_AT];
 const FIELDS: [&str; 8] =
     [CHAT_STATE, OPERATOR, LAST_OPERATOR, REPLIED_AT, ASSIGNED_AT, IS_ACTIVE, CREATED_AT, LAST_MESSAGE_AT];
 const INDEXED: [&str; 4] = [CHAT_STATE, OPERATOR, IS_ACTIVE, CREATED_AT];
@@ -179,8 +183,11 @@ pub(crate) fn declare(table: &mut TableConfig) -> Result<Vec<ViewSpec>, Error> {
 
 fn declared(table: &TableConfig) -> Result<Declared<'_>, Error> {
     let wrong = |what| Err(Error::InvalidConfiguration(text(&["the domain of table \"", &table.name, "\" ", what])));
-    if table.domain.keys().any(|name| !["kind", "operators", "capacity"].contains(&name.as_str())) {
-        return wrong("takes no members but kind, operators and capacity");
+    if table.domain.keys().any(|name| !["kind", "operators", "capacity", "activity"].contains(&name.as_str())) {
+        return wrong("takes no members but kind, operators, capacity and activity");
+    }
+    if !matches!(table.domain.get("activity"), None | Some(Value::Null | Value::String(_))) {
+        return wrong("names its table of activity by its name");
     }
     let operators = match table.domain.get("operators") {
         None | Some(Value::Null) => None,
@@ -253,7 +260,11 @@ pub(crate) fn intend<R: Record>(
     if let Some(taker) = act.taker() {
         check_taker(table, taker, context)?;
     }
-    Ok(act.set(&next, context.now_ms))
+    let mut set = act.set(&next, context.now_ms);
+    if next.name() != state && table.fields.iter().any(|field| field == STATE_CHANGED_AT) {
+        set.insert(STATE_CHANGED_AT.to_owned(), instant::text(context.now_ms).as_str().into());
+    }
+    Ok(set)
 }
 
 /// Asks whether the person may do it, as far as is known who they are.
@@ -321,10 +332,24 @@ pub(crate) fn effect<R: Record>(step: &Step<'_>, record: &R) -> Effect {
     }
     let seen = Chat::seen(step.base);
     let is_another = act.is_of_operator() && seen.as_ref().and_then(Chat::operator) != chat.operator();
+    let state = chat.name();
     match act.next(chat).filter(|_| !is_another) {
-        Some(_) => Effect::Set(step.set.clone()),
+        Some(next) => Effect::Set(moved(step, record, state != next.name())),
         None => Effect::DoesNotApply,
     }
+}
+
+/// What a step sets on the chat as it is now: a message that found it elsewhere than the person saw it brings it back, or no longer does.
+fn moved<R: Record>(step: &Step<'_>, record: &R, is_moved: bool) -> Fields {
+    let mut set = step.set.clone();
+    if !is_moved {
+        set.remove(STATE_CHANGED_AT);
+    } else if !set.contains_key(STATE_CHANGED_AT) && record.field(STATE_CHANGED_AT).is_some() {
+        if let Some(at) = set.get(LAST_MESSAGE_AT).cloned() {
+            set.insert(STATE_CHANGED_AT.to_owned(), at);
+        }
+    }
+    set
 }
 
 /// What is the operations' own is not set by others; a chat begins by waiting.

@@ -7,6 +7,11 @@ use crate::engine::value::{Fields, Value};
 /// How long a person's id may be, in bytes.
 const ID_BYTES_MAX: usize = 256;
 
+/// True when it can be a person's id.
+pub(crate) fn is_id(id: &str) -> bool {
+    (1..=ID_BYTES_MAX).contains(&id.len())
+}
+
 /// Puts pieces of text together. What formats costs the wasm more.
 pub(crate) fn text(pieces: &[&str]) -> String {
     pieces.concat()
@@ -56,7 +61,7 @@ impl<'a> Given<'a> {
     /// A person's id.
     pub(crate) fn id(self, argument: &str) -> Result<&'a str, Error> {
         let id = self.args.get(argument).and_then(Value::as_str);
-        let fits = id.filter(|id| (1..=ID_BYTES_MAX).contains(&id.len()));
+        let fits = id.filter(|id| is_id(id));
         fits.ok_or_else(|| self.wrong(argument, ", a person's id of 1 to 256 bytes"))
     }
 

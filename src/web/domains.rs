@@ -77,20 +77,39 @@ pub fn operator_history(assignments: &Array, now_ms: f64) -> Array {
     chat::history(records(assignments).iter(), at(now_ms)).iter().map(told).collect()
 }
 
-/// Finds the chats whose operator has been silent for too long, by their places in the list.
+/// Whether the server is to be told now that a person is at work in a chat, by when it was told last and whether it knows; or why it is not
+/// theirs to say: `{code, message}`.
+#[wasm_bindgen(js_name = chatSignOfLife)]
+pub fn chat_sign_of_life(record: &Object, user: &str, told_ms: Option<f64>, is_known: bool, now_ms: f64) -> JsValue {
+    match chat::sign_of_life(&JsRecord::new(record.clone()), user) {
+        Ok(()) => chat::is_sign_due(told_ms.map(at), is_known, at(now_ms)).into(),
+        Err(error) => refuse_with(&error),
+    }
+}
+
+/// When the operator of a chat last did something in it, by rows of `operator_activity`.
+#[wasm_bindgen(js_name = chatActiveAt)]
+pub fn chat_active_at(record: &Object, activity: &Array) -> JsValue {
+    let active = chat::Activity::read(records(activity).iter()).of(&JsRecord::new(record.clone()));
+    active.map_or(JsValue::UNDEFINED, ms)
+}
+
+/// Finds the chats whose operator has been silent for too long, by their places in the list. Takes rows of `operator_activity`, too.
 #[wasm_bindgen(js_name = chatsIdle)]
-pub fn chats_idle(chats: &Array, now_ms: f64) -> Vec<u32> {
-    places(chats, |standing| standing.is_idle(at(now_ms)))
+pub fn chats_idle(chats: &Array, activity: &Array, now_ms: f64) -> Vec<u32> {
+    places(chats, activity, |standing| standing.is_idle(at(now_ms)))
 }
 
 /// Finds the chats that have been as they are for more than so many hours, by their places in the list.
 #[wasm_bindgen(js_name = chatsStuck)]
 pub fn chats_stuck(chats: &Array, hours: f64, now_ms: f64) -> Vec<u32> {
-    places(chats, |standing| standing.is_stuck(at(now_ms), at(hours)))
+    places(chats, &Array::new(), |standing| standing.is_stuck(at(now_ms), at(hours)))
 }
 
-fn places(chats: &Array, is_meant: impl Fn(chat::Standing) -> bool) -> Vec<u32> {
-    let standings = (0_u32..).zip(records(chats)).filter_map(|(at, chat)| Some((at, chat::standing(&chat, None)?)));
+fn places(chats: &Array, activity: &Array, is_meant: impl Fn(chat::Standing) -> bool) -> Vec<u32> {
+    let activity = chat::Activity::read(records(activity).iter());
+    let standings =
+        (0_u32..).zip(records(chats)).filter_map(|(at, chat)| Some((at, chat::standing(&chat, activity.of(&chat))?)));
     standings.filter(|(_, standing)| is_meant(*standing)).map(|(at, _)| at).collect()
 }
 

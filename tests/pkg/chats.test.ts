@@ -1,4 +1,4 @@
-import { createStore, lostByMs } from 'rota-engine'
+import { BackendError, createStore, lostByMs, type Backend } from 'rota-engine'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { chat, DomainBackend, domainsSeeded, openDomains, openDomainsLive } from './domains.js'
 import { pause, refusal, until } from './world.js'
@@ -192,6 +192,37 @@ test('chats that are idle, and those that are stuck, are found by the rules', as
   const ids = (chats: readonly { readonly id: string }[]) => chats.map(({ id }) => id).sort()
   expect([ids(store.chats.idle(at('09:04:59'))), ids(store.chats.idle(at('09:05:00')))]).toEqual([[], ['silent']])
   expect([ids(store.chats.stuck(1, at('09:00:01'))), ids(store.chats.stuck(1, at('10:00:01')))]).toEqual([['old'], ['new', 'old', 'silent']])
+})
+
+describe('at work in a chat', () => {
+  let told: string[]
+  let knows: () => Promise<boolean>
+  beforeEach(() => {
+    told = []
+    knows = () => Promise.resolve(true)
+    ;(backend as Backend).active = (table, key) => (told.push(`${table}/${key}`), knows())
+  })
+  test('the server is told once, however often it is said', async () => {
+    await store.chats.claim('old').settled
+    expect(await Promise.all([store.chats.active('old'), store.chats.in('chats').active('old'), store.chats.active('old')])).toEqual([true, true, true])
+    expect(told).toEqual(['chats/old'])
+  })
+  test('whether it knows is said, and nothing rejects', async () => {
+    await store.chats.claim('old').settled
+    knows = () => Promise.reject(new BackendError('network', 'away'))
+    expect(await store.chats.active('old')).toBe(false)
+    expect([await store.chats.active('old'), told.length]).toEqual([false, 1])
+  })
+  test('of somebody else’s chat, of one that nobody has, and of none it can’t be said', () => {
+    backend.put('chats', chat('other', { chat_state: 'assigned', assigned_operator_id: 'jonas' }))
+    expect(['other', 'old', 'nope'].map((key) => refusal(() => store.chats.active(key)).code)).toEqual(['forbidden', 'illegal-transition', 'unknown-record'])
+    expect(told).toEqual([])
+  })
+  test('a backend that can not tell it is named', () => {
+    delete (backend as Backend).active
+    expect(refusal(() => store.chats.active('old'))).toMatchObject({ code: 'invalid-operation', message: expect.stringContaining('active()') })
+    expect(refusal(() => createStore({ app: 'x', user: 'maya', tables: store.tables, backend: Object.assign(Object.create(backend) as Backend, { active: 1 as never }), storage: 'memory' })).code).toBe('invalid-configuration')
+  })
 })
 
 test('a table of operators that is not declared is refused, naming it', () => {

@@ -118,6 +118,45 @@ describe('Test 3: Idle Detection', () => {
   })
 })
 
+describe('at work in a chat', () => {
+  const backdate = async (chat: string) => {
+    await backend.sql(`update chats set assigned_at = now() - interval '6 minutes' where id = $1`, [chat])
+    await backend.sql(`update operator_activity set last_activity_at = now() - interval '6 minutes' where chat_id = $1`, [chat])
+    await until(() => S.store.chats.idle().length === 1, 'the supervisor sees that it is idle')
+  }
+  test('who says so keeps it, is told to the server as often as it needs to know, and can say it of no other', async () => {
+    const chat = await firstMessage(1)
+    await request(A)
+    await seen(chat, 'assigned')
+    await backdate(chat)
+    expect(await Promise.all(Array.from({ length: 50 }, () => A.store.chats.active(chat)))).toEqual(Array.from({ length: 50 }, () => true))
+    const [first] = await backend.sql('select last_activity_at from operator_activity where chat_id = $1', [chat])
+    expect(await A.store.chats.active(chat)).toBe(true)
+    expect(await backend.sql('select last_activity_at from operator_activity where chat_id = $1', [chat])).toEqual([first])
+    expect(await backend.sql('select * from release_idle_chats()')).toEqual([])
+    await until(() => S.store.chats.idle().length === 0, 'the supervisor sees that it is idle no more')
+    expect(() => B.store.chats.active(chat)).toThrow(expect.objectContaining({ code: 'forbidden' }))
+    await done(A.store.chats.reply(chat))
+    expect(() => A.store.chats.active(chat)).toThrow(expect.objectContaining({ code: 'illegal-transition' }))
+  })
+  test('what waits, is stuck or idle is the same for the server and for a client', async () => {
+    const [long, back] = [await firstMessage(540), await firstMessage(480)]
+    expect(await request(A)).toBe(long)
+    await done(A.store.chats.release(long, 'lunch'))
+    await backend.sql(`set session_replication_role = replica; update chats set last_message_at = now() - interval '3 minutes', state_changed_at = now() - interval '5 hours' where id = '${long}'; set session_replication_role = origin`)
+    await backend.sql(`update chats set last_message_at = now() - interval '8 hours', is_active = true where id = $1`, [back])
+    await backend.sql('update chats set is_active = is_active where id = $1', [long])
+    const stuck = async () => (await backend.sql('select chat_id from detect_stuck_chats(6)')).map((row) => row['chat_id'])
+    const here = () => S.store.chats.stuck(6).map(({ id }) => id)
+    expect(await stuck()).toEqual([back])
+    await until(() => here().length === 1, 'the times are seen')
+    expect(here()).toEqual([back])
+    const [status] = await backend.sql('select waiting::int, longest_wait_minutes::float8 as longest from get_assignment_queue_status()')
+    const { count, longestMs } = S.store.chats.waits()
+    expect([count, Math.round(longestMs / 60_000)]).toEqual([status!['waiting'], Math.round(status!['longest'] as number)])
+  })
+})
+
 describe('Test 4: Manual Unassignment', () => {
   test('Admin unassigns chat → Chat state becomes waiting_assignment', async () => {
     const chat = await firstMessage(1)

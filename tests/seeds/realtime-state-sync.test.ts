@@ -59,6 +59,16 @@ test('Patient data updates sync across all open sessions', async () => {
   await until(() => [M, M2, J].every(({ store }) => store.get('patients', 'p-11') !== undefined && store.get('patients', 'p-2') === undefined), 'inserts and deletes are seen too')
 })
 
+test('what the database works out by itself is right in every session, though its stream leaves it out', async () => {
+  await backend.sql(`insert into order_lines (id, price, n) values ('l-1', 2, 3) on conflict (id) do update set price = 2, n = 3`)
+  const totals = () => [M, M2, J].map(({ store }) => store.get('order_lines', 'l-1')?.total)
+  await until(() => totals().every((total) => total === 6), 'the line is seen')
+  expect(await M.store.mutate({ name: 'patch', table: 'order_lines', key: 'l-1', set: { price: 10 } }).settled).toMatchObject({ outcome: 'confirmed' })
+  await until(() => totals().every((total) => total === 30), 'the new total is seen')
+  await backend.sql(`update order_lines set n = 4 where id = 'l-1'`)
+  await until(() => totals().every((total) => total === 40), 'that of plain SQL, too')
+})
+
 test('Form submissions show live status updates', async () => {
   M.store.mutate({ name: 'insert', table: 'form_submissions', record: { id: 'f-1', form: 'intake', status: 'draft', answer: null } })
   await until(() => J.store.get('form_submissions', 'f-1')?.status === 'draft', 'the draft is seen')

@@ -11,6 +11,7 @@ export interface Chat {
   created_at: string | null
   last_message_at: string | null
   assigned_at: string | null
+  state_changed_at?: string | null
 }
 interface Operator {
   id: string
@@ -56,9 +57,11 @@ export const tables = {
   }),
   chats: table<Chat>({
     key: 'id',
-    fields: ['id', 'chat_state', 'assigned_operator_id', 'last_operator_id', 'operator_replied_at', 'is_active', 'created_at', 'last_message_at', 'assigned_at'],
-    domain: { kind: 'chat', operators: 'operators' },
+    fields: ['id', 'chat_state', 'assigned_operator_id', 'last_operator_id', 'operator_replied_at', 'is_active', 'created_at', 'last_message_at', 'assigned_at', 'state_changed_at'],
+    domain: { kind: 'chat', operators: 'operators', activity: 'operator_activity' },
   }),
+  operator_activity: table<{ operator_id: string; chat_id: string; last_activity_at: string }>({ key: ['operator_id', 'chat_id'], fields: ['operator_id', 'chat_id', 'last_activity_at'] }),
+  order_lines: table<{ id: string; price: number; n: number; total: number }>({ key: 'id', fields: ['id', 'price', 'n', 'total'] }),
   operators: table<Operator>({ key: 'id', fields: ['id', 'name', 'capacity', 'is_active', 'role', 'department'] }),
   availability: table<Slot>({ key: 'id', fields: ['id', 'user_id', 'starts_at', 'ends_at', 'time_zone', 'recurrence', 'is_active', 'notes'], domain: { kind: 'availability' } }),
 }

@@ -10,8 +10,8 @@ import { type Json, operation } from './world.js'
 const SEQUENCES = Number(process.env['AGREEMENT_SEQUENCES'] ?? 40)
 const STEPS = 60
 /** Fields that hold the time of the side that wrote them. */
-const TIMES = new Set(['assigned_at', 'operator_replied_at', 'last_message_at'])
-const CHAT = ['id', 'chat_state', 'assigned_operator_id', 'last_operator_id', 'operator_replied_at', 'is_active', 'created_at', 'last_message_at', 'assigned_at']
+const TIMES = new Set(['assigned_at', 'operator_replied_at', 'last_message_at', 'state_changed_at'])
+const CHAT = ['id', 'chat_state', 'assigned_operator_id', 'last_operator_id', 'operator_replied_at', 'is_active', 'created_at', 'last_message_at', 'assigned_at', 'state_changed_at']
 const TABLES = [
   { name: 'chats', key: ['id'], fields: CHAT, domain: { kind: 'chat', operators: 'operators' } },
   { name: 'operators', key: ['id'], fields: ['id', 'name', 'capacity', 'is_active', 'role', 'department'] },

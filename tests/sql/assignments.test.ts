@@ -60,9 +60,9 @@ test('what changes no owner, and what is sent again or refused, leaves no line',
   expect(await history('c-8002')).toHaveLength(before + 1)
 })
 
-test('nobody is assigned to an empty name, and assign takes no other argument', async () => {
+test('nobody is assigned to an empty name, or one that is too long, and assign takes no other argument', async () => {
   await world.company('c-8010')
-  for (const args of [{ to: '' }, { to: JONAS, more: 1 }, { to: 7 }, {}]) {
+  for (const args of [{ to: '' }, { to: `${'é'.repeat(128)}x` }, { to: JONAS, more: 1 }, { to: 7 }, {}]) {
     const op = { ...assign('c-8010', null, JONAS), args }
     expect(await world.as(MAYA).apply(op)).toMatchObject({ outcome: 'refused', code: 'invalid' })
   }
@@ -136,6 +136,9 @@ describe('telling', () => {
     expect(again.find((entry) => entry['id'] === ids[95])).toMatchObject({ attempts: 2, last_error: expect.stringContaining('no route') })
     for (const n of [0, -1, 1001, null]) await expect(run('select rota.claim_outbox($1)', [n])).rejects.toMatchObject({ code: '22023' })
     await run(`update rota.outbox set done_at = now() - interval '31 days' where id = $1`, [ids[0]])
+    expect(await run('select rota.prune_outbox() n')).toEqual([{ n: '1' }])
+    // Without a sender it does not grow for ever.
+    await run(`insert into rota.outbox (kind, recipient, payload, created_at) values ('assigned', 'p', '{}', now() - interval '31 days'), ('assigned', 'p', '{}', now() - interval '29 days')`)
     expect(await run('select rota.prune_outbox() n')).toEqual([{ n: '1' }])
     await expect(world.as(MAYA).sql('select rota.claim_outbox(1)')).rejects.toMatchObject({ code: '42501' })
     await expect(world.as(MAYA).sql('select * from rota.outbox')).rejects.toMatchObject({ code: '42501' })

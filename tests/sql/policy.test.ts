@@ -98,3 +98,14 @@ test('whoever writes the table itself hands on what they might assign, and to wh
   // Whoever runs the database may do anything.
   await world.owner.query(`update companies set owner_id = 'nobody' where id = 'h-1'`)
 })
+
+test('whoever inserts into the table itself gives a record to nobody who is not active, as by an operation', async () => {
+  const begin = (person: string, key: string, to: string | null) => world.as(person).sql(`insert into companies values ($1, $2, 'north') returning owner_id`, [key, to])
+  await expect(begin('maya', 'i-1', 'gone')).rejects.toMatchObject({ code: '42501', message: expect.stringMatching(/gone is not active/) })
+  await expect(begin('maya', 'i-1', 'nobody')).rejects.toThrow(/there is no person nobody/)
+  expect(await begin('maya', 'i-1', 'lee')).toEqual([{ owner_id: 'lee' }])
+  expect(await begin('maya', 'i-2', null)).toEqual([{ owner_id: null }])
+  // What is there already is given to nobody anew, as an upsert finds out.
+  await world.owner.query(`insert into companies values ('i-3', 'gone', 'north')`)
+  expect(await world.as('ada').sql(`insert into companies values ('i-3', 'gone', 'north') on conflict (id) do update set department = 'south' returning owner_id, department`)).toEqual([{ owner_id: 'gone', department: 'south' }])
+})

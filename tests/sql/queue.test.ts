@@ -159,6 +159,18 @@ describe('by hand from psql', () => {
     await raises(`record_user_message('${other}')`, 'illegal-transition')
     expect((await run('select assign_chat_to_operator($1) a', [BORIS]))[0]).toEqual({ a: null })
   })
+  test('a transfer by hand to nobody is refused, and one to who has the chat changes nothing, as an operation would', async () => {
+    const [full, roomy] = [await world.chat(5), await world.chat(4)]
+    await world.act(ANNA, 'claim', full, { operator: ANNA })
+    await world.act(CHLOE, 'claim', roomy, { operator: CHLOE })
+    for (const [chat, operator] of [[full, ANNA], [roomy, CHLOE]] as const) {
+      const before = await world.row(chat)
+      await expect(run('select transfer_chat($1, null)', [chat])).rejects.toMatchObject({ code: 'RT001', detail: 'invalid' })
+      await run('select transfer_chat($1, $2)', [chat, operator])
+      expect(await world.row(chat)).toEqual(before)
+      expect(await world.history(chat)).toMatchObject([{ operator_id: operator, open: true }])
+    }
+  })
   test('plain SQL can break no rule: states in order, an operator with an assignment, no more than capacity', async () => {
     const chat = await world.chat()
     const raises = (set: string, error: Json) => expect(run(`update chats set ${set} where id = $1`, [chat]), set).rejects.toMatchObject(error)

@@ -11,12 +11,12 @@ beforeEach(() => run('delete from availability'))
 
 const run = async (text: string, values: unknown[] = []): Promise<Json[]> => (await world.owner.query(text, values)).rows as Json[]
 
-/** How often the kit works out when a slot is, while this is done. */
-async function spansWorkedOut(work: (client: PoolClient) => Promise<unknown>): Promise<number> {
+/** How often the kit works out when a slot is, or does something else, while this is done. */
+async function spansWorkedOut(work: (client: PoolClient) => Promise<unknown>, what = 'slot_spans'): Promise<number> {
   const client = await world.owner.connect()
   const calls = async () => {
     await client.query('select pg_stat_force_next_flush()')
-    const { rows } = await client.query(`select coalesce(sum(calls), 0)::int n from pg_stat_user_functions where schemaname = 'rota' and funcname = 'slot_spans'`)
+    const { rows } = await client.query(`select coalesce(sum(calls), 0)::int n from pg_stat_user_functions where schemaname = 'rota' and funcname = $1`, [what])
     return rows[0].n as number
   }
   try {
@@ -53,6 +53,13 @@ describe('what is looked at', () => {
       client.query(`insert into availability (id, user_id, starts_at, ends_at, time_zone, recurrence) values ($1, 'me', $2, $3, 'Europe/Berlin', '{"freq": "weekly", "byDay": ["WE"]}')`, [id, `2026-11-04T${hour}:00`, `2026-11-04T${hour}:30`])
     expect(await spansWorkedOut(add('x', '23'))).toBeLessThan(20)
     await expect(spansWorkedOut(add('y', '07'))).rejects.toMatchObject({ code: 'RT001', detail: 'overlap' })
+  })
+  test('of the slots of a person, when one is added, those of days near its own, however many there are', async () => {
+    await put(`select 'd' || i, 'me', day || 'T03:00', day || 'T04:00', 'UTC', null from generate_series(1, 700) i, lateral (select ('2025-12-01'::date + i)::text as day) d`)
+    const add = (id: string, hour: string) => (client: PoolClient) =>
+      client.query(`insert into availability (id, user_id, starts_at, ends_at, time_zone) values ($1, 'me', $2, $3, 'Pacific/Kiritimati')`, [id, `2026-11-04T${hour}:00`, `2026-11-04T${hour}:30`])
+    expect(await spansWorkedOut(add('x', '23'), 'first_overlap')).toBeLessThan(20)
+    await expect(spansWorkedOut(add('y', '17'))).rejects.toMatchObject({ code: 'RT001', detail: 'overlap' }) // 03:00 in UTC
   })
   test('a person’s slots that are over are not worked out for what is free next week', async () => {
     await put(`select 'o' || i, 'me', day || 'T03:00', day || 'T04:00', 'UTC', null from generate_series(1, 300) i, lateral (select ('2025-12-01'::date + i)::text as day) d`)

@@ -28,6 +28,44 @@ describe('idle release', () => {
   })
 })
 
+describe('idle release, where the application’s own trigger fails for one chat,', () => {
+  beforeAll(() =>
+    run(`create function fragile() returns trigger language plpgsql as $$ begin
+        if old.last_message_at = '2020-02-02' then raise exception 'this one can not be written'; end if; return new; end $$;
+      create trigger fragile before update on chats for each row execute function fragile()`),
+  )
+  afterAll(() => run('drop function fragile cascade'))
+  test('releases the others, by whatever number at a time, and says which it could not', async () => {
+    const chats: string[] = []
+    for (let n = 0; n < 3; n += 1) {
+      const chat = await world.chat(1, { last_message_at: n === 0 ? '2020-02-02' : null })
+      await run(`set session_replication_role = replica; update chats set chat_state = 'assigned', assigned_operator_id = '${CHLOE}', assigned_at = now() - ${9 - n} * interval '1 hour' where id = '${chat}'; set session_replication_role = origin`)
+      chats.push(chat)
+    }
+    const client = await world.owner.connect()
+    const heard: string[] = []
+    client.on('notice', ({ message }) => heard.push(message ?? ''))
+    const release = async (limit: number) => (await client.query(`select chat_id from release_idle_chats('5 minutes', $1)`, [limit])).rows
+    expect(await release(1)).toEqual([{ chat_id: chats[1] }])
+    expect(await release(1000)).toEqual([{ chat_id: chats[2] }])
+    client.release(true)
+    expect(heard).toEqual([0, 1].map(() => expect.stringMatching(new RegExp(`${chats[0]}.*this one can not be written`))))
+    expect(await world.row(chats[0]!)).toMatchObject({ chat_state: 'assigned', assigned_operator_id: CHLOE })
+  })
+})
+
+describe('the summary of states', () => {
+  test('knows no time of a state in which there is no chat, however long ago the kit came', async () => {
+    await run(`update rota.adopted set at = at - interval '10 days' where name = 'chats'`)
+    await world.chat(30)
+    expect(await run('select chat_state, chats::int, round(longest_minutes)::int as longest from chat_state_summary')).toEqual([
+      { chat_state: 'waiting_assignment', chats: 1, longest: 30 }, { chat_state: 'assigned', chats: 0, longest: null },
+      { chat_state: 'waiting_real_user_reply', chats: 0, longest: null }, { chat_state: 'completed', chats: 0, longest: null },
+    ])
+    await run(`update rota.adopted set at = at + interval '10 days' where name = 'chats'`)
+  })
+})
+
 describe('a chat is stuck', () => {
   const stuck = async (hours: number) => (await run('select chat_id from detect_stuck_chats($1)', [hours])).map((row) => row['chat_id'])
   test('from when it came into its state, however often its user has written since', async () => {
@@ -219,5 +257,23 @@ describe('a long history of owners', () => {
     await run('select rota.prune_history()')
     expect(await tombstones()).toBe(0)
     expect([await whole(old), await whole(between), await whole(await fresh())]).toEqual([true, false, false])
+  })
+})
+
+describe('an operation id that claims to be of a far future', () => {
+  const FORGED = 'ffffffff-ffff-7000-8000-000000000000'
+  const keptFor = async (interval: string) => {
+    await run(`update rota.ledger set created_at = now() - interval '${interval}' where id = $1`, [FORGED])
+    await run('select rota.prune_ledger()')
+    return (await run('select id from rota.ledger where id = $1', [FORGED])).length > 0
+  }
+  test('is taken, as a clock may be wrong, known for a year and a month after it came, and not kept for ever', async () => {
+    const chat = await world.chat()
+    const claim = () => world.act(ANNA, 'claim', chat, { operator: ANNA }, { id: FORGED, base: { chat_state: 'waiting_assignment', assigned_operator_id: null }, hlc: 'ffffffffffff-0000' })
+    expect(await claim()).toMatchObject({ outcome: 'confirmed', replayed: false })
+    expect(await claim()).toMatchObject({ outcome: 'confirmed', replayed: true })
+    expect(await keptFor('31 days')).toBe(true)
+    expect(await keptFor('1 year 25 days')).toBe(true)
+    expect(await keptFor('1 year 31 days')).toBe(false)
   })
 })

@@ -37,6 +37,7 @@ export function supabaseBackend(client: SupabaseClient, options: SupabaseOptions
     pull: (request, signal) => call(client, 'rota_pull', { request }, signal) as Promise<PullResponse>,
     push: (operation, signal) => call(client, 'apply_operation', { op: operation }, signal) as Promise<Answer>,
     pushAll: (operations, signal) => pushAll(client, operations, signal),
+    active: (table, key, signal) => active(client, table, key, signal),
     connect: (tables, listener) => connect(client, schema, tables, listener, room),
     refreshToken: () => refreshToken(client),
     onToken: (listener) => {
@@ -52,6 +53,12 @@ type Arguments = { request: PullRequest } | { op: Operation } | { ops: readonly 
 
 async function call(client: SupabaseClient, name: string, args: Arguments, signal: AbortSignal): Promise<unknown> {
   return dataOf(await client.rpc(name, args).abortSignal(signal))
+}
+
+/** The kit knows of one table of chats. */
+async function active(client: SupabaseClient, table: string, key: string, signal: AbortSignal): Promise<boolean> {
+  if (table !== 'chats') throw new BackendError('invalid', `the server kit has its chats in "chats", not in "${table}"`)
+  return dataOf(await client.rpc('record_operator_activity', { p_chat_id: key }).abortSignal(signal)) === true
 }
 
 /** A database whose server kit is of an earlier release has no such function. */

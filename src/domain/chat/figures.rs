@@ -2,7 +2,7 @@
 //! which chat is due when is said in advance, so that nobody has to look again and again.
 
 use super::state::{Chat, Open};
-use super::{ASSIGNED_AT, CREATED_AT, IS_ACTIVE, LAST_MESSAGE_AT, QUEUE, REPLIED_AT};
+use super::{ASSIGNED_AT, CREATED_AT, IS_ACTIVE, QUEUE, REPLIED_AT, STATE_CHANGED_AT};
 use crate::engine::error::Error;
 use crate::engine::instant::Instant;
 use crate::engine::record::Record;
@@ -43,27 +43,29 @@ impl Standing {
     }
 }
 
-/// Says since when a chat is as it is. `active_at_ms`: when its operator last did something, where that is known.
+/// Says since when a chat is as it is. `active_at_ms`: when its operator last did something, where that is known. Where the record does not
+/// say when it came into its state, the times of what is done to chats tell, as the latest of them at least: never that of its last
+/// message, which moves on while it waits.
 #[must_use]
 pub fn standing<R: Record>(record: &R, active_at_ms: Option<u64>) -> Option<Standing> {
     let chat = Chat::read(record)?;
-    let created = || time(record, CREATED_AT);
-    let since_ms = match &chat {
-        Chat::Open(Open::Assigned(_)) => time(record, ASSIGNED_AT).or_else(created),
-        Chat::Open(Open::Replied(_)) => time(record, REPLIED_AT).or_else(created),
-        Chat::Open(Open::Waiting(_)) | Chat::Completed(_) => time(record, LAST_MESSAGE_AT).or_else(created),
-    };
-    // The time that belongs to an assignment before it does not count.
-    let silent_since = since_ms.map(|since_ms| since_ms.max(active_at_ms.unwrap_or(0)));
-    let idle_at_ms = chat.operator().and(silent_since).map(|since_ms| since_ms.saturating_add(IDLE_MS));
+    let [created, assigned, replied] = [CREATED_AT, ASSIGNED_AT, REPLIED_AT].map(|field| time(record, field));
+    let since_ms = time(record, STATE_CHANGED_AT).or(match &chat {
+        Chat::Open(Open::Assigned(_)) => assigned.or(created),
+        Chat::Open(Open::Replied(_)) => replied.or(created),
+        Chat::Open(Open::Waiting(_)) | Chat::Completed(_) => created.max(assigned).max(replied),
+    });
+    // A sign of life that belongs to an assignment before this one does not count. Who passes a chat on leaves it in its state.
+    let idle_at_ms = chat.operator().and(assigned.max(active_at_ms)).map(|sign_ms| sign_ms.saturating_add(IDLE_MS));
     Some(Standing { state: chat.name(), since_ms, idle_at_ms })
 }
 
-fn time<R: Record>(record: &R, field: &str) -> Option<u64> {
+pub(super) fn time<R: Record>(record: &R, field: &str) -> Option<u64> {
     Instant::parse_lax(record.field(field)?.as_str()?)?.wall_ms()
 }
 
-/// How long people have been waiting.
+/// How long people have been waiting: since their chats began, which is the order in which they are handed out. For how long one waits this
+/// time, its [`standing`] says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Waits {
     /// How many wait.
@@ -77,16 +79,18 @@ pub struct Waits {
 /// Says how long those have waited who can be handed out.
 #[must_use]
 pub fn waits<'a, R: Record + 'a>(chats: impl Iterator<Item = &'a R>, now_ms: u64) -> Waits {
-    let (mut waits, mut sum_ms) = (Waits::default(), 0_u64);
+    let (mut waits, mut timed, mut sum_ms) = (Waits::default(), 0_u64, 0_u64);
     for chat in chats.filter(|chat| chat.field(IS_ACTIVE) != Some(Value::Bool(false))) {
-        let Some(Standing { state: "waiting_assignment", since_ms: Some(since_ms), .. }) = standing(chat, None) else {
+        if !matches!(Chat::read(chat), Some(Chat::Open(Open::Waiting(_)))) {
             continue;
-        };
-        let wait_ms = now_ms.saturating_sub(since_ms);
-        (waits.count, sum_ms) = (waits.count + 1, sum_ms.saturating_add(wait_ms));
+        }
+        waits.count += 1;
+        let Some(created_ms) = time(chat, CREATED_AT) else { continue };
+        let wait_ms = now_ms.saturating_sub(created_ms);
+        (timed, sum_ms) = (timed + 1, sum_ms.saturating_add(wait_ms));
         waits.longest_ms = waits.longest_ms.max(wait_ms);
     }
-    waits.average_ms = sum_ms.checked_div(u64::from(waits.count)).unwrap_or(0);
+    waits.average_ms = sum_ms.checked_div(timed).unwrap_or(0);
     waits
 }
 
@@ -121,7 +125,7 @@ pub fn repeated<'a, R: Record + 'a>(assignments: impl Iterator<Item = &'a R>, mo
     found
 }
 
-fn id<R: Record>(row: &R, field: &str) -> Option<String> {
+pub(super) fn id<R: Record>(row: &R, field: &str) -> Option<String> {
     crate::engine::value::key_part(&row.field(field)?)
 }
 

@@ -307,6 +307,7 @@ fn a_declaration_that_cannot_work_is_refused() {
         serde_json::json!({"kind": "chat", "capacity": 0}),
         serde_json::json!({"kind": "chat", "capacity": 1.5}),
         serde_json::json!({"kind": "chat", "operators": 1}),
+        serde_json::json!({"kind": "chat", "activity": ["operator_activity"]}),
         serde_json::json!({"kind": "chat", "colour": "red"}),
     ] {
         assert_eq!(declare(&mut table(domain.clone())).unwrap_err().code(), "invalid-configuration", "{domain}");
@@ -353,6 +354,67 @@ mod figures {
     }
 
     #[test]
+    fn a_sign_of_life_is_of_the_operator_who_has_the_chat() {
+        let assigned = chat("assigned", Some("maya")).patched(&fields(serde_json::json!({"assigned_at": at(0)})));
+        let row = |chat: &str, operator: &str, minutes: u64| {
+            let row = serde_json::json!({"chat_id": chat, "operator_id": operator, "last_activity_at": at(minutes)});
+            JsonRecord::create(&fields(row))
+        };
+        let known = |rows: &[JsonRecord]| Activity::read(rows.iter()).of(&assigned);
+        assert_eq!(known(&[row("1", "maya", 3), row("1", "jonas", 9), row("2", "maya", 9)]), Some(NOW_MS + 180_000));
+        assert_eq!(known(&[row("1", "jonas", 9)]), None);
+        let idle_at = |active| standing(&assigned, active).unwrap().idle_at_ms.unwrap();
+        assert_eq!(idle_at(Some(NOW_MS - 60_000)), NOW_MS + IDLE_MS, "what was before the assignment does not count");
+    }
+
+    #[test]
+    fn an_operator_says_that_they_are_at_work_in_a_chat_of_theirs_four_times_before_it_is_idle() {
+        let code = |record: &JsonRecord| sign_of_life(record, "maya").map_or_else(|error| error.code(), |()| "fine");
+        assert_eq!(code(&chat("assigned", Some("maya"))), "fine");
+        assert_eq!(code(&chat("assigned", Some("jonas"))), "forbidden");
+        assert_eq!(code(&chat("waiting_assignment", None)), "illegal-transition");
+        assert!(is_sign_due(None, false, 0));
+        assert!(!is_sign_due(Some(1_000), true, 75_999) && is_sign_due(Some(1_000), true, 76_000));
+        assert!(!is_sign_due(Some(1_000), false, 5_999) && is_sign_due(Some(1_000), false, 6_000));
+    }
+
+    #[test]
+    fn a_chat_has_been_in_its_state_since_that_changed_and_not_since_its_last_message_or_a_transfer() {
+        let times = fields(serde_json::json!({
+            "created_at": at(0), "assigned_at": at(20), "operator_replied_at": at(10), "last_message_at": at(40),
+        }));
+        for (state, operator, known, guessed) in [
+            ("waiting_assignment", None, 5, 20),
+            ("assigned", Some("maya"), 5, 20),
+            ("waiting_real_user_reply", None, 5, 10),
+            ("completed", None, 5, 20),
+        ] {
+            let guess = chat(state, operator).patched(&times);
+            assert_eq!(standing(&guess, None).unwrap().since_ms, Some(NOW_MS + guessed * 60_000), "{state}");
+            let told = guess.patched(&fields(serde_json::json!({"state_changed_at": at(known)})));
+            assert_eq!(standing(&told, None).unwrap().since_ms, Some(NOW_MS + known * 60_000), "{state}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_declares_when_states_change_has_it_predicted_where_they_do() {
+        let mut declared = declaration();
+        let set = |declared: &TableConfig, name: &str, record: &JsonRecord| {
+            let intend = |context: &Context<'_, JsonRecord>| {
+                Domains.intend(declared, name, &fields(args(name)), record, context)
+            };
+            world().ask(intend).unwrap().remove(STATE_CHANGED_AT)
+        };
+        let (waiting, mine) = (chat("waiting_assignment", None), chat("assigned", Some("maya")));
+        assert_eq!(set(&declared, "claim", &waiting), None);
+        declared.fields.push(STATE_CHANGED_AT.to_owned());
+        assert_eq!(set(&declared, "claim", &waiting), Some(Value::from(instant::text(NOW_MS).as_str())));
+        assert_eq!(set(&declared, "transfer", &mine), None);
+        assert_eq!(set(&declared, "user_message", &waiting), None);
+        assert!(set(&declared, "user_message", &mine).is_some());
+    }
+
+    #[test]
     fn a_chat_is_stuck_once_it_has_been_in_its_state_for_more_than_so_many_hours() {
         let assigned = chat("assigned", Some("maya")).patched(&fields(serde_json::json!({"assigned_at": at(0)})));
         let found = standing(&assigned, None).unwrap();
@@ -366,7 +428,8 @@ mod figures {
     #[test]
     fn waits_count_those_who_can_be_handed_out() {
         let waiting = |minutes: u64| {
-            chat("waiting_assignment", None).patched(&fields(serde_json::json!({"last_message_at": at(minutes)})))
+            chat("waiting_assignment", None)
+                .patched(&fields(serde_json::json!({"created_at": at(minutes), "last_message_at": at(9)})))
         };
         let inactive = waiting(0).patched(&fields(serde_json::json!({"is_active": false})));
         let chats = [waiting(0), waiting(4), inactive, chat("assigned", Some("maya"))];

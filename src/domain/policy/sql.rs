@@ -188,12 +188,19 @@ fn guard(policy: &Policy) -> String {
     .concat()
 }
 
-/// What holds the rules of assigning for those who write the table itself, past `apply_operation`. Row-level security can't, as it does not
+/// What holds the rules of assigning, and of whom a new record is given to, for those who write the table itself, past `apply_operation`. Row-level security can't, as it does not
 /// see what a row was. A named operation of the application's has been asked by its own name.
 fn handing(policy: &Policy) -> String {
     let (name, target) = (function(policy, "handing"), table(&policy.table));
-    let drop = ["\ndrop trigger if exists \"rota handing\" on ", &target, ";\n"].concat();
-    let Some(owner) = policy.owner.as_ref().filter(|_| policy.rules_of(ASSIGN).next().is_some()) else { return drop };
+    let drop = [
+        "\ndrop trigger if exists \"rota handing\" on ",
+        &target,
+        ";\ndrop trigger if exists \"rota handing first\" on ",
+        &target,
+        ";\n",
+    ]
+    .concat();
+    let Some(owner) = policy.owner.as_ref() else { return drop };
     let body = [
         "declare\n  named text;\n  refusal jsonb;\nbegin\n\
          \u{20} if rota.actor() is null then return new; end if; -- whoever runs the database\n\
@@ -202,14 +209,33 @@ fn handing(policy: &Policy) -> String {
          \u{20} if named is not null then return new; end if;\n\
          \u{20} refusal := ",
         &function(policy, "guard"),
-        "(jsonb_build_object('name', ",
+        "(case tg_op when 'INSERT' then jsonb_build_object('name', ",
+        &literal(name::INSERT),
+        ", 'args', '{}'::jsonb, 'set', to_jsonb(new))\n    else jsonb_build_object('name', ",
         &literal(ASSIGN),
         ", 'args', jsonb_build_object('to', to_jsonb(new) -> ",
         &literal(owner),
-        ")), to_jsonb(old), rota.actor());\n\
+        ")) end,\n    case tg_op when 'UPDATE' then to_jsonb(old) end, rota.actor());\n\
          \u{20} if refusal is not null then raise exception '%', refusal ->> 'message' using errcode = '42501'; end if;\n\
          \u{20} return new;\nend\n",
     ];
+    // Where nothing is declared about assigning, whoever may change a record may hand it on.
+    let on_update = if policy.rules_of(ASSIGN).next().is_some() {
+        [
+            "create trigger \"rota handing\" before update on ",
+            &target,
+            "\n  for each row when (old.",
+            &ident(owner),
+            " is distinct from new.",
+            &ident(owner),
+            ") execute function ",
+            &name,
+            "();\n",
+        ]
+        .concat()
+    } else {
+        String::new()
+    };
     [
         &drop,
         "create or replace function ",
@@ -218,15 +244,14 @@ fn handing(policy: &Policy) -> String {
         &enclosed(&body.concat()),
         ";\nrevoke all on function ",
         &name,
-        "() from public;\ncreate trigger \"rota handing\" before update on ",
+        "() from public;\n-- Afterwards: an upsert of what is there already hands nothing on.\ncreate trigger \"rota handing first\" after insert on ",
         &target,
-        "\n  for each row when (old.",
+        "\n  for each row when (new.",
         &ident(owner),
-        " is distinct from new.",
-        &ident(owner),
-        ") execute function ",
+        " is not null) execute function ",
         &name,
         "();\n",
+        &on_update,
     ]
     .concat()
 }

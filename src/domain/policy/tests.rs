@@ -267,6 +267,6 @@ fn whatever_names_hold_stays_a_name_in_the_sql() {
             Some(_) => {}
         }
     }
-    assert_eq!(sql.matches("$_rota$").count(), 4, "the marks of the bodies are not in them");
+    assert_eq!(sql.matches("$_rota$").count(), 6, "the marks of the bodies are not in them");
     assert!(quote.is_none() && !left.contains("drop table x"), "{left}");
 }
