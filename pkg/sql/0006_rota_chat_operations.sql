@@ -32,7 +32,7 @@ create function rota.operator_text(operator text) returns text language sql immu
 comment on function rota.operator_text(text) is 'An operator''s id as far as a message repeats it.';
 
 -- The operator of this id, or null, also where the text is no id at all.
-create function rota.operator_of(operator text) returns public.operators language plpgsql stable security definer set search_path = '' as $$
+create function rota.operator_of(operator text) returns public.operators language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
   operator_id public.operators.id%type;
   found_one public.operators;
@@ -45,7 +45,7 @@ end
 $$;
 comment on function rota.operator_of(text) is 'The operator of this id, or null.';
 
-create function rota.is_supervisor() returns boolean language plpgsql stable security definer set search_path = '' as $$
+create function rota.is_supervisor() returns boolean language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
   person public.operators := rota.operator_of(rota.actor());
 begin
@@ -54,7 +54,7 @@ end
 $$;
 comment on function rota.is_supervisor() is 'Whether the person in the token supervises. An application with roles of its own replaces this function.';
 
-create function rota.is_operator() returns boolean language plpgsql stable security definer set search_path = '' as $$
+create function rota.is_operator() returns boolean language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
   person public.operators := rota.operator_of(rota.actor());
 begin
@@ -64,7 +64,7 @@ $$;
 comment on function rota.is_operator() is 'Whether the person in the token is an active operator.';
 
 -- Takes the operator's turn, and refuses an operator who can't get a chat now.
-create function rota.take_turn(operator text) returns void language plpgsql security definer set search_path = '' as $$
+create function rota.take_turn(operator text) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   of_id public.operators;
   has int;
@@ -87,7 +87,7 @@ comment on function rota.take_turn(text) is 'Locks an operator against others wh
 -- Before a chat is written, by whomever. An application that knows only assigned_operator_id goes on working: the state follows.
 -- The argument says what is_active is to an adopted table. 'ends', where the application had no states: what it makes inactive is
 -- completed, and what it makes active again waits. 'leaves', where it had: an inactive chat is nobody's.
-create function rota.keep_chat() returns trigger language plpgsql security definer set search_path = '' set timezone = 'UTC' as $$
+create function rota.keep_chat() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
   reopened boolean := false;
 begin
@@ -143,7 +143,7 @@ $trigger$;
 comment on trigger zz_rota_keep_chat on public.chats is 'Holds the rules of a chat for whoever writes.';
 
 -- After a chat was written: the history of its assignments, and who is active where.
-create function rota.note_chat() returns trigger language plpgsql security definer set search_path = '' set timezone = 'UTC' as $$
+create function rota.note_chat() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
   had public.chats.assigned_operator_id%type := case when tg_op <> 'INSERT' then old.assigned_operator_id end;
   has public.chats.assigned_operator_id%type := case when tg_op <> 'DELETE' then new.assigned_operator_id end;
@@ -186,7 +186,7 @@ comment on function rota.note_chat() is 'Trigger: writes chat_assignments and op
 create trigger rota_note_chat after insert or update or delete on public.chats for each row execute function rota.note_chat();
 comment on trigger rota_note_chat on public.chats is 'Keeps history and activity in step with the chat.';
 
-create function rota.note_truncate() returns trigger language plpgsql security definer set search_path = '' set timezone = 'UTC' as $$
+create function rota.note_truncate() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 begin
   update public.chat_assignments set released_at = clock_timestamp(), release_reason = 'deleted' where released_at is null;
   delete from rota.activity;
@@ -199,7 +199,7 @@ comment on trigger rota_note_truncate on public.chats is 'Ends the assignments o
 
 -- An application that keeps chat_assignments itself adds its line for an assignment that has one already: its line takes the
 -- place of the kit's. Definer: both say the same, and who may add a line may not be one to delete one.
-create function rota.join_assignment() returns trigger language plpgsql security definer set search_path = '' set timezone = 'UTC' as $$
+create function rota.join_assignment() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
   written public.chat_assignments;
 begin
@@ -217,7 +217,7 @@ create trigger zz_rota_join before insert on public.chat_assignments for each ro
 comment on trigger zz_rota_join on public.chat_assignments is 'Lets an application write its history itself.';
 
 -- It may also add the line of another operator before it tells the chat. Under the caller's own rights: what ends here is somebody's.
-create function rota.succeed_assignment() returns trigger language plpgsql set search_path = '' set timezone = 'UTC' as $$
+create function rota.succeed_assignment() returns trigger language plpgsql set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 begin
   update public.chat_assignments a set released_at = clock_timestamp(), release_reason = coalesce(a.release_reason, 'transferred')
     where a.chat_id = new.chat_id and a.operator_id is distinct from new.operator_id and a.released_at is null;
@@ -229,7 +229,7 @@ create trigger zz_rota_succeed before insert on public.chat_assignments for each
 comment on trigger zz_rota_succeed on public.chat_assignments is 'Lets an application write its history itself.';
 
 -- Whether the person in the token may make this operator so. An application with a rule of its own replaces this function.
-create function rota.may_keep_operator(before public.operators, after public.operators) returns boolean language sql stable set search_path = '' as $$
+create function rota.may_keep_operator(before public.operators, after public.operators) returns boolean language sql stable set search_path = pg_catalog, pg_temp as $$
   select rota.is_supervisor() or case when before.id is null then after.role::text is distinct from 'supervisor' and coalesce(after.capacity, 1) <= 1
     else (before.role::text, before.capacity, before.is_active) is not distinct from (after.role::text, after.capacity, after.is_active) end
 $$;
@@ -237,7 +237,7 @@ comment on function rota.may_keep_operator(public.operators, public.operators) i
 
 -- People may often change their own row. What makes somebody a supervisor is not theirs to change. It runs under the caller's
 -- rights, to tell people from the table's owner, the application's own server and its functions, which go on as before.
-create function rota.keep_operator() returns trigger language plpgsql set search_path = '' as $$
+create function rota.keep_operator() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if (current_user in ('anon', 'authenticated') or nullif(nullif(current_setting('request.jwt.claims', true), ''), '{}') is not null)
     and not pg_has_role((select c.relowner from pg_catalog.pg_class c where c.oid = tg_relid), 'usage')
@@ -257,7 +257,7 @@ comment on trigger zz_rota_keep_operator on public.operators is 'Keeps role, cap
 
 -- What an application writes into a table of activity of its own is a sign of life: of the operator in that chat, or in all
 -- of theirs where it does not say in which. Where the kit's times are in the same row, they move on with it.
-create function rota.note_activity() returns trigger language plpgsql security definer set search_path = '' set timezone = 'UTC' as $$
+create function rota.note_activity() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 begin
   if tg_argv[0] = 'here' then
     if new.last_activity_at is not distinct from old.last_activity_at then new.last_activity_at := clock_timestamp(); end if;
@@ -283,7 +283,7 @@ end
 $activity$;
 
 -- When the operator of an assigned chat last gave a sign of life. Who had it before the migration has the full time from there on.
-create function rota.last_sign(chat public.chats) returns timestamptz language sql stable set search_path = '' set timezone = 'UTC' as $$
+create function rota.last_sign(chat public.chats) returns timestamptz language sql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
   select greatest(chat.assigned_at, (select max(a.last_activity_at) from rota.activity a where a.chat_id = chat.id and a.operator_id = chat.assigned_operator_id),
     (select a.at from rota.adopted a where a.name = 'chats' and not a.created))
 $$;
@@ -291,7 +291,7 @@ comment on function rota.last_sign(public.chats) is 'When the operator of an ass
 
 -- The one place that changes a chat's state. `operator` is who has it afterwards; the row is locked and the rules are asked already.
 create function rota.write_chat(chat public.chats, operation text, operator text, reason text) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   next_state public.chats.chat_state%type := rota.chat_leads_to(operation, chat.chat_state::text);
   next_operator public.chats.assigned_operator_id%type := operator;
@@ -309,7 +309,7 @@ end
 $$;
 comment on function rota.write_chat(public.chats, text, text, text) is 'Changes a locked chat as an operation does, with its reason for the history.';
 
-create function rota.check_chat_args(op jsonb) returns void language plpgsql immutable set search_path = '' as $$
+create function rota.check_chat_args(op jsonb) returns void language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
   wanted text := case when op ->> 'name' in ('claim', 'request_next') then 'operator' when op ->> 'name' = 'transfer' then 'to'
     when op ->> 'name' = 'release' then 'reason' end;
@@ -334,7 +334,7 @@ $$;
 comment on function rota.check_chat_args(jsonb) is 'Refuses arguments that an operation on chats can''t have.';
 
 -- Asked after the record was found: who sees no chat should not learn who is an operator.
-create function rota.check_operator(op jsonb) returns void language plpgsql stable set search_path = '' as $$
+create function rota.check_operator(op jsonb) returns void language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   named text := coalesce(op #>> '{args,operator}', op #>> '{args,to}');
 begin
@@ -346,7 +346,7 @@ $$;
 comment on function rota.check_operator(jsonb) is 'Refuses an operation that names an operator who is not there.';
 
 -- Why the person may not do this to a chat that this operator has, or null.
-create function rota.chat_objection(op jsonb, owner text) returns text language plpgsql stable set search_path = '' as $$
+create function rota.chat_objection(op jsonb, owner text) returns text language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   return case
     when op ->> 'name' in ('claim', 'request_next') and op #>> '{args,operator}' is distinct from rota.actor() and not rota.is_supervisor()
@@ -361,7 +361,7 @@ $$;
 comment on function rota.chat_objection(jsonb, text) is 'Why the person in the token may not do this to a chat of this operator, or null.';
 
 -- The chat is no longer as the operation needs it: a lost race, or never legal from what the person saw.
-create function rota.chat_moved(op jsonb, chat public.chats) returns jsonb language plpgsql stable set search_path = '' as $$
+create function rota.chat_moved(op jsonb, chat public.chats) returns jsonb language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   saw_state text := op #>> '{base,chat_state}';
   saw_owner text := op #>> '{base,assigned_operator_id}';
@@ -384,7 +384,7 @@ comment on function rota.chat_moved(jsonb, public.chats) is 'The end of an opera
 
 -- Decides an operation on one chat: locks it and asks the rules in the order of PROTOCOL.md §10. Under the kit's rights, so
 -- what may be seen and changed at all was asked before (rota.op_chat), and who acts is the token's.
-create function rota.change_chat(op jsonb) returns jsonb language plpgsql security definer set search_path = ''
+create function rota.change_chat(op jsonb) returns jsonb language plpgsql security definer set search_path = pg_catalog, pg_temp
   set timezone = 'UTC' set datestyle = 'ISO, MDY' as $$
 declare
   named text := op ->> 'name';
@@ -415,7 +415,7 @@ $$;
 comment on function rota.change_chat(jsonb) is 'Decides one operation on one chat, and does it.';
 
 -- Locks the chat as the caller's policies let: true, or null where they don't, or where there is no such row.
-create function rota.may_change_chat(target rota.tables, key text) returns boolean language plpgsql set search_path = '' as $$
+create function rota.may_change_chat(target rota.tables, key text) returns boolean language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   may boolean;
   chat_id public.chats.id%type := key;
@@ -428,7 +428,7 @@ $$;
 comment on function rota.may_change_chat(rota.tables, text) is 'Locks a chat under the caller''s rights; null where the caller may not change it.';
 
 -- What rota.visible_record answers of a chat, by a plan that is kept.
-create function rota.visible_chat(key text) returns jsonb language plpgsql set search_path = '' as $$
+create function rota.visible_chat(key text) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   seen jsonb;
   chat_id public.chats.id%type := key;
@@ -476,24 +476,24 @@ end
 $$;
 comment on function rota.op_chat(jsonb, rota.tables, text) is 'Decides an operation on a chat under the caller''s rights.';
 
-create function rota.op_claim(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$ begin return rota.op_chat(op, target, actor); end $$;
+create function rota.op_claim(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$ begin return rota.op_chat(op, target, actor); end $$;
 comment on function rota.op_claim(jsonb, rota.tables, text) is 'Operation claim: the operator takes a waiting chat.';
-create function rota.op_reply(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$ begin return rota.op_chat(op, target, actor); end $$;
+create function rota.op_reply(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$ begin return rota.op_chat(op, target, actor); end $$;
 comment on function rota.op_reply(jsonb, rota.tables, text) is 'Operation reply: its operator has answered, and is free.';
-create function rota.op_user_message(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$ begin return rota.op_chat(op, target, actor); end $$;
+create function rota.op_user_message(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$ begin return rota.op_chat(op, target, actor); end $$;
 comment on function rota.op_user_message(jsonb, rota.tables, text) is 'Operation user_message: the user has written, and the chat waits again.';
-create function rota.op_release(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$ begin return rota.op_chat(op, target, actor); end $$;
+create function rota.op_release(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$ begin return rota.op_chat(op, target, actor); end $$;
 comment on function rota.op_release(jsonb, rota.tables, text) is 'Operation release: back into the queue, with a reason.';
-create function rota.op_unassign_chat(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$ begin return rota.op_chat(op, target, actor); end $$;
+create function rota.op_unassign_chat(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$ begin return rota.op_chat(op, target, actor); end $$;
 comment on function rota.op_unassign_chat(jsonb, rota.tables, text) is 'Operation unassign_chat: a supervisor puts a chat back into the queue.';
-create function rota.op_transfer(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$ begin return rota.op_chat(op, target, actor); end $$;
+create function rota.op_transfer(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$ begin return rota.op_chat(op, target, actor); end $$;
 comment on function rota.op_transfer(jsonb, rota.tables, text) is 'Operation transfer: to a colleague.';
-create function rota.op_complete(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$ begin return rota.op_chat(op, target, actor); end $$;
+create function rota.op_complete(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$ begin return rota.op_chat(op, target, actor); end $$;
 comment on function rota.op_complete(jsonb, rota.tables, text) is 'Operation complete: the chat has ended.';
 
 -- The chat that this operator is to get, locked: the oldest active one that waits, their own last one only if no other waits.
 -- Under the caller's rights, so nobody is handed what they may not see. Null: none that is not locked by somebody else.
-create function rota.next_chat(operator text) returns public.chats language plpgsql set search_path = '' as $$
+create function rota.next_chat(operator text) returns public.chats language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   asker public.chats.last_operator_id%type := operator;
   chosen public.chats;
@@ -515,7 +515,7 @@ create function rota.entry_of(target rota.tables, key text, seen jsonb) returns 
 comment on function rota.entry_of(rota.tables, text, jsonb) is 'A record as an answer''s list of records tells it.';
 -- The same where the table has a guard, which is asked before a chat is locked: what it objects to stays free for others, and is
 -- passed over. If it objects to all that wait, its first reason is the answer.
-create function rota.next_allowed_chat(op jsonb, target rota.tables, actor text) returns public.chats language plpgsql set search_path = '' as $$
+create function rota.next_allowed_chat(op jsonb, target rota.tables, actor text) returns public.chats language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   asker public.chats.last_operator_id%type := op #>> '{args,operator}';
   candidate record;
@@ -550,7 +550,7 @@ comment on function rota.next_allowed_chat(jsonb, rota.tables, text) is 'Locks a
 
 -- Whether somebody else has locked a waiting chat that the caller could have had. The weakest lock asks the caller's policies for
 -- updates, as any lock does, and is refused only by who deletes the row.
-create function rota.chats_are_locked() returns boolean language plpgsql set search_path = '' as $$
+create function rota.chats_are_locked() returns boolean language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   perform from public.chats c where c.chat_state = 'waiting_assignment' and c.is_active limit 1 for key share nowait;
   return found;
@@ -606,7 +606,7 @@ comment on function rota.op_request_next(jsonb, rota.tables, text) is 'Operation
 
 -- Who works in a chat says so: silence is counted from here.
 create function public.record_operator_activity(p_chat_id public.chats.id%type) returns boolean
-language plpgsql volatile security definer set search_path = '' set timezone = 'UTC' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
   mine public.chats.assigned_operator_id%type := (select c.assigned_operator_id from public.chats c
     where c.id = p_chat_id and c.chat_state = 'assigned' and c.assigned_operator_id::text = rota.actor());
@@ -620,7 +620,7 @@ $$;
 comment on function public.record_operator_activity is 'The caller is at work in this chat, which they are assigned to: it is not idle. False if they are not.';
 
 -- However the table of chats is synced, now or later: these fields are the operations' own.
-create function rota.reserve_chats() returns trigger language plpgsql set search_path = '' as $$
+create function rota.reserve_chats() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if new.relation = to_regclass('public.chats') then
     new.reserved := '{chat_state,assigned_operator_id,last_operator_id,operator_replied_at,assigned_at}';

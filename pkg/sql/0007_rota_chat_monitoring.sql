@@ -34,7 +34,7 @@ end
 $aside$;
 
 -- The chat of this key, locked. Raises where there is none.
-create function rota.lock_chat(chat_id text) returns public.chats language plpgsql set search_path = '' as $$
+create function rota.lock_chat(chat_id text) returns public.chats language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   chat public.chats;
   typed public.chats.id%type := chat_id;
@@ -48,7 +48,7 @@ comment on function rota.lock_chat(text) is 'Locks a chat, or refuses with not-f
 
 -- One operation by hand: the rules of its state and of capacity hold, those of persons don't.
 create function rota.chat_by_hand(chat_id text, operation text, operator text, reason text) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   chat public.chats := rota.lock_chat(chat_id);
 begin
@@ -62,7 +62,7 @@ $$;
 comment on function rota.chat_by_hand(text, text, text, text) is 'Does one operation to a chat, as whoever runs the database.';
 
 create function public.assign_chat_to_operator(p_operator_id public.operators.id%type) returns public.chats.id%type
-language plpgsql volatile security definer set search_path = '' set timezone = 'UTC' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
   chosen public.chats;
 begin
@@ -75,7 +75,7 @@ $$;
 comment on function public.assign_chat_to_operator(public.operators.id%type) is 'Gives the operator the chat that is next and answers its id, or null if none is to be had. Refuses an operator who has as many as they may.';
 
 create function public.release_and_reassign_chat(p_chat_id public.chats.id%type, p_reason text default 'released') returns boolean
-language plpgsql volatile security definer set search_path = '' set timezone = 'UTC' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 begin
   perform rota.check_chat_args(jsonb_build_object('name', 'release', 'args', jsonb_build_object('reason', coalesce(p_reason, 'released'))));
   perform rota.chat_by_hand(p_chat_id::text, 'release', null, coalesce(p_reason, 'released'));
@@ -86,7 +86,7 @@ comment on function public.release_and_reassign_chat(public.chats.id%type, text)
 
 -- The first message of a chat makes it, each later one brings it back into the queue.
 create function public.start_chat(p_chat jsonb default '{}') returns public.chats.id%type
-language plpgsql volatile security definer set search_path = '' set timezone = 'UTC' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
   chat_id public.chats.id%type;
   fields jsonb := p_chat;
@@ -114,26 +114,26 @@ $$;
 comment on function public.start_chat(jsonb) is 'A user has written: makes a chat with these columns, which waits, and answers its id. One that is there already waits again.';
 
 create function public.record_operator_reply(p_chat_id public.chats.id%type) returns void
-language sql volatile security definer set search_path = '' set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'reply', null, 'replied') $$;
+language sql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'reply', null, 'replied') $$;
 comment on function public.record_operator_reply is 'The operator of this chat has answered: it waits for the user, the operator is free.';
 
 create function public.record_user_message(p_chat_id public.chats.id%type) returns void
-language sql volatile security definer set search_path = '' set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'user_message', null, 'user message') $$;
+language sql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'user_message', null, 'user message') $$;
 comment on function public.record_user_message is 'The user of this chat has written: it waits for an operator.';
 
 create function public.transfer_chat(p_chat_id public.chats.id%type, p_operator_id public.operators.id%type) returns void
-language sql volatile security definer set search_path = '' set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'transfer', p_operator_id::text, 'transferred') $$;
+language sql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'transfer', p_operator_id::text, 'transferred') $$;
 comment on function public.transfer_chat is 'Gives an assigned chat to another operator.';
 
 create function public.complete_chat(p_chat_id public.chats.id%type) returns void
-language sql volatile security definer set search_path = '' set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'complete', null, 'completed') $$;
+language sql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'complete', null, 'completed') $$;
 comment on function public.complete_chat is 'Ends an open chat.';
 
 -- Assigned and silent for too long. A chat that waits for its user is not assigned, so it is never here. Whoever holds a
 -- chat at this moment is not silent.
 create function public.release_idle_chats(p_idle interval default '5 minutes', p_limit int default 1000)
 returns table (chat_id public.chats.id%type, operator_id public.operators.id%type)
-language plpgsql volatile security definer set search_path = '' set timezone = 'UTC' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 #variable_conflict use_column
 declare
   chat public.chats;
@@ -159,14 +159,14 @@ create function rota.instant(told timestamp) returns timestamptz language sql im
 comment on function rota.instant(timestamptz) is 'The moment that a column tells.';
 comment on function rota.instant(timestamp) is 'The moment that a column without a zone tells: it is in UTC.';
 
-create function rota.chats_adopted_at() returns timestamptz language sql stable security definer set search_path = '' as $$
+create function rota.chats_adopted_at() returns timestamptz language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select a.at from rota.adopted a where a.name = 'chats'
 $$;
 comment on function rota.chats_adopted_at() is 'When the kit came to the table of chats: no chat is known to have been in its state for longer.';
 
 -- Of a chat whose state has not changed since the kit came, its other times tell; never that of its last message, which moves on
 -- while it waits.
-create function rota.in_state_since(chat public.chats) returns timestamptz language sql stable set search_path = '' set timezone = 'UTC' as $$
+create function rota.in_state_since(chat public.chats) returns timestamptz language sql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
   select coalesce(chat.state_changed_at, case chat.chat_state::text when 'assigned' then chat.assigned_at
     when 'waiting_real_user_reply' then chat.operator_replied_at
     else greatest(chat.created_at, (select max(a.released_at) from public.chat_assignments a where a.chat_id = chat.id)) end,
@@ -219,7 +219,7 @@ comment on view public.idle_incidents is 'Chats that were released as their oper
 create function public.get_assignment_queue_status()
 returns table (waiting bigint, assigned bigint, waiting_for_user bigint, longest_wait_minutes numeric, average_wait_minutes numeric,
   operators_active bigint, operators_free bigint)
-language sql stable set search_path = '' set timezone = 'UTC' as $$
+language sql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
   select count(*) filter (where c.chat_state = 'waiting_assignment' and c.is_active), count(*) filter (where c.chat_state = 'assigned'),
     count(*) filter (where c.chat_state = 'waiting_real_user_reply'),
     round(extract(epoch from now() - min(c.created_at) filter (where c.chat_state = 'waiting_assignment' and c.is_active)) / 60, 1),
@@ -233,7 +233,7 @@ comment on function public.get_assignment_queue_status() is 'The queue in one ro
 
 create function public.detect_stuck_chats(hours numeric default 1)
 returns table (chat_id public.chats.id%type, chat_state text, assigned_operator_id public.operators.id%type, since timestamptz, hours_in_state numeric)
-language sql stable set search_path = '' set timezone = 'UTC' as $$
+language sql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
   select c.id, c.chat_state::text, c.assigned_operator_id, s.since, round(extract(epoch from now() - s.since) / 3600, 1)
   from public.chats c cross join lateral (select rota.in_state_since(c)) s(since)
   where c.chat_state <> 'completed' and s.since < now() - hours * interval '1 hour' order by s.since

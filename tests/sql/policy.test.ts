@@ -84,3 +84,8 @@ test('whoever writes the table itself hands on what they might assign, and to wh
   // Whoever runs the database may do anything.
   await world.owner.query(`update companies set owner_id = 'nobody' where id = 'h-1'`)
 })
+
+test('what is written says where the temporary schema comes: last', async () => {
+  const { rows } = await world.owner.query(`select distinct array_to_string(proconfig, ',') as paths from pg_proc where pronamespace = 'rota_policy'::regnamespace`)
+  expect(rows).toEqual([{ paths: 'search_path=pg_catalog, pg_temp' }])
+})
