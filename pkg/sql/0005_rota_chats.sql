@@ -266,7 +266,7 @@ begin
     jsonb_build_array('assigned_at', 'timestamptz default now()'), jsonb_build_array('released_at', 'timestamptz'),
     jsonb_build_array('release_reason', 'text'), jsonb_build_array('assigned_by', 'text'), jsonb_build_array('operation', 'uuid')), '');
   if had_activity is null or rota.holds_activity(had_activity, operator_type, chat_type) then
-    perform rota.adopt_table('operator_activity', activity, ', primary key (operator_id, chat_id)');
+    perform rota.adopt_table('operator_activity', activity || case when had_activity is null then '[]' else '[["rota_noted", "boolean"]]'::jsonb end, ', primary key (operator_id, chat_id)');
   else
     execute format('create table rota.operator_activity (operator_id %s, chat_id %s, started_at timestamptz default now(),
       last_activity_at timestamptz default now(), primary key (operator_id, chat_id))', operator_type, chat_type);
@@ -274,9 +274,13 @@ begin
     create index operator_activity_chat on rota.operator_activity (chat_id);
     comment on index rota.operator_activity_chat is 'Who is at work in a chat.';
   end if;
-  execute format('create view rota.activity as select operator_id, chat_id, started_at, last_activity_at from %s',
+  execute format('create view rota.activity as select operator_id, chat_id, started_at, last_activity_at%s from %s',
+    case when had_activity is not null and to_regclass('rota.operator_activity') is null then ', rota_noted' end,
     coalesce(to_regclass('rota.operator_activity'), 'public.operator_activity'));
   comment on view rota.activity is 'Who is at work in which chat, wherever that is kept.';
+  if exists (select from pg_attribute where attrelid = 'rota.activity'::regclass and attname = 'rota_noted') then
+    alter view rota.activity alter column rota_noted set default true; -- so the kit's own rows are known, as it writes by way of the view alone
+  end if;
   if not had_operators then
     -- Whoever was named as an operator is one: the application keeps its people elsewhere.
     insert into public.operators (id, name)

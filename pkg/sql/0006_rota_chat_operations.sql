@@ -5,6 +5,9 @@
 -- chat under the caller's rights, policies and guard included, and writes it under the kit's: people need no right to
 -- UPDATE the columns that operations set, only one to UPDATE some column of the row. Locks are taken in the order chat, then
 -- operator; who holds an operator first passes over chats that are locked. See PROTOCOL.md §10.
+--
+-- An application's columns may have any name, and get one tomorrow. So here and in the parts that follow a function that asks its
+-- tables names every column with its table, means its own variables by bare names (`use_variable`), and a whole row is `c.*`.
 
 select rota.lock_tables();
 
@@ -33,6 +36,7 @@ comment on function rota.operator_text(text) is 'An operator''s id as far as a m
 
 -- The operator of this id, or null, also where the text is no id at all.
 create function rota.operator_of(operator text) returns public.operators language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 declare
   operator_id public.operators.id%type;
   found_one public.operators;
@@ -63,8 +67,9 @@ end
 $$;
 comment on function rota.is_operator() is 'Whether the person in the token is an active operator.';
 
--- Takes the operator's turn, and refuses an operator who can't get a chat now.
-create function rota.take_turn(operator text) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- Takes the operator's turn, and refuses an operator who can't get a chat now; or who has one too many, where the chat is theirs already.
+create function rota.take_turn(operator text, is_theirs boolean default false) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 declare
   of_id public.operators;
   has int;
@@ -77,19 +82,25 @@ begin
     perform rota.refuse('inactive', format('the operator %s is not active', coalesce(of_id.name, operator)));
   end if;
   select count(*) into has from public.chats c where c.assigned_operator_id = of_id.id and c.chat_state = 'assigned';
+  if is_theirs then has := has - 1; end if;
   if has >= coalesce(of_id.capacity, 1) then
     perform rota.refuse('capacity-exceeded', format('%s has %s of at most %s chats', coalesce(of_id.name, operator), has, coalesce(of_id.capacity, 1)));
   end if;
 end
 $$;
-comment on function rota.take_turn(text) is 'Locks an operator against others who give away chats, and refuses with unknown-operator, inactive or capacity-exceeded.';
+comment on function rota.take_turn(text, boolean) is 'Locks an operator against others who give away chats, and refuses with unknown-operator, inactive or capacity-exceeded.';
 
 -- Before a chat is written, by whomever. An application that knows only assigned_operator_id goes on working: the state follows.
 -- The argument says what is_active is to an adopted table. 'ends', where the application had no states: what it makes inactive is
 -- completed, and what it makes active again waits. 'leaves', where it had: an inactive chat is nobody's.
+-- Of an insert nobody knows here whether it becomes a row: with `on conflict` it may change one, or nothing. So one of a chat that is
+-- there gets no new times, and from the chat what its state needs and the statement did not name, as constraints are checked first;
+-- and whether an operator may have a new chat is asked once it is there (rota.note_chat).
 create function rota.keep_chat() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
 declare
   reopened boolean := false;
+  is_there public.chats;
 begin
   if tg_op = 'UPDATE' and tg_argv[0] <> '' and new.chat_state is not distinct from old.chat_state then
     if new.is_active is false and old.is_active is not false and old.chat_state <> 'completed' then
@@ -104,6 +115,14 @@ begin
   if tg_op = 'INSERT' then
     new.chat_state := coalesce(new.chat_state, 'waiting_assignment');
     if new.assigned_operator_id is not null and new.chat_state = 'waiting_assignment' then new.chat_state := 'assigned'; end if;
+    select * into is_there from public.chats c where c.id = new.id;
+    if is_there.id is not null then
+      if new.chat_state = 'assigned' then new.assigned_operator_id := coalesce(new.assigned_operator_id, is_there.assigned_operator_id);
+      else new.assigned_operator_id := null;
+      end if;
+      if new.chat_state = 'waiting_real_user_reply' then new.operator_replied_at := coalesce(new.operator_replied_at, is_there.operator_replied_at); end if;
+      return new;
+    end if;
   elsif new.chat_state is not distinct from old.chat_state and new.assigned_operator_id is distinct from old.assigned_operator_id then
     if new.assigned_operator_id is null then new.chat_state := 'waiting_assignment';
     elsif new.chat_state = 'waiting_assignment' then new.chat_state := 'assigned';
@@ -120,7 +139,7 @@ begin
   if new.chat_state <> 'assigned' then new.assigned_operator_id := null; end if;
   if new.chat_state = 'assigned' and new.assigned_operator_id is not null and (tg_op = 'INSERT'
     or new.assigned_operator_id is distinct from old.assigned_operator_id) then
-    if current_setting('rota.turn', true) is distinct from new.assigned_operator_id::text then
+    if tg_op = 'UPDATE' and current_setting('rota.turn', true) is distinct from new.assigned_operator_id::text then
       perform rota.take_turn(new.assigned_operator_id::text);
     end if;
     new.last_operator_id := new.assigned_operator_id;
@@ -144,11 +163,13 @@ comment on trigger zz_rota_keep_chat on public.chats is 'Holds the rules of a ch
 
 -- After a chat was written: the history of its assignments, and who is active where.
 create function rota.note_chat() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
 declare
   had public.chats.assigned_operator_id%type := case when tg_op <> 'INSERT' then old.assigned_operator_id end;
   has public.chats.assigned_operator_id%type := case when tg_op <> 'DELETE' then new.assigned_operator_id end;
   reason text := nullif(current_setting('rota.reason', true), '');
 begin
+  if tg_op = 'INSERT' and has is not null then perform rota.take_turn(has::text, true); end if;
   if tg_op = 'UPDATE' and new.id is distinct from old.id then
     update public.chat_assignments a set chat_id = new.id where a.chat_id = old.id;
     update rota.activity a set chat_id = new.id where a.chat_id = old.id;
@@ -178,6 +199,11 @@ begin
     end if;
     insert into rota.activity (operator_id, chat_id, started_at, last_activity_at)
       values (has, new.id, clock_timestamp(), clock_timestamp()) on conflict do nothing;
+    if not found and not exists (select from rota.activity a where a.chat_id = new.id and a.operator_id = has) then
+      -- An application's table has room for one operator in a chat, and somebody was left there.
+      delete from rota.activity a where a.chat_id = new.id;
+      insert into rota.activity (operator_id, chat_id, started_at, last_activity_at) values (has, new.id, clock_timestamp(), clock_timestamp()) on conflict do nothing;
+    end if;
   end if;
   return null;
 end
@@ -187,6 +213,7 @@ create trigger rota_note_chat after insert or update or delete on public.chats f
 comment on trigger rota_note_chat on public.chats is 'Keeps history and activity in step with the chat.';
 
 create function rota.note_truncate() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
 begin
   update public.chat_assignments set released_at = clock_timestamp(), release_reason = 'deleted' where released_at is null;
   delete from rota.activity;
@@ -200,6 +227,7 @@ comment on trigger rota_note_truncate on public.chats is 'Ends the assignments o
 -- An application that keeps chat_assignments itself adds its line for an assignment that has one already: its line takes the
 -- place of the kit's. Definer: both say the same, and who may add a line may not be one to delete one.
 create function rota.join_assignment() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
 declare
   written public.chat_assignments;
 begin
@@ -218,15 +246,24 @@ comment on trigger zz_rota_join on public.chat_assignments is 'Lets an applicati
 
 -- It may also add the line of another operator before it tells the chat. Under the caller's own rights: what ends here is somebody's.
 create function rota.succeed_assignment() returns trigger language plpgsql set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
 begin
   update public.chat_assignments a set released_at = clock_timestamp(), release_reason = coalesce(a.release_reason, 'transferred')
     where a.chat_id = new.chat_id and a.operator_id is distinct from new.operator_id and a.released_at is null;
   return new;
 end
 $$;
-comment on function rota.succeed_assignment() is 'Trigger: an open line of another operator ends the one before it.';
-create trigger zz_rota_succeed before insert on public.chat_assignments for each row when (new.released_at is null) execute function rota.succeed_assignment();
-comment on trigger zz_rota_succeed on public.chat_assignments is 'Lets an application write its history itself.';
+comment on function rota.succeed_assignment() is 'Trigger: an open line of another operator ends the one before it, unless the application has a unique index that forbids it.';
+do $succeed$
+begin
+  -- Where a unique index of the application's own over the chat decides who has it, a line of another operator is one that came too late.
+  if exists (select from pg_index i join pg_class c on c.oid = i.indexrelid join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0] and a.attname = 'chat_id'
+      where i.indrelid = 'public.chat_assignments'::regclass and i.indisunique and i.indnkeyatts = 1
+        and c.relname <> all ((select n.indexes from rota.adopted n where n.name = 'chat_assignments')::text[])) then return; end if;
+  create trigger zz_rota_succeed before insert on public.chat_assignments for each row when (new.released_at is null) execute function rota.succeed_assignment();
+  comment on trigger zz_rota_succeed on public.chat_assignments is 'Lets an application write its history itself.';
+end
+$succeed$;
 
 -- Whether the person in the token may make this operator so. An application with a rule of its own replaces this function.
 create function rota.may_keep_operator(before public.operators, after public.operators) returns boolean language sql stable set search_path = pg_catalog, pg_temp as $$
@@ -235,15 +272,32 @@ create function rota.may_keep_operator(before public.operators, after public.ope
 $$;
 comment on function rota.may_keep_operator(public.operators, public.operators) is 'Whether the person in the token may make this of an operator: only a supervisor changes role, capacity and is_active. An application with a rule of its own replaces this function.';
 
+-- Whether an operator of this id is there and stays until the caller's transaction ends, so that no insert can add another one.
+create function rota.holds_operator(operator text) returns boolean language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  typed public.operators.id%type := operator;
+begin
+  if not exists (select from pg_index i where i.indrelid = 'public.operators'::regclass and i.indimmediate
+    and exists (select from rota.key_indexes(i.indrelid, '{id}') k join pg_class c on c.relname = k.name where c.oid = i.indexrelid)) then return false; end if;
+  perform from public.operators o where o.id = typed for key share;
+  return found;
+end
+$$;
+comment on function rota.holds_operator(text) is 'Locks the operator of this id against being deleted: true, or false where there is none, or where ids are not unique.';
+
 -- People may often change their own row. What makes somebody a supervisor is not theirs to change. It runs under the caller's
 -- rights, to tell people from the table's owner, the application's own server and its functions, which go on as before.
+-- An insert of somebody who is there becomes an update, or nothing; that is judged in its turn. Afterwards would be too late to judge
+-- an insert: whoever made themselves a supervisor would be one by then.
 create function rota.keep_operator() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if (current_user in ('anon', 'authenticated') or nullif(nullif(current_setting('request.jwt.claims', true), ''), '{}') is not null)
     and not pg_has_role((select c.relowner from pg_catalog.pg_class c where c.oid = tg_relid), 'usage')
     and not (select r.rolsuper or r.rolbypassrls or r.rolname = 'service_role' from pg_catalog.pg_roles r where r.rolname = current_user)
     and (tg_op = 'INSERT' or (old.role::text, old.capacity, old.is_active) is distinct from (new.role::text, new.capacity, new.is_active)) then
-    -- Within, as everybody else lacks the right to call it.
+    -- Within, as everybody else lacks the right to call them.
+    if tg_op = 'INSERT' and rota.holds_operator(new.id::text) then return new; end if;
     if not rota.may_keep_operator(case when tg_op = 'UPDATE' then old end, new) then
       raise exception 'only a supervisor may change role, capacity or is_active of an operator' using errcode = '42501';
     end if;
@@ -258,6 +312,7 @@ comment on trigger zz_rota_keep_operator on public.operators is 'Keeps role, cap
 -- What an application writes into a table of activity of its own is a sign of life: of the operator in that chat, or in all
 -- of theirs where it does not say in which. Where the kit's times are in the same row, they move on with it.
 create function rota.note_activity() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
 begin
   if tg_argv[0] = 'here' then
     if new.last_activity_at is not distinct from old.last_activity_at then new.last_activity_at := clock_timestamp(); end if;
@@ -269,6 +324,30 @@ begin
 end
 $$;
 comment on function rota.note_activity() is 'Trigger: what the application writes about an operator''s activity is a sign of life.';
+
+-- An application that keeps operator_activity itself adds its row for an operator who has one by now: where nobody but the kit has
+-- written that one, the application's takes its place.
+create function rota.join_activity() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  ours constant text[] := '{chat_id,started_at,last_activity_at,rota_noted}';
+begin
+  if tg_op = 'INSERT' and new.rota_noted is not true then
+    delete from public.operator_activity a where a.operator_id = new.operator_id and a.chat_id = new.chat_id and a.rota_noted;
+  elsif tg_op = 'UPDATE' and new.rota_noted and to_jsonb(new) - ours is distinct from to_jsonb(old) - ours then
+    new.rota_noted := null;
+  end if;
+  return new;
+end
+$$;
+comment on function rota.join_activity() is 'Trigger: the application''s own row of activity takes the place of the kit''s.';
+do $join$
+begin
+  if not exists (select from rota.adopted a where a.name = 'operator_activity' and 'rota_noted' = any (a.columns)) then return; end if;
+  create trigger zz_rota_join before insert or update on public.operator_activity for each row execute function rota.join_activity();
+  comment on trigger zz_rota_join on public.operator_activity is 'Lets an application write its activity itself.';
+end
+$join$;
 do $activity$
 begin
   if exists (select from rota.adopted a where a.name = 'operator_activity' and 'last_activity_at' = any (a.columns)) then
@@ -292,6 +371,7 @@ comment on function rota.last_sign(public.chats) is 'When the operator of an ass
 -- The one place that changes a chat's state. `operator` is who has it afterwards; the row is locked and the rules are asked already.
 create function rota.write_chat(chat public.chats, operation text, operator text, reason text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 declare
   next_state public.chats.chat_state%type := rota.chat_leads_to(operation, chat.chat_state::text);
   next_operator public.chats.assigned_operator_id%type := operator;
@@ -386,6 +466,7 @@ comment on function rota.chat_moved(jsonb, public.chats) is 'The end of an opera
 -- what may be seen and changed at all was asked before (rota.op_chat), and who acts is the token's.
 create function rota.change_chat(op jsonb) returns jsonb language plpgsql security definer set search_path = pg_catalog, pg_temp
   set timezone = 'UTC' set datestyle = 'ISO, MDY' as $$
+#variable_conflict use_variable
 declare
   named text := op ->> 'name';
   chat_id public.chats.id%type := op ->> 'key';
@@ -416,6 +497,7 @@ comment on function rota.change_chat(jsonb) is 'Decides one operation on one cha
 
 -- Locks the chat as the caller's policies let: true, or null where they don't, or where there is no such row.
 create function rota.may_change_chat(target rota.tables, key text) returns boolean language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 declare
   may boolean;
   chat_id public.chats.id%type := key;
@@ -429,6 +511,7 @@ comment on function rota.may_change_chat(rota.tables, text) is 'Locks a chat und
 
 -- What rota.visible_record answers of a chat, by a plan that is kept.
 create function rota.visible_chat(key text) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 declare
   seen jsonb;
   chat_id public.chats.id%type := key;
@@ -494,6 +577,7 @@ comment on function rota.op_complete(jsonb, rota.tables, text) is 'Operation com
 -- The chat that this operator is to get, locked: the oldest active one that waits, their own last one only if no other waits.
 -- Under the caller's rights, so nobody is handed what they may not see. Null: none that is not locked by somebody else.
 create function rota.next_chat(operator text) returns public.chats language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 declare
   asker public.chats.last_operator_id%type := operator;
   chosen public.chats;
@@ -516,6 +600,7 @@ comment on function rota.entry_of(rota.tables, text, jsonb) is 'A record as an a
 -- The same where the table has a guard, which is asked before a chat is locked: what it objects to stays free for others, and is
 -- passed over. If it objects to all that wait, its first reason is the answer.
 create function rota.next_allowed_chat(op jsonb, target rota.tables, actor text) returns public.chats language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 declare
   asker public.chats.last_operator_id%type := op #>> '{args,operator}';
   candidate record;
@@ -551,6 +636,7 @@ comment on function rota.next_allowed_chat(jsonb, rota.tables, text) is 'Locks a
 -- Whether somebody else has locked a waiting chat that the caller could have had. The weakest lock asks the caller's policies for
 -- updates, as any lock does, and is refused only by who deletes the row.
 create function rota.chats_are_locked() returns boolean language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 begin
   perform from public.chats c where c.chat_state = 'waiting_assignment' and c.is_active limit 1 for key share nowait;
   return found;
@@ -607,6 +693,7 @@ comment on function rota.op_request_next(jsonb, rota.tables, text) is 'Operation
 -- Who works in a chat says so: silence is counted from here.
 create function public.record_operator_activity(p_chat_id public.chats.id%type) returns boolean
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
 declare
   mine public.chats.assigned_operator_id%type := (select c.assigned_operator_id from public.chats c
     where c.id = p_chat_id and c.chat_state = 'assigned' and c.assigned_operator_id::text = rota.actor());
@@ -666,10 +753,10 @@ $policies$;
 
 revoke all on all functions in schema rota from public;
 grant execute on function rota.chat_states(), rota.chat_leads_to(text, text), rota.operator_text(text), rota.operator_of(text), rota.is_supervisor(),
-  rota.check_operator(jsonb), rota.next_allowed_chat(jsonb, rota.tables, text), rota.chats_are_locked(), rota.is_operator(), rota.take_turn(text), rota.check_chat_args(jsonb), rota.chat_objection(jsonb, text), rota.chat_moved(jsonb, public.chats),
+  rota.check_operator(jsonb), rota.next_allowed_chat(jsonb, rota.tables, text), rota.chats_are_locked(), rota.is_operator(), rota.take_turn(text, boolean), rota.check_chat_args(jsonb), rota.chat_objection(jsonb, text), rota.chat_moved(jsonb, public.chats),
   rota.change_chat(jsonb), rota.may_change_chat(rota.tables, text), rota.visible_chat(text), rota.op_chat(jsonb, rota.tables, text), rota.op_claim(jsonb, rota.tables, text), rota.op_reply(jsonb, rota.tables, text),
   rota.op_user_message(jsonb, rota.tables, text), rota.op_release(jsonb, rota.tables, text), rota.op_unassign_chat(jsonb, rota.tables, text),
   rota.op_transfer(jsonb, rota.tables, text), rota.op_complete(jsonb, rota.tables, text), rota.next_chat(text),
-  rota.may_keep_operator(public.operators, public.operators), rota.entry_of(rota.tables, text, jsonb), rota.op_request_next(jsonb, rota.tables, text) to authenticated;
+  rota.may_keep_operator(public.operators, public.operators), rota.holds_operator(text), rota.entry_of(rota.tables, text, jsonb), rota.op_request_next(jsonb, rota.tables, text) to authenticated;
 revoke all on function public.record_operator_activity from public, anon;
 grant execute on function public.record_operator_activity to authenticated;

@@ -35,6 +35,7 @@ $aside$;
 
 -- The chat of this key, locked. Raises where there is none.
 create function rota.lock_chat(chat_id text) returns public.chats language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 declare
   chat public.chats;
   typed public.chats.id%type := chat_id;
@@ -87,6 +88,7 @@ comment on function public.release_and_reassign_chat(public.chats.id%type, text)
 -- The first message of a chat makes it, each later one brings it back into the queue.
 create function public.start_chat(p_chat jsonb default '{}') returns public.chats.id%type
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
 declare
   chat_id public.chats.id%type;
   fields jsonb := p_chat;
@@ -134,14 +136,14 @@ comment on function public.complete_chat is 'Ends an open chat.';
 create function public.release_idle_chats(p_idle interval default '5 minutes', p_limit int default 1000)
 returns table (chat_id public.chats.id%type, operator_id public.operators.id%type)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
-#variable_conflict use_column
+#variable_conflict use_variable
 declare
   chat public.chats;
   due constant timestamptz := clock_timestamp() - p_idle;
 begin
   if p_idle is null or p_idle <= interval '0' then raise exception 'p_idle must be more than nothing' using errcode = '22023'; end if;
   for chat in select c.* from public.chats c where c.chat_state = 'assigned' and coalesce(c.assigned_at, '-infinity') < due
-      and coalesce(rota.last_sign(c), '-infinity') < due
+      and coalesce(rota.last_sign(c.*), '-infinity') < due
     order by c.assigned_at limit p_limit for no key update skip locked loop
     continue when rota.last_sign(chat) >= due; -- said so since
     perform rota.write_chat(chat, 'release', null, 'idle');
@@ -176,14 +178,14 @@ comment on function rota.in_state_since(public.chats) is 'Since when a chat has 
 
 create view public.chat_state_summary with (security_invoker = true) as
   select s.chat_state, count(c.id) as chats, count(c.id) filter (where c.is_active) as active,
-    round(extract(epoch from now() - min(rota.in_state_since(c))) / 60, 1) as longest_minutes
+    round(extract(epoch from now() - min(rota.in_state_since(c.*))) / 60, 1) as longest_minutes
   from unnest(rota.chat_states()) with ordinality s(chat_state, at) left join public.chats c on c.chat_state::text = s.chat_state
   group by s.chat_state, s.at order by s.at;
 comment on view public.chat_state_summary is 'How many chats are in each state, and for how long the first of them has been.';
 
 create view public.chats_waiting with (security_invoker = true) as
   select c.id, c.chat_state, round(extract(epoch from now() - rota.instant(c.created_at)) / 60, 1) as wait_minutes,
-    round(extract(epoch from now() - rota.in_state_since(c)) / 60, 1) as wait_minutes_this_time, c.last_message_at, c.last_operator_id, c.created_at
+    round(extract(epoch from now() - rota.in_state_since(c.*)) / 60, 1) as wait_minutes_this_time, c.last_message_at, c.last_operator_id, c.created_at
   from public.chats c where c.chat_state = 'waiting_assignment' and c.is_active order by c.created_at, (c.id::text) collate "C";
 comment on view public.chats_waiting is 'The queue in the order in which it is handed out, with the minutes since each chat began, and since it waits this time.';
 
@@ -235,8 +237,8 @@ create function public.detect_stuck_chats(hours numeric default 1)
 returns table (chat_id public.chats.id%type, chat_state text, assigned_operator_id public.operators.id%type, since timestamptz, hours_in_state numeric)
 language sql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
   select c.id, c.chat_state::text, c.assigned_operator_id, s.since, round(extract(epoch from now() - s.since) / 3600, 1)
-  from public.chats c cross join lateral (select rota.in_state_since(c)) s(since)
-  where c.chat_state <> 'completed' and s.since < now() - hours * interval '1 hour' order by s.since
+  from public.chats c cross join lateral (select rota.in_state_since(c.*)) s(since)
+  where c.chat_state <> 'completed' and s.since < now() - detect_stuck_chats.hours * interval '1 hour' order by s.since
 $$;
 comment on function public.detect_stuck_chats(numeric) is 'Open chats that have been in their state for more than so many hours.';
 

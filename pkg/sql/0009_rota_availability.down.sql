@@ -1,6 +1,7 @@
 -- The way back to a server without slots. An application's own table stays, as it was before, but for what people have changed
 -- since; the kit's own goes with its rows.
-drop trigger rota_check_slot on public.availability;
+drop trigger zz_rota_check_slot on public.availability;
+drop trigger zz_rota_read_slot on public.availability;
 drop function public.who_is_free, public.free_slots;
 drop index if exists public.availability_days;
 drop function rota.check_window(timestamptz, timestamptz), rota.check_slot(), rota.overlap_text(text, timestamptz), rota.require_slot(public.availability),

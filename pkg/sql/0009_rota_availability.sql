@@ -315,19 +315,30 @@ create function rota.overlap_text(other text, at timestamptz) returns text langu
   return format('it overlaps with slot %s of the same person, first at %s', other, to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'));
 comment on function rota.overlap_text(text, timestamptz) is 'The words for two slots that overlap.';
 
--- Before a slot is written, by whomever.
+-- When a slot is written, by whomever. What it is by itself is asked before, so that this is the reason that is told, and again once it is
+-- stored: then it is as it will stay, whatever triggers the application has, and the statement's other slots are there. With `on
+-- conflict` an insert may come to nothing, so one of a slot that is there is no fault yet.
 create function rota.check_slot() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO, MDY' as $$
+#variable_conflict use_variable
 declare
   clash record;
 begin
-  if jsonb_typeof(new.recurrence) = 'null' then new.recurrence := null; end if;
-  new.is_active := coalesce(new.is_active, true);
+  if tg_when = 'BEFORE' then
+    if jsonb_typeof(new.recurrence) = 'null' then new.recurrence := null; end if;
+    new.is_active := coalesce(new.is_active, true);
+  end if;
   if tg_op = 'UPDATE' and row(new.user_id, new.starts_at, new.ends_at, new.time_zone, new.recurrence, new.is_active)
     is not distinct from row(old.user_id, old.starts_at, old.ends_at, old.time_zone, old.recurrence, old.is_active) then return new; end if;
-  perform rota.require_slot(new);
-  if not new.is_active then return new; end if;
+  begin
+    perform rota.require_slot(new);
+  exception when sqlstate 'RT001' then
+    if tg_when = 'BEFORE' and tg_op = 'INSERT' and exists (select from public.availability a
+      where a.id = new.id or a.user_id = new.user_id and a.starts_at = new.starts_at and a.ends_at = new.ends_at) then return new; end if;
+    raise;
+  end;
+  if tg_when = 'BEFORE' or new.is_active is not true then return new; end if;
   insert into rota.availability_turns as t values (new.user_id::text, 1) on conflict (user_id) do update set turn = t.turn + 1;
-  select a.id::text, o.at into clash from public.availability a cross join lateral (select rota.first_overlap(new, a)) o(at)
+  select a.id::text, o.at into clash from public.availability a cross join lateral (select rota.first_overlap(new, a.*)) o(at)
     where a.user_id::text = new.user_id::text and a.is_active and a.id <> new.id and (tg_op = 'INSERT' or a.id <> old.id) and o.at is not null
     order by o.at, a.id::text limit 1;
   if clash.id is not null then perform rota.refuse('overlap', rota.overlap_text(clash.id, clash.at)); end if;
@@ -335,12 +346,15 @@ begin
 end
 $$;
 comment on function rota.check_slot() is 'Trigger: only what can be a slot, and no two active ones of a person that overlap.';
-create trigger rota_check_slot before insert or update on public.availability for each row execute function rota.check_slot();
-comment on trigger rota_check_slot on public.availability is 'Holds the rules of slots for whoever writes.';
+create trigger zz_rota_read_slot before insert or update on public.availability for each row execute function rota.check_slot();
+create trigger zz_rota_check_slot after insert or update on public.availability for each row execute function rota.check_slot();
+comment on trigger zz_rota_read_slot on public.availability is 'Refuses what can not be a slot, and spells in one way what can be spelt in two.';
+comment on trigger zz_rota_check_slot on public.availability is 'Holds the rules of slots for whoever writes.';
 
 -- What an application's slots were before: those that can't be, and those that overlap one that begins earlier, count no
 -- longer until somebody has put them right.
 do $old_slots$
+#variable_conflict use_variable
 declare
   stood jsonb := rota.quiet_triggers('public.availability');
   slot public.availability;
@@ -360,7 +374,7 @@ begin
   perform rota.adopt_values('availability', 'is_active', 'false',
     't.is_active and t.id::text in (select f.key from rota.adoption_faults f where f.table_name = ''availability'') ');
   for slot in select a.* from public.availability a where a.is_active order by a.user_id::text, rota.wall(a.starts_at), a.id::text collate "C" loop
-    select a.id::text, o.at into clash from public.availability a cross join lateral (select rota.first_overlap(slot, a)) o(at)
+    select a.id::text, o.at into clash from public.availability a cross join lateral (select rota.first_overlap(slot, a.*)) o(at)
       where a.user_id::text = slot.user_id::text and a.is_active and o.at is not null
         and (rota.wall(a.starts_at), a.id::text collate "C") < (rota.wall(slot.starts_at), slot.id::text collate "C")
       order by o.at, a.id::text limit 1;
@@ -387,9 +401,10 @@ comment on function rota.check_window(timestamptz, timestamptz) is 'Refuses a wi
 
 create function public.free_slots(p_user text, p_from timestamptz, p_to timestamptz)
 returns table (slot_id text, starts_at timestamptz, ends_at timestamptz) language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 begin
   perform rota.check_window(p_from, p_to);
-  return query select a.id::text, greatest(s.starts, p_from), least(s.ends, p_to) from public.availability a cross join lateral rota.slot_spans(a, p_from, p_to) s
+  return query select a.id::text, greatest(s.starts, p_from), least(s.ends, p_to) from public.availability a cross join lateral rota.slot_spans(a.*, p_from, p_to) s
     where a.user_id::text = p_user and a.is_active
       and rota.slot_days(rota.wall(a.starts_at), rota.wall(a.ends_at), a.recurrence) && rota.window_days(p_from, p_to) order by greatest(s.starts, p_from), a.id::text collate "C";
 end
@@ -401,6 +416,7 @@ comment on function public.free_slots is 'When a person is available within a ti
 -- tells of a recurring slot whether it may be then; the margin is that of rota.never_meet.
 create function public.who_is_free(p_from timestamptz, p_to timestamptz) returns setof text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 begin
   perform rota.check_window(p_from, p_to);
   return query
@@ -412,14 +428,14 @@ begin
       select distinct a.user_id::text as user_id from public.availability a join zones z on z.name = a.time_zone
       cross join lateral (select rota.wall(a.starts_at) as first_wall, rota.wall(a.ends_at) as last_wall offset 0) w
       cross join lateral (select (z.wall - (w.last_wall - w.first_wall) - z.margin) as first_begin, z.wall + z.margin as last_begin) b
-      cross join lateral rota.slot_spans(a, p_from, p_from + interval '1 microsecond') s
+      cross join lateral rota.slot_spans(a.*, p_from, p_from + interval '1 microsecond') s
       where a.is_active and rota.slot_days(rota.wall(a.starts_at), rota.wall(a.ends_at), a.recurrence) && rota.window_days(p_from, p_from)
         and (a.recurrence is null or exists (select from generate_series(0, b.last_begin::date - b.first_begin::date) i
           where b.first_begin::date + i + w.first_wall::time between b.first_begin and b.last_begin
             and a.recurrence -> 'byDay' ? ('{MO,TU,WE,TH,FR,SA,SU}'::text[])[extract(isodow from b.first_begin::date + i)::int]))
     ), spans as (
       select f.user_id, range_agg(tstzrange(s.starts, s.ends)) as free from begun f join public.availability a on a.user_id::text = f.user_id and a.is_active
-      cross join lateral rota.slot_spans(a, p_from, p_to) s group by f.user_id
+      cross join lateral rota.slot_spans(a.*, p_from, p_to) s group by f.user_id
     )
     select s.user_id from spans s where s.free @> tstzrange(p_from, p_to) order by s.user_id collate "C";
 end
