@@ -199,7 +199,7 @@ comment on view public.operator_assignment_history is 'What each operator was as
 create view public.chats_often_reassigned with (security_invoker = true) as
   select c.id, c.chat_state, a.operator_id, o.name as operator_name, c.last_operator_id, count(*) as assignment_count
   from public.chat_assignments a join public.chats c on c.id = a.chat_id left join public.operators o on o.id = a.operator_id
-  where c.is_active group by c.id, a.operator_id, o.name having count(*) > 3 order by assignment_count desc;
+  where c.is_active group by c.id, c.chat_state, c.last_operator_id, a.operator_id, o.name having count(*) > 3 order by assignment_count desc;
 comment on view public.chats_often_reassigned is 'Chats that one operator was assigned to more than three times.';
 
 create view public.operator_performance with (security_invoker = true) as
