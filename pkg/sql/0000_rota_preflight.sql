@@ -232,6 +232,11 @@ begin
     hindrances := hindrances || format('the publication supabase_realtime belongs to %1$I, and %2$I can''t add tables to it: migrate as its owner, or alter publication supabase_realtime owner to %2$I', holds, current_user);
   end if;
 
+  if exists (select from unnest('{anon,authenticated}'::text[]) w(name) join pg_roles r on r.rolname = w.name where has_schema_privilege(r.oid, 'public', 'create'))
+    or exists (select from pg_namespace n cross join lateral aclexplode(n.nspacl) a where n.nspname = 'public' and a.grantee = 0 and a.privilege_type = 'CREATE') then
+    raise warning 'everybody may create objects in the schema public, and so make functions of their own run as somebody else: revoke create on schema public from public, anon, authenticated';
+  end if;
+
   if cardinality(hindrances) > 0 then
     raise exception using errcode = '55000', message = format(E'Rota''s server kit can''t be applied to this database yet, and has changed nothing:\n- %s', array_to_string(hindrances, E'\n- '));
   end if;

@@ -428,7 +428,7 @@ $$;
 
 -- Adds what is missing of the two columns, gives every row a version, and answers which columns it added. A default
 -- fills the new column while the table is rewritten; an UPDATE would run the table's own triggers on every row.
-create function rota.add_columns(t regclass) returns text[] language plpgsql set search_path = pg_catalog, pg_temp as $$
+create function rota.add_columns(t regclass) returns text[] language plpgsql set search_path = public, pg_temp as $$
 declare
   added text[] := '{}';
 begin

@@ -162,7 +162,7 @@ $trigger$;
 comment on trigger zz_rota_keep_chat on public.chats is 'Holds the rules of a chat for whoever writes.';
 
 -- After a chat was written: the history of its assignments, and who is active where.
-create function rota.note_chat() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+create function rota.note_chat() returns trigger language plpgsql security definer set search_path = public, pg_temp set timezone = 'UTC' as $$
 #variable_conflict use_variable
 declare
   had public.chats.assigned_operator_id%type := case when tg_op <> 'INSERT' then old.assigned_operator_id end;
@@ -182,8 +182,8 @@ begin
   end if;
   if had is not distinct from has then return null; end if;
   update public.chat_assignments a set released_at = case when has is null then clock_timestamp() else new.assigned_at end, release_reason = coalesce(reason,
-    case when tg_op = 'DELETE' then 'deleted' when tg_op = 'INSERT' then 'by hand' when new.chat_state = 'completed' then 'completed' when has is not null then 'transferred'
-      when new.chat_state = 'waiting_real_user_reply' then 'replied' when new.is_active is false and old.is_active is not false then 'inactive' else 'by hand' end)
+    case when tg_op = 'DELETE' then 'deleted' when tg_op = 'INSERT' then 'by hand' when new.chat_state::text = 'completed' then 'completed' when has is not null then 'transferred'
+      when new.chat_state::text = 'waiting_real_user_reply' then 'replied' when new.is_active is false and old.is_active is not false then 'inactive' else 'by hand' end)
     where a.chat_id = case when tg_op = 'DELETE' then old.id else new.id end and a.released_at is null and a.operator_id is distinct from has;
   if had is not null then
     delete from rota.activity a where a.chat_id = case when tg_op = 'DELETE' then old.id else new.id end;
@@ -212,7 +212,7 @@ comment on function rota.note_chat() is 'Trigger: writes chat_assignments and op
 create trigger rota_note_chat after insert or update or delete on public.chats for each row execute function rota.note_chat();
 comment on trigger rota_note_chat on public.chats is 'Keeps history and activity in step with the chat.';
 
-create function rota.note_truncate() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+create function rota.note_truncate() returns trigger language plpgsql security definer set search_path = public, pg_temp set timezone = 'UTC' as $$
 #variable_conflict use_variable
 begin
   update public.chat_assignments set released_at = clock_timestamp(), release_reason = 'deleted' where released_at is null;
@@ -226,7 +226,7 @@ comment on trigger rota_note_truncate on public.chats is 'Ends the assignments o
 
 -- An application that keeps chat_assignments itself adds its line for an assignment that has one already: its line takes the
 -- place of the kit's. Definer: both say the same, and who may add a line may not be one to delete one.
-create function rota.join_assignment() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+create function rota.join_assignment() returns trigger language plpgsql security definer set search_path = public, pg_temp set timezone = 'UTC' as $$
 #variable_conflict use_variable
 declare
   written public.chat_assignments;
@@ -245,7 +245,7 @@ create trigger zz_rota_join before insert on public.chat_assignments for each ro
 comment on trigger zz_rota_join on public.chat_assignments is 'Lets an application write its history itself.';
 
 -- It may also add the line of another operator before it tells the chat. Under the caller's own rights: what ends here is somebody's.
-create function rota.succeed_assignment() returns trigger language plpgsql set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+create function rota.succeed_assignment() returns trigger language plpgsql set search_path = public, pg_temp set timezone = 'UTC' as $$
 #variable_conflict use_variable
 begin
   update public.chat_assignments a set released_at = clock_timestamp(), release_reason = coalesce(a.release_reason, 'transferred')
@@ -311,7 +311,7 @@ comment on trigger zz_rota_keep_operator on public.operators is 'Keeps role, cap
 
 -- What an application writes into a table of activity of its own is a sign of life: of the operator in that chat, or in all
 -- of theirs where it does not say in which. Where the kit's times are in the same row, they move on with it.
-create function rota.note_activity() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+create function rota.note_activity() returns trigger language plpgsql security definer set search_path = public, pg_temp set timezone = 'UTC' as $$
 #variable_conflict use_variable
 begin
   if tg_argv[0] = 'here' then
@@ -327,7 +327,7 @@ comment on function rota.note_activity() is 'Trigger: what the application write
 
 -- An application that keeps operator_activity itself adds its row for an operator who has one by now: where nobody but the kit has
 -- written that one, the application's takes its place.
-create function rota.join_activity() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+create function rota.join_activity() returns trigger language plpgsql security definer set search_path = public, pg_temp as $$
 #variable_conflict use_variable
 declare
   ours constant text[] := '{chat_id,started_at,last_activity_at,rota_noted}';
@@ -362,7 +362,7 @@ end
 $activity$;
 
 -- When the operator of an assigned chat last gave a sign of life. Who had it before the migration has the full time from there on.
-create function rota.last_sign(chat public.chats) returns timestamptz language sql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+create function rota.last_sign(chat public.chats) returns timestamptz language sql stable set search_path = public, pg_temp set timezone = 'UTC' as $$
   select greatest(chat.assigned_at, (select max(a.last_activity_at) from rota.activity a where a.chat_id = chat.id and a.operator_id = chat.assigned_operator_id),
     (select a.at from rota.adopted a where a.name = 'chats' and not a.created))
 $$;
@@ -370,7 +370,7 @@ comment on function rota.last_sign(public.chats) is 'When the operator of an ass
 
 -- The one place that changes a chat's state. `operator` is who has it afterwards; the row is locked and the rules are asked already.
 create function rota.write_chat(chat public.chats, operation text, operator text, reason text) returns void
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = public, pg_temp as $$
 #variable_conflict use_variable
 declare
   next_state public.chats.chat_state%type := rota.chat_leads_to(operation, chat.chat_state::text);
@@ -496,7 +496,7 @@ $$;
 comment on function rota.change_chat(jsonb) is 'Decides one operation on one chat, and does it.';
 
 -- Locks the chat as the caller's policies let: true, or null where they don't, or where there is no such row.
-create function rota.may_change_chat(target rota.tables, key text) returns boolean language plpgsql set search_path = pg_catalog, pg_temp as $$
+create function rota.may_change_chat(target rota.tables, key text) returns boolean language plpgsql set search_path = public, pg_temp as $$
 #variable_conflict use_variable
 declare
   may boolean;
@@ -510,7 +510,7 @@ $$;
 comment on function rota.may_change_chat(rota.tables, text) is 'Locks a chat under the caller''s rights; null where the caller may not change it.';
 
 -- What rota.visible_record answers of a chat, by a plan that is kept.
-create function rota.visible_chat(key text) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$
+create function rota.visible_chat(key text) returns jsonb language plpgsql set search_path = public, pg_temp as $$
 #variable_conflict use_variable
 declare
   seen jsonb;
@@ -576,7 +576,7 @@ comment on function rota.op_complete(jsonb, rota.tables, text) is 'Operation com
 
 -- The chat that this operator is to get, locked: the oldest active one that waits, their own last one only if no other waits.
 -- Under the caller's rights, so nobody is handed what they may not see. Null: none that is not locked by somebody else.
-create function rota.next_chat(operator text) returns public.chats language plpgsql set search_path = pg_catalog, pg_temp as $$
+create function rota.next_chat(operator text) returns public.chats language plpgsql set search_path = public, pg_temp as $$
 #variable_conflict use_variable
 declare
   asker public.chats.last_operator_id%type := operator;
@@ -599,7 +599,7 @@ create function rota.entry_of(target rota.tables, key text, seen jsonb) returns 
 comment on function rota.entry_of(rota.tables, text, jsonb) is 'A record as an answer''s list of records tells it.';
 -- The same where the table has a guard, which is asked before a chat is locked: what it objects to stays free for others, and is
 -- passed over. If it objects to all that wait, its first reason is the answer.
-create function rota.next_allowed_chat(op jsonb, target rota.tables, actor text) returns public.chats language plpgsql set search_path = pg_catalog, pg_temp as $$
+create function rota.next_allowed_chat(op jsonb, target rota.tables, actor text) returns public.chats language plpgsql set search_path = public, pg_temp as $$
 #variable_conflict use_variable
 declare
   asker public.chats.last_operator_id%type := op #>> '{args,operator}';
@@ -635,7 +635,7 @@ comment on function rota.next_allowed_chat(jsonb, rota.tables, text) is 'Locks a
 
 -- Whether somebody else has locked a waiting chat that the caller could have had. The weakest lock asks the caller's policies for
 -- updates, as any lock does, and is refused only by who deletes the row.
-create function rota.chats_are_locked() returns boolean language plpgsql set search_path = pg_catalog, pg_temp as $$
+create function rota.chats_are_locked() returns boolean language plpgsql set search_path = public, pg_temp as $$
 #variable_conflict use_variable
 begin
   perform from public.chats c where c.chat_state = 'waiting_assignment' and c.is_active limit 1 for key share nowait;
@@ -692,11 +692,11 @@ comment on function rota.op_request_next(jsonb, rota.tables, text) is 'Operation
 
 -- Who works in a chat says so: silence is counted from here.
 create function public.record_operator_activity(p_chat_id public.chats.id%type) returns boolean
-language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+language plpgsql volatile security definer set search_path = public, pg_temp set timezone = 'UTC' as $$
 #variable_conflict use_variable
 declare
   mine public.chats.assigned_operator_id%type := (select c.assigned_operator_id from public.chats c
-    where c.id = p_chat_id and c.chat_state = 'assigned' and c.assigned_operator_id::text = rota.actor());
+    where c.id = p_chat_id and c.chat_state::text = 'assigned' and c.assigned_operator_id::text = rota.actor());
 begin
   if mine is null then return false; end if;
   update rota.activity a set last_activity_at = clock_timestamp() where a.chat_id = p_chat_id and a.operator_id = mine;

@@ -87,7 +87,7 @@ comment on function public.release_and_reassign_chat(public.chats.id%type, text)
 
 -- The first message of a chat makes it, each later one brings it back into the queue.
 create function public.start_chat(p_chat jsonb default '{}') returns public.chats.id%type
-language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+language plpgsql volatile security definer set search_path = public, pg_temp set timezone = 'UTC' as $$
 #variable_conflict use_variable
 declare
   chat_id public.chats.id%type;
@@ -168,7 +168,7 @@ comment on function rota.chats_adopted_at() is 'When the kit came to the table o
 
 -- Of a chat whose state has not changed since the kit came, its other times tell; never that of its last message, which moves on
 -- while it waits.
-create function rota.in_state_since(chat public.chats) returns timestamptz language sql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+create function rota.in_state_since(chat public.chats) returns timestamptz language sql stable set search_path = public, pg_temp set timezone = 'UTC' as $$
   select coalesce(chat.state_changed_at, case chat.chat_state::text when 'assigned' then chat.assigned_at
     when 'waiting_real_user_reply' then chat.operator_replied_at
     else greatest(chat.created_at, (select max(a.released_at) from public.chat_assignments a where a.chat_id = chat.id)) end,
@@ -221,7 +221,7 @@ comment on view public.idle_incidents is 'Chats that were released as their oper
 create function public.get_assignment_queue_status()
 returns table (waiting bigint, assigned bigint, waiting_for_user bigint, longest_wait_minutes numeric, average_wait_minutes numeric,
   operators_active bigint, operators_free bigint)
-language sql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+language sql stable set search_path = public, pg_temp set timezone = 'UTC' as $$
   select count(*) filter (where c.chat_state = 'waiting_assignment' and c.is_active), count(*) filter (where c.chat_state = 'assigned'),
     count(*) filter (where c.chat_state = 'waiting_real_user_reply'),
     round(extract(epoch from now() - min(c.created_at) filter (where c.chat_state = 'waiting_assignment' and c.is_active)) / 60, 1),
@@ -235,7 +235,7 @@ comment on function public.get_assignment_queue_status() is 'The queue in one ro
 
 create function public.detect_stuck_chats(hours numeric default 1)
 returns table (chat_id public.chats.id%type, chat_state text, assigned_operator_id public.operators.id%type, since timestamptz, hours_in_state numeric)
-language sql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+language sql stable set search_path = public, pg_temp set timezone = 'UTC' as $$
   select c.id, c.chat_state::text, c.assigned_operator_id, s.since, round(extract(epoch from now() - s.since) / 3600, 1)
   from public.chats c cross join lateral (select rota.in_state_since(c.*)) s(since)
   where c.chat_state <> 'completed' and s.since < now() - detect_stuck_chats.hours * interval '1 hour' order by s.since

@@ -400,7 +400,7 @@ $$;
 comment on function rota.check_window(timestamptz, timestamptz) is 'Refuses a window that is reversed, empty, or too long to be expanded.';
 
 create function public.free_slots(p_user text, p_from timestamptz, p_to timestamptz)
-returns table (slot_id text, starts_at timestamptz, ends_at timestamptz) language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+returns table (slot_id text, starts_at timestamptz, ends_at timestamptz) language plpgsql stable set search_path = public, pg_temp as $$
 #variable_conflict use_variable
 begin
   perform rota.check_window(p_from, p_to);
@@ -415,7 +415,7 @@ comment on function public.free_slots is 'When a person is available within a ti
 -- free for all of it: so only slots that may be then are worked out, and further ones of those people alone. The clock of the week
 -- tells of a recurring slot whether it may be then; the margin is that of rota.never_meet.
 create function public.who_is_free(p_from timestamptz, p_to timestamptz) returns setof text
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = public, pg_temp as $$
 #variable_conflict use_variable
 begin
   perform rota.check_window(p_from, p_to);

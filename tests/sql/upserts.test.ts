@@ -3,7 +3,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { migrate, migrateDown } from '../../www/server/migrate.js'
 import { ROLES } from './populated.js'
-import { createWorld, KIT, type Json, type World } from './world.js'
+import { createWorld, KIT, operation, type Json, type World } from './world.js'
 
 let world: World
 beforeEach(async () => {
@@ -195,4 +195,43 @@ describe('activity that the application writes itself', () => {
       await move(migrateDown)
       expect((await run(`select column_name as c from information_schema.columns where table_name = 'operator_activity' order by ordinal_position`)).map(({ c }) => c as string)).toEqual(['operator_id', 'chat_id', 'seen', 'written'])
     })
+})
+
+describe('triggers and policies of the application’s own find its tables by their bare names', () => {
+  const EVENTS = `${SHOP} ${LINES} create table operator_activity (operator_id uuid, chat_id uuid, primary key (operator_id, chat_id));
+    create table availability (id uuid primary key default gen_random_uuid(), user_id text, starts_at text, ends_at text);
+    create table events (place text, op text);
+    create function note_event() returns trigger language plpgsql as $$ begin insert into events values (tg_table_name, tg_op); return null; end $$;
+    create function look_up() returns trigger language plpgsql as $$ begin perform from events limit 1; return case tg_op when 'DELETE' then old else new end; end $$;
+    ${['chats', 'chat_assignments', 'operator_activity', 'operators', 'availability']
+      .map((table) => `create trigger noted after insert or update or delete on ${table} for each row execute function note_event(); create trigger looked before insert or update or delete on ${table} for each row execute function look_up();`)
+      .join('')} grant all on chats, operators, availability, chat_assignments to authenticated; grant all on events to authenticated;
+    create table members (id text); insert into members values ('${ANN}');
+    create function is_member() returns boolean language plpgsql stable security definer as $$ begin return exists (select from members where id = current_setting('request.jwt.claims', true)::jsonb ->> 'sub'); end $$;
+    ${['chats', 'chat_assignments', 'availability'].map((table) => `alter table ${table} enable row level security; create policy members on ${table} for all to authenticated using (is_member()) with check (is_member());`).join(' ')}`
+  const noted = async () => (await run('with gone as (delete from events returning *) select place || \' \' || op as what, count(*)::int n from gone group by 1 order by 1')).map(({ what, n }) => `${n} ${what}`)
+  test('whatever makes them run: plain SQL, operations, functions by hand, a scheduler', async () => {
+    await adopt(EVENTS)
+    await noted()
+    await take(1, ANN)
+    expect(await noted()).toEqual(['1 chat_assignments INSERT', '1 chats UPDATE', '1 operator_activity INSERT'])
+    await run(`insert into chat_assignments (chat_id, operator_id) values ('${chat(1)}', '${ANN}'); insert into operator_activity (operator_id, chat_id) values ('${ANN}', '${chat(1)}')`)
+    expect(await noted()).toEqual(['1 chat_assignments DELETE', '1 chat_assignments INSERT', '1 operator_activity DELETE', '1 operator_activity INSERT'])
+    const base = { chat_state: 'assigned', assigned_operator_id: ANN }
+    expect(await world.as(ANN).apply(operation({ name: 'release', table: 'chats', key: chat(1), args: { reason: 'lunch' }, base }))).toMatchObject({ outcome: 'confirmed' })
+    expect(await noted()).toEqual(['1 chat_assignments UPDATE', '1 chats UPDATE', '1 operator_activity DELETE'])
+    await run(`select assign_chat_to_operator('${ANN}'); update rota.adopted set at = now() - interval '1 hour'`)
+    expect(await world.as(ANN).sql(`select record_operator_activity('${chat(2)}') a`)).toEqual([{ a: true }])
+    await run(`select release_idle_chats('1 microsecond'); select start_chat('{"ticket": 99}'); select record_user_message('${chat(2)}'); delete from chats where id = '${chat(1)}'; truncate chats`)
+    expect(await noted()).toContain('1 chats DELETE')
+    const starts = { starts_at: '2026-11-03T09:00', ends_at: '2026-11-03T10:00' }
+    const id = 'eeeeeeee-0000-4000-8000-000000000001'
+    expect(await world.as(ANN).apply(operation({ name: 'insert', table: 'availability', key: id, set: { id, user_id: ANN, time_zone: 'Europe/Berlin', recurrence: null, is_active: true, ...starts } }))).toMatchObject({ outcome: 'confirmed' })
+    for (const question of [`free_slots('${ANN}', '2026-11-03', '2026-11-04')`, `who_is_free('2026-11-03 09:00Z', '2026-11-03 09:10Z')`, 'get_assignment_queue_status()', 'detect_stuck_chats(0)', 'chat_state_summary', 'chats_waiting', 'user_assignment_stats()'])
+      await world.as(ANN).sql(`select * from ${question}`)
+    await run(`insert into chats (id) values ('${chat(1)}')`)
+    const waits = { chat_state: 'waiting_assignment', assigned_operator_id: null }
+    expect(await world.as(ANN).apply(operation({ name: 'request_next', table: 'chats', key: chat(1), args: { operator: ANN }, base: waits }))).toMatchObject({ outcome: 'confirmed', chosen: chat(1) })
+    await move(migrateDown)
+  })
 })
