@@ -34,4 +34,5 @@ drop function rota.chats_are_locked(), rota.next_allowed_chat(jsonb, rota.tables
   rota.last_sign(public.chats), rota.note_activity(), rota.join_activity(), rota.keep_operator(), rota.holds_operator(text), rota.may_keep_operator(public.operators, public.operators), rota.succeed_assignment(), rota.join_assignment(), rota.note_truncate(), rota.op_chat(jsonb, rota.tables, text), rota.visible_chat(text), rota.may_change_chat(rota.tables, text), rota.change_chat(jsonb), rota.chat_moved(jsonb, public.chats), rota.chat_objection(jsonb, text),
   rota.check_chat_args(jsonb), rota.write_chat(public.chats, text, text, text), rota.note_chat(), rota.keep_chat(), rota.take_turn(text, boolean),
   rota.is_operator(), rota.is_supervisor(), rota.operator_of(text), rota.operator_text(text), rota.chat_leads_to(text, text), rota.chat_states();
+drop table if exists rota.noted_lines;
 drop table rota.operator_turns;

@@ -196,6 +196,9 @@ begin
     if not found then
       insert into public.chat_assignments (chat_id, operator_id, assigned_at, assigned_by, operation)
         values (new.id, has, new.assigned_at, rota.actor(), nullif(current_setting('rota.op', true), '')::uuid);
+      if to_regclass('rota.noted_lines') is not null then
+        execute 'insert into rota.noted_lines values ($1, $2) on conflict (chat_id) do update set operator_id = excluded.operator_id' using new.id::text, has::text;
+      end if;
     end if;
     insert into rota.activity (operator_id, chat_id, started_at, last_activity_at)
       values (has, new.id, clock_timestamp(), clock_timestamp()) on conflict do nothing;
@@ -231,6 +234,10 @@ create function rota.join_assignment() returns trigger language plpgsql security
 declare
   written public.chat_assignments;
 begin
+  if tg_argv[0] = 'noted' then -- whoever claims a second time has been first already
+    delete from rota.noted_lines n where n.chat_id = new.chat_id::text and n.operator_id = new.operator_id::text;
+    if not found then return new; end if;
+  end if;
   delete from public.chat_assignments a where a.chat_id = new.chat_id and a.operator_id = new.operator_id and a.released_at is null returning * into written;
   if written.chat_id is not null then
     new.assigned_at := written.assigned_at;
@@ -241,9 +248,6 @@ begin
 end
 $$;
 comment on function rota.join_assignment() is 'Trigger: the application''s own line for an open assignment takes the place of the kit''s.';
-create trigger zz_rota_join before insert on public.chat_assignments for each row when (new.released_at is null) execute function rota.join_assignment();
-comment on trigger zz_rota_join on public.chat_assignments is 'Lets an application write its history itself.';
-
 -- It may also add the line of another operator before it tells the chat. Under the caller's own rights: what ends here is somebody's.
 create function rota.succeed_assignment() returns trigger language plpgsql set search_path = public, pg_temp set timezone = 'UTC' as $$
 #variable_conflict use_variable
@@ -254,16 +258,27 @@ begin
 end
 $$;
 comment on function rota.succeed_assignment() is 'Trigger: an open line of another operator ends the one before it, unless the application has a unique index that forbids it.';
-do $succeed$
+do $lines$
 begin
-  -- Where a unique index of the application's own over the chat decides who has it, a line of another operator is one that came too late.
-  if exists (select from pg_index i join pg_class c on c.oid = i.indexrelid join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0] and a.attname = 'chat_id'
+  if not exists (select from pg_index i join pg_class c on c.oid = i.indexrelid join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0] and a.attname = 'chat_id'
       where i.indrelid = 'public.chat_assignments'::regclass and i.indisunique and i.indnkeyatts = 1
-        and c.relname <> all ((select n.indexes from rota.adopted n where n.name = 'chat_assignments')::text[])) then return; end if;
-  create trigger zz_rota_succeed before insert on public.chat_assignments for each row when (new.released_at is null) execute function rota.succeed_assignment();
-  comment on trigger zz_rota_succeed on public.chat_assignments is 'Lets an application write its history itself.';
+        and c.relname <> all ((select n.indexes from rota.adopted n where n.name = 'chat_assignments')::text[])) then
+    create trigger zz_rota_join before insert on public.chat_assignments for each row when (new.released_at is null) execute function rota.join_assignment();
+    create trigger zz_rota_succeed before insert on public.chat_assignments for each row when (new.released_at is null) execute function rota.succeed_assignment();
+    comment on trigger zz_rota_succeed on public.chat_assignments is 'Lets an application write its history itself.';
+  else
+    -- A unique index of the application's own decides who has a chat: whoever comes second is refused by it, also by a line of the kit's.
+    create table rota.noted_lines (chat_id text primary key, operator_id text not null);
+    comment on table rota.noted_lines is 'Chats whose open line in chat_assignments the kit has written, for this operator: the application''s own may take its place once.';
+    comment on column rota.noted_lines.chat_id is 'The chat.';
+    comment on column rota.noted_lines.operator_id is 'Whose line it is.';
+    comment on constraint noted_lines_pkey on rota.noted_lines is 'A chat has one open line.';
+    comment on index rota.noted_lines_pkey is 'A chat has one open line.';
+    create trigger zz_rota_join before insert on public.chat_assignments for each row when (new.released_at is null) execute function rota.join_assignment('noted');
+  end if;
+  comment on trigger zz_rota_join on public.chat_assignments is 'Lets an application write its history itself.';
 end
-$succeed$;
+$lines$;
 
 -- Whether the person in the token may make this operator so. An application with a rule of its own replaces this function.
 create function rota.may_keep_operator(before public.operators, after public.operators) returns boolean language sql stable set search_path = pg_catalog, pg_temp as $$

@@ -102,6 +102,14 @@ test('a publication of somebody else: refused, and what to do is said', async ()
   await client.query(`reset role; alter publication supabase_realtime owner to current_user; drop owned by ${role}_k; drop role ${role}_k; drop role ${role}`)
 })
 
+test('where everybody may create objects in public, the first migration warns of it', async () => {
+  const said: string[] = []
+  client.on('notice', (notice) => void said.push(`${notice.severity} ${notice.message}`))
+  await client.query('grant create on schema public to public')
+  expect(await refusal('')).toEqual([])
+  expect(said.filter((line) => line.startsWith('WARNING'))).toEqual([expect.stringMatching(/everybody may create objects in the schema public.*revoke create on schema public from public/)])
+})
+
 test('all that is in the way is said at once', async () => {
   const lines = await refusal(`create table chats (id uuid primary key, chat_state varchar(20), is_active int); create view operators as select 1 as id;
     create table chat_assignments (id uuid primary key, chat_id uuid unique, operator_id uuid); create table assignment_history (id int)`)

@@ -143,6 +143,25 @@ describe('a claim lock of the application’s own', () => {
     expect(await run('select operator_id, release_reason from chat_assignments')).toEqual([{ operator_id: ANN, release_reason: 'replied' }])
     expect(await run('select operator_id, messages::int from operator_performance where messages > 0')).toEqual([{ operator_id: ANN, messages: 1 }])
   })
+  test('lets nobody win twice, and the application’s line take the place of the kit’s once, in either order', async () => {
+    await adopt(SHOP + LINES + LOCK)
+    const ids = async () => (await run('select id from chat_assignments where released_at is null')).map(({ id }) => id as string)
+    expect(await claim(1, ANN)).toEqual([{ won: 'won' }])
+    const [first] = await ids()
+    expect(await claim(1, ANN)).toEqual([])
+    await take(1, ANN)
+    expect(await claim(1, ANN)).toEqual([])
+    expect(await ids()).toEqual([first])
+    // The kit first: its line gives way to the application's, but not to another operator's, whose try changes nothing.
+    await take(2, BOB)
+    expect(await claim(2, SARA)).toEqual([])
+    expect(await claim(2, BOB)).toEqual([{ won: 'won' }])
+    expect(await claim(2, BOB)).toEqual([])
+    await take(2, null)
+    expect(await claim(2, BOB)).toEqual([{ won: 'won' }])
+    expect(await claim(2, BOB)).toEqual([])
+    expect(await ids()).toHaveLength(2)
+  })
   test('holds what the kit assigned, and is free again when that is over', async () => {
     await adopt(SHOP + LINES + LOCK)
     const [{ got }] = (await run(`select assign_chat_to_operator('${ANN}') as got`)) as [Json]
