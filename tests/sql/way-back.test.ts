@@ -85,9 +85,9 @@ test('chats of before lose the kit’s triggers under the name that they have by
 // Each way back by itself, also of what was never applied: as somebody does who has heard of an error and runs them all.
 for (const applied of [8, 9, 10, 12])
   test(`all ways back in a row clear a database in which the first ${applied} were applied`, async () => {
-    const files = readdirSync(KIT).filter((name) => name.endsWith('.sql')).sort()
+    const files = readdirSync(KIT).filter((file) => file.endsWith('.sql')).sort()
     const read = (name: string) => readFileSync(path.join(KIT, name), 'utf8')
-    for (const name of files.filter((name) => !name.endsWith('.down.sql') && Number(name.slice(0, 4)) <= applied)) await run(`begin; ${read(name)}; commit`)
-    for (const name of files.filter((name) => name.endsWith('.down.sql')).reverse()) await run(`begin; ${read(name)}; commit`)
+    for (const name of files.filter((file) => !file.endsWith('.down.sql') && Number(file.slice(0, 4)) <= applied)) await run(`begin; ${read(name)}; commit`)
+    for (const name of files.filter((file) => file.endsWith('.down.sql')).reverse()) await run(`begin; ${read(name)}; commit`)
     expect(await left()).toEqual([])
   })
