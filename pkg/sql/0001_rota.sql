@@ -5,7 +5,9 @@
 -- table's own row-level security. Written for PostgreSQL 15 and later, plain or Supabase. See PROTOCOL.md §5 and §6.
 --
 -- Small functions here and in the later parts have the form `return …`: their names were looked up when they were made, so no
--- search path can change what they mean, and the planner puts them where they are called. All others pin their search path.
+-- search path can change what they mean, and the planner puts them where they are called. All others pin theirs, with pg_temp at its
+-- end: where a path does not name it, types and tables of that schema come first, and anybody may make some there. What runs the
+-- application's own triggers, policies and checks has `public, pg_temp`, as these expect to find their tables.
 
 -- Supabase has these roles; a plain server gets them. Roles belong to the whole cluster, so two databases that are
 -- migrated at the same moment may both try: the loser's error is the wanted state.
@@ -69,7 +71,7 @@ create function rota.actor() returns text language sql stable
   return nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub', '');
 
 -- A record's key as the protocol spells it: the column's text, or a JSON array of texts without white space.
-create function rota.key_of(record jsonb, key_columns text[]) returns text language plpgsql immutable set search_path = '' as $$
+create function rota.key_of(record jsonb, key_columns text[]) returns text language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
   if cardinality(key_columns) = 1 then return record ->> key_columns[1]; end if;
   return (select '[' || string_agg(to_json(record ->> c.name)::text, ',' order by c.at) || ']'
@@ -79,7 +81,7 @@ $$;
 
 -- Upserts the feed row. The version is drawn once more in the conflict branch, which runs after the row's lock is held.
 create function rota.record_change(changed_table text, changed_key text, is_deleted boolean) returns bigint
-language plpgsql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   drawn bigint;
 begin
@@ -96,7 +98,7 @@ $$;
 -- gets written shows only afterwards (ON CONFLICT DO NOTHING), so an entry that exists stays as it is, and a new one is
 -- deleted, until rota.stamp_inserted.
 create function rota.announce_insert(changed_table text, changed_key text) returns bigint
-language plpgsql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   drawn bigint;
   known bigint;
@@ -114,7 +116,7 @@ $$;
 
 -- Fails where columns that the kit was told of are no longer there, in a trigger or an operation: without them a key, a history or
 -- an assignment would be wrong without a word.
-create function rota.check_names(t regclass, columns text[]) returns void language plpgsql stable set search_path = '' as $$
+create function rota.check_names(t regclass, columns text[]) returns void language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   missing text;
 begin
@@ -132,7 +134,7 @@ $$;
 -- The settings are those of apply_operation and rota_pull too: one record has one key, whatever the writer's session is set to.
 -- A row that a transaction's later part goes on to change (part 10 of the kit says which in rota.between) is no fact yet: it has
 -- the version 0 and no operation, and the feed does not hear of it.
-create function rota.stamp() returns trigger language plpgsql security definer set search_path = ''
+create function rota.stamp() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp
   set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
 declare
   key_columns text[] := tg_argv[1]::text[];
@@ -163,7 +165,7 @@ $$;
 
 -- Row trigger after an insert: now there is a row. Another trigger of the table may have changed or deleted it already; then
 -- the feed holds a higher version, which stays.
-create function rota.stamp_inserted() returns trigger language plpgsql security definer set search_path = ''
+create function rota.stamp_inserted() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp
   set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
 declare
   its_key text := rota.key_of(to_jsonb(new), tg_argv[1]::text[]);
@@ -176,7 +178,7 @@ end
 $$;
 
 -- TRUNCATE fires no row trigger; without this its rows would stay on every screen.
-create function rota.stamp_truncate() returns trigger language plpgsql security definer set search_path = '' as $$
+create function rota.stamp_truncate() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   update rota.feed set version = nextval('rota.version'), xid = pg_current_xact_id(), deleted = true
   where table_name = tg_argv[0] and not deleted;
@@ -185,7 +187,7 @@ end
 $$;
 
 create function rota.check_columns(t regclass, columns text[], what text) returns void
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   wrong text;
 begin
@@ -200,7 +202,7 @@ end
 $$;
 
 -- The unique indexes over exactly these columns, none of them nullable: what makes columns a key.
-create function rota.key_indexes(t regclass, key_columns text[]) returns table (name name) language sql stable set search_path = '' as $$
+create function rota.key_indexes(t regclass, key_columns text[]) returns table (name name) language sql stable set search_path = pg_catalog, pg_temp as $$
   select c.relname from pg_index i join pg_class c on c.oid = i.indexrelid
   where i.indrelid = t and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
     and (select array_agg(a.attname::text order by a.attname::text) from pg_attribute a
@@ -209,7 +211,7 @@ create function rota.key_indexes(t regclass, key_columns text[]) returns table (
 $$;
 
 -- The type under a column's domains, with its modifier.
-create function rota.base_type(inout of_type oid, inout modifier int) language plpgsql stable set search_path = '' as $$
+create function rota.base_type(inout of_type oid, inout modifier int) language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   below record;
 begin
@@ -223,7 +225,7 @@ end
 $$;
 
 -- Refuses tables and key columns that can't work, in words.
-create function rota.check_table(t regclass, key_columns text[]) returns void language plpgsql stable set search_path = '' as $$
+create function rota.check_table(t regclass, key_columns text[]) returns void language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   kind "char" := (select relkind from pg_class where oid = t);
   wrong text;
@@ -262,7 +264,7 @@ end
 $$;
 
 -- Whether these key columns are the former ones under other names: those are gone, and every row still has the key that the feed knows.
-create function rota.is_renamed_key(synced rota.tables, new_columns text[]) returns boolean language plpgsql stable set search_path = ''
+create function rota.is_renamed_key(synced rota.tables, new_columns text[]) returns boolean language plpgsql stable set search_path = pg_catalog, pg_temp
   set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
 declare
   same boolean;
@@ -278,7 +280,7 @@ $$;
 
 -- Sees to it that the change stream can carry updates and deletes, and that the key is in them: the replica identity
 -- must hold the key columns. Answers the former identity if it had to change, else null.
-create function rota.ensure_identity(t regclass, key_columns text[]) returns text language plpgsql set search_path = '' as $$
+create function rota.ensure_identity(t regclass, key_columns text[]) returns text language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   identity "char" := (select relreplident from pg_class where oid = t);
   identity_index name;
@@ -305,7 +307,7 @@ end
 $$;
 
 -- The name under which a guard is called, after a look at its signature: a wrong one should fail now, not in a race.
-create function rota.guard_name(guard regprocedure) returns text language plpgsql stable set search_path = '' as $$
+create function rota.guard_name(guard regprocedure) returns text language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   found_name text;
 begin
@@ -321,7 +323,7 @@ begin
 end
 $$;
 
-create function rota.publish(t regclass, wanted boolean) returns void language plpgsql set search_path = '' as $$
+create function rota.publish(t regclass, wanted boolean) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   for_all boolean;
   is_there boolean;
@@ -339,7 +341,7 @@ begin
 end
 $$;
 
-create function rota.drop_triggers(t regclass) returns void language plpgsql set search_path = '' as $$
+create function rota.drop_triggers(t regclass) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   execute format('drop trigger if exists zz_rota on %s', t);
   execute format('drop trigger if exists zz_rota_inserted on %s', t);
@@ -348,7 +350,7 @@ end
 $$;
 
 -- Forgets tables that were dropped without unsync_table, and what the feed holds of them.
-create function rota.forget_dropped() returns void language plpgsql set search_path = '' as $$
+create function rota.forget_dropped() returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   with dropped as (
     delete from rota.tables r where not exists (select from pg_class c where c.oid = r.relation) returning r.name
@@ -363,7 +365,7 @@ $$;
 -- Call it again after renaming the table: its records then come under the new name.
 create function rota.sync_table(
   t regclass, key_columns text[], writable text[], owner_column text default null, guard regprocedure default null
-) returns void language plpgsql set search_path = ''
+) returns void language plpgsql set search_path = pg_catalog, pg_temp
   set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
 declare
   bare_name text;
@@ -426,7 +428,7 @@ $$;
 
 -- Adds what is missing of the two columns, gives every row a version, and answers which columns it added. A default
 -- fills the new column while the table is rewritten; an UPDATE would run the table's own triggers on every row.
-create function rota.add_columns(t regclass) returns text[] language plpgsql set search_path = '' as $$
+create function rota.add_columns(t regclass) returns text[] language plpgsql set search_path = public, pg_temp as $$
 declare
   added text[] := '{}';
 begin
@@ -449,7 +451,7 @@ $$;
 
 -- Leaves the table as it was before sync_table. Changes are no longer seen from here on, so cursors that count on
 -- the feed must not be believed later: a new incarnation makes every client pull everything.
-create function rota.unsync_table(t regclass) returns void language plpgsql set search_path = '' as $$
+create function rota.unsync_table(t regclass) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   gone rota.tables;
   added text;
@@ -476,7 +478,7 @@ $$;
 
 -- What clients may know of a feed row: needed where row-level security hides the record itself.
 create function rota.feed_entry(of_table text, of_key text, out version bigint, out deleted boolean)
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select f.version, f.deleted from rota.feed f where f.table_name = of_table and f.key = of_key
 $$;
 

@@ -32,7 +32,7 @@ create function rota.minted_at(id uuid) returns timestamptz language sql immutab
 -- Drops what is older than the ledger keeps. An id whose own time is younger stays: its author's clock may have run
 -- ahead, and without the entry the same id, sent again, would neither be known nor expired. It stays for a year longer at most, so
 -- that none is kept for ever by a time that somebody made up; nobody has had an answer under way for so long.
-create function rota.prune_ledger(keep interval default '30 days') returns bigint language plpgsql set search_path = '' as $$
+create function rota.prune_ledger(keep interval default '30 days') returns bigint language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   dropped bigint;
 begin
@@ -47,7 +47,7 @@ end
 $$;
 
 -- Ends the operation with a refusal; rota.decide turns it into the answer.
-create function rota.refuse(code text, message text) returns void language plpgsql set search_path = '' as $$
+create function rota.refuse(code text, message text) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   raise exception '%', message using errcode = 'RT001', detail = code;
 end
@@ -60,7 +60,7 @@ create function rota.is_portable(n numeric) returns boolean language sql immutab
 
 -- The value as clients get it: numbers that they could not read, at any depth, as strings. Few values hold sixteen digits
 -- in a row; those are taken apart as text, whose form jsonb guarantees, since recursion could exhaust the stack.
-create function rota.as_sent(value jsonb) returns jsonb language plpgsql immutable set search_path = '' as $$
+create function rota.as_sent(value jsonb) returns jsonb language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
   if value::text !~ '[0-9.]{16}' then return value; end if;
   return (select string_agg(case when m.token[1] ~ '^-?[0-9]' and not rota.is_portable(m.token[1]::numeric)
@@ -72,7 +72,7 @@ $$;
 -- The select list that makes a row what clients get: its version, and numbers they could not read, as strings. Columns
 -- that can't hold such numbers go as they are; a numeric holds its precision and scale in its modifier. For many rows at once;
 -- of one record rota.visible_record makes the same in less time than this takes to look at the columns.
-create function rota.row_columns(relation regclass) returns text language plpgsql stable set search_path = '' as $$
+create function rota.row_columns(relation regclass) returns text language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   return (select string_agg(case
     when a.attname = 'rota_version' then 'coalesce(t.rota_version, 0)::text'
@@ -99,7 +99,7 @@ create function rota.differs(one jsonb, other jsonb) returns boolean language sq
   return one is distinct from other and rota.as_sent(one) is distinct from rota.as_sent(other);
 
 -- The type of a key of one column.
-create function rota.key_type(target rota.tables) returns text language plpgsql stable set search_path = '' as $$
+create function rota.key_type(target rota.tables) returns text language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   found_type oid;
   only_column name := target.key_columns[1];
@@ -111,7 +111,7 @@ $$;
 
 -- The condition under which row t has the key that the SQL expression `key_text` gives. It casts the text, not the
 -- column, so that the index is used.
-create function rota.key_condition(target rota.tables, key_text text) returns text language plpgsql stable set search_path = '' as $$
+create function rota.key_condition(target rota.tables, key_text text) returns text language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   if cardinality(target.key_columns) = 1 then
     return format('t.%I = (%s)::%s', target.key_columns[1], key_text, rota.key_type(target));
@@ -151,7 +151,7 @@ end
 $$;
 
 create function rota.ask_guard(target rota.tables, op jsonb, current_row jsonb, actor text) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   objection jsonb;
 begin
@@ -163,7 +163,7 @@ $$;
 
 -- Refuses a field that clients may not set, or a key that is not spelt as the record's own.
 create function rota.check_fields(target rota.tables, fields jsonb, allowed text[]) returns void
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   field text;
 begin
@@ -179,7 +179,7 @@ $$;
 
 -- A record begins as the operations of its table find it. Whoever inserts it may say so of the fields that operations set; such times as
 -- operations take from the server's clock are the server's here, too. What is answered is what is to be written.
-create function rota.check_beginning(target rota.tables, fields jsonb) returns jsonb language plpgsql stable set search_path = '' as $$
+create function rota.check_beginning(target rota.tables, fields jsonb) returns jsonb language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   wrong text;
 begin
@@ -220,7 +220,7 @@ $$;
 -- `before` is the record as it was visible just before. Each look has its own snapshot, so a record that others delete and
 -- insert meanwhile can look forbidden or unseen when it is neither; then nothing is known, and the operation must come again.
 create function rota.explain_absence(target rota.tables, op jsonb, actor text, before jsonb) returns boolean
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   entry_before record;
   entry record;
@@ -279,7 +279,7 @@ begin
 end
 $$;
 
-create function rota.op_patch(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$
+create function rota.op_patch(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   unseen text;
 begin
@@ -291,7 +291,7 @@ begin
 end
 $$;
 
-create function rota.op_assign(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$
+create function rota.op_assign(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if target.owner_column is null then
     perform rota.refuse('invalid', format('%s has no owner, so it can''t be assigned', target.name));

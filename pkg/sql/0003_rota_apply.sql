@@ -6,7 +6,7 @@
 -- only for a caller without a person (42501), and for failures that are the server's own. See PROTOCOL.md §2 to §4.
 
 -- Only the members the protocol names: others must not make the same operation look like a different one.
-create function rota.known_members(op jsonb) returns jsonb language plpgsql immutable set search_path = '' as $$
+create function rota.known_members(op jsonb) returns jsonb language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
   known constant text[] := '{protocol,id,name,table,key,args,set,base,baseVersion,hlc,tab,after,parts}';
 begin
@@ -20,7 +20,7 @@ create function rota.is_operation_id(id jsonb) returns boolean language sql immu
     and id #>> '{}' ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$', false);
 
 -- What is wrong with the operation's shape, or null. The list is read from the top; later lines may count on earlier ones.
-create function rota.shape_fault(op jsonb) returns text language plpgsql immutable set search_path = '' as $$
+create function rota.shape_fault(op jsonb) returns text language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
   fault text := case
     when jsonb_typeof(op) <> 'object' then 'an operation is an object'
@@ -69,7 +69,7 @@ create function rota.refused(code text, message text) returns jsonb language sql
 
 -- What PostgreSQL refused, in words for a person.
 create function rota.reason(state text, op jsonb, what text, constraint_name text, column_name text) returns jsonb
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
   select case
     when state = '42501' then rota.refused('forbidden', format('you may not change %s in %s', op ->> 'key', op ->> 'table'))
     when state = '23502' then rota.refused('invalid', format('the field %s may not be empty', column_name))
@@ -118,7 +118,7 @@ end
 $$;
 
 -- Adds the record as it is now, unless the operation has told it itself. A refusal carries it only if the person may see it.
-create function rota.with_record(op jsonb, target rota.tables, result jsonb) returns jsonb language plpgsql set search_path = '' as $$
+create function rota.with_record(op jsonb, target rota.tables, result jsonb) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   seen jsonb;
 begin
@@ -134,7 +134,7 @@ end
 $$;
 
 -- What stands in the way of an operation whatever it is about: its age, or one that it depends on. Null: nothing.
-create function rota.hindrance(op jsonb, actor text) returns jsonb language plpgsql set search_path = '' as $$
+create function rota.hindrance(op jsonb, actor text) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
   needs uuid[];
@@ -152,7 +152,7 @@ begin
 end
 $$;
 
-create function rota.decide(op jsonb, actor text) returns jsonb language plpgsql set search_path = '' as $$
+create function rota.decide(op jsonb, actor text) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
   fault text;
@@ -183,7 +183,7 @@ end
 $$;
 
 -- The answer for an id that the ledger knows. Row-level security hides other people's entries: they look like none.
-create function rota.replayed(op jsonb, actor text) returns jsonb language plpgsql stable set search_path = '' as $$
+create function rota.replayed(op jsonb, actor text) returns jsonb language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
   entry rota.ledger;
@@ -196,7 +196,7 @@ begin
 end
 $$;
 
-create function public.apply_operation(op jsonb) returns jsonb language plpgsql volatile set search_path = ''
+create function public.apply_operation(op jsonb) returns jsonb language plpgsql volatile set search_path = pg_catalog, pg_temp
   set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
 #variable_conflict use_variable
 declare

@@ -6,7 +6,7 @@
 
 -- Names this database and its history: a restored dump has another system, a restored base backup another timeline, and
 -- both may know less than a client's cursor claims.
-create function rota.incarnation() returns uuid language sql stable security definer set search_path = '' as $$
+create function rota.incarnation() returns uuid language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select md5(concat_ws('/', s.incarnation, (select system_identifier from pg_control_system()),
     (select timeline_id from pg_control_checkpoint()), (select oid from pg_database where datname = current_database())))::uuid
   from rota.server s
@@ -15,24 +15,24 @@ $$;
 -- The narrow window through which a caller sees the feed. An entry from the future is none of this cluster's: it was restored from
 -- another one, before any cursor of this incarnation was given.
 create function rota.feed_since(of_table text, since xid8) returns table (key text, version bigint)
-language sql stable security definer rows 100 set search_path = '' as $$
+language sql stable security definer rows 100 set search_path = pg_catalog, pg_temp as $$
   select f.key, f.version from rota.feed f where f.xid >= since and f.table_name = of_table
     and f.xid <= greatest(pg_snapshot_xmax(pg_current_snapshot()), pg_current_xact_id_if_assigned())
 $$;
 
 create function rota.feed_of(of_table text, of_keys text[]) returns table (key text, version bigint)
-language sql stable security definer rows 100 set search_path = '' as $$
+language sql stable security definer rows 100 set search_path = pg_catalog, pg_temp as $$
   select k.key, coalesce(f.version, 0) from (select distinct unnest(of_keys)) k(key)
   left join rota.feed f on f.table_name = of_table and f.key = k.key
 $$;
 
-create function rota.cursors_after() returns xid8 language sql stable security definer set search_path = '' as $$
+create function rota.cursors_after() returns xid8 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select s.cursors_after from rota.server s
 $$;
 
 -- To be called after a dump was restored. Where it went into another database, as it should, no client believes its old cursor
 -- anyway; where it went over the rows of the same one, only this tells them. Either way the feed is of this cluster from here on.
-create function rota.after_restore() returns bigint language plpgsql volatile set search_path = '' as $$
+create function rota.after_restore() returns bigint language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   entries bigint;
 begin
@@ -46,7 +46,7 @@ end
 $$;
 
 -- Where a cursor stands, or null if it is not one of this incarnation, malformed, restored, from the future or too old.
-create function rota.cursor_xid(cursor text) returns xid8 language plpgsql stable set search_path = '' as $$
+create function rota.cursor_xid(cursor text) returns xid8 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   parts text[] := regexp_match(cursor, '^([0-9a-f-]{36}):([0-9]{1,19})$');
 begin
@@ -56,18 +56,18 @@ begin
 end
 $$;
 
-create function rota.bad_request(message text) returns void language plpgsql stable set search_path = '' as $$
+create function rota.bad_request(message text) returns void language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   raise exception '%', message using errcode = '22023';
 end
 $$;
 
-create function rota.is_list_of_strings(list jsonb) returns boolean language sql immutable set search_path = '' as $$
+create function rota.is_list_of_strings(list jsonb) returns boolean language sql immutable set search_path = pg_catalog, pg_temp as $$
   select case when jsonb_typeof(list) = 'array'
     then not exists (select from jsonb_array_elements(list) e where jsonb_typeof(e) <> 'string') else false end
 $$;
 
-create function rota.check_pull_request(request jsonb) returns void language plpgsql stable set search_path = '' as $$
+create function rota.check_pull_request(request jsonb) returns void language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   keys jsonb := coalesce(nullif(request -> 'keys', 'null'), '{}');
   pending jsonb := coalesce(request -> 'pending', '[]');
@@ -123,20 +123,20 @@ begin
 end
 $$;
 
-create function rota.settled(pending jsonb) returns jsonb language sql stable set search_path = '' as $$
+create function rota.settled(pending jsonb) returns jsonb language sql stable set search_path = pg_catalog, pg_temp as $$
   select coalesce(json_agg(l.answer || '{"replayed": true}')::jsonb, '[]') from rota.ledger l
   where l.actor = rota.actor() and l.answer is not null
     and l.id = any (array(select p::uuid from jsonb_array_elements_text(coalesce(pending, '[]')) p)) -- by its key: the ledger is long
 $$;
 
 -- What the database works out by itself: the stream leaves it out, so clients pull what changed of such a table.
-create function rota.generated_columns(target rota.tables) returns jsonb language sql stable set search_path = '' as $$
+create function rota.generated_columns(target rota.tables) returns jsonb language sql stable set search_path = pg_catalog, pg_temp as $$
   select jsonb_object_agg((target).name, g.names) from (select json_agg(a.attname order by a.attnum)::jsonb as names from pg_catalog.pg_attribute a
     where a.attrelid = (target).relation and a.attgenerated <> '' and not a.attisdropped) g where g.names is not null
 $$;
 comment on function rota.generated_columns(rota.tables) is 'The generated columns of a table, by its name; null: it has none.';
 
-create function public.rota_pull(request jsonb) returns jsonb language plpgsql stable set search_path = ''
+create function public.rota_pull(request jsonb) returns jsonb language plpgsql stable set search_path = pg_catalog, pg_temp
   set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
 declare
   -- First of all: no change that this snapshot lacks may lie before the cursor.

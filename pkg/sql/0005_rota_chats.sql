@@ -30,7 +30,7 @@ comment on table rota.adopted_values is 'Values of an application''s own that ad
 -- Adds what is missing of a table, by the words of CREATE TABLE. New columns of rows that exist stay null, unless the
 -- words say NOT NULL.
 create function rota.adopt_table(wanted_name text, wanted_columns jsonb, table_words text) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   t regclass := to_regclass('public.' || quote_ident(wanted_name));
   wanted record;
@@ -62,7 +62,7 @@ end
 $$;
 comment on function rota.adopt_table(text, jsonb, text) is 'Makes a table, or adds the columns that an existing one lacks.';
 
-create function rota.adopt_index(of_table text, index_name text, words text) returns void language plpgsql set search_path = '' as $$
+create function rota.adopt_index(of_table text, index_name text, words text) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if to_regclass('public.' || quote_ident(index_name)) is not null then return; end if;
   execute format('create %s', words);
@@ -71,7 +71,7 @@ end
 $$;
 comment on function rota.adopt_index(text, text, text) is 'Makes an index unless one of that name is there.';
 
-create function rota.adopt_constraint(of_table text, constraint_name text, condition text) returns void language plpgsql set search_path = '' as $$
+create function rota.adopt_constraint(of_table text, constraint_name text, condition text) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if exists (select from pg_constraint where conrelid = to_regclass('public.' || of_table) and conname = constraint_name) then return; end if;
   execute format('alter table public.%I add constraint %I check (%s)', of_table, constraint_name, condition);
@@ -81,7 +81,7 @@ $$;
 comment on function rota.adopt_constraint(text, text, text) is 'Adds a check unless one of that name is there.';
 
 -- What is the application's keeps its own comments. `words`: a list of [kind, name in public, comment].
-create function rota.comment_adopted(of_table text, words jsonb) returns void language plpgsql set search_path = '' as $$
+create function rota.comment_adopted(of_table text, words jsonb) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   thing record;
 begin
@@ -95,7 +95,7 @@ $$;
 comment on function rota.comment_adopted(text, jsonb) is 'Says what the things are that adopting a table has made.';
 
 -- The application's own triggers would see an UPDATE of every row, and set their updated_at. Answers how each one stood.
-create function rota.quiet_triggers(t regclass) returns jsonb language plpgsql set search_path = '' as $$
+create function rota.quiet_triggers(t regclass) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   its record;
   stood jsonb := '{}';
@@ -109,7 +109,7 @@ end
 $$;
 comment on function rota.quiet_triggers(regclass) is 'Switches a table''s triggers off and answers how each one stood.';
 
-create function rota.wake_triggers(t regclass, stood jsonb) returns void language plpgsql set search_path = '' as $$
+create function rota.wake_triggers(t regclass, stood jsonb) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   its record;
 begin
@@ -122,7 +122,7 @@ comment on function rota.wake_triggers(regclass, jsonb) is 'Switches on what rot
 
 -- Changes one column of the rows that fit, and remembers what was there if the column is the application's own.
 create function rota.adopt_values(of_table text, changed_column text, new_value text, condition text) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   typed text := format('(%s)::%s', new_value, (select format_type(atttypid, atttypmod) from pg_attribute
     where attrelid = to_regclass('public.' || of_table) and attname = changed_column));
@@ -137,7 +137,7 @@ end
 $$;
 comment on function rota.adopt_values(text, text, text, text) is 'Changes a column where it has to be for adopting, and remembers what was there.';
 
-create function rota.unadopt_values(of_table text) returns void language plpgsql set search_path = '' as $$
+create function rota.unadopt_values(of_table text) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   changed_column text;
 begin
@@ -157,7 +157,7 @@ $$;
 comment on function rota.unadopt_values(text) is 'Gives back what adopting changed, where nobody has changed it since.';
 
 -- The way back for one table: takes away what the kit added, or the table where it was the kit's.
-create function rota.unadopt_table(of_table text) returns void language plpgsql set search_path = '' as $$
+create function rota.unadopt_table(of_table text) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   ours rota.adopted;
   t regclass := to_regclass('public.' || quote_ident(of_table));
@@ -182,7 +182,7 @@ $$;
 comment on function rota.unadopt_table(text) is 'Leaves a table as the application had it.';
 
 -- The type of a column that an application may have made, or the given one. Two that must be equal and are not can't work.
-create function rota.type_of(places text[], otherwise text) returns text language plpgsql stable set search_path = '' as $$
+create function rota.type_of(places text[], otherwise text) returns text language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   found_types text[];
 begin
@@ -200,7 +200,7 @@ comment on function rota.type_of(text[], text) is 'The one type that these colum
 
 -- Whether an application's operator_activity can hold a row for each operator in each chat. One that can't (a row for each
 -- operator, say) stays as it is.
-create function rota.holds_activity(t regclass, operator_type text, chat_type text) returns boolean language sql stable set search_path = '' as $$
+create function rota.holds_activity(t regclass, operator_type text, chat_type text) returns boolean language sql stable set search_path = pg_catalog, pg_temp as $$
   select exists (select from pg_class c where c.oid = t and c.relkind = 'r' and pg_has_role(c.relowner, 'usage')
       and (not c.relforcerowsecurity or (select r.rolsuper or r.rolbypassrls from pg_roles r where r.rolname = current_user)))
     and not exists (select from pg_inherits where inhparent = t or inhrelid = t)
@@ -215,7 +215,7 @@ $$;
 comment on function rota.holds_activity(regclass, text, text) is 'Whether a table can hold one row for each operator in each chat.';
 
 -- All that is going to be changed at once, or nothing: who waits long for a lock has everybody else wait behind.
-create function rota.lock_tables() returns void language plpgsql set search_path = '' as $$
+create function rota.lock_tables() returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   waits text := current_setting('lock_timeout');
   taken text;
@@ -266,7 +266,7 @@ begin
     jsonb_build_array('assigned_at', 'timestamptz default now()'), jsonb_build_array('released_at', 'timestamptz'),
     jsonb_build_array('release_reason', 'text'), jsonb_build_array('assigned_by', 'text'), jsonb_build_array('operation', 'uuid')), '');
   if had_activity is null or rota.holds_activity(had_activity, operator_type, chat_type) then
-    perform rota.adopt_table('operator_activity', activity, ', primary key (operator_id, chat_id)');
+    perform rota.adopt_table('operator_activity', activity || case when had_activity is null then '[]' else '[["rota_noted", "boolean"]]'::jsonb end, ', primary key (operator_id, chat_id)');
   else
     execute format('create table rota.operator_activity (operator_id %s, chat_id %s, started_at timestamptz default now(),
       last_activity_at timestamptz default now(), primary key (operator_id, chat_id))', operator_type, chat_type);
@@ -274,9 +274,13 @@ begin
     create index operator_activity_chat on rota.operator_activity (chat_id);
     comment on index rota.operator_activity_chat is 'Who is at work in a chat.';
   end if;
-  execute format('create view rota.activity as select operator_id, chat_id, started_at, last_activity_at from %s',
+  execute format('create view rota.activity as select operator_id, chat_id, started_at, last_activity_at%s from %s',
+    case when had_activity is not null and to_regclass('rota.operator_activity') is null then ', rota_noted' end,
     coalesce(to_regclass('rota.operator_activity'), 'public.operator_activity'));
   comment on view rota.activity is 'Who is at work in which chat, wherever that is kept.';
+  if exists (select from pg_attribute where attrelid = 'rota.activity'::regclass and attname = 'rota_noted') then
+    alter view rota.activity alter column rota_noted set default true; -- so the kit's own rows are known, as it writes by way of the view alone
+  end if;
   if not had_operators then
     -- Whoever was named as an operator is one: the application keeps its people elsewhere.
     insert into public.operators (id, name)

@@ -17,23 +17,23 @@ $$;
 drop trigger reserve_chats on rota.tables;
 -- Whoever has declared another owner of chats does so again: without the operations nobody may be assigned to one unasked.
 update rota.tables set reserved = '{}', begins = '{}', owner_column = null where relation = 'public.chats'::regclass;
-drop trigger rota_note_chat on public.chats;
-drop trigger zz_rota_keep_chat on public.chats;
-drop trigger rota_note_truncate on public.chats;
-drop trigger zz_rota_join on public.chat_assignments;
-drop trigger zz_rota_succeed on public.chat_assignments;
-drop trigger zz_rota_keep_operator on public.operators;
+-- Whatever their tables are called by now, if they are still there.
 do $$
+declare
+  its record;
 begin
-  if to_regclass('public.operator_activity') is not null then drop trigger if exists zz_rota_activity on public.operator_activity; end if;
-exception when wrong_object_type then null; -- something else by now
+  for its in select g.tgname as name, g.tgrelid::regclass as of_table from pg_trigger g join pg_proc p on p.oid = g.tgfoid where p.pronamespace = 'rota'::regnamespace
+      and p.proname in ('keep_chat', 'note_chat', 'note_truncate', 'join_assignment', 'succeed_assignment', 'keep_operator', 'note_activity', 'join_activity') loop
+    execute format('drop trigger %I on %s', its.name, its.of_table);
+  end loop;
 end
 $$;
 drop function public.record_operator_activity;
 drop function rota.chats_are_locked(), rota.next_allowed_chat(jsonb, rota.tables, text), rota.check_operator(jsonb), rota.reserve_chats(), rota.op_request_next(jsonb, rota.tables, text), rota.entry_of(rota.tables, text, jsonb), rota.next_chat(text), rota.op_complete(jsonb, rota.tables, text),
   rota.op_transfer(jsonb, rota.tables, text), rota.op_unassign_chat(jsonb, rota.tables, text), rota.op_release(jsonb, rota.tables, text),
   rota.op_user_message(jsonb, rota.tables, text), rota.op_reply(jsonb, rota.tables, text), rota.op_claim(jsonb, rota.tables, text),
-  rota.last_sign(public.chats), rota.note_activity(), rota.keep_operator(), rota.may_keep_operator(public.operators, public.operators), rota.succeed_assignment(), rota.join_assignment(), rota.note_truncate(), rota.op_chat(jsonb, rota.tables, text), rota.visible_chat(text), rota.may_change_chat(rota.tables, text), rota.change_chat(jsonb), rota.chat_moved(jsonb, public.chats), rota.chat_objection(jsonb, text),
-  rota.check_chat_args(jsonb), rota.write_chat(public.chats, text, text, text), rota.note_chat(), rota.keep_chat(), rota.take_turn(text),
+  rota.last_sign(public.chats), rota.note_activity(), rota.join_activity(), rota.keep_operator(), rota.holds_operator(text), rota.may_keep_operator(public.operators, public.operators), rota.succeed_assignment(), rota.join_assignment(), rota.note_truncate(), rota.op_chat(jsonb, rota.tables, text), rota.visible_chat(text), rota.may_change_chat(rota.tables, text), rota.change_chat(jsonb), rota.chat_moved(jsonb, public.chats), rota.chat_objection(jsonb, text),
+  rota.check_chat_args(jsonb), rota.write_chat(public.chats, text, text, text), rota.note_chat(), rota.keep_chat(), rota.take_turn(text, boolean),
   rota.is_operator(), rota.is_supervisor(), rota.operator_of(text), rota.operator_text(text), rota.chat_leads_to(text, text), rota.chat_states();
+drop table if exists rota.noted_lines;
 drop table rota.operator_turns;

@@ -34,7 +34,8 @@ end
 $aside$;
 
 -- The chat of this key, locked. Raises where there is none.
-create function rota.lock_chat(chat_id text) returns public.chats language plpgsql set search_path = '' as $$
+create function rota.lock_chat(chat_id text) returns public.chats language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 declare
   chat public.chats;
   typed public.chats.id%type := chat_id;
@@ -48,7 +49,7 @@ comment on function rota.lock_chat(text) is 'Locks a chat, or refuses with not-f
 
 -- One operation by hand: the rules of its state and of capacity hold, those of persons don't.
 create function rota.chat_by_hand(chat_id text, operation text, operator text, reason text) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   chat public.chats := rota.lock_chat(chat_id);
 begin
@@ -64,7 +65,7 @@ $$;
 comment on function rota.chat_by_hand(text, text, text, text) is 'Does one operation to a chat, as whoever runs the database.';
 
 create function public.assign_chat_to_operator(p_operator_id public.operators.id%type) returns public.chats.id%type
-language plpgsql volatile security definer set search_path = '' set timezone = 'UTC' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
   chosen public.chats;
 begin
@@ -77,7 +78,7 @@ $$;
 comment on function public.assign_chat_to_operator(public.operators.id%type) is 'Gives the operator the chat that is next and answers its id, or null if none is to be had. Refuses an operator who has as many as they may.';
 
 create function public.release_and_reassign_chat(p_chat_id public.chats.id%type, p_reason text default 'released') returns boolean
-language plpgsql volatile security definer set search_path = '' set timezone = 'UTC' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 begin
   perform rota.check_chat_args(jsonb_build_object('name', 'release', 'args', jsonb_build_object('reason', coalesce(p_reason, 'released'))));
   perform rota.chat_by_hand(p_chat_id::text, 'release', null, coalesce(p_reason, 'released'));
@@ -88,7 +89,8 @@ comment on function public.release_and_reassign_chat(public.chats.id%type, text)
 
 -- The first message of a chat makes it, each later one brings it back into the queue.
 create function public.start_chat(p_chat jsonb default '{}') returns public.chats.id%type
-language plpgsql volatile security definer set search_path = '' set timezone = 'UTC' as $$
+language plpgsql volatile security definer set search_path = public, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
 declare
   chat_id public.chats.id%type;
   fields jsonb := p_chat;
@@ -116,27 +118,27 @@ $$;
 comment on function public.start_chat(jsonb) is 'A user has written: makes a chat with these columns, which waits, and answers its id. One that is there already waits again.';
 
 create function public.record_operator_reply(p_chat_id public.chats.id%type) returns void
-language sql volatile security definer set search_path = '' set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'reply', null, 'replied') $$;
+language sql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'reply', null, 'replied') $$;
 comment on function public.record_operator_reply is 'The operator of this chat has answered: it waits for the user, the operator is free.';
 
 create function public.record_user_message(p_chat_id public.chats.id%type) returns void
-language sql volatile security definer set search_path = '' set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'user_message', null, 'user message') $$;
+language sql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'user_message', null, 'user message') $$;
 comment on function public.record_user_message is 'The user of this chat has written: it waits for an operator.';
 
 create function public.transfer_chat(p_chat_id public.chats.id%type, p_operator_id public.operators.id%type) returns void
-language sql volatile security definer set search_path = '' set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'transfer', p_operator_id::text, 'transferred') $$;
+language sql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'transfer', p_operator_id::text, 'transferred') $$;
 comment on function public.transfer_chat is 'Gives an assigned chat to another operator.';
 
 create function public.complete_chat(p_chat_id public.chats.id%type) returns void
-language sql volatile security definer set search_path = '' set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'complete', null, 'completed') $$;
+language sql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$ select rota.chat_by_hand(p_chat_id::text, 'complete', null, 'completed') $$;
 comment on function public.complete_chat is 'Ends an open chat.';
 
 -- Assigned and silent for too long. A chat that waits for its user is not assigned, so it is never here. Whoever holds a
 -- chat at this moment is not silent.
 create function public.release_idle_chats(p_idle interval default '5 minutes', p_limit int default 1000)
 returns table (chat_id public.chats.id%type, operator_id public.operators.id%type)
-language plpgsql volatile security definer set search_path = '' set timezone = 'UTC' as $$
-#variable_conflict use_column
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
 declare
   chat public.chats;
   due constant timestamptz := clock_timestamp() - p_idle;
@@ -144,7 +146,7 @@ declare
 begin
   if p_idle is null or p_idle <= interval '0' then raise exception 'p_idle must be more than nothing' using errcode = '22023'; end if;
   for chat in select c.* from public.chats c where c.chat_state = 'assigned' and coalesce(c.assigned_at, '-infinity') < due
-      and coalesce(rota.last_sign(c), '-infinity') < due
+      and coalesce(rota.last_sign(c.*), '-infinity') < due
     order by c.assigned_at for no key update skip locked loop
     exit when released >= p_limit;
     continue when rota.last_sign(chat) >= due; -- said so since
@@ -170,14 +172,14 @@ create function rota.instant(told timestamp) returns timestamptz language sql im
 comment on function rota.instant(timestamptz) is 'The moment that a column tells.';
 comment on function rota.instant(timestamp) is 'The moment that a column without a zone tells: it is in UTC.';
 
-create function rota.chats_adopted_at() returns timestamptz language sql stable security definer set search_path = '' as $$
+create function rota.chats_adopted_at() returns timestamptz language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select a.at from rota.adopted a where a.name = 'chats'
 $$;
 comment on function rota.chats_adopted_at() is 'When the kit came to the table of chats: no chat is known to have been in its state for longer.';
 
 -- Of a chat whose state has not changed since the kit came, its other times tell; never that of its last message, which moves on
 -- while it waits.
-create function rota.in_state_since(chat public.chats) returns timestamptz language sql stable set search_path = '' set timezone = 'UTC' as $$
+create function rota.in_state_since(chat public.chats) returns timestamptz language sql stable set search_path = public, pg_temp set timezone = 'UTC' as $$
   select coalesce(chat.state_changed_at, case chat.chat_state::text when 'assigned' then chat.assigned_at
     when 'waiting_real_user_reply' then chat.operator_replied_at
     else greatest(chat.created_at, (select max(a.released_at) from public.chat_assignments a where a.chat_id = chat.id)) end,
@@ -187,14 +189,14 @@ comment on function rota.in_state_since(public.chats) is 'Since when a chat has 
 
 create view public.chat_state_summary with (security_invoker = true) as
   select s.chat_state, count(c.id) as chats, count(c.id) filter (where c.is_active) as active,
-    round(extract(epoch from now() - min(rota.in_state_since(c)) filter (where c.id is not null)) / 60, 1) as longest_minutes
+    round(extract(epoch from now() - min(rota.in_state_since(c.*)) filter (where c.id is not null)) / 60, 1) as longest_minutes
   from unnest(rota.chat_states()) with ordinality s(chat_state, at) left join public.chats c on c.chat_state::text = s.chat_state
   group by s.chat_state, s.at order by s.at;
 comment on view public.chat_state_summary is 'How many chats are in each state, and for how long the first of them has been.';
 
 create view public.chats_waiting with (security_invoker = true) as
   select c.id, c.chat_state, round(extract(epoch from now() - rota.instant(c.created_at)) / 60, 1) as wait_minutes,
-    round(extract(epoch from now() - rota.in_state_since(c)) / 60, 1) as wait_minutes_this_time, c.last_message_at, c.last_operator_id, c.created_at
+    round(extract(epoch from now() - rota.in_state_since(c.*)) / 60, 1) as wait_minutes_this_time, c.last_message_at, c.last_operator_id, c.created_at
   from public.chats c where c.chat_state = 'waiting_assignment' and c.is_active order by c.created_at, (c.id::text) collate "C";
 comment on view public.chats_waiting is 'The queue in the order in which it is handed out, with the minutes since each chat began, and since it waits this time.';
 
@@ -208,7 +210,7 @@ comment on view public.operator_assignment_history is 'What each operator was as
 create view public.chats_often_reassigned with (security_invoker = true) as
   select c.id, c.chat_state, a.operator_id, o.name as operator_name, c.last_operator_id, count(*) as assignment_count
   from public.chat_assignments a join public.chats c on c.id = a.chat_id left join public.operators o on o.id = a.operator_id
-  where c.is_active group by c.id, a.operator_id, o.name having count(*) > 3 order by assignment_count desc;
+  where c.is_active group by c.id, c.chat_state, c.last_operator_id, a.operator_id, o.name having count(*) > 3 order by assignment_count desc;
 comment on view public.chats_often_reassigned is 'Chats that one operator was assigned to more than three times.';
 
 create view public.operator_performance with (security_invoker = true) as
@@ -230,7 +232,7 @@ comment on view public.idle_incidents is 'Chats that were released as their oper
 create function public.get_assignment_queue_status()
 returns table (waiting bigint, assigned bigint, waiting_for_user bigint, longest_wait_minutes numeric, average_wait_minutes numeric,
   operators_active bigint, operators_free bigint)
-language sql stable set search_path = '' set timezone = 'UTC' as $$
+language sql stable set search_path = public, pg_temp set timezone = 'UTC' as $$
   select count(*) filter (where c.chat_state = 'waiting_assignment' and c.is_active), count(*) filter (where c.chat_state = 'assigned'),
     count(*) filter (where c.chat_state = 'waiting_real_user_reply'),
     round(extract(epoch from now() - min(c.created_at) filter (where c.chat_state = 'waiting_assignment' and c.is_active)) / 60, 1),
@@ -244,10 +246,10 @@ comment on function public.get_assignment_queue_status() is 'The queue in one ro
 
 create function public.detect_stuck_chats(hours numeric default 1)
 returns table (chat_id public.chats.id%type, chat_state text, assigned_operator_id public.operators.id%type, since timestamptz, hours_in_state numeric)
-language sql stable set search_path = '' set timezone = 'UTC' as $$
+language sql stable set search_path = public, pg_temp set timezone = 'UTC' as $$
   select c.id, c.chat_state::text, c.assigned_operator_id, s.since, round(extract(epoch from now() - s.since) / 3600, 1)
-  from public.chats c cross join lateral (select rota.in_state_since(c)) s(since)
-  where c.chat_state <> 'completed' and s.since < now() - hours * interval '1 hour' order by s.since
+  from public.chats c cross join lateral (select rota.in_state_since(c.*)) s(since)
+  where c.chat_state <> 'completed' and s.since < now() - detect_stuck_chats.hours * interval '1 hour' order by s.since
 $$;
 comment on function public.detect_stuck_chats(numeric) is 'Open chats that have been in their state for more than so many hours.';
 

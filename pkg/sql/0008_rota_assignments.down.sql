@@ -1,7 +1,7 @@
 -- The way back to owners without a history. What was in it, in the outbox and in the subscriptions goes away.
 select rota.unsync_table('public.assignment_history');
 drop function public.save_push_subscription, public.unassigned_records, public.user_assignment_stats;
-create or replace function rota.op_assign(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$
+create or replace function rota.op_assign(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if target.owner_column is null then
     perform rota.refuse('invalid', format('%s has no owner, so it can''t be assigned', target.name));

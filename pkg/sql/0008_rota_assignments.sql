@@ -41,7 +41,7 @@ end
 $$;
 comment on function rota.may_see(text, text) is 'Whether the caller may see a record of a synced table.';
 
-create function rota.tables_with_history() returns setof rota.tables language sql stable security definer set search_path = '' as $$
+create function rota.tables_with_history() returns setof rota.tables language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select t.* from rota.tables t where exists (select from public.assignment_history h where h.table_name = t.name)
 $$;
 comment on function rota.tables_with_history() is 'The synced tables whose records have had owners.';
@@ -90,7 +90,7 @@ comment on table rota.outbox is 'What is to be told by e-mail, push or a webhook
 create index outbox_due on rota.outbox (due_at, id) where done_at is null;
 comment on index rota.outbox_due is 'What is still to be sent, the oldest first.';
 
-create function rota.note_assignment() returns trigger language plpgsql security definer set search_path = ''
+create function rota.note_assignment() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp
   set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
 declare
   target rota.tables;
@@ -120,7 +120,7 @@ end
 $$;
 comment on function rota.note_assignment() is 'Trigger: one line of history for a change of the owner, and what the old and the new one are to be told.';
 
-create function rota.drop_owner_triggers(t regclass) returns void language plpgsql set search_path = '' as $$
+create function rota.drop_owner_triggers(t regclass) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   execute format('drop trigger if exists zz_rota_assigned on %s', t);
   execute format('drop trigger if exists zz_rota_assigned_first on %s', t);
@@ -131,7 +131,7 @@ $$;
 comment on function rota.drop_owner_triggers(regclass) is 'Takes the triggers of the history off a table.';
 
 -- TRUNCATE tells no row trigger: before it every owner is noted as having lost the record.
-create function rota.note_truncated() returns trigger language plpgsql security definer set search_path = ''
+create function rota.note_truncated() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp
   set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex' as $$
 declare
   target rota.tables;
@@ -151,7 +151,7 @@ comment on function rota.note_truncated() is 'Trigger: a TRUNCATE takes every re
 
 -- Follows rota.tables: every synced table with an owner has the triggers, and no other. They look at the row as it was stored: a
 -- trigger of the table's own may have given it another owner than the statement named.
-create function rota.follow_owner() returns trigger language plpgsql set search_path = '' as $$
+create function rota.follow_owner() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   t regclass := case when tg_op = 'DELETE' then old.relation else new.relation end;
 begin
@@ -179,13 +179,13 @@ comment on trigger follow_owner on rota.tables is 'Gives each table with an owne
 update rota.tables set owner_column = owner_column where owner_column is not null; -- those that are synced already
 
 -- Who won, for whoever lost a race. Definer: the line may be of a record that has just moved out of the loser's sight.
-create function rota.last_assignment(of_table text, of_key text) returns jsonb language sql stable security definer set search_path = '' as $$
+create function rota.last_assignment(of_table text, of_key text) returns jsonb language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select jsonb_build_object('user', h.to_owner, 'at', h.changed_at) from public.assignment_history h
   where h.table_name = of_table and h.record_key = of_key and h.to_owner is not null order by h.id desc limit 1
 $$;
 comment on function rota.last_assignment(text, text) is 'Who was given a record last, and when.';
 
-create or replace function rota.op_assign(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = '' as $$
+create or replace function rota.op_assign(op jsonb, target rota.tables, actor text) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   result jsonb;
   winner jsonb;
@@ -255,7 +255,7 @@ comment on function public.unassigned_records is 'Records of a synced table that
 
 -- For senders: takes what is due, for as long as the lease lasts. What is not reported done by then is due again.
 create function rota.claim_outbox(n int default 100, lease interval default '5 minutes') returns setof rota.outbox
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 begin
   if n is null or n not between 1 and 1000 then raise exception 'between 1 and 1,000 can be claimed at once, not %', n using errcode = '22023'; end if;
   return query update rota.outbox o set due_at = clock_timestamp() + lease, attempts = o.attempts + 1
@@ -265,25 +265,25 @@ end
 $$;
 comment on function rota.claim_outbox(int, interval) is 'Takes up to n entries that are due. Two senders never hold the same one; who dies loses nothing, as the lease runs out. After 20 attempts an entry stays, and is taken no more.';
 
-create function rota.outbox_done(ids bigint[]) returns bigint language sql volatile security definer set search_path = '' as $$
+create function rota.outbox_done(ids bigint[]) returns bigint language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   with done as (update rota.outbox o set done_at = clock_timestamp(), last_error = null where o.id = any (ids) and o.done_at is null returning o.id)
   select count(*) from done
 $$;
 comment on function rota.outbox_done(bigint[]) is 'These were sent. Answers how many of them were still open.';
 
 create function rota.outbox_failed(entry bigint, error text, again_in interval default '1 minute', reached text[] default '{}') returns void
-language sql volatile security definer set search_path = '' as $$
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   update rota.outbox o set due_at = clock_timestamp() + again_in, last_error = left(error, 2000), reached = o.reached || outbox_failed.reached
     where o.id = entry and o.done_at is null
 $$;
 comment on function rota.outbox_failed(bigint, text, interval, text[]) is 'This could not be sent, or not to everybody, and is due again after a while.';
 
-create function rota.outbox_gave_up(entry bigint, reason text) returns void language sql volatile security definer set search_path = '' as $$
+create function rota.outbox_gave_up(entry bigint, reason text) returns void language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   update rota.outbox o set done_at = clock_timestamp(), last_error = left(reason, 2000) where o.id = entry and o.done_at is null
 $$;
 comment on function rota.outbox_gave_up(bigint, text) is 'This will never be sent. The reason stays with it.';
 
-create function rota.prune_outbox(keep interval default '30 days') returns bigint language sql volatile security definer set search_path = '' as $$
+create function rota.prune_outbox(keep interval default '30 days') returns bigint language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   -- What nobody has drained for so long is no news any more: not everybody has a sender.
   with dropped as (delete from rota.outbox o where coalesce(o.done_at, o.created_at) < clock_timestamp() - keep returning o.id) select count(*) from dropped
 $$;
@@ -310,7 +310,7 @@ grant select, insert, update, delete on public.push_subscriptions to authenticat
 
 -- A browser keeps its endpoint when another person signs in. Who holds its keys may take it over, and nobody else.
 create function public.save_push_subscription(p_endpoint text, p_p256dh text, p_auth text, p_user_agent text default null) returns void
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 begin
   if rota.actor() is null then raise exception 'no person in the token' using errcode = '42501'; end if;
   insert into public.push_subscriptions as s (endpoint, user_id, p256dh, auth, user_agent) values (p_endpoint, rota.actor(), p_p256dh, p_auth, left(p_user_agent, 500))

@@ -9,14 +9,14 @@ create table rota.zones (name text primary key);
 comment on table rota.zones is 'Names of time zones that were found once.';
 insert into rota.zones select z.name from pg_timezone_names z where z.name !~ '^(posix/|right/|posixrules$|Factory$|localtime$)';
 
-create function rota.zone_is_known(zone text) returns boolean language sql stable security definer set search_path = '' as $$
+create function rota.zone_is_known(zone text) returns boolean language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select exists (select from rota.zones z where z.name = zone)
     or exists (select from pg_timezone_names z where z.name = zone and z.name !~ '^(posix/|right/|posixrules$|Factory$|localtime$)')
 $$;
 comment on function rota.zone_is_known(text) is 'Whether there is a time zone of exactly this name.';
 
 -- Null where it is none: 2026-11-01T09:00, with or without seconds, 1970 to 2199.
-create function rota.wall(local_time text) returns timestamp language plpgsql immutable set search_path = '' as $$
+create function rota.wall(local_time text) returns timestamp language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
   if local_time !~ '^(19[7-9][0-9]|20[0-9][0-9]|21[0-9][0-9])-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$' then return null; end if;
   return local_time::timestamp;
@@ -25,7 +25,7 @@ end
 $$;
 comment on function rota.wall(text) is 'Reads a local time as a slot has it; null where it is none.';
 
-create function rota.local_day(day text) returns date language sql immutable set search_path = '' as $$
+create function rota.local_day(day text) returns date language sql immutable set search_path = pg_catalog, pg_temp as $$
   select case when day ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' then rota.wall(day || 'T00:00')::date end
 $$;
 comment on function rota.local_day(text) is 'Reads a local date as a recurrence has it; null where it is none.';
@@ -36,7 +36,7 @@ comment on function rota.offset_at(timestamptz, text) is 'How far the clocks of 
 
 -- The moment that a wall shows. Of a time that exists twice PostgreSQL means the second: the one under the offset of the day
 -- before is looked for first.
-create function rota.moment(wall timestamp, zone text) returns timestamptz language plpgsql stable set search_path = '' as $$
+create function rota.moment(wall timestamp, zone text) returns timestamptz language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   late timestamptz := wall at time zone zone;
   early timestamptz := (wall - rota.offset_at(late - interval '24 hours', zone)) at time zone 'UTC';
@@ -47,7 +47,7 @@ $$;
 comment on function rota.moment(timestamp, text) is 'The moment that a wall clock in a zone shows, as Temporal''s compatible.';
 
 -- The same of a slot whose application keeps its times as timestamps, in no zone.
-create function rota.wall(local_time timestamp) returns timestamp language plpgsql immutable set search_path = '' as $$
+create function rota.wall(local_time timestamp) returns timestamp language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
   return rota.wall(to_char(local_time, 'YYYY-MM-DD"T"HH24:MI:SS') || case when local_time = date_trunc('second', local_time) then '' else '.' end);
 end
@@ -113,20 +113,20 @@ comment on index rota.adoption_faults_pkey is 'A row is listed once.';
 create table rota.availability_turns (user_id text primary key, turn bigint not null);
 comment on table rota.availability_turns is 'One row a person, locked by whoever changes their active slots: two that overlap can''t come in at once.';
 
-create function rota.not_recurring(why text) returns void language sql volatile set search_path = '' as $$
+create function rota.not_recurring(why text) returns void language sql volatile set search_path = pg_catalog, pg_temp as $$
   select rota.refuse('invalid-recurrence', 'the recurrence can''t be: ' || why)
 $$;
 comment on function rota.not_recurring(text) is 'Refuses a recurrence.';
 
 -- The days of the week on which it is, Monday being 1.
-create function rota.weekdays(recurrence jsonb) returns int[] language sql immutable set search_path = '' as $$
+create function rota.weekdays(recurrence jsonb) returns int[] language sql immutable set search_path = pg_catalog, pg_temp as $$
   select array_agg(array_position('{MO,TU,WE,TH,FR,SA,SU}'::text[], d #>> '{}') order by 1) from jsonb_array_elements(recurrence -> 'byDay') d
 $$;
 comment on function rota.weekdays(jsonb) is 'The days of the week of a recurrence, Monday being 1; null among them for what is none.';
 
 -- The local dates within these two on which a recurrence begins, exceptions left out.
 create function rota.days_of(first_day date, recurrence jsonb, from_day date, to_day date) returns setof date
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
   select d.day from (
     select first_day + i as day, row_number() over (order by i) as n
     from (select rota.weekdays(recurrence) as days, (recurrence ->> 'count')::numeric::int as n_max, rota.local_day(recurrence ->> 'until') as until) r
@@ -141,7 +141,7 @@ $$;
 comment on function rota.days_of(date, jsonb, date, date) is 'The local dates on which a weekly recurrence begins, within a window.';
 
 create function rota.check_recurrence(recurrence jsonb, first_day date, length interval) returns void
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   shape constant text := 'it is {freq: "weekly", byDay: ["MO", …], until or count, except: [dates]}';
   days int[];
@@ -182,7 +182,7 @@ $$;
 comment on function rota.check_recurrence(jsonb, date, interval) is 'Refuses a recurrence that has no occurrence, overlaps itself, or can''t be read.';
 
 -- Null: it has no end.
-create function rota.last_day(first_day date, recurrence jsonb) returns date language plpgsql immutable set search_path = '' as $$
+create function rota.last_day(first_day date, recurrence jsonb) returns date language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
   n int := (recurrence ->> 'count')::numeric::int;
   ahead int[]; -- how many days after the first one of a week's occurrences each is
@@ -196,7 +196,7 @@ comment on function rota.last_day(date, jsonb) is 'The local date on which the l
 
 -- An index holds it, so it must not fail for rows that were never checked: of these it is null.
 create function rota.slot_days(first_wall timestamp, last_wall timestamp, recurrence jsonb) returns daterange
-language plpgsql immutable set search_path = '' as $$
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
   if recurrence is null then return daterange(first_wall::date, last_wall::date, '[]'); end if;
   return daterange(first_wall::date, rota.last_day(first_wall::date, recurrence) + (last_wall::date - first_wall::date), '[]');
@@ -214,7 +214,7 @@ comment on function rota.window_days(timestamptz, timestamptz) is 'The local dat
 
 -- The spans of a slot that share a moment with the window, in order.
 create function rota.slot_spans(slot public.availability, window_from timestamptz, window_to timestamptz)
-returns table (starts timestamptz, ends timestamptz) language plpgsql stable set search_path = '' as $$
+returns table (starts timestamptz, ends timestamptz) language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   first_wall timestamp := rota.wall(slot.starts_at);
   length interval := rota.wall(slot.ends_at) - first_wall;
@@ -246,7 +246,7 @@ comment on function rota.slot_spans(public.availability, timestamptz, timestampt
 -- By the clock of the week alone: true where two recurring slots can't meet between these moments. What clocks do to the distance
 -- of two walls is less than the margin, unless a zone changes sides of the date line, which the offsets before and after show.
 create function rota.never_meet(one public.availability, other public.availability, from_at timestamptz, to_at timestamptz) returns boolean
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   week constant int := 7 * 86400;
   one_offset interval := rota.offset_at(from_at, one.time_zone);
@@ -271,7 +271,7 @@ comment on function rota.never_meet(public.availability, public.availability, ti
 
 -- The first moment that two slots share, in the 400 days from the later of their beginnings on.
 create function rota.first_overlap(one public.availability, other public.availability) returns timestamptz
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   one_days daterange := rota.slot_days(rota.wall(one.starts_at), rota.wall(one.ends_at), one.recurrence);
   other_days daterange := rota.slot_days(rota.wall(other.starts_at), rota.wall(other.ends_at), other.recurrence);
@@ -288,7 +288,7 @@ $$;
 comment on function rota.first_overlap(public.availability, public.availability) is 'The first moment that two slots share, or null.';
 
 -- Refuses what can't be a slot. The order is that of PROTOCOL.md §10.
-create function rota.require_slot(slot public.availability) returns void language plpgsql stable set search_path = '' as $$
+create function rota.require_slot(slot public.availability) returns void language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   first_wall timestamp := rota.wall(slot.starts_at);
   last_wall timestamp := rota.wall(slot.ends_at);
@@ -315,22 +315,33 @@ create function rota.overlap_text(other text, at timestamptz) returns text langu
   return format('it overlaps with slot %s of the same person, first at %s', other, to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'));
 comment on function rota.overlap_text(text, timestamptz) is 'The words for two slots that overlap.';
 
--- Before a slot is written, by whomever.
-create function rota.check_slot() returns trigger language plpgsql security definer set search_path = '' set timezone = 'UTC' set datestyle = 'ISO, MDY' as $$
+-- When a slot is written, by whomever. What it is by itself is asked before, so that this is the reason that is told, and again once it is
+-- stored: then it is as it will stay, whatever triggers the application has, and the statement's other slots are there. With `on
+-- conflict` an insert may come to nothing, so one of a slot that is there is no fault yet.
+create function rota.check_slot() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO, MDY' as $$
+#variable_conflict use_variable
 declare
   clash record;
   near daterange; -- the local dates of slots that could meet it, in whatever zone: the margin is that of rota.window_days
 begin
-  if jsonb_typeof(new.recurrence) = 'null' then new.recurrence := null; end if;
-  new.is_active := coalesce(new.is_active, true);
+  if tg_when = 'BEFORE' then
+    if jsonb_typeof(new.recurrence) = 'null' then new.recurrence := null; end if;
+    new.is_active := coalesce(new.is_active, true);
+  end if;
   if tg_op = 'UPDATE' and row(new.user_id, new.starts_at, new.ends_at, new.time_zone, new.recurrence, new.is_active)
     is not distinct from row(old.user_id, old.starts_at, old.ends_at, old.time_zone, old.recurrence, old.is_active) then return new; end if;
-  perform rota.require_slot(new);
-  if not new.is_active then return new; end if;
+  begin
+    perform rota.require_slot(new);
+  exception when sqlstate 'RT001' then
+    if tg_when = 'BEFORE' and tg_op = 'INSERT' and exists (select from public.availability a
+      where a.id = new.id or a.user_id = new.user_id and a.starts_at = new.starts_at and a.ends_at = new.ends_at) then return new; end if;
+    raise;
+  end;
+  if tg_when = 'BEFORE' or new.is_active is not true then return new; end if;
   near := rota.slot_days(rota.wall(new.starts_at), rota.wall(new.ends_at), new.recurrence);
   near := daterange(lower(near) - 3, upper(near) + 3);
   insert into rota.availability_turns as t values (new.user_id::text, 1) on conflict (user_id) do update set turn = t.turn + 1;
-  select a.id::text, o.at into clash from public.availability a cross join lateral (select rota.first_overlap(new, a)) o(at)
+  select a.id::text, o.at into clash from public.availability a cross join lateral (select rota.first_overlap(new, a.*)) o(at)
     where a.user_id::text = new.user_id::text and a.is_active and a.id <> new.id and (tg_op = 'INSERT' or a.id <> old.id)
       and rota.slot_days(rota.wall(a.starts_at), rota.wall(a.ends_at), a.recurrence) && near and o.at is not null
     order by o.at, a.id::text limit 1;
@@ -339,12 +350,15 @@ begin
 end
 $$;
 comment on function rota.check_slot() is 'Trigger: only what can be a slot, and no two active ones of a person that overlap.';
-create trigger rota_check_slot before insert or update on public.availability for each row execute function rota.check_slot();
-comment on trigger rota_check_slot on public.availability is 'Holds the rules of slots for whoever writes.';
+create trigger zz_rota_read_slot before insert or update on public.availability for each row execute function rota.check_slot();
+create trigger zz_rota_check_slot after insert or update on public.availability for each row execute function rota.check_slot();
+comment on trigger zz_rota_read_slot on public.availability is 'Refuses what can not be a slot, and spells in one way what can be spelt in two.';
+comment on trigger zz_rota_check_slot on public.availability is 'Holds the rules of slots for whoever writes.';
 
 -- What an application's slots were before: those that can't be, and those that overlap one that begins earlier, count no
 -- longer until somebody has put them right.
 do $old_slots$
+#variable_conflict use_variable
 declare
   stood jsonb := rota.quiet_triggers('public.availability');
   slot public.availability;
@@ -364,7 +378,7 @@ begin
   perform rota.adopt_values('availability', 'is_active', 'false',
     't.is_active and t.id::text in (select f.key from rota.adoption_faults f where f.table_name = ''availability'') ');
   for slot in select a.* from public.availability a where a.is_active order by a.user_id::text, rota.wall(a.starts_at), a.id::text collate "C" loop
-    select a.id::text, o.at into clash from public.availability a cross join lateral (select rota.first_overlap(slot, a)) o(at)
+    select a.id::text, o.at into clash from public.availability a cross join lateral (select rota.first_overlap(slot, a.*)) o(at)
       where a.user_id::text = slot.user_id::text and a.is_active and o.at is not null
         and (rota.wall(a.starts_at), a.id::text collate "C") < (rota.wall(slot.starts_at), slot.id::text collate "C")
       order by o.at, a.id::text limit 1;
@@ -380,7 +394,7 @@ begin
 end
 $old_slots$;
 
-create function rota.check_window(window_from timestamptz, window_to timestamptz) returns void language plpgsql stable set search_path = '' as $$
+create function rota.check_window(window_from timestamptz, window_to timestamptz) returns void language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   if window_from is null or window_to is null or not isfinite(window_from) or not isfinite(window_to) or window_from >= window_to or window_to - window_from > interval '366 days' then
     raise exception 'ask for a time that ends after it begins, and no later than 366 days after that' using errcode = '22023';
@@ -390,10 +404,11 @@ $$;
 comment on function rota.check_window(timestamptz, timestamptz) is 'Refuses a window that is reversed, empty, or too long to be expanded.';
 
 create function public.free_slots(p_user text, p_from timestamptz, p_to timestamptz)
-returns table (slot_id text, starts_at timestamptz, ends_at timestamptz) language plpgsql stable set search_path = '' as $$
+returns table (slot_id text, starts_at timestamptz, ends_at timestamptz) language plpgsql stable set search_path = public, pg_temp as $$
+#variable_conflict use_variable
 begin
   perform rota.check_window(p_from, p_to);
-  return query select a.id::text, greatest(s.starts, p_from), least(s.ends, p_to) from public.availability a cross join lateral rota.slot_spans(a, p_from, p_to) s
+  return query select a.id::text, greatest(s.starts, p_from), least(s.ends, p_to) from public.availability a cross join lateral rota.slot_spans(a.*, p_from, p_to) s
     where a.user_id::text = p_user and a.is_active
       and rota.slot_days(rota.wall(a.starts_at), rota.wall(a.ends_at), a.recurrence) && rota.window_days(p_from, p_to) order by greatest(s.starts, p_from), a.id::text collate "C";
 end
@@ -404,7 +419,8 @@ comment on function public.free_slots is 'When a person is available within a ti
 -- free for all of it: so only slots that may be then are worked out, and further ones of those people alone. The clock of the week
 -- tells of a recurring slot whether it may be then; the margin is that of rota.never_meet.
 create function public.who_is_free(p_from timestamptz, p_to timestamptz) returns setof text
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = public, pg_temp as $$
+#variable_conflict use_variable
 begin
   perform rota.check_window(p_from, p_to);
   return query
@@ -416,14 +432,14 @@ begin
       select distinct a.user_id::text as user_id from public.availability a join zones z on z.name = a.time_zone
       cross join lateral (select rota.wall(a.starts_at) as first_wall, rota.wall(a.ends_at) as last_wall offset 0) w
       cross join lateral (select (z.wall - (w.last_wall - w.first_wall) - z.margin) as first_begin, z.wall + z.margin as last_begin) b
-      cross join lateral rota.slot_spans(a, p_from, p_from + interval '1 microsecond') s
+      cross join lateral rota.slot_spans(a.*, p_from, p_from + interval '1 microsecond') s
       where a.is_active and rota.slot_days(rota.wall(a.starts_at), rota.wall(a.ends_at), a.recurrence) && rota.window_days(p_from, p_from)
         and (a.recurrence is null or exists (select from generate_series(0, b.last_begin::date - b.first_begin::date) i
           where b.first_begin::date + i + w.first_wall::time between b.first_begin and b.last_begin
             and a.recurrence -> 'byDay' ? ('{MO,TU,WE,TH,FR,SA,SU}'::text[])[extract(isodow from b.first_begin::date + i)::int]))
     ), spans as (
       select f.user_id, range_agg(tstzrange(s.starts, s.ends)) as free from begun f join public.availability a on a.user_id::text = f.user_id and a.is_active
-      cross join lateral rota.slot_spans(a, p_from, p_to) s group by f.user_id
+      cross join lateral rota.slot_spans(a.*, p_from, p_to) s group by f.user_id
     )
     select s.user_id from spans s where s.free @> tstzrange(p_from, p_to) order by s.user_id collate "C";
 end

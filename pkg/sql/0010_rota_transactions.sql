@@ -4,7 +4,7 @@
 alter table rota.tables add column summed text[] not null default '{}';
 comment on column rota.tables.summed is 'Fields that clients merge by sum: a patch of one conflicts with any change of it, also with one to the same value.';
 
-create function rota.declare_summed(t regclass, summed_columns text[]) returns void language plpgsql set search_path = '' as $$
+create function rota.declare_summed(t regclass, summed_columns text[]) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   perform rota.check_columns(t, summed_columns, 'the summed columns');
   update rota.tables r set summed = summed_columns where r.relation = t;
@@ -32,7 +32,7 @@ $$;
 comment on function rota.insert_given(jsonb, rota.tables, text) is 'Inserts a record under a temporary key, and answers which key it has.';
 
 -- What is wrong with the shape of a transaction, or null.
-create function rota.transaction_fault(op jsonb) returns text language plpgsql stable set search_path = '' as $$
+create function rota.transaction_fault(op jsonb) returns text language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   fault text := rota.shape_fault(op);
   part jsonb;
@@ -80,7 +80,7 @@ comment on function rota.stamp_owed() is 'Gives a version to the rows of a trans
 -- Runs the parts one after another, each on what the earlier ones left. Where a later part names the same record, what is
 -- written is told to nobody: the stream carries each write, and no client should show a row that never stood alone. Raises RT003 with the end of the first that was not
 -- done, so that nothing is left of the others. Answers the parts with their real keys.
-create function rota.run_parts(op jsonb, actor text) returns jsonb language plpgsql set search_path = '' as $$
+create function rota.run_parts(op jsonb, actor text) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   parts jsonb := op -> 'parts';
   last int := jsonb_array_length(parts) - 1;
@@ -125,7 +125,7 @@ $$;
 comment on function rota.run_parts(jsonb, text) is 'Does the parts of a transaction in order, or raises with the end of the first that can''t be done.';
 
 -- Each record of the parts once, as it is now, as far as the person may see it.
-create function rota.records_of(parts jsonb) returns jsonb language plpgsql set search_path = '' as $$
+create function rota.records_of(parts jsonb) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   one record;
   target rota.tables;
@@ -152,7 +152,7 @@ end
 $$;
 comment on function rota.records_of(jsonb) is 'The records of a transaction as the caller may see them.';
 
-create function rota.decide_transaction(op jsonb, actor text) returns jsonb language plpgsql set search_path = '' as $$
+create function rota.decide_transaction(op jsonb, actor text) returns jsonb language plpgsql set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
   fault text := rota.transaction_fault(op);
@@ -184,7 +184,7 @@ $$;
 comment on function rota.decide_transaction(jsonb, text) is 'Decides an operation with parts: all of them, or none.';
 
 -- Many operations in one round trip, each for itself: one answer each, in order.
-create function public.apply_operations(ops jsonb) returns jsonb language plpgsql volatile set search_path = '' as $$
+create function public.apply_operations(ops jsonb) returns jsonb language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   answers jsonb := '[]';
   op jsonb;

@@ -88,6 +88,7 @@ begin
     ('column', 'public.operator_activity', 'chat_id', 'The chat that they are assigned to.'),
     ('column', 'public.operator_activity', 'started_at', 'Since when.'),
     ('column', 'public.operator_activity', 'last_activity_at', 'When they last gave a sign of life.'),
+    ('column', 'public.operator_activity', 'rota_noted', 'True: nobody but the kit has written this row.'),
     ('column', 'public.assignment_history', 'id', 'The line.'),
     ('column', 'public.assignment_history', 'table_name', 'The table, by the name in rota.tables.'),
     ('column', 'public.assignment_history', 'record_key', 'The record''s key.'),

@@ -3,7 +3,7 @@
 
 -- The role bypasses row-level security, but it still needs to reach the kit's schema: the views and functions for monitoring run
 -- under the caller's rights. It gets what signed-in people have, the functions for senders, and those for psql.
-create function rota.grant_service_role(role_name text default 'service_role') returns boolean language plpgsql volatile set search_path = '' as $$
+create function rota.grant_service_role(role_name text default 'service_role') returns boolean language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   thing text;
   chat text := (select format_type(a.atttypid, -1) from pg_attribute a where a.attrelid = 'public.chats'::regclass and a.attname = 'id');
@@ -43,18 +43,18 @@ comment on function rota.grant_service_role(text) is 'Lets Supabase''s service_r
 
 -- PostgREST reaches only what is in public.
 create function public.rota_claim_outbox(n int default 100, lease interval default '5 minutes') returns setof rota.outbox
-language sql volatile set search_path = '' as $$ select * from rota.claim_outbox(n, lease) $$;
+language sql volatile set search_path = pg_catalog, pg_temp as $$ select * from rota.claim_outbox(n, lease) $$;
 comment on function public.rota_claim_outbox(int, interval) is 'rota.claim_outbox for senders with the service key.';
-create function public.rota_outbox_done(ids bigint[]) returns bigint language sql volatile set search_path = '' as $$ select rota.outbox_done(ids) $$;
+create function public.rota_outbox_done(ids bigint[]) returns bigint language sql volatile set search_path = pg_catalog, pg_temp as $$ select rota.outbox_done(ids) $$;
 comment on function public.rota_outbox_done(bigint[]) is 'rota.outbox_done for senders with the service key.';
 create function public.rota_outbox_failed(entry bigint, error text, again_in interval default '1 minute') returns void
-language sql volatile set search_path = '' as $$ select rota.outbox_failed(entry, error, again_in) $$;
+language sql volatile set search_path = pg_catalog, pg_temp as $$ select rota.outbox_failed(entry, error, again_in) $$;
 comment on function public.rota_outbox_failed(bigint, text, interval) is 'rota.outbox_failed for senders with the service key.';
 
 -- Drops what is older, but for the last line of each record that has an owner: who has it, and since when, stays known. Each line
 -- that goes leaves a tombstone in the feed. Those that were there at the pruning before go as well, a week later at the earliest;
 -- a client who was away for so long is answered with everything.
-create function rota.prune_history(keep interval default '1 year') returns bigint language plpgsql volatile set search_path = '' as $$
+create function rota.prune_history(keep interval default '1 year') returns bigint language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   dropped bigint;
   prior rota.server;

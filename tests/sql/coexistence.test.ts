@@ -253,7 +253,7 @@ describe('nobody promotes themselves', () => {
   })
   test('and an application with a rule of its own replaces the function that decides', async () => {
     await adopt(OWN_ROW)
-    await run(`create or replace function rota.may_keep_operator(before operators, after operators) returns boolean language sql stable set search_path = '' as
+    await run(`create or replace function rota.may_keep_operator(before operators, after operators) returns boolean language sql stable set search_path = pg_catalog, pg_temp as
       $f$ select rota.is_supervisor() or (before.role, before.capacity) is not distinct from (after.role, after.capacity) $f$`)
     await world.as(A).sql(`update operators set is_active = false where id = '${A}'`)
     await expect(world.as(A).sql(`update operators set capacity = 2 where id = '${A}'`)).rejects.toMatchObject({ code: '42501' })

@@ -97,6 +97,7 @@ test('the lines of the package’s README bring each migration to the Supabase C
   execFileSync('sh', ['-c', script], { cwd: folder })
   const names = readdirSync(path.join(folder, 'supabase/migrations')).sort()
   expect(names.map((name) => name.slice(10))).toEqual(kitFiles())
+  expect(readme).toContain(`\`0000_…\` to \`${kitFiles().at(-1)!.slice(0, 5)}…\``)
   expect(names.every((name) => /^\d{14}_\w+\.sql$/.test(name))).toBe(true)
   rmSync(folder, { recursive: true })
 })

@@ -109,3 +109,8 @@ test('whoever inserts into the table itself gives a record to nobody who is not 
   await world.owner.query(`insert into companies values ('i-3', 'gone', 'north')`)
   expect(await world.as('ada').sql(`insert into companies values ('i-3', 'gone', 'north') on conflict (id) do update set department = 'south' returning owner_id, department`)).toEqual([{ owner_id: 'gone', department: 'south' }])
 })
+
+test('what is written says where the temporary schema comes: last', async () => {
+  const { rows } = await world.owner.query(`select distinct array_to_string(proconfig, ',') as paths from pg_proc where pronamespace = 'rota_policy'::regnamespace`)
+  expect(rows).toEqual([{ paths: 'search_path=pg_catalog, pg_temp' }])
+})

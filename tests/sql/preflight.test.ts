@@ -70,6 +70,22 @@ for (const [shape, before, words] of [
   ['subscriptions of its own', 'create table push_subscriptions (id int)', /the kit needs the name of the table public\.push_subscriptions/],
   ['a table in place of a view', 'create table chat_state_summary (id int)', /the kit needs the name of the table public\.chat_state_summary/],
   ['a function of the same name as the kit’s', `create function complete_chat(chat uuid) returns void language sql as ''`, /the kit needs the name of the function complete_chat\(uuid\)/],
+  ['ids with fractions', 'create table chats (id numeric primary key)', /public\.chats\.id can't be the key, as it is numeric, in which one number has several spellings.*alter column id type numeric\(20, 0\)/],
+  ['ids of operators with fractions', `create domain price as numeric(10, 2); create table operators (id price primary key, name text)`, /public\.operators\.id can't be the key/],
+  ['ids that are generated', `create table chat_assignments (number int, id int generated always as (number) stored primary key, chat_id uuid, operator_id uuid)`, /public\.chat_assignments\.id can't be the key, as it is generated/],
+  ['ids that compare loosely', `create collation loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false); create table chats (id text collate loose primary key)`, /takes values for equal that are spelt differently/],
+  ['a key that is deferrable', 'create table chats (id uuid primary key deferrable)', /every unique index over id of public\.chats is deferrable.*replica identity full/],
+  ['a version of another kind', 'create table chats (id uuid primary key, rota_version text)', /rota_version is text, and must be bigint/],
+  ['slots at moments', 'create table availability (id uuid primary key, user_id uuid, starts_at timestamptz, ends_at timestamp)', /public\.availability\.starts_at is timestamp with time zone, and must be a local time: text or a timestamp without time zone: .*type timestamp using …/],
+  ['slots with other columns', 'create table availability (id uuid primary key, user_id uuid, starts_at text, until text)', /public\.availability has no column ends_at: rename what it is called there/],
+  ['slots that are a view', `create view availability as select 1 as id`, /public\.availability is not a table that stands alone, but a view/],
+  ['slots without a key', `create table availability (id uuid, user_id uuid, starts_at text, ends_at text)`, /public\.availability needs a primary key/],
+  ['slots whose ids have fractions', `create table availability (id numeric(10, 2) primary key, user_id uuid, starts_at text, ends_at text)`, /public\.availability\.id can't be the key/],
+  ['slots with recurrences of text', `create table availability (id uuid primary key, user_id uuid, starts_at text, ends_at text, recurrence text)`, /public\.availability\.recurrence is text, and must be jsonb/],
+  ['slots with switches of their own kind', `create domain switch as boolean; create table availability (id uuid primary key, user_id uuid, starts_at text, ends_at text, is_active switch)`, /public\.availability\.is_active is switch, and must be boolean/],
+  ['slots with a trigger that runs after all', `create table availability (id uuid primary key, user_id uuid, starts_at text, ends_at text); create function f() returns trigger language plpgsql as 'begin return new; end'; create trigger zzz_snap before insert or update on availability for each row execute function f()`, /the trigger zzz_snap on public\.availability would run after the kit's own/],
+  ['an index of the same name', 'create table shop (id int); create index availability_days on shop (id)', /the kit needs the name of the index public\.availability_days/],
+  ['an outbox of its own by the same name', `create function rota_outbox_done(ids bigint[]) returns void language sql as ''`, /the kit needs the name of the function rota_outbox_done\(bigint\[\]\)/],
   ['a schema of the same name', 'create schema rota', /the schema rota is somebody else's/],
 ] as const)
   test(`${shape}: refused, and what to do is said`, async () => {
@@ -77,6 +93,22 @@ for (const [shape, before, words] of [
     expect(lines.join('\n')).toMatch(words)
     expect(lines).toHaveLength(1)
   })
+
+test('a publication of somebody else: refused, and what to do is said', async () => {
+  const role = `publisher_${Date.now()}`
+  const database = (await client.query('select current_database() d')).rows[0].d as string
+  await client.query(`create role ${role} superuser; set role ${role}; create publication supabase_realtime; reset role; create role ${role}_k createrole; grant create on database ${database} to ${role}_k; grant create on schema public to ${role}_k; set role ${role}_k`)
+  expect(await refusal('')).toEqual([expect.stringMatching(/^the publication supabase_realtime belongs to publisher_\d+, and publisher_\d+_k can't add tables to it/)])
+  await client.query(`reset role; alter publication supabase_realtime owner to current_user; drop owned by ${role}_k; drop role ${role}_k; drop role ${role}`)
+})
+
+test('where everybody may create objects in public, the first migration warns of it', async () => {
+  const said: string[] = []
+  client.on('notice', (notice) => void said.push(`${notice.severity} ${notice.message}`))
+  await client.query('grant create on schema public to public')
+  expect(await refusal('')).toEqual([])
+  expect(said.filter((line) => line.startsWith('WARNING'))).toEqual([expect.stringMatching(/everybody may create objects in the schema public.*revoke create on schema public from public/)])
+})
 
 test('all that is in the way is said at once', async () => {
   const lines = await refusal(`create table chats (id uuid primary key, chat_state varchar(20), is_active int); create view operators as select 1 as id;
@@ -127,6 +159,9 @@ test('shapes that can be adopted are let through', async () => {
      create table operators (id text primary key, name varchar(100), role varchar(20), capacity smallint, is_active boolean);
      create table chat_assignments (id serial primary key, chat_id bigint references chats on update cascade, operator_id text, release_reason varchar(600));
      create unique index one_open on chat_assignments (chat_id) where released_at is null`.replace('release_reason varchar(600)', 'released_at timestamp, release_reason varchar(600)'),
+    `create domain number as numeric(20, 0); create table chats (id number primary key, rota_version bigint, rota_op uuid); create table operators (id numeric, name text)`,
+    `create table chats (id uuid primary key deferrable); alter table chats replica identity full; create table availability (id uuid unique not null, user_id text, starts_at varchar(30), ends_at timestamp, recurrence jsonb, is_active boolean);
+       create function f() returns trigger language plpgsql as 'begin return new; end'; create trigger snap before insert or update on availability for each row execute function f(); create trigger zzz after insert on availability for each row execute function f()`,
     `create table chats (id uuid primary key, chat_state varchar(40) check (chat_state in ('waiting_assignment', 'assigned', 'waiting_real_user_reply', 'completed')), assigned_operator_id uuid,
        operator_replied_at timestamptz, last_operator_id uuid, check (chat_state <> 'assigned' or assigned_operator_id is not null)); create table operator_activity (operator_id uuid primary key)`,
   ]) {

@@ -76,10 +76,10 @@ async function onPopulated(client: pg.Client): Promise<void> {
 
 async function onUnfit(client: pg.Client): Promise<void> {
   await client.query(`create table chats (id uuid primary key, chat_state varchar(20), is_active int); create view operators as select 1 as id;
-    create table chat_assignments (id bigserial primary key, chat_id uuid unique, operator_id uuid)`)
+    create table chat_assignments (id bigserial primary key, chat_id uuid unique, operator_id uuid); create table availability (id numeric primary key, user_id uuid, starts_at timestamptz, until text)`)
   const before = await one(client, `select string_agg(oid::regclass::text, ',' order by oid) from pg_class where relnamespace = 'public'::regnamespace`)
   const said = await applied(client).then(() => '', (cause: Error) => cause.message)
-  check('all four hindrances are named at once', said.split('\n- ').length === 5)
+  check('all seven hindrances are named at once', said.split('\n- ').length === 8)
   check('and nothing was changed', (await one(client, `select string_agg(oid::regclass::text, ',' order by oid) from pg_class where relnamespace = 'public'::regnamespace`)) === before
     && (await one(client, `select to_regnamespace('rota') is null`)) === true)
 }

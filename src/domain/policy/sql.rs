@@ -70,7 +70,7 @@ fn person(policy: &Policy) -> String {
         "\ncreate or replace function ",
         &function(policy, "person"),
         "(id text, out role text, out department text, out active boolean)\n\
-         language sql stable security definer set search_path = '' as ",
+         language sql stable security definer set search_path = pg_catalog, pg_temp as ",
         &enclosed(&body.concat()),
         ";\n",
     ]
@@ -181,7 +181,7 @@ fn guard(policy: &Policy) -> String {
         "\ncreate or replace function ",
         &function(policy, "guard"),
         "(op jsonb, \"row\" jsonb, actor text) returns jsonb\n\
-         language plpgsql stable set search_path = '' as ",
+         language plpgsql stable set search_path = pg_catalog, pg_temp as ",
         &enclosed(&body.concat()),
         ";\n",
     ]
@@ -240,7 +240,7 @@ fn handing(policy: &Policy) -> String {
         &drop,
         "create or replace function ",
         &name,
-        "() returns trigger language plpgsql set search_path = '' as ",
+        "() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as ",
         &enclosed(&body.concat()),
         ";\nrevoke all on function ",
         &name,

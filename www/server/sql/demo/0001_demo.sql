@@ -41,7 +41,7 @@ create schema demo;
 revoke all on schema demo from public;
 grant usage on schema demo to authenticated;
 
-create function demo.touch() returns trigger language plpgsql set search_path = '' as $$
+create function demo.touch() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if new.updated_at is not distinct from old.updated_at then new.updated_at := now(); end if; -- the seed sets its own
   return new;
@@ -51,19 +51,19 @@ create trigger touch before update on public.companies for each row execute func
 create trigger touch before update on public.leads for each row execute function demo.touch();
 
 -- A subject that is no UUID (another kind of token) is simply nobody here.
-create function demo.me() returns public.people language sql stable set search_path = '' as $$
+create function demo.me() returns public.people language sql stable set search_path = pg_catalog, pg_temp as $$
   select p from public.people p where p.id::text = rota.actor()
 $$;
 
 -- May the caller change records of this department? And add and delete them?
-create function demo.may_change(of_department text) returns boolean language sql stable set search_path = '' as $$
+create function demo.may_change(of_department text) returns boolean language sql stable set search_path = pg_catalog, pg_temp as $$
   select coalesce((select (m).role = 'admin' or (m).department = of_department from demo.me() m), false)
 $$;
-create function demo.may_manage(of_department text) returns boolean language sql stable set search_path = '' as $$
+create function demo.may_manage(of_department text) returns boolean language sql stable set search_path = pg_catalog, pg_temp as $$
   select coalesce((select (m).role = 'admin' or ((m).role = 'manager' and (m).department = of_department) from demo.me() m), false)
 $$;
 -- May the record be given to this person? Nobody is fine; else somebody of the record's department, except for admins.
-create function demo.may_own(person uuid, of_department text) returns boolean language sql stable set search_path = '' as $$
+create function demo.may_own(person uuid, of_department text) returns boolean language sql stable set search_path = pg_catalog, pg_temp as $$
   select person is null or (demo.me()).role = 'admin'
     or exists (select from public.people p where p.id = person and p.department = of_department)
 $$;
@@ -98,7 +98,7 @@ grant insert (id, name, company, stage, value, department, owner_id) on public.l
 grant delete on public.companies, public.leads to authenticated;
 
 -- Why a person may not do this, or null.
-create function demo.why_not(op jsonb, "row" jsonb, actor text) returns text language plpgsql stable set search_path = '' as $$
+create function demo.why_not(op jsonb, "row" jsonb, actor text) returns text language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   me public.people := demo.me();
   owner public.people;
@@ -130,7 +130,7 @@ begin
 end
 $$;
 
-create function demo.guard(op jsonb, "row" jsonb, actor text) returns jsonb language sql stable set search_path = '' as $$
+create function demo.guard(op jsonb, "row" jsonb, actor text) returns jsonb language sql stable set search_path = pg_catalog, pg_temp as $$
   select case when why is not null then jsonb_build_object('code',
       case when why like 'There is no such person%' or why like 'A new record needs%' then 'invalid' else 'forbidden' end, 'message', why) end
   from demo.why_not(op, "row", actor) why
