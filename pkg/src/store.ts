@@ -23,6 +23,7 @@ import { FIRST_OPERATIONS, FIRST_STATUS, InitialSnapshot, makeSnapshot, type Fir
 import { describeTable, keyFields, keyText, type RecordOf, type Tables } from './tables.js'
 import type { Audit, Changes, Conflict, ConflictChoice, Key, LinkOptions, Mutated, Operations, PollingOptions, Problem, Refusal, RetryOptions, Stats, Status } from './types.js'
 import { givenObject } from './values.js'
+import { SignIn } from './sign-in.js'
 import { Submissions } from './submissions.js'
 import { requireWatch, watchTable, type RecordEvent, type WatchSpec } from './table-events.js'
 import type { ViewSpec } from './viewing.js'
@@ -112,6 +113,8 @@ export class Store<T extends Tables = any> {
   readonly #leaving = new Set<{ resolve(): void; reject(error: RotaError): void }>()
   readonly #signedOut = new Set<() => unknown>()
   #engine: RotaEngine | undefined
+  /** The end of a logout that was. */
+  #over: Promise<void> | undefined
 
   /** @internal Use {@link createStore}. */
   constructor(options: StoreOptions<T>) {
@@ -129,7 +132,7 @@ export class Store<T extends Tables = any> {
       throw new RotaError('duplicate-store', `there is a store of app "${options.app}" and user "${options.user}" in this page already; share it, or close it first`)
     }
     this.#mirror = new Mirror(options.tables, FIRST_STATUS)
-    this.#host = new Host(options.backend, this.#mirror, new Map(Object.entries(options.tables).map(([name, table]) => [name, keyFields(table)])))
+    this.#host = new Host(options.backend, this.#mirror, new Map(Object.entries(options.tables).map(([name, table]) => [name, keyFields(table)])), user)
     this.assignments = new Assignments(
       this.#mirror,
       options.tables,
@@ -207,7 +210,8 @@ export class Store<T extends Tables = any> {
       const { flat } = this.#initial ?? {}
       if (flat) this.#call(() => engine.hydrate(flat))
       const { signal } = this.#host
-      const stopTokens = options.backend.onToken?.(() => this.#host.tell((open) => open.tokenRefreshed()))
+      const signIn = new SignIn(user, this.#host, this.#mirror, { logout: () => this.logout(), isClosed: () => this.isClosed, isLeaving: () => this.#leaving.size > 0 })
+      const stopTokens = options.backend.onToken?.(signIn.hear)
       if (stopTokens) signal.addEventListener('abort', stopTokens, { once: true })
       listenToPage((fact) => this.#host.tell(fact), signal)
     } catch (error) {
@@ -488,9 +492,10 @@ export class Store<T extends Tables = any> {
    * `unsent-operations`, and changes nothing, while operations are not done, unless `unsent` says what becomes of them: `wait` sends them
    * first, and takes nothing new; those that were given up keep it waiting until somebody retries or cancels them. `discard` drops them.
    * Resolves when all that is done, so that the page can be left. Rejects with `unsent-operations` where one turns up that no tab has told
-   * this one of, and with `closed` where the store is closed while it waits: then nobody has logged out.
+   * this one of, and with `closed` where the store is closed while it waits: then nobody has logged out. Where that has happened already, in another tab say, there is nothing left to do.
    */
   logout(options: { readonly unsent?: 'wait' | 'discard' } = {}): Promise<void> {
+    if (this.#over) return this.#over
     const engine = this.#open()
     const waiting = { resolve() {}, reject(_error: RotaError) {} }
     // Before the call: both ends may come within it.
@@ -539,7 +544,7 @@ export class Store<T extends Tables = any> {
     this.#leaving.clear()
     const told = this.#tellSignedOut()
     this.close()
-    void Promise.all([gone, told]).then(([isGone]) => {
+    this.#over = Promise.all([gone, told]).then(([isGone]) => {
       const message = "IndexedDB did not let the person's data be deleted; this is done when the store is opened again"
       if (!isGone) this.#mirror.report({ code: 'storage', place: 'IndexedDB', message })
       for (const { resolve } of leaving) resolve()

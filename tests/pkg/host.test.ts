@@ -26,7 +26,7 @@ beforeEach(() => {
       return () => {}
     },
   } as Backend
-  host = new Host(scripted, {} as never, keys)
+  host = new Host(scripted, {} as never, keys, 'maya')
   host.attach(
     engine as never,
     () => {},
