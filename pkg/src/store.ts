@@ -12,7 +12,7 @@ import { engineClass, handles, type RotaEngine } from './init.js'
 import { defaultInvalidations, type InvalidationRule, type Stale } from './invalidation.js'
 import { Interactions, interactionTables } from './interactions.js'
 import { Mirror, reportUncaught } from './mirror.js'
-import { commandOf, commandsOf, temporaryKeysOf, type Command, type Mutation } from './mutations.js'
+import { commandOf, commandsOf, temporaryKeysOf, type Command, type Known, type Mutation } from './mutations.js'
 import { Notifications } from './notifications.js'
 import { isInBrowser, listenToPage } from './page.js'
 import type { Policy } from './policy.js'
@@ -100,6 +100,8 @@ export class Store<T extends Tables = any> {
   readonly recovery: Recovery
   /** @internal */
   readonly views: Views
+  /** @internal When it was opened. */
+  readonly openedAtMs: number = Date.now()
   readonly #conflicts: Conflicts
   readonly #mirror: Mirror
   readonly #host: Host
@@ -107,6 +109,7 @@ export class Store<T extends Tables = any> {
   readonly #name: string
   readonly #app: string
   readonly #user: string
+  readonly #known: Known
   #initial: InitialSnapshot | undefined
   #firstStatus = FIRST_STATUS
   /** Who waits for the end of a logout, or is told that there is none. */
@@ -132,6 +135,7 @@ export class Store<T extends Tables = any> {
       throw new RotaError('duplicate-store', `there is a store of app "${options.app}" and user "${options.user}" in this page already; share it, or close it first`)
     }
     this.#mirror = new Mirror(options.tables, FIRST_STATUS)
+    this.#known = { tables: options.tables, get: (table, key) => this.#mirror.get(table, key) }
     this.#host = new Host(options.backend, this.#mirror, new Map(Object.entries(options.tables).map(([name, table]) => [name, keyFields(table)])), user)
     this.assignments = new Assignments(
       this.#mirror,
@@ -268,7 +272,7 @@ export class Store<T extends Tables = any> {
    */
   mutate(mutation: Mutation<T>): Mutated {
     this.#open()
-    const command = commandOf(mutation)
+    const command = commandOf(mutation, this.#known)
     this.availability.prepare([command])
     return this.#keyed([command], this.#host.mutate(() => this.#do((engine) => engine.mutate(command))))
   }
@@ -279,7 +283,7 @@ export class Store<T extends Tables = any> {
    */
   transact(mutations: readonly Mutation<T>[]): Mutated {
     this.#open()
-    const commands = commandsOf(mutations)
+    const commands = commandsOf(mutations, this.#known)
     this.availability.prepare(commands)
     return this.#keyed(commands, this.#host.mutate(() => this.#do((engine) => engine.transact(commands))))
   }
@@ -291,7 +295,7 @@ export class Store<T extends Tables = any> {
   can(mutation: Mutation<T>): Refusal | undefined {
     this.#open()
     try {
-      const command = commandOf(mutation)
+      const command = commandOf(mutation, this.#known)
       this.availability.prepare([command])
       return this.#do((engine) => engine.can(command)) as Refusal | undefined
     } catch (error) {
