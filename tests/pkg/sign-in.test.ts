@@ -60,7 +60,7 @@ it('a person who signs out at the backend is logged out, of every tab and of the
   store.onSignedOut(() => told.push('here'))
   other.store.onSignedOut(() => told.push('there'))
   tell(backend, ended)
-  await until(() => expect([store.isClosed, other.store.isClosed, told.toSorted()]).toEqual([true, true, ['here', 'there']]))
+  await until(() => expect([store.isClosed, other.store.isClosed, [...told].sort()]).toEqual([true, true, ['here', 'there']]))
   // An application that logs out itself afterwards has nothing left to do.
   await store.logout()
   expect([(await stored('records')).length, store.all('companies')]).toEqual([0, []])
