@@ -21,7 +21,7 @@ export interface AssignmentError {
 export interface AssignmentState {
   /** The owner's id, or null: nobody. */
   readonly ownerId: string | null
-  /** The owner's name; {@link UPDATING} while it is not known yet; null when there is no owner. */
+  /** The owner's name, or their id where there is none; {@link UPDATING} while that is not known yet; null when there is no owner. */
   readonly ownerName: string | null
   /** True until the record was fetched. */
   readonly isLoading: boolean
@@ -129,7 +129,8 @@ export class Assignments<T extends Tables> {
     this.#first = first
     const names = Object.entries(tables).map(([name, { owner }]) => (owner === undefined ? undefined : name))
     this.#events = new RecordEvents(mirror, names, ({ table, key, before, after }) => {
-      const [from = null, to = null] = happenings.owner(tables[table]?.owner ?? '', before, after) ?? []
+      const owner = tables[table]?.owner ?? ''
+      const [from = null, to = null] = happenings.owner(owner, withOwner(before, owner), withOwner(after, owner)) ?? []
       return from === to ? undefined : { table, key, from, to }
     })
   }
@@ -236,7 +237,7 @@ export class Assignments<T extends Tables> {
     const { owner, ownerName } = this.#options(table)
     const record = this.#first.get(table, text)
     const isLoading = !record && !this.#first.status().ready && !this.#mirror.isClosed
-    return this.#same(table, text, stateOf(record, owner, (ownerId) => nameOf(ownerId, ownerName, this.#first), isLoading))
+    return this.#same(table, text, stateOf(record, owner, (ownerId) => nameOf(ownerId, ownerName, this.#first, this.#first.status().ready), isLoading))
   }
 
   #same(table: string, text: string, next: AssignmentState): AssignmentState {
@@ -257,6 +258,8 @@ export class Assignments<T extends Tables> {
     const names = this.#options(table).ownerName
     const stops = [this.#mirror.watchRecord(table, text, listener)]
     if (names) stops.push(this.#mirror.watchTable(names.table, listener))
+    // Once all is here, who has no name has none.
+    if (!this.#mirror.status.ready) stops.push(this.#mirror.watch(({ status }) => status?.ready && listener()))
     stops.push(this.#watch(nameOfRecord(table, text)))
     return () => {
       for (const stop of stops.splice(0)) stop()
@@ -339,22 +342,36 @@ export class Assignments<T extends Tables> {
     const now = this.#mirror.keyNow(table, key)
     const isUpdating = [...(cell?.pending.values() ?? [])].some((view) => isAssignment(view, table, now) && view.state !== 'dead')
     const isLoading = !cell?.record && !this.#mirror.status.ready && !this.#mirror.isClosed
-    const state = stateOf(cell?.record, owner, (ownerId) => nameOf(ownerId, ownerName, this.#mirror), isLoading)
+    const isKnown = !isUpdating && (this.#mirror.status.ready || this.#mirror.isClosed)
+    const state = stateOf(cell?.record, owner, (ownerId) => nameOf(ownerId, ownerName, this.#mirror, isKnown), isLoading)
     return { ...state, isUpdating, error: isUpdating ? null : (this.#errors.get(nameOfRecord(table, now)) ?? null) }
   }
 }
 
 /** The state of an assignment of which nothing is under way, and nothing has failed. */
 function stateOf(record: object | undefined, owner: string | undefined, nameOwner: (ownerId: string) => string, isLoading: boolean): AssignmentState {
-  const ownerId = ((owner !== undefined && (record as Record<string, unknown> | undefined)?.[owner]) as string | null | undefined) || null
+  const ownerId = ownerOf(record, owner)
   const ownerName = ownerId === null ? null : nameOwner(ownerId)
   return { ownerId, ownerName, isLoading, isUpdating: false, error: null, canAssign: record !== undefined && owner !== undefined }
 }
 
-function nameOf(ownerId: string, names: Tables[string]['ownerName'], reads: { get(table: string, key: string): object | undefined }): string {
+/** The id of a record's owner. People are known by text; a column of integers holds the same as numbers. */
+function ownerOf(record: object | undefined, owner: string | undefined): string | null {
+  const id = owner === undefined ? undefined : (record as Record<string, unknown> | undefined)?.[owner]
+  return typeof id === 'number' ? String(id) : typeof id === 'string' && id !== '' ? id : null
+}
+
+/** A record as rules of owners read it. */
+function withOwner(record: object | undefined, owner: string): object | undefined {
+  return typeof (record as Record<string, unknown> | undefined)?.[owner] === 'number' ? { ...record, [owner]: ownerOf(record, owner) } : record
+}
+
+/** `isKnown`: all is here, so who has no name by now has none; their id has to do. */
+function nameOf(ownerId: string, names: Tables[string]['ownerName'], reads: { get(table: string, key: string): object | undefined }, isKnown: boolean): string {
   const person = names && (reads.get(names.table, ownerId) as Record<string, unknown> | undefined)
   const name = person?.[names?.field ?? '']
-  return typeof name === 'string' ? name : UPDATING
+  if (typeof name === 'string') return name
+  return isKnown ? ownerId : UPDATING
 }
 
 /** True for what assigns a record, alone or together with others. */

@@ -138,7 +138,17 @@ export interface LinkListener {
   changed(events: readonly StreamEvent[]): void
 }
 
-/** An adapter to a server. It translates and decides nothing: order, retries and reconnects are the engine's. */
+/** Who a backend is signed in as by now. A store makes no call while that is somebody else than its own person, or nobody. */
+export type TokenNews =
+  /** There is a fresh token of this person, as stores know them by `user`. */
+  | { readonly user: string }
+  /** There is none any more: the session has ended by itself, or somebody has ended it. */
+  | { readonly user: null; readonly hasExpired: boolean }
+
+/**
+ * An adapter to a server. It translates and decides nothing: order, retries and reconnects are the engine's. What it does is done for one person, the `user` of the store:
+ * where its session may become another's, it fails with `auth` rather than do it in their name.
+ */
 export interface Backend {
   /**
    * False for a server that keeps no ledger of operation ids. A call that it does not answer is never made again: the record tells what became
@@ -146,9 +156,9 @@ export interface Backend {
    */
   readonly idempotent?: boolean
   /** Fetches records. */
-  pull(request: PullRequest, signal: AbortSignal): Promise<PullResponse>
+  pull(request: PullRequest, signal: AbortSignal, user: string): Promise<PullResponse>
   /** Sends an operation. It may be sent again with the same id, which must then have no further effect, unless `idempotent` is false. */
-  push(operation: Operation, signal: AbortSignal): Promise<Answer>
+  push(operation: Operation, signal: AbortSignal, user: string): Promise<Answer>
   /**
    * Sends 2 to 100 operations in one call, each for itself: none depends on another, no two are of the same record, and what becomes of one says nothing
    * of the others. They come in the order of their tables and keys; whoever takes locks for all of them should take them so. Resolves with one answer each, found by its `id`; a {@link BackendError} in the place of its operation is why that one has no answer.
@@ -156,14 +166,14 @@ export interface Backend {
    * Resolves with nothing where the server takes one operation a call after all; nothing was done then, and from then on they come by `push`.
    * Never called where `idempotent` is false; without it, `push` gets all of them.
    */
-  pushAll?(operations: readonly Operation[], signal: AbortSignal): Promise<readonly (Answer | BackendError)[] | undefined>
+  pushAll?(operations: readonly Operation[], signal: AbortSignal, user: string): Promise<readonly (Answer | BackendError)[] | undefined>
   /**
    * Tells the server that the person is at work in this chat, so that it is not released as idle. Resolves with false where it is not theirs. Comes for a
    * chat at most once in a quarter of the time of silence. Without it `chats.active` can't be called.
    */
-  active?(table: string, key: string, signal: AbortSignal): Promise<boolean>
+  active?(table: string, key: string, signal: AbortSignal, user: string): Promise<boolean>
   /** Opens the stream of changes; returns how to close it. */
-  connect(tables: readonly string[], listener: LinkListener): () => void
+  connect(tables: readonly string[], listener: LinkListener, user: string): () => void
   /** Tells everybody else where the tabs of this browser are. Comes at most once a second, and again every ten seconds. */
   presence?(peers: readonly Peer[]): void
   /**
@@ -172,7 +182,7 @@ export interface Backend {
    */
   ping?(): Promise<void>
   /** Gets a fresh token: before every reconnect, and when one was refused. Fails with `network` where nobody could be asked. */
-  refreshToken?(): Promise<void>
-  /** Calls back whenever there is a fresh token; returns how to stop. */
-  onToken?(listener: () => void): () => void
+  refreshToken?(user: string): Promise<void>
+  /** Calls back whenever there is a fresh token, and when there is none any more, with whose it is where that can be told; returns how to stop. */
+  onToken?(listener: (news?: TokenNews) => void): () => void
 }

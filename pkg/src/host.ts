@@ -27,6 +27,7 @@ export class Host {
   /** The key fields of each table. */
   readonly #keys: ReadonlyMap<string, readonly string[]>
   readonly #derived: DerivedFields
+  readonly #user: string
   readonly #stopped = new AbortController()
   readonly #promised = new Map<string, Promised>()
   /** Ends that came before anybody could wait for them: within `mutate` itself. */
@@ -37,12 +38,17 @@ export class Host {
   #gone: Promise<boolean> = Promise.resolve(true)
   #logoutRefused: ((problem: Problem) => void) | undefined
   #disconnect: (() => void) | undefined
+  /** The link that is open, or being opened. */
+  #link: LinkListener | undefined
+  /** Why the backend must not be called now. */
+  #heldBack: BackendError | undefined
   #mutating = 0
   /** How many pulls were begun, and who waits for the end of a later one. */
   #pulls = 0
   readonly #arriving = new Set<{ readonly after: number; arrived(): void }>()
 
-  constructor(backend: Backend, mirror: Mirror, keys: ReadonlyMap<string, readonly string[]>, fields: ReadonlyMap<string, readonly string[]>) {
+  constructor(backend: Backend, mirror: Mirror, keys: ReadonlyMap<string, readonly string[]>, fields: ReadonlyMap<string, readonly string[]>, user: string) {
+    this.#user = user
     this.#backend = backend
     this.#mirror = mirror
     this.#keys = keys
@@ -129,6 +135,16 @@ export class Host {
     if (engine && !this.#stopped.signal.aborted) this.#guard(() => fact(engine))
   }
 
+  /** Makes no call of the backend for now, and ends the link; without a reason, calls are made again. */
+  holdBack(why: BackendError | undefined): void {
+    this.#heldBack = why
+    if (why) this.#link?.closed(why)
+  }
+
+  #requireOwn(): void {
+    if (this.#heldBack) throw this.#heldBack
+  }
+
   /** Ends everything under way. What was promised and is still open resolves with the least that is certain. */
   stop(durability: Durability, why = { code: 'closed', message: 'the store was closed before the server answered' }): void {
     this.#stopped.abort()
@@ -185,7 +201,10 @@ export class Host {
 
   async #pullNow(id: number, request: PullRequest): Promise<void> {
     try {
-      const response = await this.#backend.pull(request, this.#stopped.signal)
+      this.#requireOwn()
+      const response = await this.#backend.pull(request, this.#stopped.signal, this.#user)
+      // By now it may be what somebody else may see.
+      this.#requireOwn()
       const stale: Stale[] = []
       const copied = {
         ...response,
@@ -205,8 +224,9 @@ export class Host {
     // The backend gets the object, and may do with it what it likes.
     const { id } = operation
     try {
+      this.#requireOwn()
       const stale: Stale[] = []
-      const answer = this.#copyAnswer(await this.#backend.push(operation, this.#stopped.signal), stale, true)
+      const answer = this.#copyAnswer(await this.#backend.push(operation, this.#stopped.signal, this.#user), stale, true)
       this.tell((engine) => engine.answered(id, answer))
       this.#fetchAgain(stale)
     } catch (error) {
@@ -218,7 +238,8 @@ export class Host {
   async #pushAll(call: number, operations: readonly Operation[]): Promise<void> {
     const ids = operations.map(({ id }) => id)
     try {
-      const told: unknown = await this.#backend.pushAll?.(operations, this.#stopped.signal)
+      this.#requireOwn()
+      const told: unknown = await this.#backend.pushAll?.(operations, this.#stopped.signal, this.#user)
       if (told === undefined) return this.tell((engine) => engine.callDeclined(call))
       if (!Array.isArray(told)) throw new BackendError('unknown', 'several operations were answered with something else than a list')
       const stale: Stale[] = []
@@ -276,6 +297,7 @@ export class Host {
       live: () => tell((engine) => engine.live(attempt)),
       closed: (error) => {
         const { failure, message } = readFailure(error)
+        if (this.#link === listener) this.#link = undefined
         tell((engine) => engine.linkClosed(attempt, failure, message))
         isOpen = false
       },
@@ -287,8 +309,10 @@ export class Host {
       isOpen = false
     }
     this.#disconnect = opening
+    this.#link = listener
     try {
-      const disconnect = this.#backend.connect([...this.#keys.keys()], listener)
+      this.#requireOwn()
+      const disconnect = this.#backend.connect([...this.#keys.keys()], listener, this.#user)
       const isWanted = isOpen && this.#disconnect === opening && !this.#stopped.signal.aborted
       if (!isWanted) {
         isOpen = false
@@ -370,6 +394,7 @@ export class Host {
   #disconnectNow(): void {
     const disconnect = this.#disconnect
     this.#disconnect = undefined
+    this.#link = undefined
     if (disconnect) this.#guard(disconnect)
   }
 
@@ -377,7 +402,9 @@ export class Host {
     try {
       // A backend without this has its own way to a fresh token, and tells of it by `onToken`.
       if (!this.#backend.refreshToken) return this.tell((engine) => engine.tokenKept())
-      await this.#backend.refreshToken()
+      // Nor is there any use in asking: whoever is held back hears of the next token.
+      if (this.#heldBack) return this.tell((engine) => engine.tokenKept())
+      await this.#backend.refreshToken(this.#user)
       this.tell((engine) => engine.tokenRefreshed())
     } catch (error) {
       const { failure, message } = readFailure(error)

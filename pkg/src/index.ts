@@ -29,6 +29,7 @@ export {
   type PullRequest,
   type PullResponse,
   type StreamEvent,
+  type TokenNews,
 } from './backend.js'
 export type { Bulk, BulkOptions, BulkProgress, BulkResult } from './bulk.js'
 export { Chats, lostByMs, type ChatOperation, type ChatStanding, type ChatWaits, type OperatorHistory, type RepeatedAssignment } from './chats.js'

@@ -10,7 +10,10 @@ export type EventListener = (event: InteractionEvent<object>) => void
 
 const FAILED: ReadonlySet<string> = new Set<OperationView['state']>(['refused', 'conflicted', 'dead', 'unknown'])
 
-/** How many changes can be rolled back by their id; the engine undoes fewer. */
+/** Operations that have ended so have done nothing. */
+const WITHOUT_EFFECT: ReadonlySet<string> = new Set<OperationView['state']>(['refused', 'conflicted', 'cancelled'])
+
+/** How many changes are known by their id. The engine undoes the last hundred that this tab made, of whatever. */
 const MADE_MAX = 1_000
 
 /** How long a refresh is waited for that nobody answers. */
@@ -27,8 +30,8 @@ export class InteractionTable {
   readonly #listeners = new Set<Listener>()
   readonly #watchers = new Set<EventListener>()
   readonly #events: InteractionEvent<object>[] = []
-  /** The operations that may be rolled back, the oldest first. */
-  readonly #made = new Set<string>()
+  /** The operations that may be rolled back, the oldest first, with whether nothing is left of them. */
+  readonly #made = new Map<string, { isOver: boolean }>()
   #active: { rows(): readonly object[] } | undefined
   #current: { readonly interaction?: string; readonly campaign?: string } = {}
   #error: InteractionState<object>['error'] = null
@@ -81,7 +84,7 @@ export class InteractionTable {
 
   setCurrent(key: Key): void {
     this.#requireOpen()
-    const text = keyText(key)
+    const text = this.#host.mirror.keyNow(this.#name, keyText(key))
     if (!this.#host.mirror.get(this.#name, text)) throw new RotaError('unknown-record', `table "${this.#name}" has no record "${text}"`)
     this.#select(text)
     this.#host.mirror.due(this.#listeners)
@@ -110,19 +113,33 @@ export class InteractionTable {
 
   update(key: Key, set: object): Mutated {
     const mutated = this.#host.mutate({ name: 'patch', table: this.#name, key, set })
-    this.#made.add(mutated.id)
-    for (const oldest of this.#made) {
+    this.#made.set(mutated.id, { isOver: false })
+    for (const oldest of this.#made.keys()) {
       if (this.#made.size <= MADE_MAX) break
       this.#made.delete(oldest)
     }
     return mutated
   }
 
+  /** Of what was refused, or rolled back before, nothing is left to roll back; nor of what was done to a record that is gone. */
   rollback(operationId: string): Mutated | undefined {
     this.#requireOpen()
     if (typeof operationId !== 'string') throw new RotaError('invalid-operation', 'rollbackUpdate takes the id of an operation, which is text')
-    if (!this.#made.has(operationId)) throw new RotaError('unknown-operation', `"${operationId}" is none of the last ${MADE_MAX} updates that were made here of "${this.#name}"`)
-    return this.#host.undo(operationId)
+    const made = this.#made.get(operationId)
+    const unknown = () => new RotaError('unknown-operation', `"${operationId}" is no update of "${this.#name}" that can be rolled back: only those among the last 100 operations of this tab can, each once`)
+    if (!made) throw unknown()
+    if (made.isOver) return undefined
+    try {
+      const undoing = this.#host.undo(operationId)
+      made.isOver = true
+      // What could not be taken back may be tried again.
+      void undoing?.settled.then(({ outcome }) => outcome === 'confirmed' || (made.isOver = false))
+      return undoing
+    } catch (error) {
+      if (!(error instanceof RotaError)) throw error
+      if (error.code === 'unknown-record') return undefined
+      throw error.code === 'nothing-to-undo' ? unknown() : error
+    }
   }
 
   #requireOpen(): void {
@@ -152,8 +169,10 @@ export class InteractionTable {
     this.#current = this.#host.call(() => happenings.selected(this.#domain, key, record, this.#current.campaign))
   }
 
-  #take({ records, operations, status }: ChangeList, tell: (listeners: Iterable<Listener>) => void): void {
+  #take({ records, operations, status, renamed }: ChangeList, tell: (listeners: Iterable<Listener>) => void): void {
     let isNews = status !== undefined
+    // Under its real key it is the same one.
+    for (const { table, from, to } of renamed ?? []) if (table === this.#name) this.#rename(from, to)
     // For a follower, the leader fetches.
     if (status?.role === 'follower' && status.lastSyncMs !== this.#syncedMs) {
       this.#stopWaiting?.()
@@ -165,6 +184,8 @@ export class InteractionTable {
       this.#changed(records[at + 2] as string, records[at + 3] as object | undefined)
     }
     for (const { id, table, parts, state, code = state, message = '' } of operations) {
+      const made = this.#made.get(id)
+      if (made && WITHOUT_EFFECT.has(state)) made.isOver = true
       const isOurs = parts ? parts.some((part) => part.table === this.#name) : table === this.#name
       if (!isOurs || (!FAILED.has(state) && state !== 'confirmed')) continue
       isNews = true
@@ -172,6 +193,12 @@ export class InteractionTable {
     }
     if (isNews) tell(this.#listeners)
     if (this.#events.length > 0) tell([this.#tellEvents])
+  }
+
+  #rename(from: string, to: string): void {
+    const known = this.#known.get(from)
+    if (known && this.#known.delete(from)) this.#known.set(to, known)
+    if (this.#current.interaction === from) this.#select(to)
   }
 
   #changed(key: string, after: object | undefined): void {

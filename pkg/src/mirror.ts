@@ -54,6 +54,8 @@ const hasEnded = (state: OperationState): boolean => !LIVING.has(state)
 /** One record, and whoever watches it. */
 export interface Cell {
   record: object | undefined
+  /** The number that the record has in change lists, while there is one. */
+  number?: number | undefined
   readonly pending: Map<string, OperationView>
   readonly listeners: Set<Listener>
 }
@@ -359,6 +361,7 @@ export class Mirror {
     const cell = (this.#numbered[number] ??= this.#cellOf(table, key))
     if (record && IS_DEVELOPMENT) freeze(record)
     cell.record = record
+    cell.number = record ? number : undefined
     table.all = undefined
     for (const listener of cell.listeners) this.#dueListeners.add(listener)
     for (const listener of table.listeners) this.#dueListeners.add(listener)

@@ -1,7 +1,7 @@
 import { RotaError } from './errors.js'
 import { keyFields, keyText, type DomainName, type InsertOf, type PatchOf, type Tables, type Unowned } from './tables.js'
 import type { Key, TemporaryKey } from './types.js'
-import { givenObject } from './values.js'
+import { givenObject, readsTheSame } from './values.js'
 
 /** Operations that another one depends on: it is sent after they are confirmed, and ends with them if they are not. At most a hundred. */
 export type After = readonly string[]
@@ -41,9 +41,15 @@ export interface Command {
   readonly after?: readonly string[]
 }
 
+/** What is to be known of the records that mutations are about. */
+export interface Known {
+  readonly tables: Tables
+  get(table: string, key: string): object | undefined
+}
+
 /** Copies a mutation into the form that the engine reads. */
-export function commandOf(mutation: AnyMutation): Command {
-  const command = targetOf(mutation)
+export function commandOf(mutation: AnyMutation, known: Known): Command {
+  const command = writable(targetOf(mutation), known)
   const { after } = mutation
   if (after === undefined) return command
   if (!Array.isArray(after) || !after.every((id) => typeof id === 'string')) throw new RotaError('invalid-operation', '"after" is a list of operation ids')
@@ -51,16 +57,34 @@ export function commandOf(mutation: AnyMutation): Command {
 }
 
 /** The same for the parts of a transaction; what is wrong with one says which one it is. */
-export function commandsOf(mutations: readonly AnyMutation[]): Command[] {
+export function commandsOf(mutations: readonly AnyMutation[], known: Known): Command[] {
   if (!Array.isArray(mutations)) throw new RotaError('invalid-operation', 'transact takes a list of mutations')
   return Array.from(mutations as readonly AnyMutation[], (mutation, index) => {
     try {
-      return commandOf(mutation)
+      return commandOf(mutation, known)
     } catch (error) {
       if (error instanceof RotaError) throw new RotaError(error.code, `mutation ${index}: ${error.reason}`)
       throw error
     }
   })
+}
+
+/**
+ * Leaves out what whoever writes back a record that was read does not mean to write: the columns that the server keeps of each record, the key as it
+ * is, and of a patch what is in no declared field and reads as it did.
+ */
+function writable(command: Command, { tables, get }: Known): Command {
+  const { table, key, set } = command
+  const declared = Object.hasOwn(tables, table) ? tables[table] : undefined
+  if (!set || !declared) return command
+  const { fields, version = 'rota_version', operation = 'rota_op' } = declared
+  const before = (key === undefined ? undefined : get(table, key)) as Readonly<Record<string, unknown>> | undefined
+  const keys = keyFields(declared)
+  const isKept = (field: string) => field === version || field === operation || (before !== undefined && readsTheSame([field], before, set))
+  const isKey = (field: string) => key !== undefined && keys.includes(field) && (before ? readsTheSame([field], before, set) : keys.length === 1 && String(set[field]) === key)
+  const left = Object.entries(set).filter(([field]) => !isKey(field) && (fields.includes(field) || !isKept(field)))
+  // Where that is all, it was meant.
+  return left.length === 0 || left.length === Object.keys(set).length ? command : { ...command, set: Object.fromEntries(left) }
 }
 
 function targetOf(mutation: AnyMutation): Command {

@@ -2,7 +2,7 @@ import { AssignmentFollower, type AssignmentNotices } from './assignment-news.js
 import { RotaError } from './errors.js'
 import { engineNotices, type RotaNotices } from './init.js'
 import { add, type ChangeList, type Listener, type Mirror } from './mirror.js'
-import { NoticeChannel, type NoticeMessage } from './notice-channel.js'
+import { NoticeChannel, type BrowserLook, type NoticeMessage } from './notice-channel.js'
 import type { Tables } from './tables.js'
 import { checkText } from './values.js'
 
@@ -44,9 +44,7 @@ export interface NotificationSettings {
 }
 
 /** How notifications of the browser look; without kinds, of all. */
-export interface BrowserNotifications {
-  readonly title: string
-  readonly kinds?: readonly NotificationKind[]
+export interface BrowserNotifications extends BrowserLook {
   /** How to show one, where the page's own way will not do: `push.show` of `rota-engine/push`, by the service worker. */
   readonly show?: (notice: BrowserNotice) => void
 }
@@ -107,7 +105,10 @@ export class Notifications {
   /** Those that wait for the link, for the browser's own. */
   readonly #waiting = new Map<string, NotificationShown>()
   #notices: RotaNotices | undefined
-  #browser: BrowserNotifications | undefined
+  /** What was said last in any tab, and how this one is to show them. */
+  #browser: BrowserLook | undefined
+  #saidMs = 0
+  #show: BrowserNotifications['show']
   #timer: ReturnType<typeof setTimeout> | undefined
   #isClosed = false
   #made = 0
@@ -121,6 +122,10 @@ export class Notifications {
       countListeners: () => this.#listeners.size,
       close: () => this.#forgetAll(),
     })
+    if (host.channel === undefined) return
+    // In every tab: the one that shows them as the browser's own may have nothing else to do with them.
+    this.#channel = new NoticeChannel(host.channel, (message) => this.#hear(message))
+    this.#channel.say({ type: 'opened' })
   }
 
   /** Makes a notification, in all tabs of this person. Returns its id, and what became of it: while there is no link it waits. */
@@ -210,12 +215,16 @@ export class Notifications {
 
   /**
    * Shows further notifications as the browser's own, too, in one tab of this person only, as far as they have allowed it. Asks them, so call it when they
-   * have asked for it themselves. Resolves with their answer. Null ends it.
+   * have asked for it themselves. Resolves with their answer. Null ends it. What any tab says last counts for all that are open; `show` is each tab's own.
    */
   async showInBrowser(how: BrowserNotifications | null): Promise<'granted' | 'denied' | 'default' | 'unsupported'> {
     this.#host.call(() => undefined)
     if (how !== null && typeof how?.title !== 'string') throw new RotaError('invalid-value', 'notifications of the browser have a title')
-    this.#browser = how ?? undefined
+    this.#browser = how ? { title: how.title, ...(how.kinds ? { kinds: [...how.kinds] } : {}) } : undefined
+    this.#show = how?.show
+    // Finer than the clock, and the same for all tabs.
+    this.#saidMs = performance.timeOrigin + performance.now()
+    this.#sayBrowser()
     const Browser = pageNotice()
     if (!Browser) return 'unsupported'
     const permission = how && Browser.permission === 'default' ? await Browser.requestPermission() : Browser.permission
@@ -257,12 +266,9 @@ export class Notifications {
     })
   }
 
-  /** A tab that has nothing to do with notifications opens no channel for them. */
   #begin(): RotaNotices {
     const notices = engineNotices()
     this.#notices = notices
-    const { channel } = this.#host
-    if (channel !== undefined) this.#channel = new NoticeChannel(channel, (message) => this.#hear(message))
     this.#hearLink(notices)
     return notices
   }
@@ -290,6 +296,8 @@ export class Notifications {
     if (this.#isClosed) return
     try {
       if (message.type === 'created') return void this.#create(message.notice)
+      if (message.type === 'browser') return this.#hearBrowser(message)
+      if (message.type === 'opened') return void (this.#saidMs > 0 && this.#sayBrowser())
       this.#do((notices) => notices.close(message.id))
       this.#waiting.delete(message.id)
       this.#changed()
@@ -297,6 +305,15 @@ export class Notifications {
       // Another tab may be of another release.
       this.#host.mirror.report({ code: 'malformed-message', place: 'notifications', message: String(error) })
     }
+  }
+
+  #sayBrowser(): void {
+    this.#channel?.say({ type: 'browser', browser: this.#browser ?? null, saidMs: this.#saidMs })
+  }
+
+  /** What two tabs say at the same time arrives in any order. */
+  #hearBrowser({ browser, saidMs }: Extract<NoticeMessage, { type: 'browser' }>): void {
+    if (saidMs > this.#saidMs) [this.#browser, this.#saidMs] = [browser ?? undefined, saidMs]
   }
 
   /** Off-line they wait. While a link is being opened, it stays as it was. */
@@ -316,7 +333,8 @@ export class Notifications {
   #showInBrowser({ id, kind, message, sound }: NotificationShown): void {
     const Browser = pageNotice()
     if (!this.#browser || !Browser || Browser.permission !== 'granted') return
-    const { title, kinds = KINDS, show } = this.#browser
+    const { title, kinds = KINDS } = this.#browser
+    const show = this.#show
     // The leader speaks for all tabs.
     if (this.#host.mirror.status.role === 'follower' || !kinds.includes(kind)) return
     try {

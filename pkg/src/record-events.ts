@@ -1,3 +1,4 @@
+import { Beginning } from './beginning.js'
 import { add, callSafely, type ChangeList, type Listener, type Mirror } from './mirror.js'
 import { readsTheSame } from './values.js'
 
@@ -22,11 +23,11 @@ export class RecordEvents<E> {
   readonly #events: E[] = []
   /** The records by table and key, as they were told of last; nothing while nobody watches. */
   #known: Map<string, Map<string, object>> | undefined
-  #isReady: boolean
+  readonly #beginning: Beginning
 
   constructor(mirror: Mirror, names: readonly (string | undefined)[], classify: Classify<E>) {
     this.#mirror = mirror
-    this.#isReady = mirror.status.ready
+    this.#beginning = new Beginning(() => mirror.status.ready)
     this.#classify = classify
     this.#names = names
     if (names.every((name) => name === undefined)) return
@@ -64,10 +65,10 @@ export class RecordEvents<E> {
     this.#events.length = 0
   }
 
-  #take({ records, renamed }: ChangeList, tell: (listeners: Iterable<Listener>) => void): void {
+  #take(list: ChangeList, tell: (listeners: Iterable<Listener>) => void): void {
+    const { records, renamed } = list
     // What is there at the beginning did not come now.
-    const isNews = this.#isReady
-    this.#isReady = this.#mirror.status.ready
+    const isNews = this.#beginning.look(list)
     if (!this.#known) return
     // Under its real key it is the same record, and no new one.
     for (const { table, from, to } of renamed ?? []) rename(this.#known.get(table), from, to)
@@ -79,7 +80,7 @@ export class RecordEvents<E> {
       const before = known.get(key)
       if (after) known.set(key, after)
       else known.delete(key)
-      const event = isNews && !readsTheSame(this.#mirror.fields(table), before, after) ? this.#classify({ table, key, before, after }) : undefined
+      const event = isNews(table, key) && !readsTheSame(this.#mirror.fields(table), before, after) ? this.#classify({ table, key, before, after }) : undefined
       if (event !== undefined) this.#events.push(event)
     }
     if (this.#events.length > 0) tell([this.#tellEvents])

@@ -164,6 +164,8 @@ export class Recovery {
       }
     }
     const failed = (error: unknown) => {
+      // Of its own time-outs nobody is told in this way: the application has aborted it.
+      if (isAbort(error)) return settle(() => reject(new RotaError('cancelled', 'the function was aborted', { cause: error })))
       const { failure, afterMs } = classify(error)
       times++
       if (failureCounts(failure)) counted++
@@ -222,9 +224,17 @@ function ignoringTooLate(run: () => void): void {
   }
 }
 
-const BY_STATUS: Readonly<Record<number, Failure>> = { 401: 'auth', 403: 'forbidden', 408: 'timeout', 409: 'conflict', 410: 'gone', 412: 'conflict', 429: 'rate-limit', 502: 'network', 503: 'network', 504: 'timeout' }
+const BY_STATUS: Readonly<Record<number, Failure>> = { 401: 'auth', 403: 'forbidden', 408: 'timeout', 409: 'conflict', 410: 'gone', 412: 'conflict', 429: 'rate-limit', 504: 'timeout' }
 
-/** Tells what kind of failure something is: by its own word, its HTTP status, or what a browser throws where nobody was reached. What can't be read is `unknown`. */
+/** What the first two letters of PostgreSQL's codes mean (its manual, appendix A), as far as trying again goes. */
+const BY_CLASS: Readonly<Record<string, Failure>> = {
+  '08': 'server', '21': 'invalid', '22': 'invalid', '23': 'invalid', '25': 'server', '28': 'forbidden', '40': 'server', '42': 'invalid', '44': 'invalid',
+  '53': 'server', '54': 'invalid', '55': 'server', '57': 'server', '58': 'server', P0: 'invalid', XX: 'server',
+}
+
+const BY_CODE: Readonly<Record<string, Failure>> = { '23505': 'conflict', '23503': 'conflict', '23P01': 'conflict', '42501': 'forbidden', '57014': 'timeout' }
+
+/** Tells what kind of failure something is: by its own word, its HTTP status, the code of PostgREST or PostgreSQL, or what a browser throws where nobody was reached. What can't be read is `unknown`. */
 export function classify(error: unknown): { readonly failure: Failure; readonly afterMs: number | undefined } {
   try {
     return classifyReadable(error)
@@ -236,7 +246,10 @@ export function classify(error: unknown): { readonly failure: Failure; readonly 
 /** What a failure says, for a person. */
 function textOf(cause: unknown): string {
   try {
-    return String(cause instanceof Error ? cause.message : cause)
+    const { message, status } = (typeof cause === 'object' && cause !== null ? cause : {}) as { message?: unknown; status?: unknown }
+    // Clients of databases throw plain objects, and a `Response` says no more than this.
+    if (typeof message === 'string') return message
+    return typeof status === 'number' ? `the server answered ${status}` : String(cause)
   } catch {
     return 'a failure that can not be read'
   }
@@ -244,14 +257,36 @@ function textOf(cause: unknown): string {
 
 function classifyReadable(error: unknown): { readonly failure: Failure; readonly afterMs: number | undefined } {
   if (typeof error !== 'object' || error === null) return { failure: 'unknown', afterMs: undefined }
-  const { name, failure, afterMs, status, message } = error as { name?: unknown; failure?: unknown; afterMs?: unknown; status?: unknown; message?: unknown }
+  const { name, failure, afterMs, status, code, context, message } = error as { readonly [member: string]: unknown }
   const wait = typeof afterMs === 'number' && afterMs > 0 ? Math.min(Math.ceil(afterMs), 2 ** 31) : undefined
   if (name === 'BackendError' && typeof failure === 'string') return { failure: failure as Failure, afterMs: wait }
-  if (name === 'TimeoutError' || name === 'AbortError') return { failure: 'timeout', afterMs: wait }
+  if (name === 'TimeoutError') return { failure: 'timeout', afterMs: wait }
   if (typeof status === 'number') return { failure: byStatus(status), afterMs: wait }
-  // What `fetch` says of a server that it did not reach, in Chromium, Firefox, WebKit and Node.
-  const isFetch = name === 'TypeError' && /failed to fetch|networkerror|load failed|fetch failed/i.test(String(message))
+  const said = typeof code === 'string' ? byCode(code) : undefined
+  if (said) return { failure: said, afterMs: wait }
+  // Supabase's edge functions: the answer is inside of the error.
+  const inner = (context as { status?: unknown } | null | undefined)?.status
+  if (typeof inner === 'number') return { failure: byStatus(inner), afterMs: wait }
+  // What `fetch` says of a server that it did not reach, in Chromium, Firefox, WebKit and Node; supabase-js hands the name on in front of the message.
+  const isFetch = (name === 'TypeError' || name === 'FunctionsFetchError' || String(message).startsWith('TypeError: ')) && /failed to (fetch|send)|networkerror|load failed|fetch failed/i.test(String(message))
   return { failure: isFetch ? 'network' : 'unknown', afterMs: wait }
+}
+
+/** By the code of PostgREST, which may be a status of the application's own (`PT…`), or of PostgreSQL. */
+function byCode(code: string): Failure | undefined {
+  if (/^PT\d{3}$/.test(code)) return byStatus(Number(code.slice(2)))
+  if (code.startsWith('PGRST')) return code.startsWith('PGRST30') ? 'auth' : code.startsWith('PGRST0') ? 'server' : code.startsWith('PGRSTX') ? 'server' : 'invalid'
+  return /^[0-9A-Z]{5}$/.test(code) ? (BY_CODE[code] ?? BY_CLASS[code.slice(0, 2)]) : undefined
+}
+
+/** True for what an aborted function throws. */
+function isAbort(error: unknown): boolean {
+  try {
+    const { name, message } = error as { readonly name?: unknown; readonly message?: unknown }
+    return name === 'AbortError' || (typeof message === 'string' && message.startsWith('AbortError: '))
+  } catch {
+    return false
+  }
 }
 
 function byStatus(status: number): Failure {

@@ -1,3 +1,4 @@
+import { Beginning } from './beginning.js'
 import { RotaError } from './errors.js'
 import { engineSlots, type RotaSlots } from './init.js'
 import { add, callSafely, type ChangeList, type Listener, type Mirror, type Part } from './mirror.js'
@@ -35,7 +36,7 @@ export class SlotTable implements Part {
   readonly #told = new Set<string>()
   readonly #listeners = new Set<SlotListener>()
   readonly #events: SlotEvent<object>[] = []
-  #isReady = false
+  readonly #beginning: Beginning
   #index: RotaSlots | undefined
   /** What the index has not heard of yet. */
   readonly #changed = new Map<string, object | undefined>()
@@ -46,6 +47,7 @@ export class SlotTable implements Part {
     this.#name = name
     this.#number = number
     this.#fields = fields
+    this.#beginning = new Beginning(() => mirror.status.ready)
     mirror.add(this)
   }
 
@@ -96,14 +98,16 @@ export class SlotTable implements Part {
     return add(this.#listeners, listener)
   }
 
-  take({ records, renamed }: ChangeList, tell: (listeners: Iterable<Listener>) => void): void {
+  take(list: ChangeList, tell: (listeners: Iterable<Listener>) => void): void {
+    const { records, renamed } = list
     // What is there at the beginning was not created now.
-    const isNews = this.#isReady
-    this.#isReady = this.#mirror.status.ready
+    const isNews = this.#beginning.look(list)
     // Under its real key it is the same slot, and no new one.
     for (const { table, from, to } of renamed ?? []) if (table === this.#name) this.#rename(from, to)
     for (let at = 0; at < records.length; at += 5) {
-      if (records[at + 1] === this.#number) this.#set(records[at + 2] as string, records[at + 3] as object | undefined, isNews)
+      if (records[at + 1] !== this.#number) continue
+      const key = records[at + 2] as string
+      this.#set(key, records[at + 3] as object | undefined, isNews(this.#name, key))
     }
     if (this.#events.length > 0) tell([this.#tellEvents])
   }

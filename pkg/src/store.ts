@@ -12,7 +12,7 @@ import { engineClass, handles, type RotaEngine } from './init.js'
 import { defaultInvalidations, type InvalidationRule, type Stale } from './invalidation.js'
 import { Interactions, interactionTables } from './interactions.js'
 import { Mirror, reportUncaught } from './mirror.js'
-import { commandOf, commandsOf, temporaryKeysOf, type Command, type Mutation } from './mutations.js'
+import { commandOf, commandsOf, temporaryKeysOf, type Command, type Known, type Mutation } from './mutations.js'
 import { Notifications } from './notifications.js'
 import { isInBrowser, listenToPage } from './page.js'
 import type { Policy } from './policy.js'
@@ -23,6 +23,7 @@ import { FIRST_OPERATIONS, FIRST_STATUS, InitialSnapshot, makeSnapshot, type Fir
 import { describeTable, keyFields, keyText, type RecordOf, type Tables } from './tables.js'
 import type { Audit, Changes, Conflict, ConflictChoice, Key, LinkOptions, Mutated, Operations, PollingOptions, Problem, Refusal, RetryOptions, Stats, Status } from './types.js'
 import { givenObject } from './values.js'
+import { SignIn } from './sign-in.js'
 import { SignsOfLife } from './signs-of-life.js'
 import { Submissions } from './submissions.js'
 import { requireWatch, watchTable, type RecordEvent, type WatchSpec } from './table-events.js'
@@ -100,6 +101,8 @@ export class Store<T extends Tables = any> {
   readonly recovery: Recovery
   /** @internal */
   readonly views: Views
+  /** @internal When it was opened. */
+  readonly openedAtMs: number = Date.now()
   readonly #conflicts: Conflicts
   readonly #mirror: Mirror
   readonly #host: Host
@@ -107,12 +110,15 @@ export class Store<T extends Tables = any> {
   readonly #name: string
   readonly #app: string
   readonly #user: string
+  readonly #known: Known
   #initial: InitialSnapshot | undefined
   #firstStatus = FIRST_STATUS
   /** Who waits for the end of a logout, or is told that there is none. */
   readonly #leaving = new Set<{ resolve(): void; reject(error: RotaError): void }>()
   readonly #signedOut = new Set<() => unknown>()
   #engine: RotaEngine | undefined
+  /** The end of a logout that was. */
+  #over: Promise<void> | undefined
 
   /** @internal Use {@link createStore}. */
   constructor(options: StoreOptions<T>) {
@@ -130,7 +136,8 @@ export class Store<T extends Tables = any> {
       throw new RotaError('duplicate-store', `there is a store of app "${options.app}" and user "${options.user}" in this page already; share it, or close it first`)
     }
     this.#mirror = new Mirror(options.tables, FIRST_STATUS)
-    this.#host = new Host(options.backend, this.#mirror, new Map(Object.entries(options.tables).map(([name, table]) => [name, keyFields(table)])), new Map(Object.entries(options.tables).map(([name, table]) => [name, table.fields])))
+    this.#known = { tables: options.tables, get: (table, key) => this.#mirror.get(table, key) }
+    this.#host = new Host(options.backend, this.#mirror, new Map(Object.entries(options.tables).map(([name, table]) => [name, keyFields(table)])), new Map(Object.entries(options.tables).map(([name, table]) => [name, table.fields])), user)
     this.assignments = new Assignments(
       this.#mirror,
       options.tables,
@@ -213,7 +220,8 @@ export class Store<T extends Tables = any> {
       const { flat } = this.#initial ?? {}
       if (flat) this.#call(() => engine.hydrate(flat))
       const { signal } = this.#host
-      const stopTokens = options.backend.onToken?.(() => this.#host.tell((open) => open.tokenRefreshed()))
+      const signIn = new SignIn(user, this.#host, this.#mirror, { logout: () => this.logout(), isClosed: () => this.isClosed, isLeaving: () => this.#leaving.size > 0 })
+      const stopTokens = options.backend.onToken?.(signIn.hear)
       if (stopTokens) signal.addEventListener('abort', stopTokens, { once: true })
       listenToPage((fact) => this.#host.tell(fact), signal)
     } catch (error) {
@@ -270,7 +278,7 @@ export class Store<T extends Tables = any> {
    */
   mutate(mutation: Mutation<T>): Mutated {
     this.#open()
-    const command = commandOf(mutation)
+    const command = commandOf(mutation, this.#known)
     this.availability.prepare([command])
     return this.#keyed([command], this.#host.mutate(() => this.#do((engine) => engine.mutate(command))))
   }
@@ -281,7 +289,7 @@ export class Store<T extends Tables = any> {
    */
   transact(mutations: readonly Mutation<T>[]): Mutated {
     this.#open()
-    const commands = commandsOf(mutations)
+    const commands = commandsOf(mutations, this.#known)
     this.availability.prepare(commands)
     return this.#keyed(commands, this.#host.mutate(() => this.#do((engine) => engine.transact(commands))))
   }
@@ -293,7 +301,7 @@ export class Store<T extends Tables = any> {
   can(mutation: Mutation<T>): Refusal | undefined {
     this.#open()
     try {
-      const command = commandOf(mutation)
+      const command = commandOf(mutation, this.#known)
       this.availability.prepare([command])
       return this.#do((engine) => engine.can(command)) as Refusal | undefined
     } catch (error) {
@@ -494,9 +502,10 @@ export class Store<T extends Tables = any> {
    * `unsent-operations`, and changes nothing, while operations are not done, unless `unsent` says what becomes of them: `wait` sends them
    * first, and takes nothing new; those that were given up keep it waiting until somebody retries or cancels them. `discard` drops them.
    * Resolves when all that is done, so that the page can be left. Rejects with `unsent-operations` where one turns up that no tab has told
-   * this one of, and with `closed` where the store is closed while it waits: then nobody has logged out.
+   * this one of, and with `closed` where the store is closed while it waits: then nobody has logged out. Where that has happened already, in another tab say, there is nothing left to do.
    */
   logout(options: { readonly unsent?: 'wait' | 'discard' } = {}): Promise<void> {
+    if (this.#over) return this.#over
     const engine = this.#open()
     const waiting = { resolve() {}, reject(_error: RotaError) {} }
     // Before the call: both ends may come within it.
@@ -545,7 +554,7 @@ export class Store<T extends Tables = any> {
     this.#leaving.clear()
     const told = this.#tellSignedOut()
     this.close()
-    void Promise.all([gone, told]).then(([isGone]) => {
+    this.#over = Promise.all([gone, told]).then(([isGone]) => {
       const message = "IndexedDB did not let the person's data be deleted; this is done when the store is opened again"
       if (!isGone) this.#mirror.report({ code: 'storage', place: 'IndexedDB', message })
       for (const { resolve } of leaving) resolve()

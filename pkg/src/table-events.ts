@@ -1,3 +1,4 @@
+import { Beginning } from './beginning.js'
 import { RotaError } from './errors.js'
 import { callSafely } from './mirror.js'
 import { keyFields, keyText, type RecordOf, type Tables } from './tables.js'
@@ -21,10 +22,11 @@ export type WatchSpec<T extends Tables> = { [N in keyof T & string]: { readonly 
 /** What of a store is needed here. */
 interface Watched {
   readonly tables: Tables
+  readonly openedAtMs: number
   status(): { readonly ready: boolean }
   all(table: string): readonly object[]
   subscribe(listener: (changes: Changes) => void): () => void
-  view(spec: ViewSpec<Tables>): { rows(): readonly object[]; close(): void }
+  readonly views: { open(spec: ViewSpec<Tables>): { rows(): readonly object[]; passes(key: string): boolean; close(): void } }
 }
 
 /**
@@ -33,30 +35,29 @@ interface Watched {
  */
 export function watchTable(store: Watched, given: { readonly table: string; readonly filter?: unknown }, listener: (event: RecordEvent<object>) => void): () => void {
   const { table, filter } = given
-  const view = filter === undefined ? undefined : store.view({ table, filter } as ViewSpec<Tables>)
+  const view = filter === undefined ? undefined : store.views.open({ table, filter } as ViewSpec<Tables>)
   const rows = () => view?.rows() ?? store.all(table)
   const fields = keyFields(store.tables[table] ?? { key: 'id' })
   const keyOf = (record: object) => keyText(fields.map((field) => (record as Record<string, Key>)[field]) as unknown as Key)
   const declared = store.tables[table]?.fields ?? []
   const known = new Map(rows().map((record) => [keyOf(record), record]))
-  let isReady = store.status().ready
+  const beginning = new Beginning(() => store.status().ready, store.openedAtMs)
   const tell = (event: RecordEvent<object>) => callSafely(() => listener(event))
-  const take = ({ records, renamed, status }: Changes): void => {
-    const isNews = isReady
-    isReady = status?.ready ?? isReady
+  const take = (changes: Changes): void => {
+    const { records, renamed } = changes
+    const isNews = beginning.look(changes)
     for (const { table: of, from, to } of renamed ?? []) {
       const record = of === table ? known.get(from) : undefined
       if (record && known.delete(from)) known.set(to, record)
     }
-    const changed = records.filter((one) => one.table === table)
-    if (changed.length === 0) return
-    const passing = view && new Set(view.rows())
-    for (const { key, record } of changed) {
-      const [before, after] = [known.get(key), record && (passing?.has(record) ?? true) ? record : undefined]
+    for (const { table: of, key, record } of records) {
+      if (of !== table) continue
+      // Not by all rows of the view: there may be many, and one change.
+      const [before, after] = [known.get(key), record && (view?.passes(key) ?? true) ? record : undefined]
       if (after) known.set(key, after)
       else known.delete(key)
       // The row that confirms a change shows the same once more.
-      if (!isNews || readsTheSame(declared, before, after)) continue
+      if (!isNews(table, key) || readsTheSame(declared, before, after)) continue
       if (after) tell({ type: before ? 'updated' : 'inserted', key, record: after, before })
       else if (before) tell({ type: 'deleted', key, record: before, before })
     }

@@ -253,7 +253,7 @@ export interface Stats {
 
 /** Something from outside — a server, a tab, storage — that could not be used. It was dropped, and the store goes on. */
 export interface Problem {
-  /** Stable: `unknown-zone`, `notifications-full`, `malformed-event`, `malformed-answer`, `invalid-version`, `corrupt-entry`, `newer-entry`, `wrong-key`, `undecryptable-entry`, `engine-crashed`, `malformed-message`, `newer-message`, `unknown-table`, `storage`, `auth`, `view-groups-full`, `unreadable-slot`. */
+  /** Stable: `unknown-zone`, `notifications-full`, `malformed-event`, `malformed-answer`, `invalid-version`, `corrupt-entry`, `newer-entry`, `wrong-key`, `undecryptable-entry`, `engine-crashed`, `malformed-message`, `newer-message`, `unknown-table`, `storage`, `auth`, `other-user`, `unsent-operations`, `view-groups-full`, `unreadable-slot`. */
   readonly code: string
   /** Where it came from. */
   readonly place: string

@@ -87,7 +87,7 @@ export class Views implements Part {
   }
 
   /** Opens a view, or joins an equal one that is open. */
-  open(spec: ViewSpec<Tables>): View<object> {
+  open(spec: ViewSpec<Tables>): Handle {
     return new Handle(this.#sharedOf(spec), (shared) => this.#letGo(shared))
   }
 
@@ -190,6 +190,7 @@ class Shared {
   holders = 0
   readonly listeners = new Set<Listener>()
   readonly #mirror: Mirror
+  readonly #table: string
   readonly #figureNames: readonly string[]
   readonly #groupFields: readonly string[]
   #isEnded = false
@@ -197,6 +198,8 @@ class Shared {
   #total = 0
   #figures: Figures<string>
   readonly #groups = new Map<string, ViewGroup<string, Readonly<Record<string, unknown>>>>()
+  /** The same as a set, once somebody asks. */
+  #members: Set<number> | undefined
   #rowsNow: readonly object[] | undefined
   #groupsNow: readonly ViewGroup<string, Readonly<Record<string, unknown>>>[] | undefined
   #snapshot: ViewSnapshot<object> | undefined
@@ -204,9 +207,10 @@ class Shared {
   constructor(
     readonly id: number,
     readonly text: string,
-    { figures, groupBy }: DescribedView,
+    { table, figures, groupBy }: DescribedView,
     mirror: Mirror,
   ) {
+    this.#table = table
     this.#mirror = mirror
     this.#figureNames = figures.map(({ name }) => name)
     this.#groupFields = groupBy
@@ -225,11 +229,19 @@ class Shared {
     return this.#snapshot
   }
 
+  /** True for a record of the table that is inside the window. */
+  passes(key: string): boolean {
+    const number = this.#mirror.cell(this.#table, key)?.number
+    if (number === undefined || this.#isEnded) return false
+    this.#members ??= new Set(this.#ids)
+    return this.#members.has(number)
+  }
+
   /** Takes one view's entries of a change list, all but its number. */
   take(entries: readonly unknown[]): void {
     const [total, isAnew, window, figures, groups] = entries as [number, boolean, Uint32Array, Figure[] | undefined, unknown[] | undefined]
     this.#total = total
-    if (isAnew) this.#ids = Array.from(window)
+    if (isAnew) [this.#ids, this.#members] = [Array.from(window), undefined]
     else this.#edit(window)
     if (isAnew || window.length > 0) this.#rowsNow = undefined
     if (figures) this.#figures = this.#named(figures)
@@ -241,6 +253,7 @@ class Shared {
     this.#isEnded = true
     this.listeners.clear()
     this.#ids = []
+    this.#members = undefined
     this.#groups.clear()
     this.#rowsNow = this.#groupsNow = this.#snapshot = undefined
   }
@@ -248,8 +261,10 @@ class Shared {
   #edit(edits: Uint32Array): void {
     for (let at = 0; at < edits.length; at += 3) {
       const [kind, place, id] = edits.subarray(at, at + 3) as unknown as [number, number, number]
-      if (kind === 0) this.#ids.splice(place, 1)
-      else if (kind === 1) this.#ids.splice(place, 0, id)
+      if (kind === 0) for (const gone of this.#ids.splice(place, 1)) this.#members?.delete(gone)
+      if (kind !== 1) continue
+      this.#ids.splice(place, 0, id)
+      this.#members?.add(id)
       // What is left is a record that changed where it stands.
     }
   }
@@ -295,6 +310,11 @@ class Handle implements View<object> {
 
   rows(): readonly object[] {
     return this.snapshot().rows
+  }
+
+  /** True for a record of the table that it shows. */
+  passes(key: string): boolean {
+    return !this.#isClosed && this.#shared.passes(key)
   }
 
   figures(): Figures<string> {

@@ -1,4 +1,4 @@
-import { BackendError, type Answer, type Backend, type LinkListener, type Operation, type PullRequest, type PullResponse, type StreamEvent } from 'rota-engine'
+import { BackendError, type Answer, type Backend, type LinkListener, type Operation, type PullRequest, type PullResponse, type StreamEvent, type TokenNews } from 'rota-engine'
 
 export type Row = Record<string, unknown>
 
@@ -50,7 +50,7 @@ export class FakeBackend implements Backend {
   spoilAnswer: ((answer: Answer) => unknown) | undefined
   spoilResponse: ((response: PullResponse) => unknown) | undefined
   listener: LinkListener | undefined
-  onTokenListeners = new Set<() => void>()
+  onTokenListeners = new Set<(news?: TokenNews) => void>()
   readonly #facts = new Map<string, Fact>()
   #version = 1000
   #held: (() => void)[] | undefined
@@ -167,7 +167,7 @@ export class FakeBackend implements Backend {
     this.shutOut = false
   }
 
-  onToken(listener: () => void): () => void {
+  onToken(listener: (news?: TokenNews) => void): () => void {
     this.onTokenListeners.add(listener)
     return () => this.onTokenListeners.delete(listener)
   }

@@ -230,12 +230,16 @@ describe.each([...frameworks, inStrictReact])('in $name', ({ mount, show, after 
       expect([...select().options].map(({ value, disabled, title }) => [value, disabled, title !== ''])).toEqual([['', false, false], ['maya', false, false], ['jonas', true, true]])
     })
 
-    test('with nobody to choose only shows, an owner who is not known yet as updating', async () => {
+    test('with nobody to choose only shows, an owner who is not known yet as updating, and one who has no name by id', async () => {
       const { element } = show('UserAssignmentDisplay', { entityType: 'companies', entityId: 'c1', people: [] }, given)
       expect(element.querySelector('select')).toBeNull()
       expect(element.querySelector('.rota-assignment-owner')?.textContent).toBe('Nobody')
+      backend.hold()
       await after(() => void store.assignments.assign('companies', 'c1', 'lena'))
-      expect(element.querySelector('.rota-assignment-owner')?.getAttribute('aria-label')).toBe('Assigned to: Updating...')
+      const label = () => element.querySelector('.rota-assignment-owner')?.getAttribute('aria-label')
+      expect(label()).toBe('Assigned to: Updating...')
+      await after(() => backend.release())
+      await until(() => expect(label()).toBe('Assigned to: lena'))
     })
   })
 })

@@ -93,6 +93,11 @@ afterEach(async () => {
   await pause(5)
 })
 
+/** The person of this test's tabs. */
+export function person(): string {
+  return `person-${users}`
+}
+
 /** The name of this test's session, in storage and on the channel. */
 export function session(): string {
   return `rota:1:tests:person-${users}`

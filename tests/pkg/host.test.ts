@@ -26,7 +26,7 @@ beforeEach(() => {
       return () => {}
     },
   } as Backend
-  host = new Host(scripted, {} as never, keys, new Map())
+  host = new Host(scripted, {} as never, keys, new Map(), 'maya')
   host.attach(
     engine as never,
     () => {},

@@ -1,5 +1,6 @@
-import { createStore, type InteractionEvent, type Mutated } from 'rota-engine'
+import { createStore, table, type Answer, type InteractionEvent, type Mutated, type Operation } from 'rota-engine'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { FakeBackend } from './backend.js'
 import { domainsSeeded, openDomainsLive, type DomainBackend, type Session } from './domains.js'
 import { isLive, pause, refusal, until } from './world.js'
 
@@ -100,6 +101,47 @@ describe('an optimistic update', () => {
     expect([notes, note, last_action, store.conflicts().length]).toEqual([['bobs'], 'bobs', null, 0])
   })
 
+  test('of which nothing is left is rolled back by doing nothing: refused, taken back, rolled back before, or of a record that is gone', async () => {
+    backend.judge = () => ({ outcome: 'refused', code: 'forbidden', message: 'no' })
+    const refused = store.interactions.optimisticUpdate('s1', { note: 'x' })
+    await refused.settled
+    backend.judge = undefined
+    expect(store.interactions.rollbackUpdate(refused.id)).toBe(undefined)
+    backend.hold()
+    store.interactions.optimisticUpdate('s1', { note: 'x' })
+    const cancelled = store.interactions.optimisticUpdate('s1', { note: 'y' })
+    store.cancel(cancelled.id)
+    await cancelled.settled
+    expect(store.interactions.rollbackUpdate(cancelled.id)).toBe(undefined)
+    backend.release()
+    await isSent()
+    const done = store.interactions.optimisticUpdate('s1', { note: 'z' })
+    await done.settled
+    expect(await store.interactions.rollbackUpdate(done.id)?.settled).toMatchObject({ outcome: 'confirmed' })
+    expect(store.interactions.rollbackUpdate(done.id)).toBe(undefined)
+    const last = store.interactions.optimisticUpdate('s1', { note: 'last' })
+    await last.settled
+    backend.remove('sessions', 's1')
+    await until(() => expect(store.get('sessions', 's1')).toBeUndefined())
+    expect(store.interactions.rollbackUpdate(last.id)).toBe(undefined)
+  })
+
+  test('that was not rolled back after all is not said to be', async () => {
+    const { id, settled } = store.interactions.optimisticUpdate('s1', { note: 'x' })
+    await settled
+    backend.judge = () => ({ outcome: 'refused', code: 'forbidden', message: 'no' })
+    expect(await store.interactions.rollbackUpdate(id)?.settled).toMatchObject({ outcome: 'refused' })
+    expect(refusal(() => store.interactions.rollbackUpdate(id)).code).toBe('unknown-operation')
+    expect(store.get('sessions', 's1')?.note).toBe('x')
+  })
+
+  test('that is too old to be undone says so, by one code', async () => {
+    const { id, settled } = store.interactions.optimisticUpdate('s1', { note: 'x' })
+    await settled
+    for (let n = 0; n < 101; n++) await store.interactions.optimisticUpdate('s2', { note: `${n}` }).settled
+    expect(refusal(() => store.interactions.rollbackUpdate(id))).toMatchObject({ code: 'unknown-operation', reason: expect.stringContaining('last 100') })
+  })
+
   test('that is refused says why, until the next one that comes true', async () => {
     backend.judge = () => ({ outcome: 'refused', code: 'forbidden', message: 'not yours' })
     const { id, settled } = store.interactions.optimisticUpdate('s1', { note: 'x' })
@@ -184,4 +226,40 @@ test('a refresh fetches what is new, and a closed store reads as an empty one', 
     () => store.interactions.rollbackUpdate('x'),
   ]
   expect(calls.map((call) => refusal(call).code)).toEqual(calls.map(() => 'closed'))
+})
+
+test('one that is looked at under its temporary key is followed under the real one', async () => {
+  /** Gives the keys itself. */
+  class Numbering extends FakeBackend {
+    override async push(operation: Operation): Promise<Answer> {
+      if (operation.name !== 'insert') return super.push(operation)
+      await Promise.resolve()
+      const row = this.put(operation.table, { ...operation.set, id: 17 }, { silently: true })
+      return { protocol: 1, id: operation.id, table: operation.table, key: '17', temporary: operation.key, outcome: 'confirmed', replayed: false, version: this.versionOf(operation.table, '17'), record: { ...row, rota_op: operation.id } } as Answer
+    }
+  }
+  const tables = {
+    sessions: table<{ id: number; status: string; campaign_id: string | null }>({ key: 'id', fields: ['id', 'status', 'campaign_id'], temporaryKeys: true, domain: { kind: 'interaction', active: ['live'] } }),
+  }
+  const numbering = new Numbering()
+  const numbered = createStore({ app: 'temporary', user: 'maya', tables, backend: numbering, storage: 'memory' })
+  try {
+    await isLive(numbered)
+    const now = () => [numbered.interactions.state().currentInteractionId, numbered.interactions.state().currentCampaignId]
+    const { temporaryKeys, settled } = numbered.mutate({ name: 'insert', table: 'sessions', record: { status: 'live', campaign_id: 'spring' } })
+    numbered.interactions.setCurrentInteraction(temporaryKeys[0]!)
+    expect(now()).toEqual([temporaryKeys[0], 'spring'])
+    await settled
+    await until(() => expect(now()).toEqual(['17', 'spring']))
+    numbering.put('sessions', { id: 17, status: 'live', campaign_id: 'summer' })
+    expect(now()).toEqual(['17', 'summer'])
+    // Whoever has kept the temporary key may go on using it.
+    numbered.interactions.clearCurrentInteraction()
+    numbered.interactions.setCurrentInteraction(temporaryKeys[0]!)
+    expect(now()).toEqual(['17', 'summer'])
+    numbering.remove('sessions', '17')
+    await until(() => expect(now()).toEqual([null, 'summer']))
+  } finally {
+    numbered.close()
+  }
 })

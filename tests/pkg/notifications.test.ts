@@ -230,4 +230,65 @@ describe('tabs', () => {
     await pause(5)
     expect(made).toEqual(['from the follower', 'from the leader'])
   })
+
+  describe("are the browser's own in one tab,", () => {
+    let made: string[]
+
+    /** The tab that leads, the other one, and what the browser shows. */
+    const tabs = async () => {
+      made = []
+      const Notification = Object.assign(
+        function (title: string, { body }: { body: string }) {
+          made.push(`${title}: ${body}`)
+        },
+        { permission: 'granted' },
+      )
+      vi.stubGlobal('Notification', Notification)
+      vi.stubGlobal('navigator', { ...globalThis.navigator, locks: new FakeLocks() })
+      const lines = new Lines(seeded())
+      const [one, two] = [openTab(lines.one()).store, openTab(lines.one()).store]
+      await Promise.all([isLive(one), isLive(two)])
+      await until(() => expect([one.status().role, two.status().role].sort()).toEqual(['follower', 'leader']))
+      return one.status().role === 'leader' ? { leader: one, follower: two, lines } : { leader: two, follower: one, lines }
+    }
+    const turn = (of: typeof store, message: string) => of.notifications.createNotification({ kind: 'turn', message })
+
+    test('also where only another one than it has asked for them, or looked at any', async () => {
+      const { leader, follower } = await tabs()
+      await follower.notifications.showInBrowser({ title: 'Desk' })
+      turn(follower, 'one')
+      await until(() => expect(made).toEqual(['Desk: one']))
+      turn(leader, 'two')
+      await pause(10)
+      expect(made).toEqual(['Desk: one', 'Desk: two'])
+    })
+
+    test('as was said last, in whichever tab, and in one that was opened later', async () => {
+      const { leader, follower, lines } = await tabs()
+      await leader.notifications.showInBrowser({ title: 'First' })
+      await follower.notifications.showInBrowser({ title: 'Desk', kinds: ['turn'] })
+      const { store: late } = openTab(lines.one())
+      await isLive(late)
+      late.notifications.createNotification({ kind: 'status', message: 'not of this kind' })
+      turn(late, 'one')
+      await until(() => expect(made).toEqual(['Desk: one']))
+      leader.close()
+      follower.close()
+      await until(() => expect(late.status().role).toBe('leader'))
+      turn(late, 'two')
+      expect(made).toEqual(['Desk: one', 'Desk: two'])
+      await late.notifications.showInBrowser(null)
+      turn(late, 'three')
+      await pause(10)
+      expect(made).toHaveLength(2)
+    })
+  })
+
+  test('are heard of in a tab that has only asked to be told', async () => {
+    const [one, two] = await pair()
+    const heard: string[][] = []
+    two.notifications.subscribe(() => heard.push(shown('board', two)))
+    one.notifications.createNotification({ kind: 'turn', message: 'hi' })
+    await until(() => expect(heard.at(-1)).toEqual(['hi']))
+  })
 })

@@ -115,6 +115,24 @@ describe('executeWithRetry', () => {
     expect(signals.map(({ aborted }) => aborted)).toEqual([true])
   })
 
+  test.each([
+    ['what fetch throws', new DOMException('The user aborted a request.', 'AbortError')],
+    ['what supabase-js makes of it', { code: '20', message: 'AbortError: This operation was aborted' }],
+  ])('ends when the function aborts itself: %s', async (_, thrown) => {
+    const { store } = await openLive()
+    const run = vi.fn(() => Promise.reject(thrown))
+    expect(await store.recovery.executeWithRetry(run, fast).catch((error: unknown) => error)).toMatchObject({ name: 'RotaError', code: 'cancelled', cause: thrown })
+    expect(run).toHaveBeenCalledTimes(1)
+  })
+
+  test.each([
+    [{ code: '23505', message: 'duplicate key value', details: null, hint: null }, 'duplicate key value [conflict, after 1 try]'],
+    [new Response('', { status: 404 }), 'the server answered 404 [invalid, after 1 try]'],
+  ])('says in words what the last failure was', async (thrown, message) => {
+    const { store } = await openLive()
+    await expect(store.recovery.executeWithRetry(() => Promise.reject(thrown), fast)).rejects.toMatchObject({ message })
+  })
+
   test('waits for as long as the server asks', async () => {
     const { store } = await openLive()
     vi.useFakeTimers()
@@ -158,7 +176,21 @@ describe('executeWithRetry', () => {
     ['an answer of 422', { status: 422 }, 'invalid'],
     ['an answer of 429', { status: 429 }, 'rate-limit'],
     ['an answer of 500', { status: 500 }, 'server'],
-    ['an answer of 503', { status: 503 }, 'network'],
+    ['an answer of 502', { status: 502 }, 'server'],
+    ['an answer of 503', { status: 503 }, 'server'],
+    ['a response', new Response('no', { status: 500 }), 'server'],
+    ['an answer to an edge function', Object.assign(new Error('non-2xx'), { name: 'FunctionsHttpError', context: new Response('', { status: 403 }) }), 'forbidden'],
+    ["PostgREST's word for a table that is not there", { code: 'PGRST205', message: 'no such table', details: null, hint: null }, 'invalid'],
+    ["PostgREST's word for a token", { code: 'PGRST301', message: 'JWT expired' }, 'auth'],
+    ["PostgREST's word for a database that is away", { code: 'PGRST002', message: 'no schema cache' }, 'server'],
+    ["a status of the application's own", { code: 'PT429', message: 'slowly' }, 'rate-limit'],
+    ['a value that is there already', { code: '23505', message: 'duplicate key' }, 'conflict'],
+    ['a row that must not be written', { code: '42501', message: 'permission denied' }, 'forbidden'],
+    ['a deadlock', { code: '40P01', message: 'deadlock detected' }, 'server'],
+    ['a statement that took too long', { code: '57014', message: 'canceling statement' }, 'timeout'],
+    ['a column that is not there', { code: '42703', message: 'no column' }, 'invalid'],
+    ['a code of something else', { code: 'EPIPE', message: 'broken pipe' }, 'unknown'],
+    ["supabase-js's word for a server that was not reached", { code: '', message: 'TypeError: fetch failed', details: '', hint: '' }, 'network'],
     ['an answer of 504', { status: 504 }, 'timeout'],
     ['text', 'no', 'unknown'],
     ['nothing', undefined, 'unknown'],

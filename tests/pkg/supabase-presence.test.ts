@@ -54,6 +54,7 @@ class Client {
   readonly channels: Channel[] = []
   readonly removed: Channel[] = []
   leaving = Promise.resolve('ok')
+  auth = { getSession: async () => ({ data: { session: { access_token: 'of whoever it is' } }, error: null }) }
   realtime = { setAuth: async () => {}, connectionState: () => 'open', disconnect: async () => {} }
 
   channel(topic: string, config?: Channel['config']): Channel {
@@ -88,7 +89,7 @@ afterEach(() => vi.useRealTimers())
 async function inRoom(presence: string | undefined = 'crm') {
   const backend = supabaseBackend(client as unknown as SupabaseClient, presence === undefined ? {} : { presence })
   const connect = async () => {
-    const disconnect = backend.connect(['companies'], listener)
+    const disconnect = backend.connect(['companies'], listener, 'maya')
     const link = links().at(-1)!
     await vi.advanceTimersByTimeAsync(0)
     link.status?.('SUBSCRIBED')
@@ -110,7 +111,7 @@ describe('the room', () => {
   test('is not there without a name', async () => {
     const backend = supabaseBackend(client as unknown as SupabaseClient)
     expect(backend.presence).toBeUndefined()
-    backend.connect(['companies'], listener)
+    backend.connect(['companies'], listener, 'maya')
     await vi.advanceTimersByTimeAsync(0)
     expect(rooms()).toEqual([])
   })

@@ -31,17 +31,29 @@ class Channel {
   }
 }
 
+/** A session with a token of a person's. */
+function sessionOf(sub: string | undefined, more: object = {}) {
+  const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url')
+  return { access_token: [part({ alg: 'HS256' }), part({ sub, role: 'authenticated', ...more }), 'signed'].join('.'), expires_at: Date.now() / 1_000 + 3_600 }
+}
+
 class Client {
   readonly channels: Channel[] = []
   readonly removed: Channel[] = []
   readonly calls: [string, unknown][] = []
   reply: unknown = { data: { ok: true }, error: null, status: 200 }
   unsubscribed = 0
-  authEvent: ((event: string) => void) | undefined
-  realtime = { setAuth: vi.fn(async () => {}), connectionState: vi.fn(() => 'open'), disconnect: vi.fn(async () => {}) }
+  authEvent: ((event: string, session?: unknown) => void) | undefined
+  /** The tokens that calls were made with. */
+  readonly tokens: (string | undefined)[] = []
+  session: { access_token: string; expires_at?: number } | null = sessionOf('maya')
+  sessionError: Error | null = null
+  rest = { headers: new Headers() }
+  realtime = { accessTokenValue: undefined as string | undefined, setAuth: vi.fn(async () => {}), connectionState: vi.fn(() => 'open'), disconnect: vi.fn(async () => {}) }
   auth = {
     refreshSession: vi.fn(async (): Promise<{ error: Error | null }> => ({ error: null })),
-    onAuthStateChange: (listener: (event: string) => void) => {
+    getSession: async () => ({ data: { session: this.session }, error: this.sessionError }),
+    onAuthStateChange: (listener: (event: string, session?: unknown) => void) => {
       this.authEvent = listener
       return { data: { subscription: { unsubscribe: () => void this.unsubscribed++ } } }
     },
@@ -49,7 +61,12 @@ class Client {
 
   rpc(name: string, args: unknown) {
     this.calls.push([name, args])
-    return { abortSignal: async () => this.reply }
+    let token: string | undefined
+    const made = {
+      setHeader: (_name: string, value: string) => ((token = value), made),
+      abortSignal: async () => (this.tokens.push(token), this.reply),
+    }
+    return made
   }
 
   channel(topic: string): Channel {
@@ -84,7 +101,7 @@ beforeEach(() => {
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
 const connect = async () => {
-  const disconnect = adapter().connect(['companies', 'people'], listener)
+  const disconnect = adapter().connect(['companies', 'people'], listener, 'maya')
   await pause(0)
   return { disconnect, channel: client.channels.at(-1)! }
 }
@@ -94,15 +111,15 @@ describe('calls', () => {
 
   test('pull and push call the two functions of the server kit, and hand their answer through', async () => {
     const request = { protocol: 1, tables: ['companies'], cursor: null, pending: [] } satisfies PullRequest
-    expect(await adapter().pull(request, signal)).toEqual({ ok: true })
-    await adapter().push({ id: 'x' } as Operation, signal)
+    expect(await adapter().pull(request, signal, 'maya')).toEqual({ ok: true })
+    await adapter().push({ id: 'x' } as Operation, signal, 'maya')
     expect(client.calls).toEqual([['rota_pull', { request }], ['apply_operation', { op: { id: 'x' } }]])
   })
 
   test('several operations are one call of the server kit', async () => {
     client.reply = { data: [{ id: 'x' }, { id: 'y' }], error: null, status: 200 }
     const ops = [{ id: 'x' }, { id: 'y' }] as Operation[]
-    expect(await adapter().pushAll?.(ops, signal)).toEqual([{ id: 'x' }, { id: 'y' }])
+    expect(await adapter().pushAll?.(ops, signal, 'maya')).toEqual([{ id: 'x' }, { id: 'y' }])
     expect(client.calls).toEqual([['apply_operations', { ops }]])
   })
 
@@ -121,12 +138,12 @@ describe('calls', () => {
     [400, 'PGRST202'],
   ])('a database without that function (status %i, code %s) takes one a call', async (status, code) => {
     client.reply = { data: null, error: { message: 'no such function', code }, status }
-    expect(await adapter().pushAll?.([], signal)).toBeUndefined()
+    expect(await adapter().pushAll?.([], signal, 'maya')).toBeUndefined()
   })
 
   test('a call of several fails as any other does', async () => {
     client.reply = { data: null, error: { message: 'too large' }, status: 413 }
-    await expect(adapter().pushAll?.([], signal)).rejects.toMatchObject({ failure: 'invalid', message: 'too large' })
+    await expect(adapter().pushAll?.([], signal, 'maya')).rejects.toMatchObject({ failure: 'invalid', message: 'too large' })
   })
 
   test.each([
@@ -150,14 +167,14 @@ describe('calls', () => {
     [302, undefined, 'unknown'],
   ] as const)('status %i with code %s is %s', async (status, code, failure) => {
     client.reply = { data: null, error: { message: 'as it says', code }, status }
-    const error = await adapter().push({} as Operation, signal).catch((thrown: unknown) => thrown)
+    const error = await adapter().push({} as Operation, signal, 'maya').catch((thrown: unknown) => thrown)
     expect(error).toBeInstanceOf(BackendError)
     expect(error).toMatchObject({ failure, message: 'as it says' })
   })
 
   test('an error without words says the status', async () => {
     client.reply = { data: null, error: { message: '' }, status: 503 }
-    await expect(adapter().pull({} as PullRequest, signal)).rejects.toMatchObject({ message: 'the server answered 503' })
+    await expect(adapter().pull({} as PullRequest, signal, 'maya')).rejects.toMatchObject({ message: 'the server answered 503' })
   })
 })
 
@@ -170,9 +187,12 @@ describe('the link', () => {
   })
 
   test('a fresh token is put on the socket before it joins; a link that was left meanwhile does not join', async () => {
-    const disconnect = adapter().connect(['companies'], listener)
-    expect(client.realtime.setAuth).toHaveBeenCalledTimes(1)
+    let isFresh = () => {}
+    client.realtime.setAuth.mockImplementationOnce(() => new Promise<void>((resolve) => (isFresh = resolve)))
+    const disconnect = adapter().connect(['companies'], listener, 'maya')
+    await until(() => expect(client.realtime.setAuth).toHaveBeenCalledTimes(1))
     disconnect()
+    isFresh()
     await pause(0)
     expect(client.channels[0]?.status).toBeUndefined()
     expect(heard).toEqual([])
@@ -299,22 +319,110 @@ describe('the link', () => {
 
 describe('the token', () => {
   test('a session that can not be refreshed is a matter of the token', async () => {
-    await expect(adapter().refreshToken?.()).resolves.toBeUndefined()
+    await expect(adapter().refreshToken?.('maya')).resolves.toBeUndefined()
     client.auth.refreshSession.mockResolvedValueOnce({ error: new Error('signed out') })
-    await expect(adapter().refreshToken?.()).rejects.toMatchObject({ failure: 'auth', message: 'signed out' })
+    await expect(adapter().refreshToken?.('maya')).rejects.toMatchObject({ failure: 'auth', message: 'signed out' })
   })
 
   test('a fresh one is told, other events are not', () => {
     let told = 0
     adapter().onToken?.(() => told++)
-    for (const event of ['INITIAL_SESSION', 'SIGNED_OUT', 'USER_UPDATED', 'TOKEN_REFRESHED', 'SIGNED_IN']) client.authEvent?.(event)
+    for (const event of ['INITIAL_SESSION', 'USER_UPDATED', 'TOKEN_REFRESHED', 'SIGNED_IN']) client.authEvent?.(event)
     expect(told).toBe(2)
+  })
+
+  test('whose it is, is told with it, and whether a session has ended or was ended', () => {
+    const told: unknown[] = []
+    adapter().onToken?.((news) => told.push(news))
+    client.authEvent?.('INITIAL_SESSION', sessionOf('maya'))
+    client.authEvent?.('SIGNED_IN', sessionOf('мая'))
+    client.authEvent?.('SIGNED_OUT', null)
+    client.authEvent?.('SIGNED_IN', { ...sessionOf('lena'), expires_at: Date.now() / 1_000 + 60 })
+    client.authEvent?.('SIGNED_OUT', null)
+    client.authEvent?.('SIGNED_OUT', null)
+    client.authEvent?.('TOKEN_REFRESHED', { access_token: 'no token of ours' })
+    expect(told).toEqual([{ user: 'мая' }, { user: null, hasExpired: false }, { user: 'lena' }, { user: null, hasExpired: true }, { user: null, hasExpired: true }, undefined])
+  })
+
+  test('a session that is gone when a fresh one is asked for has ended, and nobody has ended it', async () => {
+    const told: unknown[] = []
+    const backend = adapter()
+    backend.onToken?.((news) => told.push(news))
+    client.authEvent?.('INITIAL_SESSION', sessionOf('maya'))
+    client.auth.refreshSession.mockImplementationOnce(async () => {
+      client.authEvent?.('SIGNED_OUT', null)
+      return { error: new Error('revoked') }
+    })
+    await expect(backend.refreshToken?.('maya')).rejects.toMatchObject({ failure: 'auth' })
+    expect(told).toEqual([{ user: null, hasExpired: true }])
+  })
+
+  describe('of somebody else', () => {
+    const signal = new AbortController().signal
+    const others = { failure: 'auth', message: expect.stringContaining('somebody else') }
+    beforeEach(() => {
+      client.session = sessionOf('lena')
+    })
+
+    test('is used for no call, and not refreshed', async () => {
+      const backend = adapter()
+      await expect(backend.pull({} as PullRequest, signal, 'maya')).rejects.toMatchObject(others)
+      await expect(backend.push({} as Operation, signal, 'maya')).rejects.toMatchObject(others)
+      await expect(backend.pushAll?.([], signal, 'maya')).rejects.toMatchObject(others)
+      await expect(backend.refreshToken?.('maya')).rejects.toMatchObject(others)
+      expect([client.calls, client.auth.refreshSession.mock.calls]).toEqual([[], []])
+    })
+
+    test('joins nothing', async () => {
+      const { channel } = await connect()
+      expect([channel.status, heard]).toEqual([undefined, [['closed', 'auth', others.message]]])
+    })
+
+    test('ends the link as soon as it is on the socket, and no row comes in', async () => {
+      client.session = sessionOf('maya')
+      const { channel } = await connect()
+      client.realtime.accessTokenValue = client.session.access_token
+      channel.status?.('SUBSCRIBED')
+      channel.system({ status: 'ok' })
+      client.realtime.accessTokenValue = sessionOf('lena').access_token
+      channel.change({ eventType: 'INSERT', new: { id: 'for lena' }, old: {}, errors: null })
+      await turn()
+      expect(heard).toEqual(['joined', 'live', ['closed', 'auth', others.message]])
+    })
+
+    test('is told by other claims, where the application says so', async () => {
+      client.session = sessionOf('auth|7', { person: 'maya' })
+      const backend = supabaseBackend(client as unknown as SupabaseClient, { userOf: ({ person }) => person })
+      expect(await backend.pull({} as PullRequest, signal, 'maya')).toEqual({ ok: true })
+      await expect(backend.pull({} as PullRequest, signal, 'lena')).rejects.toMatchObject(others)
+    })
+  })
+
+  test('a call is made with the token that was looked at', async () => {
+    await adapter().pull({} as PullRequest, new AbortController().signal, 'maya')
+    expect(client.tokens).toEqual([`Bearer ${client.session?.access_token}`])
+  })
+
+  test('without a session no call is made; while it can not be read there is no network', async () => {
+    client.session = null
+    await expect(adapter().pull({} as PullRequest, new AbortController().signal, 'maya')).rejects.toMatchObject({ failure: 'auth', message: 'nobody is signed in' })
+    client.sessionError = Object.assign(new Error('no route'), { name: 'AuthRetryableFetchError' })
+    await expect(adapter().pull({} as PullRequest, new AbortController().signal, 'maya')).rejects.toMatchObject({ failure: 'network' })
+    expect(client.calls).toEqual([])
+  })
+
+  test('that a client was made with for all calls is left to it, and looked at all the same', async () => {
+    client.session = null
+    client.rest.headers = new Headers({ Authorization: `Bearer ${sessionOf('maya').access_token}` })
+    expect(await adapter().pull({} as PullRequest, new AbortController().signal, 'maya')).toEqual({ ok: true })
+    await expect(adapter().pull({} as PullRequest, new AbortController().signal, 'lena')).rejects.toMatchObject({ failure: 'auth' })
+    expect(client.tokens).toEqual([undefined])
   })
 
   test('closing the store ends the subscription to the session, and removes the channel', async () => {
     const world = await openLive()
     const { createStore } = await import('rota-engine')
-    const store = createStore({ app: 'supabase', user: 'one', tables: world.store.tables, backend: adapter(), storage: 'memory', onProblem: () => {} })
+    const store = createStore({ app: 'supabase', user: 'maya', tables: world.store.tables, backend: adapter(), storage: 'memory', onProblem: () => {} })
     await pause(5)
     expect(client.channels).toHaveLength(1)
     store.close()

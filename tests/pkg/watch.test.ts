@@ -1,7 +1,9 @@
-import { init, type RecordEvent } from 'rota-engine'
+import { createStore, init, table, type RecordEvent } from 'rota-engine'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { lead, openAble, openAbleLive } from './able.js'
-import { openTab } from './browser.js'
+import { FakeBackend } from './backend.js'
+import { Lines, openTab, stored } from './browser.js'
+import { domainsSeeded, domainTables, slot, type openDomainsLive } from './domains.js'
 import { isLive, open, openLive, pause, refusal, seeded, until } from './world.js'
 
 beforeAll(init)
@@ -94,6 +96,83 @@ describe('whoever watches a table', () => {
     store.close()
     expect(refusal(() => store.watch({ table: 'people' }, () => {})).code).toBe('closed')
   })
+})
+
+describe('a store that is opened off-line, with what it had the last time', () => {
+  const options = { tables: domainTables } as never
+
+  const reopened = async () => {
+    const lines = new Lines(domainsSeeded())
+    const before = openTab(lines.server, options)
+    await isLive(before.store)
+    await until(async () => expect((await stored('records')).length).toBeGreaterThan(4))
+    before.store.close()
+    await pause(20)
+    Object.assign(lines.server, { online: false, comesUp: false })
+    const tabs = [openTab(lines.server, options), openTab({ ...lines.one(), connect: () => () => {} }, options)].map((tab) => tab.store as unknown as Awaited<ReturnType<typeof openDomainsLive>>['store'])
+    for (const store of tabs) await until(() => expect(store.get('leads', 'l1')).toBeDefined())
+    return { server: lines.server, tabs }
+  }
+
+  test('tells what is done meanwhile, in whichever tab, and not what the cache and the first pull bring', async () => {
+    const { server, tabs } = await reopened()
+    const heard = tabs.map((store) => {
+      const events: string[] = []
+      store.watch({ table: 'leads' }, ({ type, key }) => events.push(`${type} ${key}`))
+      store.assignments.watch(({ key, to }) => events.push(`${key} to ${to}`))
+      store.availability.watch({ availability_created: (_slot, key) => events.push(`slot ${key}`) })
+      return events
+    })
+    tabs[0]!.assignments.assign('leads', 'l1', 'maya')
+    tabs[0]!.availability.create(slot('own'))
+    tabs[0]!.mutate({ name: 'insert', table: 'leads', record: { id: 'l9', name: 'Nine', owner_id: null, department: null } })
+    const all = ['l1 to maya', 'updated l1', 'slot own', 'inserted l9']
+    for (const events of heard) await until(() => expect(events).toEqual(all))
+    expect(tabs.map((store) => store.status().ready)).toEqual([false, false])
+    server.put('leads', { id: 'l7', name: 'Seven', owner_id: 'maya', department: null }, { silently: true })
+    Object.assign(server, { online: true, comesUp: true })
+    tabs[0]!.reconnect()
+    await until(() => expect(tabs[0]!.get('leads', 'l7')).toBeDefined())
+    await pause(20)
+    expect(heard[0]).toEqual(all)
+  })
+
+  test('does not tell what was done before, and waits', async () => {
+    const { server, tabs } = await reopened()
+    await tabs[0]!.assignments.assign('leads', 'l1', 'maya').durable
+    for (const store of tabs) store.close()
+    await pause(20)
+    const { store } = openTab(server, options) as unknown as { store: typeof tabs[number] }
+    const heard: unknown[] = []
+    store.assignments.watch((event) => heard.push(event))
+    store.watch({ table: 'leads' }, (event) => heard.push(event))
+    await until(() => expect(store.get('leads', 'l1')?.owner_id).toBe('maya'))
+    expect(heard).toEqual([])
+  })
+})
+
+test('a filter that many records pass costs whoever watches it little more than none does', async () => {
+  const backend = new FakeBackend()
+  for (let n = 0; n < 10_000; n++) backend.put('rows', { id: `r${n}`, ward: 'north', n: 0 }, { silently: true })
+  const tables = { rows: table<{ id: string; ward: string; n: number }>({ key: 'id', fields: ['id', 'ward', 'n'], indexed: ['ward'] }) }
+  const store = createStore({ app: 'watched', user: 'maya', tables, backend, storage: 'memory' })
+  await isLive(store)
+  let version = 1_000_000
+  const takes = (watch: () => () => void) => {
+    const stop = watch()
+    const began = performance.now()
+    for (let n = 0; n < 200; n++) backend.tell({ table: 'rows', kind: 'changed', row: { id: `r${n}`, ward: n % 2 ? 'north' : 'south', n: version, rota_version: String(version++), rota_op: null } })
+    const ms = performance.now() - began
+    stop()
+    return ms
+  }
+  const heard: string[] = []
+  const filter = { eq: { field: 'ward', value: 'north' } } as const
+  const [plain, filtered] = [takes(() => store.watch({ table: 'rows' }, () => {})), takes(() => store.watch({ table: 'rows', filter }, ({ type }) => heard.push(type)))]
+  expect(heard).toEqual(Array.from({ length: 100 }, () => 'updated'))
+  expect(filtered / plain).toBeLessThan(15)
+  takes(() => store.watch({ table: 'rows', filter: { eq: { field: 'ward', value: 'south' } } }, () => {}))
+  store.close()
 })
 
 describe('a logout is heard of', () => {

@@ -89,9 +89,11 @@ test('Error handling and rollback scenarios', async () => {
   expect(await again.settled).toMatchObject({ outcome: 'confirmed' })
 })
 
-test('the name of a new owner who is not known yet reads as updating', async () => {
-  await M.store.assignments.assign('companies', 'c-1', 'nobody-knows').settled
+test('the name of a new owner who is not known yet reads as updating, and then as who it is', async () => {
+  const { settled } = M.store.assignments.assign('companies', 'c-1', 'nobody-knows')
   expect(M.store.assignments.state('companies', 'c-1')).toMatchObject({ ownerId: 'nobody-knows', ownerName: UPDATING })
+  await settled
+  expect(M.store.assignments.state('companies', 'c-1')).toMatchObject({ ownerId: 'nobody-knows', ownerName: 'nobody-knows', isUpdating: false })
 })
 
 test('the old and the new owner are told in the application, once in all their sessions, and nobody of what they did', async () => {

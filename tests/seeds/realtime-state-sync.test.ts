@@ -161,7 +161,7 @@ test('What is done after a token has ended waits, and goes out when the person h
 
 test('A fresh token is asked for before every reconnect, and not before the first connect', async () => {
   let asked = 0
-  const { store } = await backend.session(jonas, {}, (real) => ({ ...real, refreshToken: () => (asked++, real.refreshToken!()) }))
+  const { store } = await backend.session(jonas, {}, (real) => ({ ...real, refreshToken: (...given) => (asked++, real.refreshToken!(...given)) }))
   expect(asked).toBe(0)
   for (const times of [1, 2]) {
     await backend.stop()

@@ -2,6 +2,7 @@ import type { RealtimeChannel, SupabaseClient } from '@supabase/supabase-js'
 import { BackendError, type Answer, type Backend, type Failure, type LinkListener, type Operation, type PullRequest, type PullResponse } from '../backend.js'
 import { Frames } from './frames.js'
 import { PresenceChannel } from './supabase-presence.js'
+import { Sessions, type Claims } from './supabase-session.js'
 
 export { supabaseSubscriptions } from './supabase-subscriptions.js'
 
@@ -14,6 +15,11 @@ export interface SupabaseOptions {
    * Realtime's presence: whoever may join the room can say anything of themselves.
    */
   readonly presence?: string
+  /**
+   * Whose a token is, in the words of the store's `user`, by the token's claims; its `sub` by default. For applications that know people by other ids than
+   * those they sign in with. With the token of anybody else no call is made.
+   */
+  readonly userOf?: (claims: Claims) => unknown
 }
 
 /** What the client's `rpc` resolves to, as far as it is read here. */
@@ -32,38 +38,31 @@ interface Reply {
 export function supabaseBackend(client: SupabaseClient, options: SupabaseOptions = {}): Backend {
   const schema = options.schema ?? 'public'
   const room = options.presence === undefined ? undefined : new PresenceChannel(client, options.presence)
+  const sessions = new Sessions(client, options.userOf)
+  const call = async (name: string, args: Arguments, user: string, signal: AbortSignal): Promise<Reply> => {
+    const token = await sessions.tokenFor(user)
+    const made = client.rpc(name, args)
+    return (token === undefined ? made : made.setHeader('Authorization', `Bearer ${token}`)).abortSignal(signal)
+  }
   return {
     ...(room ? { presence: (peers) => room.say(peers) } : {}),
-    pull: (request, signal) => call(client, 'rota_pull', { request }, signal) as Promise<PullResponse>,
-    push: (operation, signal) => call(client, 'apply_operation', { op: operation }, signal) as Promise<Answer>,
-    pushAll: (operations, signal) => pushAll(client, operations, signal),
-    active: (table, key, signal) => active(client, table, key, signal),
-    connect: (tables, listener) => connect(client, schema, tables, listener, room),
-    refreshToken: () => refreshToken(client),
-    onToken: (listener) => {
-      const { data } = client.auth.onAuthStateChange((event) => {
-        if (event === 'TOKEN_REFRESHED' || event === 'SIGNED_IN') listener()
-      })
-      return () => data.subscription.unsubscribe()
+    pull: async (request, signal, user) => dataOf(await call('rota_pull', { request }, user, signal)) as PullResponse,
+    push: async (operation, signal, user) => dataOf(await call('apply_operation', { op: operation }, user, signal)) as Answer,
+    pushAll: async (operations, signal, user) => answersOf(await call('apply_operations', { ops: operations }, user, signal)),
+    active: async (table, key, signal, user) => {
+      if (table !== 'chats') throw new BackendError('invalid', `the server kit has its chats in "chats", not in "${table}"`)
+      return dataOf(await call('record_operator_activity', { p_chat_id: key }, user, signal)) === true
     },
+    connect: (tables, listener, user) => connect(client, sessions, { schema, tables, user }, listener, room),
+    refreshToken: (user) => sessions.refresh(user),
+    onToken: (listener) => sessions.watch(listener),
   }
 }
 
-type Arguments = { request: PullRequest } | { op: Operation } | { ops: readonly Operation[] }
-
-async function call(client: SupabaseClient, name: string, args: Arguments, signal: AbortSignal): Promise<unknown> {
-  return dataOf(await client.rpc(name, args).abortSignal(signal))
-}
-
-/** The kit knows of one table of chats. */
-async function active(client: SupabaseClient, table: string, key: string, signal: AbortSignal): Promise<boolean> {
-  if (table !== 'chats') throw new BackendError('invalid', `the server kit has its chats in "chats", not in "${table}"`)
-  return dataOf(await client.rpc('record_operator_activity', { p_chat_id: key }).abortSignal(signal)) === true
-}
+type Arguments = { request: PullRequest } | { op: Operation } | { ops: readonly Operation[] } | { p_chat_id: string }
 
 /** A database whose server kit is of an earlier release has no such function. */
-async function pushAll(client: SupabaseClient, operations: readonly Operation[], signal: AbortSignal): Promise<readonly Answer[] | undefined> {
-  const reply: Reply = await client.rpc('apply_operations', { ops: operations }).abortSignal(signal)
+function answersOf(reply: Reply): readonly Answer[] | undefined {
   if (reply.status === 404 || reply.error?.code === 'PGRST202') return undefined
   return dataOf(reply) as readonly Answer[]
 }
@@ -93,16 +92,17 @@ function failureOf({ status, error }: Reply): Failure {
   return 'unknown'
 }
 
-async function refreshToken(client: SupabaseClient): Promise<void> {
-  const { error } = await client.auth.refreshSession()
-  // Nobody was reached: that says nothing about the session.
-  if (error) throw new BackendError(error.name === 'AuthRetryableFetchError' ? 'network' : 'auth', error.message)
-}
-
 /** Topics must differ: the client hands out the same channel for the same topic, and leaving one takes a round trip. */
 let topics = 0
 
-function connect(client: SupabaseClient, schema: string, tables: readonly string[], listener: LinkListener, room: PresenceChannel | undefined): () => void {
+/** What a link is for. */
+interface Wanted {
+  readonly schema: string
+  readonly tables: readonly string[]
+  readonly user: string
+}
+
+function connect(client: SupabaseClient, sessions: Sessions, { schema, tables, user }: Wanted, listener: LinkListener, room: PresenceChannel | undefined): () => void {
   const channel = client.channel(`rota-${Date.now().toString(36)}-${(topics++).toString(36)}`)
   let isOpen = true
   let leaveRoom: (() => void) | undefined
@@ -115,9 +115,14 @@ function connect(client: SupabaseClient, schema: string, tables: readonly string
     frames.end()
     listener.closed(new BackendError(failure, message))
   }
+  /** The socket is the client's, and gets the token of whoever signs in next: from then on it brings what they may see. */
+  const isOurs = () => {
+    if (isOpen && sessions.isOthers(client.realtime.accessTokenValue, user)) close('auth', 'the connection is of somebody else by now')
+    return isOpen
+  }
   for (const table of tables) {
     channel.on('postgres_changes', { event: '*', schema, table }, (payload) => {
-      if (!isOpen) return
+      if (!isOurs()) return
       if (payload.errors?.length) {
         // The server could not show the row; a fresh start pulls it.
         close('server', payload.errors.join(', '))
@@ -130,7 +135,7 @@ function connect(client: SupabaseClient, schema: string, tables: readonly string
     })
   }
   channel.on('system', {}, (payload: { extension?: string; status?: string; message?: string }) => {
-    if (!isOpen || payload.extension !== 'postgres_changes') return
+    if (payload.extension !== 'postgres_changes' || !isOurs()) return
     if (payload.status === 'ok') {
       frames.flush()
       listener.live()
@@ -144,7 +149,7 @@ function connect(client: SupabaseClient, schema: string, tables: readonly string
     frames.flush()
     listener.joined()
   }
-  void subscribe(client, channel, () => isOpen, joined, close)
+  void subscribe(client, channel, () => sessions.tokenFor(user), isOurs, joined, close)
   return () => {
     isOpen = false
     frames.end()
@@ -156,15 +161,17 @@ function connect(client: SupabaseClient, schema: string, tables: readonly string
 async function subscribe(
   client: SupabaseClient,
   channel: RealtimeChannel,
+  look: () => Promise<unknown>,
   isWanted: () => boolean,
   joined: () => void,
   close: (failure: Failure, message: string) => void,
 ): Promise<void> {
   try {
+    await look()
     // A fresh token first: a socket that joins with an expired one is shut out.
     await client.realtime.setAuth()
   } catch (error) {
-    return close('auth', error instanceof Error ? error.message : String(error))
+    return close(error instanceof BackendError ? error.failure : 'auth', error instanceof Error ? error.message : String(error))
   }
   if (!isWanted()) return
   try {
