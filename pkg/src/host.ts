@@ -143,6 +143,7 @@ export class Host {
   }
 
   #settle(settlement: Settlement): void {
+    if (settlement.winner) this.#mirror.noteWinner(settlement.id, settlement.winner)
     const promised = this.#promised.get(settlement.id)
     if (!promised) {
       if (this.#mutating > 0) this.#early.set(settlement.id, { ...this.#early.get(settlement.id), settlement })

@@ -138,6 +138,8 @@ export class Store<T extends Tables = any> {
       () => void this.#open(),
       this.firstReads,
       (spec) => this.view(spec as never) as never,
+      // Nobody in particular: who may give a record to somebody may also give it to nobody.
+      { user, mayHandOn: (table, key) => this.can({ name: 'assign', table, key, to: null } as Mutation<T>) === undefined },
     )
     this.availability = new Availability(
       {
@@ -301,6 +303,7 @@ export class Store<T extends Tables = any> {
     const declared = givenObject(policy, 'policy')
     checkPolicy(this.#tables, declared)
     this.#do((engine) => engine.factTold(`policy:${String(declared['table'])}`, declared))
+    this.assignments.judgeBy(String(declared['table']), policy.people.table)
   }
 
   /**

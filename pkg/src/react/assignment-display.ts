@@ -47,7 +47,8 @@ function Display({ entityType, entityId, people, className, texts, onSuccess, on
   const trouble = refused ?? error
   const assign = (to: string | null) => {
     setTried(to)
-    setRefused(troubleOf(() => assignToUser(to)))
+    setRefused(null)
+    assignToUser(to)
   }
   const look = () => setRefusals(refusalsOf(store, entityType, entityId, people))
   const retry = () => {
