@@ -1,4 +1,4 @@
-import { RotaError, type Key, type NotificationKind, type NotificationShown, type Store, type Tables } from '../index.js'
+import { RotaError, type Key, type NotificationKind, type NotificationShown, type PlaceGiven, type Store, type Tables } from '../index.js'
 import { NONE } from './first.js'
 
 /** Who is editing or typing, by the key of the submission: people's ids. */
@@ -56,20 +56,23 @@ export class FormReads {
   }
 }
 
-/** Has each submission that arrives told once, in whatever tabs look. */
+/** Has each submission that arrives from somebody else told once, in whatever tabs look. Of one's own one knows; what was refused never arrived. */
 export function notifyArrivals(store: Store, table: string, how: () => FormsNotified): () => void {
   return store.submissions.watch((event) => {
-    if (event.table !== table || event.type !== 'arrived') return
+    if (event.table !== table || event.type !== 'arrived' || event.isOwn) return
     const { kind = 'status', message = () => `New submission: ${event.key}` } = how()
     store.notifications.createNotification({ id: `${prefixOf(table)}${event.key}`, kind, message: message(event.submission as never, event.key) })
   })
 }
 
-/** Says where this tab's person works, and takes it back. */
+/** Who has said where the person works, and has not taken it back: the last one last. */
+const editing = new WeakMap<Store, Set<Editing>>()
+
+/** Says where this tab's person works, and takes it back. What somebody else has said since stays, and what still holds is said again. */
 export class Editing {
   readonly #store: Store
   readonly #table: string
-  #isSaid = false
+  #said: PlaceGiven | undefined
 
   constructor(store: Store, table: string) {
     this.#store = store
@@ -77,13 +80,28 @@ export class Editing {
   }
 
   readonly edit = (key: Key, doing: 'editing' | 'typing' = 'editing'): void => {
-    this.#store.presence.set({ place: this.#table, doing, record: { table: this.#table, key } })
-    this.#isSaid = true
+    this.#say({ place: this.#table, doing, record: { table: this.#table, key } })
+    const all = editing.get(this.#store) ?? new Set()
+    editing.set(this.#store, all)
+    all.delete(this)
+    all.add(this)
   }
 
   readonly leave = (): void => {
-    if (this.#isSaid && !this.#store.isClosed) this.#store.presence.set(null)
-    this.#isSaid = false
+    const said = this.#said
+    this.#said = undefined
+    const all = editing.get(this.#store)
+    all?.delete(this)
+    if (!said || this.#store.isClosed || this.#store.presence.given !== said) return
+    const before = [...(all ?? [])].at(-1)
+    const place = before && before.#said
+    if (before && place) before.#say(place)
+    else this.#store.presence.set(null)
+  }
+
+  #say(place: PlaceGiven): void {
+    this.#store.presence.set(place)
+    this.#said = place
   }
 }
 
