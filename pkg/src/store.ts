@@ -11,7 +11,7 @@ import { crashed, messageOf, noteCrash, watchCrash } from './guard.js'
 import { engineClass, handles, type RotaEngine } from './init.js'
 import { defaultInvalidations, type InvalidationRule, type Stale } from './invalidation.js'
 import { Interactions, interactionTables } from './interactions.js'
-import { Mirror, reportUncaught } from './mirror.js'
+import { add, callSafely, Mirror, reportUncaught } from './mirror.js'
 import { commandOf, commandsOf, temporaryKeysOf, type Command, type Mutation } from './mutations.js'
 import { Notifications } from './notifications.js'
 import { isInBrowser, listenToPage } from './page.js'
@@ -111,6 +111,7 @@ export class Store<T extends Tables = any> {
   /** Who waits for the end of a logout, or is told that there is none. */
   readonly #leaving = new Set<{ resolve(): void; reject(error: RotaError): void }>()
   readonly #signedOut = new Set<() => unknown>()
+  readonly #refreshed = new Set<() => void>()
   #engine: RotaEngine | undefined
 
   /** @internal Use {@link createStore}. */
@@ -209,7 +210,7 @@ export class Store<T extends Tables = any> {
       const { flat } = this.#initial ?? {}
       if (flat) this.#call(() => engine.hydrate(flat))
       const { signal } = this.#host
-      const stopTokens = options.backend.onToken?.(() => this.#host.tell((open) => open.tokenRefreshed()))
+      const stopTokens = options.backend.onToken?.(() => this.#onToken())
       if (stopTokens) signal.addEventListener('abort', stopTokens, { once: true })
       listenToPage((fact) => this.#host.tell(fact), signal)
     } catch (error) {
@@ -471,6 +472,7 @@ export class Store<T extends Tables = any> {
     const { durability } = this.status()
     if (options?.purge) void this.#tellSignedOut()
     this.#signedOut.clear()
+    this.#refreshed.clear()
     try {
       if (options?.purge) engine.purge()
       engine.close()
@@ -520,6 +522,13 @@ export class Store<T extends Tables = any> {
     return () => void this.#signedOut.delete(own)
   }
 
+  /** Calls back when the backend tells of a fresh token of the person's, whether the old one has ended or not; returns how to stop. */
+  onTokenRefreshed(listener: () => void): () => void {
+    requireFunction('onTokenRefreshed', listener)
+    this.#open()
+    return add(this.#refreshed, listener)
+  }
+
   /** Says that the person's roles or scope have changed: everything is fetched anew, and what may no longer be seen is gone from all tabs. */
   rightsChanged(): void {
     const engine = this.#open()
@@ -554,6 +563,12 @@ export class Store<T extends Tables = any> {
     const listeners = [...this.#signedOut]
     this.#signedOut.clear()
     return Promise.all(listeners.map((listener) => Promise.resolve().then(listener).catch(reportUncaught)))
+  }
+
+  /** Told before the engine makes something of it, so that it is known what it was before. */
+  #onToken(): void {
+    for (const listener of Array.from(this.#refreshed)) callSafely(listener)
+    this.#host.tell((open) => open.tokenRefreshed())
   }
 
   #endLeaving(error: RotaError): void {

@@ -1,5 +1,5 @@
-import { useCallback, useEffect, useSyncExternalStore } from 'react'
-import { FIRST_AUTH, authOf, tellAuth, watchAuth, type AuthHandlers, type RealtimeAuth } from '../bindings/auth.js'
+import { useCallback, useEffect, useRef, useSyncExternalStore } from 'react'
+import { FIRST_AUTH, authOf, tellAuth, watchAuth, type AuthHandlers, type RealtimeAuth, type ToldSignedIn } from '../bindings/auth.js'
 import { NONE } from '../bindings/first.js'
 import { firstRealtimeOf, realtimeOf, tellRealtime, type RealtimeHandlers, type RealtimeState } from '../bindings/realtime.js'
 import type { ProfileEvent, RecordEvent, RecordOf, Stale, Store, SubmissionEvent, Tables, ViewSpec, WatchSpec } from '../index.js'
@@ -121,7 +121,8 @@ export interface UseRealtimeAuth extends RealtimeAuth {
 export function useRealtimeAuth(handlers: AuthHandlers = {}): UseRealtimeAuth {
   const store = useStore()
   const latest = useLatest(handlers)
-  useWatching((open) => tellAuth(open, () => latest.current), true)
+  const told = useRef<ToldSignedIn>({})
+  useWatching((open) => tellAuth(open, () => latest.current, told.current), true)
   const subscribe = useCallback((listener: () => void) => watchAuth(store, listener), [store])
   const signOut = useCallback((options?: { readonly unsent?: 'wait' | 'discard' }) => store.logout(options), [store])
   return useNoted(

@@ -115,7 +115,8 @@ export type UseRealtimeAuth = RefsOf<RealtimeAuth> & {
 /** Returns whether the person's sign-in holds, and calls back when that changes. */
 export function useRealtimeAuth(handlers: AuthHandlers = {}): UseRealtimeAuth {
   const store = useStore()
-  useWatching((open) => tellAuth(open, () => handlers))
+  const told = {}
+  useWatching((open) => tellAuth(open, () => handlers, told))
   const state = useStored(
     () => (listener) => watchAuth(store, listener),
     () => authOf(store),
