@@ -89,9 +89,9 @@ describe.each(frameworks)('in $name, of two tables of slots', ({ mount, after })
     const { store: both } = await openBound(boundSeeded(), { tables: { rooms: declared, people: declared } as never })
     const heard: string[] = []
     const { state } = mount(
-      ({ useAvailability, useSyncEventHandlers }) => {
-        useSyncEventHandlers<Slot>({ availability_created: (_, key) => heard.push(key) }, { table: 'rooms' as never })
-        return useAvailability<Slot>({ table: 'rooms' as never })
+      (bindings) => {
+        bindings.useSyncEventHandlers<Slot>({ availability_created: (_, key) => heard.push(key) }, { table: 'rooms' as never })
+        return bindings.useAvailability<Slot>({ table: 'rooms' as never })
       },
       () => '',
       [['RotaProvider', { store: both }]],

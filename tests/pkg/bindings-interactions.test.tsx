@@ -137,7 +137,7 @@ describe.each([...frameworks, inStrictReact])('in $name', ({ mount, after }) => 
     test('all of them are synchronised across tabs, or the one that is named; without any there is nothing to do', async () => {
       const { store: both, backend: there } = await two()
       const refreshed = vi.spyOn(both.interactions, 'in')
-      const notices = (store: unknown, options: object = {}) => mount(({ useLiveInteractionNotifications }) => useLiveInteractionNotifications(options), () => '', [['RotaProvider', { store }]]).state()
+      const notices = (opened: unknown, options: object = {}) => mount(({ useLiveInteractionNotifications }) => useLiveInteractionNotifications(options), () => '', [['RotaProvider', { store: opened }]]).state()
       const [all, one] = [notices(both), notices(both, { table: 'games' })]
       const pulls = there.pulls.length
       await after(async () => {

@@ -1,5 +1,5 @@
 import { callSafely } from '../mirror.js'
-import { RotaError, type AssignmentError, type AssignmentState, type Key, type Mutated, type OperationState, type Settlement, type Store, type Winner } from '../index.js'
+import { RotaError, type AssignmentError, type AssignmentState, type Key, type Mutated, type OperationState, type RegisteredOwned, type Settlement, type Store, type Winner } from '../index.js'
 
 /** Which assignment it is that is told of. */
 export interface AssignmentTold {
@@ -110,9 +110,9 @@ export interface AssignmentFailure extends AssignmentTold {
 /** What `useAssignment` returns; the same functions for as long as the provider is there, but for `canAssign`, which is another one when an answer that it gave is. */
 export interface UseAssignment {
   /** Assigns a record to a person, or to nobody: it shows at once. Resolves to whether it came true; why not, `useAssignmentError` says. */
-  assignEntity(entityType: string, entityId: Key, userId: string | null): Promise<boolean>
+  assignEntity(entityType: RegisteredOwned, entityId: Key, userId: string | null): Promise<boolean>
   /** Whether that would be taken now, as far as is known here. */
-  canAssign(entityType: string, entityId: Key, userId: string | null): boolean
+  canAssign(entityType: RegisteredOwned, entityId: Key, userId: string | null): boolean
   /** Puts the last failure away. */
   clearError(): void
 }

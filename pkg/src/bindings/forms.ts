@@ -1,17 +1,20 @@
-import { RotaError, type Key, type NotificationKind, type NotificationShown, type PlaceGiven, type Store, type Tables } from '../index.js'
+import { RotaError, type Key, type NotificationKind, type NotificationShown, type PlaceGiven, type RegisteredRecord, type RegisteredTables, type Store, type Tables } from '../index.js'
 import { NONE } from './first.js'
 
 /** Who is editing or typing, by the key of the submission: people's ids. */
 export type Editors = Readonly<Record<string, readonly string[]>>
 
+/** What is told of a submission: as the caller says, or of the registered tables; where there are none, whoever is told says what it is. */
+export type Submitted<N, R> = [R] extends [never] ? (string extends keyof RegisteredTables ? never : RegisteredRecord<'form', N>) : R
+
 /** What tells of submissions as they arrive. */
-export interface FormsNotified {
+export interface FormsNotified<R = never> {
   /** The name under which `notifications.configure` says what is shown, and for how long; `forms` by default. */
   readonly component?: string
   /** `status` by default. */
   readonly kind?: NotificationKind
   /** What is said of one that arrives. */
-  readonly message?: (submission: never, key: string) => string
+  readonly message?: (submission: R, key: string) => string
 }
 
 const NO_EDITORS: Editors = Object.freeze({})

@@ -1,9 +1,9 @@
 import type { Interactions, InteractionState, Key, Mutated, Store, Tables } from '../index.js'
 
 /** Which table of its domain a hook is about. */
-export interface InTable {
+export interface InTable<N extends string = string> {
   /** The table; where none is named, the only one that is declared with the domain. */
-  readonly table?: string | undefined
+  readonly table?: N | undefined
 }
 
 /** What `useLiveInteraction` can do; the same functions for as long as the provider is there. */

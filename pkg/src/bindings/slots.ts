@@ -1,8 +1,8 @@
 import type { Availability, Key, Mutated, Store } from '../index.js'
 
 /** What a component does to slots of availability, by the names of the events that tell of it. Each shows at once, and throws, like `mutate`, when it makes no sense. */
-export interface AvailabilityActions<R extends object> {
-  createAvailability(slot: R): Mutated
+export interface AvailabilityActions<R extends object, I extends object = R> {
+  createAvailability(slot: I): Mutated
   updateAvailability(key: Key, set: Partial<R>): Mutated
   deleteAvailability(key: Key): Mutated
   /** Makes a slot active or not: the other one than it is, where nothing is said. */
@@ -16,7 +16,7 @@ export function slotsIn({ availability }: Store, table: string | undefined): Ava
   return table === undefined ? availability : availability.in(table)
 }
 
-export function slotActions<R extends object>(store: Store, table: () => string | undefined): AvailabilityActions<R> {
+export function slotActions<R extends object, I extends object>(store: Store, table: () => string | undefined): AvailabilityActions<R, I> {
   const slots = () => slotsIn(store, table())
   return {
     createAvailability: (slot) => slots().create(slot),

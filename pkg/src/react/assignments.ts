@@ -1,13 +1,13 @@
 import { useEffect, useMemo, useSyncExternalStore } from 'react'
 import { Owning, type AssignmentCallbacks } from '../bindings/assigning.js'
-import type { AssignmentEvent, AssignmentState, Key, Mutated } from '../index.js'
+import type { AssignmentEvent, AssignmentState, Key, Mutated, RegisteredOwned } from '../index.js'
 import { useStore } from './store.js'
 import { useLatest } from './stored.js'
 
 /** What {@link useAssignmentState} takes. */
 export interface AssignmentOptions extends AssignmentCallbacks {
   /** The table. */
-  readonly entityType: string
+  readonly entityType: RegisteredOwned
   /** The record's key. */
   readonly entityId: Key
 }
@@ -34,7 +34,7 @@ export function useAssignmentState(options: AssignmentOptions): UseAssignmentSta
 /** What {@link useRealtimeAssignmentSync} takes. */
 export interface AssignmentSyncOptions {
   /** The tables; all whose records have an owner, where none are named. */
-  readonly entityTypes?: readonly string[]
+  readonly entityTypes?: readonly RegisteredOwned[]
   /** Called when a record has another owner than before, by whomever. */
   readonly onAssignmentChange: (event: AssignmentEvent) => void
   /** False for silence; true by default. */

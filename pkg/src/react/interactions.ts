@@ -1,6 +1,6 @@
 import { createContext, createElement, useCallback, useContext, useEffect, useMemo, type ReactNode } from 'react'
 import { firstInteractions, interactionActions, interactionsIn, type InTable, type InteractionActions } from '../bindings/interactions.js'
-import { RotaError, type InteractionEvent, type InteractionState, type Store } from '../index.js'
+import { RotaError, type InteractionEvent, type InteractionState, type RegisteredIn, type RegisteredRecord, type Store } from '../index.js'
 import { useStore } from './store.js'
 import { useLatest, useNoted } from './stored.js'
 
@@ -39,7 +39,7 @@ export function LiveInteractionProvider({ table, children }: LiveInteractionProv
 export type UseLiveInteraction<R> = InteractionState<R> & InteractionActions<Partial<R>>
 
 /** Returns the interactions that go on, of the provider's table or another one, and what to do with them. Renders again only when what the component reads of it has changed. */
-export function useLiveInteraction<R extends object = object>(options: InTable = {}): UseLiveInteraction<R> {
+export function useLiveInteraction<R extends object = never, N extends RegisteredIn<'interaction'> = RegisteredIn<'interaction'>>(options: InTable<N> = {}): UseLiveInteraction<RegisteredRecord<'interaction', N, R>> {
   const given = useContext(InteractionContext)
   if (!given) throw new RotaError('no-provider', 'there is no <LiveInteractionProvider> above this component')
   const { store, actionsIn } = given
@@ -50,12 +50,12 @@ export function useLiveInteraction<R extends object = object>(options: InTable =
     subscribe,
     () => ({ ...interactionsIn(store, table).state(), ...actions }),
     () => ({ ...firstInteractions(store, table), ...actions }),
-  ) as unknown as UseLiveInteraction<R>
+  ) as unknown as UseLiveInteraction<RegisteredRecord<'interaction', N, R>>
 }
 
 /** Calls back when it becomes somebody else's turn, somebody does something, or an interaction stands differently. */
-export function useInteractionEvents<R = object>(listener: (event: InteractionEvent<R>) => void, { table }: InTable = {}): void {
+export function useInteractionEvents<R extends object = never, N extends RegisteredIn<'interaction'> = RegisteredIn<'interaction'>>(listener: (event: InteractionEvent<RegisteredRecord<'interaction', N, R>>) => void, { table }: InTable<N> = {}): void {
   const store = useStore()
   const latest = useLatest(listener)
-  useEffect(() => interactionsIn(store, table).watch((event) => latest.current(event as InteractionEvent<R>)), [store, table, latest])
+  useEffect(() => interactionsIn(store, table).watch((event) => latest.current(event as never)), [store, table, latest])
 }

@@ -1,6 +1,6 @@
 import { createContext, createElement, useCallback, useContext, useEffect, useRef, useState, type ReactNode } from 'react'
 import { holdStore, nameOf, type Opening, type Waiting } from '../bindings/opening.js'
-import { RotaError, type Store, type StoreOptions, type Tables } from '../index.js'
+import { RotaError, type RegisteredTables, type Store, type StoreOptions, type Tables } from '../index.js'
 
 export const StoreContext = createContext<Store | null>(null)
 
@@ -69,7 +69,7 @@ function useOpening<T extends Tables>(options: StoreOptions<T> | null | undefine
 }
 
 /** Returns the store of the nearest {@link RotaProvider}. */
-export function useStore<T extends Tables = Tables>(): Store<T> {
+export function useStore<T extends Tables = RegisteredTables>(): Store<T> {
   const store = useContext(StoreContext)
   if (!store) throw new RotaError('no-provider', 'there is no <RotaProvider store={…}> above this component')
   return store as Store<T>

@@ -1,13 +1,13 @@
 import { computed, toValue, type ComputedRef, type MaybeRefOrGetter } from 'vue'
 import { Owning, type AssignmentCallbacks } from '../bindings/assigning.js'
-import type { AssignmentEvent, AssignmentState, Key, Mutated } from '../index.js'
+import type { AssignmentEvent, AssignmentState, Key, Mutated, RegisteredOwned } from '../index.js'
 import { useStore } from './store.js'
 import { useStored, useWatching } from './stored.js'
 
 /** What {@link useAssignmentState} takes. */
 export interface AssignmentOptions extends AssignmentCallbacks {
   /** The table. */
-  readonly entityType: MaybeRefOrGetter<string>
+  readonly entityType: MaybeRefOrGetter<RegisteredOwned>
   /** The record's key. */
   readonly entityId: MaybeRefOrGetter<Key>
 }
@@ -46,7 +46,7 @@ export function useAssignmentState(options: AssignmentOptions): UseAssignmentSta
 /** What {@link useRealtimeAssignmentSync} takes. */
 export interface AssignmentSyncOptions {
   /** The tables; all whose records have an owner, where none are named. */
-  readonly entityTypes?: MaybeRefOrGetter<readonly string[] | undefined>
+  readonly entityTypes?: MaybeRefOrGetter<readonly RegisteredOwned[] | undefined>
   /** Called when a record has another owner than before, by whomever. */
   readonly onAssignmentChange: (event: AssignmentEvent) => void
   /** False for silence; true by default. */

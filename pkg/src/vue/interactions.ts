@@ -1,6 +1,6 @@
 import { defineComponent, inject, provide, toValue, type InjectionKey, type MaybeRefOrGetter } from 'vue'
 import { firstInteractions, interactionActions, interactionsIn, type InteractionActions } from '../bindings/interactions.js'
-import { RotaError, type InteractionEvent, type InteractionState, type Store } from '../index.js'
+import { RotaError, type InteractionEvent, type InteractionState, type RegisteredIn, type RegisteredRecord, type Store } from '../index.js'
 import { useStore } from './store.js'
 import { refsOf, useStored, useWatching, type RefsOf } from './stored.js'
 
@@ -12,9 +12,9 @@ interface Given extends UseLiveInteraction<object> {
 const INTERACTIONS: InjectionKey<Given> = Symbol('rota-interactions')
 
 /** Which table of its domain a composable is about. */
-export interface InTable {
+export interface InTable<N extends string = string> {
   /** The table; where none is named, the only one that is declared with the domain. */
-  readonly table?: MaybeRefOrGetter<string | undefined>
+  readonly table?: MaybeRefOrGetter<N | undefined>
 }
 
 /** What {@link useLiveInteraction} returns. */
@@ -48,18 +48,18 @@ export const LiveInteractionProvider = defineComponent({
 })
 
 /** Returns the interactions that go on, of the provider's table or another one, and what to do with them. */
-export function useLiveInteraction<R extends object = object>(options: InTable = {}): UseLiveInteraction<R> {
+export function useLiveInteraction<R extends object = never, N extends RegisteredIn<'interaction'> = RegisteredIn<'interaction'>>(options: InTable<N> = {}): UseLiveInteraction<RegisteredRecord<'interaction', N, R>> {
   const given = inject(INTERACTIONS, null)
   if (!given) throw new RotaError('no-provider', 'there is no <LiveInteractionProvider> above this component')
   const { store, table, ...interactions } = given
   const own = options.table === undefined ? interactions : interactionsOf(store, () => toValue(options.table) ?? table())
-  return own as unknown as UseLiveInteraction<R>
+  return own as unknown as UseLiveInteraction<RegisteredRecord<'interaction', N, R>>
 }
 
 /** Calls back when it becomes somebody else's turn, somebody does something, or an interaction stands differently. */
-export function useInteractionEvents<R = object>(listener: (event: InteractionEvent<R>) => void, { table }: InTable = {}): void {
+export function useInteractionEvents<R extends object = never, N extends RegisteredIn<'interaction'> = RegisteredIn<'interaction'>>(listener: (event: InteractionEvent<RegisteredRecord<'interaction', N, R>>) => void, { table }: InTable<N> = {}): void {
   useWatching(
-    (store) => interactionsIn(store, toValue(table)).watch((event) => listener(event as InteractionEvent<R>)),
+    (store) => interactionsIn(store, toValue(table)).watch((event) => listener(event as never)),
     true,
     () => toValue(table),
   )

@@ -1,6 +1,6 @@
 import { computed, defineComponent, h, inject, onMounted, onScopeDispose, provide, shallowRef, toValue, watch, type ComputedRef, type InjectionKey, type MaybeRefOrGetter, type PropType, type ShallowRef, type SlotsType, type VNode } from 'vue'
 import { holdStore, nameOf, type Opening, type Waiting } from '../bindings/opening.js'
-import { RotaError, type Store, type StoreOptions, type Tables } from '../index.js'
+import { RotaError, type RegisteredTables, type Store, type StoreOptions, type Tables } from '../index.js'
 
 const STORE: InjectionKey<Store> = Symbol('rota')
 
@@ -10,7 +10,7 @@ export function provideRota(store: Store): void {
 }
 
 /** Returns the store that was given by {@link provideRota}, by a {@link RotaProvider}, or by `app.use(rotaPlugin(store))`. */
-export function useStore<T extends Tables = Tables>(): Store<T> {
+export function useStore<T extends Tables = RegisteredTables>(): Store<T> {
   const store = inject(STORE, null)
   if (!store) throw new RotaError('no-provider', 'no component above called provideRota(store), and the application has no rotaPlugin(store)')
   return store as Store<T>
