@@ -309,6 +309,12 @@ export class Assignments<T extends Tables> {
     this.#mirror.due(this.#rightsWatchers)
   }
 
+  /** @internal True where people are in a table, by some policy. */
+  hasPeople(table: string): boolean {
+    const number = this.#peopleOf.size === 0 ? -1 : Object.keys(this.#tables).indexOf(table)
+    return number >= 0 && [...this.#peopleOf.values()].includes(number)
+  }
+
   /** @internal Drops whatever it knows, as its store was closed. */
   forget(): void {
     this.#watched.clear()

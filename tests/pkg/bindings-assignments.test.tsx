@@ -251,6 +251,18 @@ describe.each([...frameworks, inStrictReact])('in $name', ({ name, mount, show, 
       expect(store.stats().listeners).toBe(idle)
     })
 
+    test('of what does not concern it nothing is asked again', async () => {
+      store.policy({ table: 'leads', owner: 'owner_id', people: { table: 'profiles' }, rules: [{ actions: ['assign'], roles: ['agent'] }] })
+      const { element } = mount(({ useAssignment }) => useAssignment(), ({ canAssign }) => `${canAssign('leads', 'l1', 'maya')} ${canAssign('leads', 7.5 as never, 'maya')}`, within())
+      expect(element.textContent).toBe('true false')
+      const asked = vi.spyOn(store, 'can')
+      await after(() => void backend.put('leads', { id: 'l9', name: 'Other', owner_id: null }))
+      await after(() => void backend.put('patients', { id: 'p9', name: 'Cy', ward: null }))
+      expect(asked).not.toHaveBeenCalled()
+      await after(() => void backend.put('profiles', { id: 'jonas', role: 'agent', name: 'Jonas' }))
+      expect(asked).toHaveBeenCalled()
+    })
+
     test('a component that asks of thousands stays current too', async () => {
       const { element } = mount(({ useAssignment }) => useAssignment(), ({ canAssign }) => Array.from({ length: 1_500 }, (_, n) => canAssign('leads', `n${n}`, 'maya')).filter(Boolean).length, within())
       expect(element.textContent).toBe('0')

@@ -1,5 +1,6 @@
 import { callSafely } from '../mirror.js'
-import { RotaError, type AssignmentError, type AssignmentState, type Key, type Mutated, type OperationState, type RegisteredOwned, type Settlement, type Store, type Winner } from '../index.js'
+import { keyText } from '../tables.js'
+import { RotaError, type AssignmentError, type AssignmentState, type Changes, type Key, type Mutated, type OperationState, type RegisteredOwned, type Settlement, type Store, type Winner } from '../index.js'
 
 /** Which assignment it is that is told of. */
 export interface AssignmentTold {
@@ -123,6 +124,7 @@ export class Assigning implements UseAssignment {
   readonly #hear: (failure: AssignmentFailure) => void
   readonly #listeners = new Set<() => void>()
   #error: AssignmentFailure | null = null
+  #changed: { readonly of: Changes; readonly names: ReadonlySet<string> } | undefined
 
   constructor(store: Store, hear: (failure: AssignmentFailure) => void) {
     this.#store = store
@@ -155,13 +157,23 @@ export class Assigning implements UseAssignment {
     return () => this.#listeners.delete(listener)
   }
 
-  /** Calls back when whatever {@link canAssign} has said may no longer be so. */
-  watchAnswers(listener: () => void): () => void {
+  /** Calls back when what {@link canAssign} has said may no longer be so: of the records that have changed, by {@link nameOf}; of all, where none are named. */
+  watchAnswers(listener: (changed?: ReadonlySet<string>) => void): () => void {
     if (this.#store.isClosed) return () => undefined
-    const stops = [this.#store.subscribe(({ records, renamed }) => (records.length > 0 || renamed) && listener()), this.#store.assignments.watchRights(listener)]
+    const stops = [this.#store.subscribe((changes) => this.#tellChanged(changes, listener)), this.#store.assignments.watchRights(() => listener())]
     return () => {
       for (const stop of stops) stop()
     }
+  }
+
+  #tellChanged(changes: Changes, listener: (changed?: ReadonlySet<string>) => void): void {
+    const { records, renamed } = changes
+    if (records.length === 0 && !renamed) return
+    // Whom something is given to may have become somebody else.
+    if (renamed || records.some(({ table }) => this.#store.assignments.hasPeople(table))) return listener()
+    // Once for all components: there may be many of both.
+    if (this.#changed?.of !== changes) this.#changed = { of: changes, names: new Set(records.map(({ table, key }) => nameOf(table, key))) }
+    listener(this.#changed.names)
   }
 
   #fail(failure: AssignmentFailure): false {
@@ -177,13 +189,23 @@ export class Assigning implements UseAssignment {
   }
 }
 
+/** What tells a record from any other. */
+function nameOf(table: string, key: Key): string {
+  try {
+    return `${table}\n${keyText(key)}`
+  } catch {
+    // A record of such a key there is not, and never will be.
+    return ''
+  }
+}
+
 /** How many questions of one component are kept; of one that asks more, every change is worth another look. */
 const QUESTIONS_MAX = 1_000
 
 /** What one component has asked of who may be assigned what, so that it renders again when an answer is another one. */
 export class Asking {
   readonly #assigning: Assigning
-  readonly #answers = new Map<string, { readonly question: Parameters<UseAssignment['canAssign']>; readonly answer: boolean }>()
+  readonly #answers = new Map<string, { readonly question: Parameters<UseAssignment['canAssign']>; readonly answer: boolean; readonly name: string }>()
   #isTooMuch = false
   #actions: UseAssignment
 
@@ -196,8 +218,8 @@ export class Asking {
   readonly actions = (): UseAssignment => this.#actions
 
   readonly subscribe = (listener: () => void): (() => void) => {
-    const look = () => {
-      if (!this.#isStale()) return
+    const look = (changed?: ReadonlySet<string>) => {
+      if (!this.#isStale(changed)) return
       this.#actions = this.#begin()
       listener()
     }
@@ -216,14 +238,16 @@ export class Asking {
 
   #ask(question: Parameters<UseAssignment['canAssign']>): boolean {
     const answer = this.#assigning.canAssign(...question)
-    if (this.#answers.size < QUESTIONS_MAX) this.#answers.set(JSON.stringify(question), { question, answer })
+    if (this.#answers.size < QUESTIONS_MAX) this.#answers.set(JSON.stringify(question), { question, answer, name: nameOf(question[0], question[1]) })
     else this.#isTooMuch = true
     return answer
   }
 
-  #isStale(): boolean {
+  #isStale(changed: ReadonlySet<string> | undefined): boolean {
     if (this.#isTooMuch) return true
-    for (const { question, answer } of this.#answers.values()) if (this.#assigning.canAssign(...question) !== answer) return true
+    for (const { question, answer, name } of this.#answers.values()) {
+      if ((changed?.has(name) ?? true) && this.#assigning.canAssign(...question) !== answer) return true
+    }
     return false
   }
 }
