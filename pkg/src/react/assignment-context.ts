@@ -1,5 +1,6 @@
 import { createContext, createElement, useContext, useMemo, useState, useSyncExternalStore, type ReactNode } from 'react'
-import { Asking, Assigning, type AssignmentFailure, type UseAssignment } from '../bindings/assigning.js'
+import { Asking } from '../bindings/asking.js'
+import { Assigning, type AssignmentFailure, type UseAssignment } from '../bindings/assigning.js'
 import { RotaError } from '../index.js'
 import { useStore } from './store.js'
 import { useLatest } from './stored.js'

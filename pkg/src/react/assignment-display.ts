@@ -1,5 +1,5 @@
 import { createElement, useId, useMemo, useState, type ChangeEvent, type ReactNode } from 'react'
-import type { AssignmentCallbacks } from '../bindings/assigning.js'
+import type { AssignmentCallbacks } from '../bindings/owning.js'
 import { ASSIGNMENT_TEXTS, choicesOf, displayState, displayStatus, peopleOf, refusalsOf, troubleOf, type Assignable, type AssignmentTexts, type AssignmentTrouble } from '../bindings/displaying.js'
 import { UPDATING, type Key, type RegisteredOwned } from '../index.js'
 import { useAssignmentState } from './assignments.js'

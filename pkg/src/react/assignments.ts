@@ -1,5 +1,5 @@
 import { useEffect, useMemo, useSyncExternalStore } from 'react'
-import { Owning, type AssignmentCallbacks } from '../bindings/assigning.js'
+import { Owning, type AssignmentCallbacks } from '../bindings/owning.js'
 import type { AssignmentEvent, AssignmentState, Key, Mutated, RegisteredOwned } from '../index.js'
 import { useStore } from './store.js'
 import { useLatest } from './stored.js'

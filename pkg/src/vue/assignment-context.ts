@@ -1,5 +1,6 @@
 import { defineComponent, inject, onScopeDispose, provide, shallowReadonly, shallowRef, type InjectionKey, type PropType, type ShallowRef } from 'vue'
-import { Asking, Assigning, type AssignmentFailure, type UseAssignment } from '../bindings/assigning.js'
+import { Asking } from '../bindings/asking.js'
+import { Assigning, type AssignmentFailure, type UseAssignment } from '../bindings/assigning.js'
 import { RotaError } from '../index.js'
 import { useStore } from './store.js'
 import { useStored } from './stored.js'

@@ -1,6 +1,6 @@
 import { computed, defineComponent, h, shallowRef, watch, type PropType } from 'vue'
 import { ASSIGNMENT_TEXTS, choicesOf, displayState, displayStatus, peopleOf, refusalsOf, troubleOf, type Assignable, type AssignmentTexts, type AssignmentTrouble } from '../bindings/displaying.js'
-import type { AssignmentCallbacks } from '../bindings/assigning.js'
+import type { AssignmentCallbacks } from '../bindings/owning.js'
 import { UPDATING, type Key } from '../index.js'
 import { useAssignmentState } from './assignments.js'
 import { useRecords } from './records.js'

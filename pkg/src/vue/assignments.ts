@@ -1,5 +1,5 @@
 import { computed, toValue, type ComputedRef, type MaybeRefOrGetter } from 'vue'
-import { Owning, type AssignmentCallbacks } from '../bindings/assigning.js'
+import { Owning, type AssignmentCallbacks } from '../bindings/owning.js'
 import type { AssignmentEvent, AssignmentState, Key, Mutated, RegisteredOwned } from '../index.js'
 import { useStore } from './store.js'
 import { useStored, useWatching } from './stored.js'

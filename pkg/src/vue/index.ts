@@ -1,4 +1,5 @@
-export type { AssignmentCallbacks, AssignmentFailure, AssignmentTold, UseAssignment } from '../bindings/assigning.js'
+export type { AssignmentFailure, UseAssignment } from '../bindings/assigning.js'
+export type { AssignmentCallbacks, AssignmentTold } from '../bindings/owning.js'
 export type { AuthHandlers, AuthState } from '../bindings/auth.js'
 export type { Assignable, AssignmentTexts } from '../bindings/displaying.js'
 export type { BoundaryTexts, Caught, ErrorReport } from '../bindings/failing.js'
