@@ -26,9 +26,13 @@
 #[cfg(all(target_arch = "wasm32", feature = "marks"))]
 compile_error!("the features `marks` and `sabotage` are for the simulator; no browser gets them");
 
+#[cfg(all(target_arch = "wasm32", any(feature = "browser", feature = "policy-sql")))]
+mod border;
 mod domain;
 mod engine;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", feature = "policy-sql"))]
+mod kit;
+#[cfg(all(target_arch = "wasm32", feature = "browser"))]
 mod web;
 
 pub use domain::Domains;

@@ -182,13 +182,17 @@ struct Source {
     text: String,
 }
 
-/// `src/web` → `src/domain` → `src/engine`, and no domain knows another.
+/// `src/web` and `src/kit` → `src/domain` → `src/engine`, and no domain knows another; `src/border` is for both ends.
 fn direction(source: &Source) -> Vec<String> {
     let module = module_of(&source.path);
     let Some(floor) = module.first() else { return Vec::new() };
     let offends = |target: &[String]| -> bool {
         match (floor.as_str(), target.first().map(String::as_str)) {
-            ("engine", Some("domain" | "web")) | ("domain", Some("web")) => true,
+            ("engine", Some("domain" | "border" | "kit" | "web"))
+            | ("domain", Some("border" | "kit" | "web"))
+            | ("border", Some("domain" | "kit" | "web"))
+            | ("kit", Some("web"))
+            | ("web", Some("kit")) => true,
             // domain/mod.rs declares them all and so may name them all.
             ("domain", Some("domain")) => {
                 let is_foreign = |name: &str| name != module[1] && name != GIVEN && is_module_name(name);
@@ -623,6 +627,10 @@ mod rules {
         fails(direction, "src/engine/link.rs", "use crate::{engine::time, web::clock};");
         fails(direction, "src/engine/link.rs", "use super::super::domain::chat;");
         fails(direction, "src/domain/chat.rs", "use crate::web::clock::Clock;");
+        fails(direction, "src/domain/chat.rs", "use crate::border::value;");
+        fails(direction, "src/border.rs", "use crate::domain::chat;");
+        fails(direction, "src/kit.rs", "use crate::web::decode;");
+        holds(direction, "src/kit.rs", "use crate::border::value; use crate::domain::policy;");
         holds(direction, "src/web/driver.rs", "use crate::{domain::chat, engine::Engine};");
         holds(direction, "src/domain/chat.rs", "use crate::engine::record::Record;");
         holds(direction, "src/engine/link.rs", "// crate::web\nconst TEXT: &str = \"crate::domain\";");

@@ -2,6 +2,7 @@ import bytes from '../wasm/bytes.js'
 import initWasm, * as wasm from '../wasm/rota_engine.js'
 import { RotaError } from './errors.js'
 import { askForPanic, crashed, guardExports } from './guard.js'
+import { unpack } from './packed.js'
 
 /**
  * The engine in its shell, as far as this package uses it. Declared here, as the generated types need a newer `lib` than applications
@@ -92,34 +93,8 @@ export function init(): Promise<void> {
 async function load(): Promise<void> {
   wasm.guardWith(guardExports)
   askForPanic(() => wasm.crashed())
-  await initWasm({ module_or_path: await unpack(decode(bytes)) })
+  await initWasm({ module_or_path: await unpack(bytes) })
   ready = true
-}
-
-/** The WebAssembly is packed before it is written as text: text of packed bytes is a quarter smaller on the wire than text of plain ones. */
-async function unpack(packed: Uint8Array<ArrayBuffer>): Promise<ArrayBuffer> {
-  const gzip = new DecompressionStream('gzip')
-  const writer = gzip.writable.getWriter()
-  // What goes wrong on the way in comes out at the other end.
-  void writer.write(packed).catch(() => undefined)
-  void writer.close().catch(() => undefined)
-  const reader = gzip.readable.getReader()
-  const chunks: Uint8Array[] = []
-  for (let next = await reader.read(); !next.done; next = await reader.read()) chunks.push(next.value)
-  const whole = new Uint8Array(chunks.reduce((length, chunk) => length + chunk.length, 0))
-  let at = 0
-  for (const chunk of chunks) {
-    whole.set(chunk, at)
-    at += chunk.length
-  }
-  return whole.buffer
-}
-
-function decode(base64: string): Uint8Array<ArrayBuffer> {
-  const text = atob(base64)
-  const decoded = new Uint8Array(text.length)
-  for (let index = 0; index < text.length; index++) decoded[index] = text.charCodeAt(index)
-  return decoded
 }
 
 /**

@@ -299,7 +299,7 @@ export class Store<T extends Tables = any> {
     }
   }
 
-  /** Declares who may do what to the records of a table, in the place of what was declared of it before. It is this store's alone: the server has its own. */
+  /** Declares who may do what to the records of a table, in the place of what was declared of it before. It is this store's alone: the server is given what `rota-engine/policy-sql` writes from the same. */
   policy<N extends keyof T & string>(policy: Policy<T, N>): void {
     const declared = givenObject(policy, 'policy')
     checkPolicy(this.#tables, declared)

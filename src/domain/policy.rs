@@ -7,7 +7,7 @@ use super::given::{key, text};
 use crate::engine::error::Error;
 use crate::engine::operation::{Step, name};
 use crate::engine::record::Record;
-use crate::engine::rules::Context;
+use crate::engine::rules::{Context, FACT_BYTES_MAX};
 use crate::engine::value::{Fields, Value};
 
 pub use sql::policy_sql;
@@ -126,6 +126,22 @@ impl Person {
 }
 
 impl Policy {
+    /// Reads a declaration that nobody has looked at yet.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfiguration`], which says what can't work; [`Error::InvalidOperation`] for one that is too long to be told.
+    fn declared(declaration: &Value) -> Result<Self, Error> {
+        let policy = Self::read(declaration)?;
+        if declaration.bytes() > FACT_BYTES_MAX {
+            return Err(Error::InvalidOperation(text(&[
+                "a policy has at most ",
+                &FACT_BYTES_MAX.to_string(),
+                " bytes",
+            ])));
+        }
+        Ok(policy)
+    }
+
     /// Reads a declaration.
     ///
     /// # Errors
@@ -133,15 +149,10 @@ impl Policy {
     pub(crate) fn read(declaration: &Value) -> Result<Self, Error> {
         let Value::Map(fields) = declaration else { return wrong("is an object") };
         only(fields, &["table", "owner", "department", "people", "rules"])?;
-        let Some(Value::Map(people)) = fields.get("people") else { return wrong("says in people where they are") };
-        only(people, &["table", "key", "role", "department", "active"])?;
-        let people = People {
-            table: named(people, "table")?,
-            key: optional(people, "key")?.unwrap_or_else(|| "id".to_owned()),
-            role: optional(people, "role")?.unwrap_or_else(|| "role".to_owned()),
-            department: optional(people, "department")?,
-            active: optional(people, "active")?,
+        let Some(Value::Map(people)) = fields.get("people") else {
+            return wrong("says in \"people\", an object, where they are");
         };
+        let people = People::read(people).map_err(|error| placed(&error, "people"))?;
         let Some(Value::List(rules)) = fields.get("rules") else { return wrong("has a list of rules") };
         if rules.len() > RULES_MAX {
             return wrong("has at most 256 rules");
@@ -151,7 +162,7 @@ impl Policy {
             owner: optional(fields, "owner")?,
             department: optional(fields, "department")?,
             people,
-            rules: rules.iter().map(Rule::read).collect::<Result<_, _>>()?,
+            rules: rules.iter().enumerate().map(Rule::read_at).collect::<Result<_, _>>()?,
         };
         let needs_owner = |rule: &Rule| matches!(rule.scope, Scope::Own | Scope::Unowned);
         if policy.owner.is_none() && policy.rules.iter().any(needs_owner) {
@@ -234,7 +245,24 @@ impl Policy {
     }
 }
 
+impl People {
+    fn read(fields: &Fields) -> Result<Self, Error> {
+        only(fields, &["table", "key", "role", "department", "active"])?;
+        Ok(Self {
+            table: named(fields, "table")?,
+            key: optional(fields, "key")?.unwrap_or_else(|| "id".to_owned()),
+            role: optional(fields, "role")?.unwrap_or_else(|| "role".to_owned()),
+            department: optional(fields, "department")?,
+            active: optional(fields, "active")?,
+        })
+    }
+}
+
 impl Rule {
+    fn read_at((at, value): (usize, &Value)) -> Result<Self, Error> {
+        Self::read(value).map_err(|error| placed(&error, &text(&["rules[", &at.to_string(), "]"])))
+    }
+
     fn read(value: &Value) -> Result<Self, Error> {
         let Value::Map(fields) = value else { return wrong("has rules that are objects") };
         only(fields, &["actions", "roles", "scope", "to"])?;
@@ -249,13 +277,17 @@ fn one_of<T: Copy>(fields: &Fields, name: &str, all: &[(&str, T)], default: T) -
     let Some(word) = optional(fields, name)? else { return Ok(default) };
     match all.iter().find(|(known, _)| *known == word) {
         Some((_, found)) => Ok(*found),
-        None => wrong(&text(&["has a rule with a ", name, " that is not known"])),
+        None => {
+            let known: Vec<&str> = all.iter().map(|(known, _)| *known).collect();
+            wrong(&text(&["has a rule with \"", name, "\" that is none of ", &known.join(", ")]))
+        }
     }
 }
 
+/// Refuses what has no meaning there.
 fn only(fields: &Fields, known: &[&str]) -> Result<(), Error> {
     match fields.keys().find(|name| !known.contains(&name.as_str())) {
-        Some(name) => wrong(&text(&["does not know \"", name, "\""])),
+        Some(name) => wrong(&text(&["does not know \"", name, "\", only ", &known.join(", ")])),
         None => Ok(()),
     }
 }
@@ -264,21 +296,21 @@ fn optional(fields: &Fields, name: &str) -> Result<Option<String>, Error> {
     match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(words)) if is_name(words) => Ok(Some(words.clone())),
-        Some(_) => wrong(&text(&["has a ", name, " that is no name"])),
+        Some(_) => wrong(&text(&["has \"", name, "\" that is no name of 1 to 63 bytes"])),
     }
 }
 
 fn named(fields: &Fields, name: &str) -> Result<String, Error> {
-    optional(fields, name)?.map_or_else(|| wrong(&text(&["lacks its ", name])), Ok)
+    optional(fields, name)?.map_or_else(|| wrong(&text(&["lacks \"", name, "\""])), Ok)
 }
 
 fn names(fields: &Fields, name: &str) -> Result<Option<Vec<String>>, Error> {
     let Some(value) = fields.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
-    let Value::List(items) = value else { return wrong(&text(&["has ", name, " that are no list"])) };
+    let Value::List(items) = value else { return wrong(&text(&["has \"", name, "\" that is no list"])) };
     let item = |item: &Value| item.as_str().filter(|words| is_name(words)).map(str::to_owned);
     match items.iter().map(item).collect::<Option<Vec<String>>>() {
         Some(names) if (1..=NAMES_MAX).contains(&names.len()) => Ok(Some(names)),
-        _ => wrong(&text(&["has ", name, " that are not 1 to 64 names"])),
+        _ => wrong(&text(&["has \"", name, "\" that is not 1 to 64 names of 1 to 63 bytes"])),
     }
 }
 
@@ -291,10 +323,15 @@ fn wrong<T>(what: &str) -> Result<T, Error> {
     Err(Error::InvalidConfiguration(text(&["a policy ", what])))
 }
 
+/// Says in which part of a declaration something is wrong.
+fn placed(error: &Error, place: &str) -> Error {
+    Error::InvalidConfiguration(text(&[&error.to_string(), " (", place, ")"]))
+}
+
 /// Checks a policy; `None` for what is none of these facts.
 pub(crate) fn check_fact(name: &str, fact: &Value) -> Option<Result<(), Error>> {
     let table = name.strip_prefix(POLICY)?;
-    Some(match Policy::read(fact) {
+    Some(match Policy::declared(fact) {
         Ok(policy) if policy.table != table => wrong("is told under the name of its table"),
         Ok(_) => Ok(()),
         Err(error) => Err(error),

@@ -3,13 +3,14 @@
 //! serde would do it too, but a derived reader costs the wasm 3 to 20 kB a type (80 kB in all, measured), and this file a tenth
 //! of that. The shapes are the same: the package's tests feed it the fixtures that the native tests feed to serde.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use js_sys::{Array, Object, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 
 use super::js_record::JsRecord;
 use super::names::name as js_name;
+use crate::border::{at_most, value};
 use crate::engine::input::{Choice, Command, Config, Gone};
 use crate::engine::link::{LinkConfig, LinkState, LinkStatus, Polling};
 use crate::engine::merge::{Decided, Decision, FieldConflict, Rule};
@@ -22,7 +23,7 @@ use crate::engine::stored::{Content, STORED_FORM, StoredAlias, StoredOperation};
 use crate::engine::table::{Cover, Row, TableConfig};
 use crate::engine::tabs::{Kind, TAB_PROTOCOL, TabMessage};
 use crate::engine::time::Hlc;
-use crate::engine::value::{self, DEPTH_MAX, Fields, Value};
+use crate::engine::value::{self, Fields, Value};
 use crate::engine::version::{Version, VersionOrder};
 use crate::engine::view::{
     FILTER_DEPTH_MAX, FieldName, FigureKind, FigureSpec, Filter, Range, SortKey, Term, Terms, ViewSpec,
@@ -35,70 +36,8 @@ const ROOM_MAX: u32 = 1 << 16;
 /// message; here they would be as many values as there are ways to them.
 const MESSAGE_VALUES_MAX: u32 = 1_000_000;
 
-thread_local! {
-    /// How many more values may be read of the message that is being read.
-    static LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
-}
-
-fn take_one(left: &Cell<u32>) -> bool {
-    match left.get() {
-        u32::MAX => true,
-        0 => false,
-        more => {
-            left.set(more - 1);
-            true
-        }
-    }
-}
-
 /// What was wrong, for a person.
 pub(crate) type Wrong = String;
-
-/// Reads a value; `None` for what is none.
-pub(crate) fn value(js: &JsValue) -> Option<Value> {
-    value_within(js, DEPTH_MAX)
-}
-
-fn value_within(js: &JsValue, depth: usize) -> Option<Value> {
-    if !LEFT.with(take_one) {
-        return None;
-    }
-    if js.is_null() {
-        return Some(Value::Null);
-    }
-    if let Some(flag) = js.as_bool() {
-        return Some(Value::Bool(flag));
-    }
-    if let Some(number) = js.as_f64() {
-        return Value::number(number);
-    }
-    if let Some(text) = js.as_string() {
-        return Some(Value::String(text));
-    }
-    let depth = depth.checked_sub(1)?;
-    if let Some(items) = js.dyn_ref::<Array>() {
-        return items.iter().map(|item| value_within(&item, depth)).collect::<Option<_>>().map(Value::List);
-    }
-    // A function is an object to JavaScript, and no value to us.
-    if js.is_function() {
-        return None;
-    }
-    fields_within(js.dyn_ref::<Object>()?, depth).map(Value::Map)
-}
-
-/// Reads an object of values; `None` for what is none.
-pub(crate) fn fields(object: &Object) -> Option<Fields> {
-    fields_within(object, DEPTH_MAX)
-}
-
-fn fields_within(object: &Object, depth: usize) -> Option<Fields> {
-    let mut fields = Vec::new();
-    for name in Object::keys(object).iter() {
-        let item = Reflect::get(object, &name).ok()?;
-        fields.push((name.as_string()?, value_within(&item, depth)?));
-    }
-    Some(Fields::from(fields))
-}
 
 /// An object being read. What is wrong with a member is noted, and told once at the end: leaving at each member would
 /// have to drop all that was read before it, which is more code than the reading itself.
@@ -575,10 +514,7 @@ pub(crate) fn is_of_newer_protocol(js: &JsValue) -> bool {
 
 /// Reads a tab message (`PROTOCOL.md` §8).
 pub(crate) fn tab_message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {
-    LEFT.with(|left| left.set(MESSAGE_VALUES_MAX));
-    let read = message(js);
-    LEFT.with(|left| left.set(u32::MAX));
-    read
+    at_most(MESSAGE_VALUES_MAX, || message(js))
 }
 
 fn message(js: &JsValue) -> Result<TabMessage<JsRecord>, Wrong> {

@@ -5,10 +5,9 @@ use js_sys::{Array, Object};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 
-use super::decode::{fields, value};
 use super::driver::to_js;
-use super::exports::{refuse, refuse_with};
 use super::js_record::{JsRecord, set};
+use crate::border::{fields, refuse, refuse_with, value};
 use crate::domain::availability::SlotIndex;
 use crate::domain::notification::{Notice, NoticeKind, NoticeSettings, Noticed, Notices};
 use crate::domain::{assignment, chat, invalidation};

@@ -14,6 +14,7 @@ use super::js_record::{JsRecord, handles, set};
 use super::rows::Shape;
 use super::sealing::Sealing;
 use super::{decode, panic};
+use crate::border::{refuse, refuse_with, value};
 use crate::domain::Domains;
 use crate::engine::engine::Engine;
 use crate::engine::error::{Error, Problem};
@@ -188,7 +189,7 @@ impl RotaEngine {
     /// `{code, message}`; then nothing has changed.
     #[wasm_bindgen(js_name = factTold)]
     pub fn fact_told(&self, name: String, fact: &JsValue) -> Result<(), JsValue> {
-        let fact = decode::value(fact).ok_or_else(|| refuse("invalid-value", "a fact is a plain value"))?;
+        let fact = value(fact).ok_or_else(|| refuse("invalid-value", "a fact is a plain value"))?;
         self.driver.dispatch(Input::FactTold { name, fact }).map(|_| ()).map_err(|refusal| refused(&refusal))
     }
 
@@ -613,15 +614,4 @@ fn refused(refusal: &Refusal) -> JsValue {
             refuse("engine-crashed", &panic::message().unwrap_or_else(|| "the engine is locked".to_owned()))
         }
     }
-}
-
-pub(super) fn refuse_with(error: &Error) -> JsValue {
-    refuse(error.code(), &error.to_string())
-}
-
-pub(super) fn refuse(code: &str, message: &str) -> JsValue {
-    let error = Object::new();
-    set(&error, "code", &code.into());
-    set(&error, "message", &message.into());
-    error.into()
 }

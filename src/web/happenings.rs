@@ -7,8 +7,8 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::decode;
 use super::driver::to_js;
-use super::exports::refuse;
 use super::js_record::{JsRecord, set};
+use crate::border::{fields, refuse};
 use crate::domain::assignment::{self, Handed, News};
 use crate::domain::form::{self, Submission};
 use crate::domain::interaction::{self, Happened, Selection};
@@ -20,7 +20,7 @@ use crate::engine::table::TableConfig;
 /// A table of this domain, as far as its rules look at it.
 fn table(name: String, domain: &Object) -> TableConfig {
     let mut table = TableConfig::new(name, Vec::new(), Vec::new());
-    table.domain = decode::fields(domain).unwrap_or_default();
+    table.domain = fields(domain).unwrap_or_default();
     table
 }
 

@@ -8,8 +8,8 @@ use serde::{Serialize, Serializer};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use super::decode;
 use super::names::name as js_name;
+use crate::border;
 use crate::engine::record::Record;
 use crate::engine::value::{Fields, Value};
 
@@ -60,7 +60,7 @@ impl JsRecord {
 impl Record for JsRecord {
     fn field(&self, name: &str) -> Option<Value> {
         let value = Reflect::get(self.object(), &js_name(name)).ok()?;
-        if value.is_undefined() { None } else { decode::value(&value) }
+        if value.is_undefined() { None } else { border::value(&value) }
     }
 
     fn create(fields: &Fields) -> Self {

@@ -5,6 +5,7 @@ use wasm_bindgen::{JsCast, JsValue};
 
 use super::decode;
 use super::js_record::JsRecord;
+use crate::border::value;
 use crate::engine::error::Problem;
 use crate::engine::operation::OperationId;
 use crate::engine::table::{Row, TableConfig, join_key};
@@ -80,7 +81,7 @@ impl Shape {
     fn key(&self, object: &Object) -> Result<String, Problem> {
         let mut parts = Vec::with_capacity(self.key.len());
         for field in &self.key {
-            let part = decode::value(&get(object, field)).as_ref().and_then(key_part);
+            let part = value(&get(object, field)).as_ref().and_then(key_part);
             let missing = || {
                 let field = field.as_string().unwrap_or_default();
                 self.malformed("", &format!("its key field \"{field}\" is missing, or neither text nor an integer"))

@@ -6,12 +6,13 @@ import { join, relative } from 'node:path'
 import ts from 'typescript'
 
 export const packageRoot = join(import.meta.dirname, '../../pkg')
-export const wasmBytes = (): Buffer => readFileSync(join(packageRoot, 'wasm/rota_engine_bg.wasm'))
+export const wasmBytes = (name = 'rota_engine'): Buffer => readFileSync(join(packageRoot, `wasm/${name}_bg.wasm`))
 
 export interface Manifest {
   name: string
   version: string
   exports: Record<string, string | { types: string; default: string }>
+  bin: Record<string, string>
   dependencies?: Record<string, string>
   peerDependencies?: Record<string, string>
 }

@@ -12,8 +12,8 @@ describe('every script of the package', () => {
   })
 })
 
-test('the glue names no file by URL, which a bundler would look for', () => {
-  expect(read('wasm/rota_engine.js')).not.toContain('import.meta.url')
+test.each(['rota_engine', 'policy_sql'])('the glue of %s names no file by URL, which a bundler would look for', (name) => {
+  expect(read(`wasm/${name}.js`)).not.toContain('import.meta.url')
 })
 
 describe('an entry point', () => {
@@ -38,6 +38,25 @@ describe('an entry point', () => {
 
   test.each(['.', './react', './vue'])('%s brings nothing of Web Push', (entry) => {
     expect(closure(entry).filter((file) => /push|service-worker/.test(file))).toEqual([])
+  })
+
+  test.each(Object.keys(manifest.exports).filter((entry) => !entry.includes('*') && !entry.endsWith('.json') && entry !== './policy-sql'))(
+    '%s brings nothing of what writes the SQL of policies',
+    (entry) => {
+      expect(closure(entry).filter((file) => /policy.sql/.test(file))).toEqual([])
+    },
+  )
+
+  test('for the SQL of policies brings a WebAssembly of its own, and nothing of the engine', () => {
+    expect(closure('./policy-sql')).toEqual([
+      'dist/errors.js',
+      'dist/guard.js',
+      'dist/packed.js',
+      'dist/policy-sql.js',
+      'dist/values.js',
+      'wasm/policy_sql.js',
+      'wasm/policy_sql_bytes.js',
+    ])
   })
 })
 

@@ -1,5 +1,6 @@
 // Not run: compiled by types.test.ts. The lines below "@ts-expect-error" must fail.
 import { createStore, table, type Backend, type Mutated, type QueryKey, type Recurrence, type Refusal, type Settlement, type Store } from 'rota-engine'
+import { policySql } from 'rota-engine/policy-sql'
 import { domainTables } from './domains.js'
 
 declare const backend: Backend
@@ -43,6 +44,9 @@ store.policy({ table: 'nope', people: { table: 'profiles' }, rules: [] })
 store.policy({ table: 'leads', owner: 'whose', people: { table: 'profiles' }, rules: [] })
 // @ts-expect-error no such scope
 store.policy({ table: 'leads', people: { table: 'profiles' }, rules: [{ actions: ['patch'], scope: 'all' }] })
+export const sql: Promise<string> = policySql<typeof domainTables, 'leads'>({ table: 'leads', owner: 'owner_id', people: { table: 'profiles' }, rules: [] })
+// @ts-expect-error no such field
+void policySql<typeof domainTables, 'leads'>({ table: 'leads', owner: 'whose', people: { table: 'profiles' }, rules: [] })
 store.invalidate([{ tables: ['leads'], changed: ['owner_id'], keys: [['lead', '$key']] }, { everything: true }])
 // @ts-expect-error neither keys nor everything
 store.invalidate([{ tables: ['leads'] }])

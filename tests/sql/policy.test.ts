@@ -1,9 +1,10 @@
 // The guard and the policies that are written from a declaration decide as the engine does from the same one. The list of cases is
-// kept equal to the engine's answers by the tests of `src/domain/policy.rs`.
+// kept equal to the engine's answers by the tests of `src/domain/policy.rs`, and the SQL is what users of the package get.
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { policySql } from 'rota-engine/policy-sql'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { createWorld, type Json, type World } from './world.js'
+import { assign, createWorld, type Json, type World } from './world.js'
 
 const read = (name: string) => readFileSync(fileURLToPath(new URL(`../fixtures/policy/${name}`, import.meta.url)), 'utf8')
 
@@ -26,7 +27,8 @@ beforeAll(async () => {
     grant select, insert, update, delete on public.companies to authenticated;`)
   for (const person of PEOPLE) await world.owner.query('insert into public.people values ($1, $2, $3, $1 <> $4)', [...person, 'gone'])
   // Twice: what is written can be run again when the declaration has changed.
-  for (let time = 0; time < 2; time += 1) await world.owner.query(read('policy.sql'))
+  const sql = await policySql(JSON.parse(read('declaration.json')) as Parameters<typeof policySql>[0])
+  for (let time = 0; time < 2; time += 1) await world.owner.query(sql)
 })
 afterAll(() => world.close())
 
@@ -59,6 +61,18 @@ test('row-level security lets through what some rule allows, and nothing else', 
   expect(await changed('lee', `delete from companies`)).toEqual([])
   await expect(changed('maya', `insert into companies values ('c-3', 'maya', 'south')`)).rejects.toThrow(/row-level security/)
   expect(await changed('maya', `insert into companies values ('c-3', 'maya', 'north')`)).toEqual(['c-3'])
+})
+
+test('the guard that was written is asked before each operation', async () => {
+  await world.owner.query(`select rota.sync_table('companies', key_columns => '{id}', writable => '{id,owner_id,department}', owner_column => 'owner_id',
+    guard => 'rota_policy."guard companies"(jsonb, jsonb, text)');
+    delete from public.companies; insert into public.companies values ('g-1', null, 'north'), ('g-2', 'maya', 'south')`)
+  const give = (person: string, key: string, from: string | null, to: string) => world.as(person).apply(assign(key, from, to))
+  expect(await give('maya', 'g-1', null, 'lee')).toMatchObject({ outcome: 'refused', code: 'forbidden', message: expect.stringContaining('oneself') })
+  expect(await give('maya', 'g-1', null, 'maya')).toMatchObject({ outcome: 'confirmed' })
+  expect(await give('lee', 'g-2', 'maya', 'lee')).toMatchObject({ outcome: 'refused', code: 'forbidden' })
+  expect(await give('ada', 'g-2', 'maya', 'nobody')).toMatchObject({ outcome: 'refused', code: 'unknown-person' })
+  await world.owner.query(`select rota.sync_table('companies', key_columns => '{id}', writable => '{id,owner_id,department}', owner_column => 'owner_id')`)
 })
 
 test('nothing is given to somebody who is not there, or is there no more', async () => {

@@ -11,7 +11,7 @@ struct Check {
     tool: fn() -> Tool,
 }
 
-const CHECKS: [Check; 10] = [
+const CHECKS: [Check; 11] = [
     Check {
         what: "the Rust is formatted",
         tool: || Tool::new("cargo").args(["fmt", "--all", "--check"]).remedy("run `cargo fmt --all`"),
@@ -33,6 +33,14 @@ const CHECKS: [Check; 10] = [
         tool: || {
             let package = ["--package=rota-engine", "--lib", "--target", WASM_TARGET];
             Tool::cargo("clippy").args(package).args(["--", "--deny=warnings"])
+        },
+    },
+    Check {
+        what: "clippy has nothing to say (wasm of policies' SQL)",
+        tool: || {
+            let package = ["--package=rota-engine", "--lib", "--target", WASM_TARGET];
+            let features = ["--no-default-features", "--features=policy-sql"];
+            Tool::cargo("clippy").args(package).args(features).args(["--", "--deny=warnings"])
         },
     },
     Check {

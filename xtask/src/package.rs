@@ -21,6 +21,8 @@ pub fn build() -> Result<()> {
         .path("tsconfig.base.json")?
         .path("pkg/wasm/rota_engine.d.ts")?
         .path("pkg/wasm/bytes.d.ts")?
+        .path("pkg/wasm/policy_sql.d.ts")?
+        .path("pkg/wasm/policy_sql_bytes.d.ts")?
         .path("package-lock.json")?;
     let stamp = Stamp::new("package", inputs, &["pkg/dist"]);
     step("compiling the package", || {

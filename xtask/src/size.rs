@@ -55,6 +55,8 @@ fn measure() -> Result<Vec<Row>> {
         brotli: wasm_row.brotli + script_row.brotli,
     });
     rows.push(Row::of("the same as one file, wasm in base64", &inlined)?);
+    rows.push(Row::of("policies' SQL, which no page loads: wasm", &read("pkg/wasm/policy_sql_bg.wasm")?)?);
+    rows.push(Row::of("policies' SQL as one file, in base64", &bundle("pkg/dist/policy-sql.js", &[])?)?);
     rows.push(tarball()?);
     Ok(rows)
 }

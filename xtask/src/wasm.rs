@@ -1,6 +1,7 @@
-//! Builds the engine's wasm and its glue into `pkg/wasm`: cargo, wasm-bindgen's own library, binaryen. Proves on the way
-//! that link-time optimisation ran, and puts the proof into the file.
+//! Builds the package's two modules of WebAssembly and their glue into `pkg/wasm`: cargo, wasm-bindgen's own library, binaryen.
+//! Proves on the way that link-time optimisation ran, and puts the proof into each file.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,46 @@ use crate::tool::{Tool, version};
 use crate::{root, target};
 
 pub const DIRECTORY: &str = "pkg/wasm";
-const NAME: &str = "rota_engine";
+
+/// A module of the package. Both are made of the same crate, by its features.
+struct Module {
+    what: &'static str,
+    /// What its glue is named after.
+    name: &'static str,
+    /// What the names of its other files begin with.
+    prefix: &'static str,
+    features: &'static [&'static str],
+    /// What of the crate is in it.
+    sources: &'static [&'static str],
+    /// Whether the package stands at its ways in.
+    is_guarded: bool,
+    /// Where cargo builds it. Whatever the features, cargo gives its files the same names.
+    target: fn() -> PathBuf,
+}
+
+const ENGINE: Module = Module {
+    what: "the wasm",
+    name: "rota_engine",
+    prefix: "",
+    features: &[],
+    sources: &["src"],
+    is_guarded: true,
+    target,
+};
+
+/// Writes the SQL of policies. No page needs that, so none should load it.
+const POLICY_SQL: Module = Module {
+    what: "the wasm of policies' SQL",
+    name: "policy_sql",
+    prefix: "policy_sql_",
+    features: &["--no-default-features", "--features=policy-sql"],
+    sources: &["src/lib.rs", "src/border.rs", "src/kit.rs", "src/domain", "src/engine"],
+    is_guarded: false,
+    target: || target().join("xtask/policy-sql"),
+};
+
+/// What cargo names its file after.
+const CRATE: &str = "rota_engine";
 /// The custom section with the evidence of link-time optimisation; tests/artifact reads it.
 const LINK_SECTION: &str = "rota.link";
 
@@ -68,24 +108,31 @@ struct Link {
 }
 
 pub fn build() -> Result<()> {
-    let stamp = Stamp::new("wasm", inputs()?, &[DIRECTORY]);
+    [ENGINE, POLICY_SQL].iter().try_for_each(build_module)
+}
+
+fn build_module(module: &Module) -> Result<()> {
+    let what = module.what;
+    let outputs = module.outputs();
+    let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+    let stamp = Stamp::new(&format!("{}wasm", module.prefix), inputs(module)?, &outputs);
     if stamp.is_fresh()? {
-        return step("building the wasm", || Ok(Said::noted((), "up to date")));
+        return step(&format!("building {what}"), || Ok(Said::noted((), "up to date")));
     }
-    let (linked, link) = step("building the wasm", compile)?;
-    let generated = step("generating the glue", || generate(&linked))?;
-    let (level, optimised) = step("optimising the wasm", || optimise(&generated))?;
+    let (linked, link) = step(&format!("building {what}"), || compile(module))?;
+    let generated = step("generating the glue", || generate(module, &linked))?;
+    let (level, optimised) = step(&format!("optimising {what}"), || optimise(module, &generated))?;
     step("writing pkg/wasm", || {
         let wasm = with_section(optimised, LINK_SECTION, &serde_json::to_vec(&link)?)?;
         let record = Record {
             rustc: version("rustc").unwrap_or_default(),
-            cargo: ["rustc"].into_iter().chain(CARGO_ARGUMENTS).map(String::from).collect(),
+            cargo: ["rustc"].iter().chain(&CARGO_ARGUMENTS).chain(module.features).map(ToString::to_string).collect(),
             wasm_bindgen: wasm_bindgen_shared_version(),
             wasm_opt: version(root().join("node_modules/.bin/wasm-opt")).unwrap_or_default(),
             wasm_opt_arguments: [level].into_iter().chain(WASM_OPT_ARGUMENTS).map(String::from).collect(),
             bytes: Sizes {
                 cargo: size_of_file(&linked)?,
-                wasm_bindgen: size_of_file(&generated.join(format!("{NAME}_bg.wasm")))?,
+                wasm_bindgen: size_of_file(&generated.join(format!("{}_bg.wasm", module.name)))?,
                 wasm_opt: wasm.len(),
                 wasm_opt_brotli: brotli(&wasm)?,
             },
@@ -93,42 +140,63 @@ pub fn build() -> Result<()> {
             sha256: String::new(),
         };
         let note = format!("{} bytes, {} in brotli, {level}", record.bytes.wasm_opt, record.bytes.wasm_opt_brotli);
-        write(&generated, &wasm, record)?;
+        write(module, &generated, &wasm, record)?;
         stamp.set()?;
         Ok(Said::noted((), note))
     })
 }
 
-fn inputs() -> Result<Inputs> {
+impl Module {
+    fn file(&self, ending: &str) -> String {
+        format!("{DIRECTORY}/{}{ending}", self.name)
+    }
+
+    fn side_file(&self, name: &str) -> String {
+        format!("{DIRECTORY}/{}{name}", self.prefix)
+    }
+
+    fn outputs(&self) -> [String; 6] {
+        let side = ["bytes.js", "bytes.d.ts", "build.json"].map(|name| self.side_file(name));
+        let [bytes, types, build] = side;
+        [self.file(".js"), self.file(".d.ts"), self.file("_bg.wasm"), bytes, types, build]
+    }
+}
+
+fn inputs(module: &Module) -> Result<Inputs> {
     // Cargo takes profile settings from the environment too.
     let profile = std::env::vars().filter(|(key, _)| key.starts_with("CARGO_PROFILE_"));
     let mut profile: Vec<_> = profile.map(|(key, value)| format!("{key}={value}")).collect();
     profile.sort();
-    Inputs::default()
+    let sources = module.sources.iter().try_fold(Inputs::default(), |inputs, source| inputs.path(source))?;
+    sources
         .word(&profile.join(" "))
         .path("Cargo.toml")?
         .path("Cargo.lock")?
         .path("rust-toolchain.toml")?
         .path(".cargo/config.toml")?
-        .path("src")?
         .path("xtask/src/wasm.rs")?
         .path("node_modules/binaryen/package.json")
         .map(|inputs| inputs.word(&version("rustc").unwrap_or_default()).word(&rust_flags()))
 }
 
-fn compile() -> Result<Said<(PathBuf, Link)>> {
-    let directory = target().join(WASM_TARGET).join("release");
-    let wasm = directory.join(format!("{NAME}.wasm"));
-    let evidence = directory.join("rota_engine.link");
+fn compile(module: &Module) -> Result<Said<(PathBuf, Link)>> {
+    let target = (module.target)();
+    let place = [OsStr::new("--target-dir"), target.as_os_str()];
+    let directory = target.join(WASM_TARGET).join("release");
+    let wasm = directory.join(format!("{CRATE}.wasm"));
+    let evidence = directory.join(format!("{CRATE}.link"));
     if !evidence.exists() {
         // Cargo links again, and so tells the linker's arguments again, only when its own output is missing.
-        Tool::new("cargo").args(["clean", "--package=rota-engine", "--release", "--target", WASM_TARGET]).run()?;
+        let package = ["clean", "--package=rota-engine", "--release", "--target", WASM_TARGET];
+        Tool::new("cargo").args(package).args(place).run()?;
         fs::create_dir_all(&directory)?;
     }
-    let mut print = std::ffi::OsString::from("link-args=");
+    let mut print = OsString::from("link-args=");
     print.push(&evidence);
     Tool::cargo("rustc")
         .args(CARGO_ARGUMENTS)
+        .args(module.features)
+        .args(place)
         .args(["--", "--print"])
         .args([print])
         .env("CARGO_ENCODED_RUSTFLAGS", rust_flags())
@@ -188,15 +256,15 @@ impl Link {
     }
 }
 
-fn generate(linked: &Path) -> Result<Said<PathBuf>> {
-    let directory = target().join("xtask/glue");
+fn generate(module: &Module, linked: &Path) -> Result<Said<PathBuf>> {
+    let directory = target().join("xtask/glue").join(module.name);
     if directory.exists() {
         fs::remove_dir_all(&directory)?;
     }
     let mut bindgen = Bindgen::new();
     bindgen
         .input_path(linked)
-        .out_name(NAME)
+        .out_name(module.name)
         .web(true)?
         .typescript(true)
         // Otherwise the glue names a .wasm file by URL, which bundlers then look for and do not find.
@@ -209,13 +277,15 @@ fn generate(linked: &Path) -> Result<Said<PathBuf>> {
             .remedy("replace inline_js and module = \"…\" in src/web by imports of globals")
             .into());
     }
-    guard_entries(&directory)?;
+    if module.is_guarded {
+        guard_entries(module, &directory)?;
+    }
     Ok(Said::done(directory))
 }
 
 /// Lets the package stand at every way into the wasm, where it notes what is thrown out of there (`pkg/src/guard.ts`).
-fn guard_entries(directory: &Path) -> Result<()> {
-    let (glue, types) = (directory.join(format!("{NAME}.js")), directory.join(format!("{NAME}.d.ts")));
+fn guard_entries(module: &Module, directory: &Path) -> Result<()> {
+    let [glue, types] = [".js", ".d.ts"].map(|ending| directory.join(format!("{}{ending}", module.name)));
     let (text, entry) = (fs::read_to_string(&glue)?, "wasm = instance.exports;");
     if text.matches(entry).count() != 1 {
         return Err(Failure::new("the glue does not take the wasm's exports as it used to")
@@ -233,8 +303,8 @@ fn guard_entries(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-fn optimise(generated: &Path) -> Result<Said<(&'static str, Vec<u8>)>> {
-    let input = generated.join(format!("{NAME}_bg.wasm"));
+fn optimise(module: &Module, generated: &Path) -> Result<Said<(&'static str, Vec<u8>)>> {
+    let input = generated.join(format!("{}_bg.wasm", module.name));
     // Both at once: each takes a second or more on one core.
     let results = std::thread::scope(|scope| {
         let runs = LEVELS.map(|level| scope.spawn(|| optimise_at(level, &input, generated)));
@@ -288,25 +358,26 @@ fn leb128(number: usize) -> Result<Vec<u8>> {
     }
 }
 
-fn write(generated: &Path, wasm: &[u8], mut record: Record) -> Result<()> {
-    let directory = root().join(DIRECTORY);
-    for file in [format!("{NAME}.js"), format!("{NAME}.d.ts")] {
-        write_changed(&directory.join(&file), &fs::read(generated.join(&file))?)?;
+fn write(module: &Module, generated: &Path, wasm: &[u8], mut record: Record) -> Result<()> {
+    for ending in [".js", ".d.ts"] {
+        let made = generated.join(format!("{}{ending}", module.name));
+        write_changed(&root().join(module.file(ending)), &fs::read(made)?)?;
     }
-    let wasm_file = directory.join(format!("{NAME}_bg.wasm"));
+    let wasm_file = root().join(module.file("_bg.wasm"));
     write_changed(&wasm_file, wasm)?;
     // Text of packed bytes is a quarter smaller on the wire than text of plain ones, which no server packs well.
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     packer.write_all(wasm)?;
     let encoded = base64::engine::general_purpose::STANDARD.encode(packer.finish()?);
-    write_changed(&directory.join("bytes.js"), format!("export default \"{encoded}\";\n").as_bytes())?;
+    let script = format!("export default \"{encoded}\";\n");
+    write_changed(&root().join(module.side_file("bytes.js")), script.as_bytes())?;
     let declaration =
-        "/** The engine's wasm, packed with gzip, in base64. */\ndeclare const bytes: string;\nexport default bytes;\n";
-    write_changed(&directory.join("bytes.d.ts"), declaration.as_bytes())?;
+        "/** The wasm, packed with gzip, in base64. */\ndeclare const bytes: string;\nexport default bytes;\n";
+    write_changed(&root().join(module.side_file("bytes.d.ts")), declaration.as_bytes())?;
     record.sha256 = digest(&wasm_file)?;
     let mut json = serde_json::to_string_pretty(&record)?;
     json.push('\n');
-    write_changed(&directory.join("build.json"), json.as_bytes())
+    write_changed(&root().join(module.side_file("build.json")), json.as_bytes())
 }
 
 /// The version of wasm-bindgen in Cargo.lock; the crate and this tool are held to the same one.

@@ -9,9 +9,9 @@ use crate::engine::value::Value;
 /// Writes the guard and the policies of a declaration.
 ///
 /// # Errors
-/// [`Error::InvalidConfiguration`], which says what can't work.
+/// [`Error::InvalidConfiguration`], which says what can't work; [`Error::InvalidOperation`] for what is longer than an engine can be told.
 pub fn policy_sql(declaration: &Value) -> Result<String, Error> {
-    let policy = Policy::read(declaration)?;
+    let policy = Policy::declared(declaration)?;
     Ok([head(), person(&policy), guard(&policy), security(&policy), handing(&policy)].concat())
 }
 

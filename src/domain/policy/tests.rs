@@ -208,6 +208,44 @@ fn a_declaration_that_cannot_work_is_refused() {
 }
 
 #[test]
+fn what_is_wrong_with_a_declaration_is_said_with_its_place_and_what_there_is() {
+    let people = json!({"table": "people", "department": "department"});
+    let base = json!({"table": "companies", "owner": "owner_id", "people": people, "rules": []});
+    let said = |changes: Json| {
+        let mut declared = base.clone();
+        declared.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        policy_sql(&serde_json::from_value(declared).unwrap()).unwrap_err().to_string()
+    };
+    let read = json!({"actions": ["read"]});
+    for (changes, words) in [
+        (json!({"tabel": "x"}), "a policy does not know \"tabel\", only table, owner, department, people, rules"),
+        (json!({"table": null}), "a policy lacks \"table\""),
+        (json!({"people": "people"}), "a policy says in \"people\", an object, where they are"),
+        (json!({"people": {"key": "id"}}), "a policy lacks \"table\" (people)"),
+        (json!({"people": {"table": 7}}), "a policy has \"table\" that is no name of 1 to 63 bytes (people)"),
+        (json!({"rules": [read, {"actions": "read"}]}), "a policy has \"actions\" that is no list (rules[1])"),
+        (
+            json!({"rules": [{"action": ["read"]}]}),
+            "a policy does not know \"action\", only actions, roles, scope, to (rules[0])",
+        ),
+        (
+            json!({"rules": [read, read, {"actions": ["patch"], "scope": "team"}]}),
+            "a policy has a rule with \"scope\" that is none of any, own, unowned, department (rules[2])",
+        ),
+    ] {
+        assert_eq!(said(changes.clone()), words, "{changes}");
+    }
+}
+
+#[test]
+fn what_an_engine_cannot_be_told_has_no_sql() {
+    let rule = json!({"actions": vec!["x".repeat(63); 64]});
+    let declared = json!({"table": "companies", "people": {"table": "people"}, "rules": vec![rule; 64]});
+    let error = policy_sql(&serde_json::from_value(declared).unwrap()).unwrap_err();
+    assert_eq!((error.code(), error.to_string().as_str()), ("invalid-operation", "a policy has at most 262144 bytes"));
+}
+
+#[test]
 fn whatever_names_hold_stays_a_name_in_the_sql() {
     let hostile = "a\"b'; $rota$; drop table x; --\\";
     let declared = json!({
