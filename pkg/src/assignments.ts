@@ -1,11 +1,11 @@
 import { follow, type Bulk, type BulkOptions } from './bulk.js'
 import { RotaError } from './errors.js'
 import { assignmentRules, happenings } from './init.js'
-import type { ChangeList, Mirror } from './mirror.js'
+import { add, type ChangeList, type Listener, type Mirror } from './mirror.js'
 import { RecordEvents } from './record-events.js'
 import type { FirstReads } from './snapshot.js'
 import { keyText, table as declare, type OwnedName, type RecordOf, type Tables } from './tables.js'
-import type { DeepReadonly, Key, Mutated, OperationView } from './types.js'
+import type { DeepReadonly, Key, Mutated, OperationView, Winner } from './types.js'
 import { ruledView, type ViewSpec } from './viewing.js'
 import type { View } from './views.js'
 
@@ -15,6 +15,8 @@ export interface AssignmentError {
   readonly outcome: OperationView['state']
   readonly code: string
   readonly message: string
+  /** Who was first, where a race was lost and the server says so. */
+  readonly winner?: Winner
 }
 
 /** Who a record is assigned to, as a component shows it. The same object until something in it changes. */
@@ -29,7 +31,7 @@ export interface AssignmentState {
   readonly isUpdating: boolean
   /** Why the last assignment did not come true; null again at the next try. Kept of the last 10,000 records that have one. */
   readonly error: AssignmentError | null
-  /** True when the record is there and can have an owner. */
+  /** True when the record is there, can have an owner, and may be handed on by this person, as far as is known here: to whom, `store.can` says. */
   readonly canAssign: boolean
 }
 
@@ -91,6 +93,12 @@ const ERRORS_MAX = 10_000
 
 const FAILED: ReadonlySet<string> = new Set<OperationView['state']>(['refused', 'conflicted', 'dead'])
 
+/** Who this person is, and what they may do. @internal */
+export interface AssignmentRights {
+  readonly user: string
+  mayHandOn(table: string, key: string): boolean
+}
+
 /** Assignments: any record that has an owner. */
 export class Assignments<T extends Tables> {
   readonly #mirror: Mirror
@@ -102,6 +110,11 @@ export class Assignments<T extends Tables> {
   readonly #first: FirstReads
   readonly #events: RecordEvents<AssignmentEvent>
   readonly #view: (spec: ViewSpec<Tables>) => View<object>
+  readonly #rights: AssignmentRights
+  /** Where people are by the policies of tables, as the number of that table in change lists. */
+  readonly #peopleOf = new Map<string, number>()
+  /** Who hears when this person may do other things than before. */
+  readonly #rightsWatchers = new Set<Listener>()
   /** The last state of each record that is watched, with how many watch it; and of some that are not. */
   readonly #watched = new Map<string, { watchers: number; state: AssignmentState | undefined }>()
   readonly #unwatched = new Map<string, AssignmentState>()
@@ -117,12 +130,21 @@ export class Assignments<T extends Tables> {
     requireOpen: () => void,
     first: FirstReads,
     view: (spec: ViewSpec<Tables>) => View<object>,
+    rights: AssignmentRights,
   ) {
     this.#view = view
+    this.#rights = rights
     this.#transact = many.transact
     this.#batch = many.batch
     this.#mirror = mirror
-    mirror.add({ take: (list) => this.#take(list), countListeners: () => 0, close: () => this.#errors.clear() })
+    mirror.add({
+      take: (list, tell) => this.#take(list, tell),
+      countListeners: () => this.#rightsWatchers.size,
+      close: () => {
+        this.#errors.clear()
+        this.#rightsWatchers.clear()
+      },
+    })
     this.#tables = tables
     this.#mutate = mutate
     this.#requireOpen = requireOpen
@@ -260,7 +282,7 @@ export class Assignments<T extends Tables> {
     if (names) stops.push(this.#mirror.watchTable(names.table, listener))
     // Once all is here, who has no name has none.
     if (!this.#mirror.status.ready) stops.push(this.#mirror.watch(({ status }) => status?.ready && listener()))
-    stops.push(this.#watch(nameOfRecord(table, text)))
+    stops.push(this.watchRights(listener), this.#watch(nameOfRecord(table, text)))
     return () => {
       for (const stop of stops.splice(0)) stop()
     }
@@ -279,6 +301,23 @@ export class Assignments<T extends Tables> {
     return this.#events.watch(tables ? (event) => (tables as readonly string[]).includes(event.table) && listener(event) : listener)
   }
 
+  /** @internal Calls back when this person may perhaps do other things than before: by another policy, or as somebody else than they were. */
+  watchRights(listener: () => void): () => void {
+    return add(this.#rightsWatchers, listener)
+  }
+
+  /** @internal A policy was declared: who may do what to a table's records, and where people are. */
+  judgeBy(table: string, people: string): void {
+    this.#peopleOf.set(table, Object.keys(this.#tables).indexOf(people))
+    this.#mirror.due(this.#rightsWatchers)
+  }
+
+  /** @internal True where people are in a table, by some policy. */
+  hasPeople(table: string): boolean {
+    const number = this.#peopleOf.size === 0 ? -1 : Object.keys(this.#tables).indexOf(table)
+    return number >= 0 && [...this.#peopleOf.values()].includes(number)
+  }
+
   /** @internal Drops whatever it knows, as its store was closed. */
   forget(): void {
     this.#watched.clear()
@@ -286,19 +325,27 @@ export class Assignments<T extends Tables> {
   }
 
   /** Keeps why assignments fail; the next try, whoever makes it, is a new one. */
-  #take({ operations, renamed }: ChangeList): void {
+  #take({ records, operations, renamed }: ChangeList, tell: (listeners: Iterable<Listener>) => void): void {
+    if (this.#rightsWatchers.size > 0 && this.#peopleOf.size > 0) {
+      const people = new Set(this.#peopleOf.values())
+      for (let at = 0; at < records.length; at += 5) {
+        if (records[at + 2] !== this.#rights.user || !people.has(records[at + 1] as number)) continue
+        tell(this.#rightsWatchers)
+        break
+      }
+    }
     for (const { table, from, to } of renamed ?? []) {
       const error = this.#errors.get(nameOfRecord(table, from))
       this.#errors.delete(nameOfRecord(table, from))
       if (error) this.#errors.set(nameOfRecord(table, to), error)
     }
     for (const view of operations) {
-      const { id, state, code = state, message = '' } = view
+      const { id, state, code = state, message = '', winner } = view
       for (const { name, table, key } of view.parts ?? [view]) {
         if (name !== ASSIGN) continue
         const record = nameOfRecord(table, key)
         this.#errors.delete(record)
-        if (FAILED.has(state)) this.#errors.set(record, { operationId: id, outcome: state, code, message })
+        if (FAILED.has(state)) this.#errors.set(record, { operationId: id, outcome: state, code, message, ...(winner ? { winner } : {}) })
       }
     }
     for (const oldest of this.#errors.keys()) {
@@ -344,7 +391,8 @@ export class Assignments<T extends Tables> {
     const isLoading = !cell?.record && !this.#mirror.status.ready && !this.#mirror.isClosed
     const isKnown = !isUpdating && (this.#mirror.status.ready || this.#mirror.isClosed)
     const state = stateOf(cell?.record, owner, (ownerId) => nameOf(ownerId, ownerName, this.#mirror, isKnown), isLoading)
-    return { ...state, isUpdating, error: isUpdating ? null : (this.#errors.get(nameOfRecord(table, now)) ?? null) }
+    const canAssign = state.canAssign && (!this.#peopleOf.has(table) || this.#rights.mayHandOn(table, now))
+    return { ...state, canAssign, isUpdating, error: isUpdating ? null : (this.#errors.get(nameOfRecord(table, now)) ?? null) }
   }
 }
 

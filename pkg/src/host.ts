@@ -162,6 +162,7 @@ export class Host {
   }
 
   #settle(settlement: Settlement): void {
+    if (settlement.winner) this.#mirror.noteWinner(settlement.id, settlement.winner)
     const promised = this.#promised.get(settlement.id)
     if (!promised) {
       if (this.#mutating > 0) this.#early.set(settlement.id, { ...this.#early.get(settlement.id), settlement })
@@ -283,7 +284,7 @@ export class Host {
 
   /** Tells the server that its person is at work in a record. False where it does not know of it; undefined where the backend can't tell it. */
   active(table: string, key: string): Promise<boolean> | undefined {
-    return this.#backend.active?.(table, key, this.#stopped.signal)
+    return this.#backend.active?.(table, key, this.#stopped.signal, this.#user)
   }
 
   #connect(attempt: number): void {

@@ -43,6 +43,7 @@ export type { Policy, PolicyRule } from './policy.js'
 export { escapeSnapshot, type Snapshot } from './snapshot.js'
 export { Presence, type PlaceGiven } from './presence.js'
 export { Profiles, type ProfileEvent } from './profiles.js'
+export type { RegisteredIn, RegisteredInsert, RegisteredOwned, RegisteredRecord, RegisteredTables } from './register.js'
 export { Recovery, RetryError } from './recovery.js'
 export { createStore, Store, type After, type Mutation, type StoreOptions } from './store.js'
 export { Submissions, type SubmissionEvent } from './submissions.js'
@@ -81,3 +82,18 @@ export type {
   Value,
   Winner,
 } from './types.js'
+
+/**
+ * Says once of which tables an application is, so that every hook knows their names and records:
+ *
+ * ```ts
+ * declare module 'rota-engine' {
+ *   interface Register {
+ *     readonly tables: typeof tables
+ *   }
+ * }
+ * ```
+ */
+// Each application adds to it.
+// oxlint-disable-next-line typescript/no-empty-object-type, typescript/no-empty-interface
+export interface Register {}

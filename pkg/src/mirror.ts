@@ -2,7 +2,7 @@ import type { Peer } from './backend.js'
 import { RotaError } from './errors.js'
 import { bothStale, type Stale } from './invalidation.js'
 import type { Tables } from './tables.js'
-import type { AuditEntry, Changes, ConflictChange, OperationState, OperationView, Operations, Problem, Renamed, Status } from './types.js'
+import type { AuditEntry, Changes, ConflictChange, OperationState, OperationView, Operations, Problem, Renamed, Status, Winner } from './types.js'
 import { freeze } from './values.js'
 
 /** What the engine's shell hands over: records flat — number, table, key, record, released — and by reference. */
@@ -118,6 +118,8 @@ export class Mirror {
   #status: Status
   /** What listeners have not been told of yet. */
   #untold: Untold | undefined
+  /** Who was first in races whose end was not told yet, by operation. */
+  readonly #winners = new Map<string, Winner>()
   readonly #parts: Part[] = []
   readonly #watches = new Map<Listener, Watch>()
   readonly #dueListeners = new Set<Listener>()
@@ -233,9 +235,15 @@ export class Mirror {
     }
   }
 
+  /** Notes who was faster than an operation; its end is in the change list that follows, which does not say it. */
+  noteWinner(id: string, winner: Winner): void {
+    this.#winners.set(id, winner)
+  }
+
   /** Takes a change list in, and tells listeners unless that is being put off. */
-  apply(list: ChangeList): void {
+  apply(given: ChangeList): void {
     if (this.#isClosed) return
+    const list = this.#withWinners(given)
     this.#untold ??= { records: new Map(), operations: new Map(), status: false, presence: undefined }
     for (const renamed of list.renamed ?? []) this.#applyRenamed(renamed, this.#untold)
     for (let at = 0; at < list.records.length; at += 5) this.#applyRecord(list.records, at)
@@ -392,6 +400,16 @@ export class Mirror {
     if (view.replacedBy === undefined && isOver) this.#recent = [...this.#recent, view].slice(-RECENT_MAX)
     this.#operations = undefined
     this.#untold?.operations.set(view.id, view)
+  }
+
+  #withWinners(list: ChangeList): ChangeList {
+    if (this.#winners.size === 0) return list
+    const operations = list.operations.map((view) => {
+      const winner = this.#winners.get(view.id)
+      return winner ? { ...view, winner } : view
+    })
+    this.#winners.clear()
+    return { ...list, operations }
   }
 
   #leave({ table, key }: Place, id: string): void {

@@ -25,6 +25,7 @@ export class Presence {
   readonly #call: (run: (engine: RotaEngine) => void) => void
   readonly #listeners = new Set<Listener>()
   #peers = NOBODY
+  #given: PlaceGiven | null = null
 
   /** @internal */
   constructor(mirror: Mirror, call: (run: (engine: RotaEngine) => void) => void) {
@@ -36,6 +37,12 @@ export class Presence {
   set(place: PlaceGiven | null): void {
     const given = place === null ? null : placeOf(place)
     this.#call((engine) => engine.setPresence(given))
+    this.#given = place
+  }
+
+  /** @internal What {@link set} was given last. */
+  get given(): PlaceGiven | null {
+    return this.#given
   }
 
   /** Everybody else who is here, and this person's other tabs: an entry a tab. The same list until it changes. What it says is what others say of themselves. */

@@ -9,6 +9,8 @@ interface Leaving {
   logout(): Promise<void>
   isClosed(): boolean
   isLeaving(): boolean
+  /** There is a fresh token of this person's. */
+  tokenRefreshed(): void
 }
 
 /**
@@ -38,6 +40,7 @@ export class SignIn {
     this.#owesLogout = false
     if (user === undefined || user === this.#user) {
       this.#host.holdBack(undefined)
+      this.#store.tokenRefreshed()
       return this.#host.tell((engine) => engine.tokenRefreshed())
     }
     if (user === null && !(news as { hasExpired?: boolean }).hasExpired) this.#logout()

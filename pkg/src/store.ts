@@ -11,7 +11,7 @@ import { crashed, messageOf, noteCrash, watchCrash } from './guard.js'
 import { engineClass, handles, type RotaEngine } from './init.js'
 import { defaultInvalidations, type InvalidationRule, type Stale } from './invalidation.js'
 import { Interactions, interactionTables } from './interactions.js'
-import { Mirror, reportUncaught } from './mirror.js'
+import { add, callSafely, Mirror, reportUncaught } from './mirror.js'
 import { commandOf, commandsOf, temporaryKeysOf, type Command, type Known, type Mutation } from './mutations.js'
 import { Notifications } from './notifications.js'
 import { isInBrowser, listenToPage } from './page.js'
@@ -116,6 +116,7 @@ export class Store<T extends Tables = any> {
   /** Who waits for the end of a logout, or is told that there is none. */
   readonly #leaving = new Set<{ resolve(): void; reject(error: RotaError): void }>()
   readonly #signedOut = new Set<() => unknown>()
+  readonly #refreshed = new Set<() => void>()
   #engine: RotaEngine | undefined
   /** The end of a logout that was. */
   #over: Promise<void> | undefined
@@ -146,6 +147,8 @@ export class Store<T extends Tables = any> {
       () => void this.#open(),
       this.firstReads,
       (spec) => this.view(spec as never) as never,
+      // Nobody in particular: who may give a record to somebody may also give it to nobody.
+      { user, mayHandOn: (table, key) => this.can({ name: 'assign', table, key, to: null } as Mutation<T>) === undefined },
     )
     this.availability = new Availability(
       {
@@ -220,7 +223,7 @@ export class Store<T extends Tables = any> {
       const { flat } = this.#initial ?? {}
       if (flat) this.#call(() => engine.hydrate(flat))
       const { signal } = this.#host
-      const signIn = new SignIn(user, this.#host, this.#mirror, { logout: () => this.logout(), isClosed: () => this.isClosed, isLeaving: () => this.#leaving.size > 0 })
+      const signIn = new SignIn(user, this.#host, this.#mirror, { logout: () => this.logout(), isClosed: () => this.isClosed, isLeaving: () => this.#leaving.size > 0, tokenRefreshed: () => this.#tellRefreshed() })
       const stopTokens = options.backend.onToken?.(signIn.hear)
       if (stopTokens) signal.addEventListener('abort', stopTokens, { once: true })
       listenToPage((fact) => this.#host.tell(fact), signal)
@@ -315,6 +318,7 @@ export class Store<T extends Tables = any> {
     const declared = givenObject(policy, 'policy')
     checkPolicy(this.#tables, declared)
     this.#do((engine) => engine.factTold(`policy:${String(declared['table'])}`, declared))
+    this.assignments.judgeBy(String(declared['table']), policy.people.table)
   }
 
   /**
@@ -482,6 +486,7 @@ export class Store<T extends Tables = any> {
     const { durability } = this.status()
     if (options?.purge) void this.#tellSignedOut()
     this.#signedOut.clear()
+    this.#refreshed.clear()
     try {
       if (options?.purge) engine.purge()
       engine.close()
@@ -532,6 +537,13 @@ export class Store<T extends Tables = any> {
     return () => void this.#signedOut.delete(own)
   }
 
+  /** Calls back when the backend tells of a fresh token of the person's, whether the old one has ended or not; returns how to stop. */
+  onTokenRefreshed(listener: () => void): () => void {
+    requireFunction('onTokenRefreshed', listener)
+    this.#open()
+    return add(this.#refreshed, listener)
+  }
+
   /** Says that the person's roles or scope have changed: everything is fetched anew, and what may no longer be seen is gone from all tabs. */
   rightsChanged(): void {
     const engine = this.#open()
@@ -566,6 +578,11 @@ export class Store<T extends Tables = any> {
     const listeners = [...this.#signedOut]
     this.#signedOut.clear()
     return Promise.all(listeners.map((listener) => Promise.resolve().then(listener).catch(reportUncaught)))
+  }
+
+  /** Told before the engine makes something of it, so that it is known what it was before. */
+  #tellRefreshed(): void {
+    for (const listener of Array.from(this.#refreshed)) callSafely(listener)
   }
 
   #endLeaving(error: RotaError): void {

@@ -9,6 +9,8 @@ export interface SubmissionEvent<R> {
   readonly type: 'arrived' | 'became' | 'withdrawn'
   readonly table: string
   readonly key: string
+  /** True where this person has done it, in this browser, and the server's word is still out. */
+  readonly isOwn: boolean
   /** As it shows now; of one that is gone, as it was. */
   readonly submission: R
 }
@@ -25,7 +27,8 @@ export class Submissions<T extends Tables, N extends DomainName<T, 'form'> = Dom
     this.#events = new RecordEvents(mirror, names, ({ table, key, before, after }) => {
       const type = happenings.submission(tables[table]?.domain ?? {}, before, after) as SubmissionEvent<object>['type'] | undefined
       const submission = after ?? before
-      return type && submission && { type, table, key, submission }
+      const isOwn = (mirror.cell(table, key)?.pending.size ?? 0) > 0
+      return type && submission && { type, table, key, isOwn, submission }
     })
   }
 

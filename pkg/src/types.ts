@@ -89,6 +89,8 @@ export interface OperationView {
   readonly tries: number
   readonly code?: string
   readonly message?: string
+  /** Who was first, where a race was lost and the server says so. */
+  readonly winner?: Winner
   /** The operation that stands for this one from now on. This one leaves the list, and its promise resolves as that one ends. */
   readonly replacedBy?: string
 }

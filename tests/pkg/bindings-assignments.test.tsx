@@ -17,7 +17,9 @@ const refuse = () => {
   backend.judge = () => ({ outcome: 'refused', code: 'forbidden', message: 'only members of Sales' })
 }
 
-describe.each([...frameworks, inStrictReact])('in $name', ({ mount, show, after }) => {
+const isCounting = (renders: number) => !Number.isNaN(renders)
+
+describe.each([...frameworks, inStrictReact])('in $name', ({ name, mount, show, after }) => {
   describe('useAssignmentState', () => {
     const owner = (words: object = {}) => mount(({ useAssignmentState }, more) => useAssignmentState({ entityType: 'companies', entityId: 'c1', ...words, ...more }), ({ ownerName, isUpdating, error }) => `${ownerName} ${isUpdating} ${error?.code}`, given)
 
@@ -56,6 +58,86 @@ describe.each([...frameworks, inStrictReact])('in $name', ({ mount, show, after 
       await settled
       await until(() => expect(onSuccess).toHaveBeenCalledTimes(1))
       expect(store.stats().listeners).toBe(idle)
+    })
+
+    test('tells each end of the record that it is of, to what that record’s rendering gave', async () => {
+      const heard: unknown[] = []
+      const { state, again } = mount(
+        ({ useAssignmentState }, more) => {
+          const now = () => (more as { value?: string }).value ?? (more as string)
+          const entityId = typeof more === 'string' ? more : now
+          return useAssignmentState({ entityType: 'companies', entityId: entityId as never, onSuccess: ({ entityType, entityId: key, userId }) => heard.push([entityType, key, userId, ...(typeof more === 'string' ? [more] : [key])]), onError: ({ entityId: key, code }) => heard.push([key, code]) })
+        },
+        ({ ownerId }) => ownerId,
+        given,
+        'c1',
+      )
+      backend.hold()
+      await after(() => void state().assignToUser('maya'))
+      await after(() => again('c2'))
+      await after(() => backend.release())
+      await until(() => expect(heard).toEqual([['companies', 'c1', 'maya', 'c1']]))
+      refuse()
+      await after(() => state().assignToUser('maya').settled)
+      await until(() => expect(heard.slice(1)).toEqual([['c2', 'forbidden']]))
+    })
+
+    test('one that is refused at once is an error like any other, gone at the next try, and nothing is thrown at whoever clicked', async () => {
+      const onError = vi.fn()
+      store.policy({ table: 'companies', owner: 'owner_id', people: { table: 'profiles' }, rules: [{ actions: ['assign'], roles: ['agent'], to: 'oneself' }] })
+      const { state, element } = owner({ onError })
+      const { id, outcome, code } = await after(() => state().assignToUser('jonas').settled)
+      expect({ id, outcome, code }).toEqual({ id: '', outcome: 'refused', code: 'forbidden' })
+      expect(element.textContent).toBe('null false forbidden')
+      await until(() => expect(onError.mock.calls).toEqual([[expect.objectContaining({ code: 'forbidden', operationId: '', entityId: 'c1', userId: 'jonas' })]]))
+      backend.hold()
+      await after(() => void state().assignToUser('maya'))
+      expect(element.textContent).toBe('Maya true undefined')
+    })
+
+    test('what was refused at once is no more said once somebody else has tried', async () => {
+      store.policy({ table: 'companies', owner: 'owner_id', people: { table: 'profiles' }, rules: [{ actions: ['assign'], roles: ['agent'], to: 'oneself' }] })
+      const { state, element } = owner()
+      await after(() => void state().assignToUser('jonas'))
+      expect(element.textContent).toBe('null false forbidden')
+      await after(() => store.assignments.assign('companies', 'c1', 'maya').settled)
+      expect(element.textContent).toBe('Maya false undefined')
+    })
+
+    test('canAssign is what the policy says, and follows it, the person’s role and the record', async () => {
+      const { element } = mount(({ useAssignmentState }) => useAssignmentState({ entityType: 'companies', entityId: 'c9' }), ({ canAssign }) => canAssign, given)
+      expect(element.textContent).toBe('false')
+      await after(() => void backend.put('companies', { id: 'c9', name: 'New', owner_id: null }))
+      expect(element.textContent).toBe('true')
+      await after(() => store.policy({ table: 'companies', owner: 'owner_id', people: { table: 'profiles' }, rules: [{ actions: ['assign'], roles: ['admin'] }, { actions: ['assign'], roles: ['agent'], scope: 'own' }] }))
+      expect(element.textContent).toBe('false')
+      await after(() => void backend.put('companies', { id: 'c9', name: 'New', owner_id: 'maya' }))
+      expect(element.textContent).toBe('true')
+      await after(() => void backend.put('companies', { id: 'c9', name: 'New', owner_id: 'jonas' }))
+      expect(element.textContent).toBe('false')
+      await after(() => void backend.put('profiles', { id: 'maya', role: 'admin', name: 'Maya' }))
+      expect(element.textContent).toBe('true')
+    })
+
+    test('says who was first, where a race was lost', async () => {
+      const onError = vi.fn()
+      const winner = { user: 'jonas', at: '2026-11-22T03:38:22Z' }
+      const { state } = owner({ onError })
+      backend.judge = () => ({ outcome: 'conflicted', code: 'taken', message: 'somebody else was first', fields: ['owner_id'], winner }) as never
+      await after(() => state().assignToUser('maya').settled)
+      await until(() => expect(onError.mock.calls).toEqual([[expect.objectContaining({ code: 'taken', winner })]]))
+      expect(state().error).toMatchObject({ code: 'taken', winner })
+      expect(store.operations().recent.at(-1)).toMatchObject({ winner })
+    })
+
+    test('an onError that throws is reported, and harms nobody', async () => {
+      const reported = vi.fn()
+      vi.stubGlobal('reportError', reported)
+      refuse()
+      const { state, element } = owner({ onError: () => { throw new Error('toast broke') } })
+      await after(() => state().assignToUser('maya').settled)
+      await until(() => expect(reported.mock.calls).toEqual([[expect.objectContaining({ message: 'toast broke' })]]))
+      expect(element.textContent).toBe('null false forbidden')
     })
   })
 
@@ -146,6 +228,58 @@ describe.each([...frameworks, inStrictReact])('in $name', ({ mount, show, after 
       store.policy({ table: 'leads', owner: 'owner_id', people: { table: 'profiles' }, rules: [{ actions: ['assign'], roles: ['agent'], scope: 'unowned', to: 'oneself' }] })
       const { state } = mount(({ useAssignment }) => useAssignment(), () => '', within())
       expect([state().canAssign('leads', 'l1', 'maya'), state().canAssign('leads', 'l1', 'jonas')]).toEqual([true, false])
+    })
+
+    test('what canAssign has said while rendering stays current: with the role, the record and the policy', async () => {
+      const { element, state, renders, unmount } = mount(({ useAssignment }) => useAssignment(), ({ canAssign }) => `${canAssign('leads', 'l1', 'maya')} ${canAssign('leads', 'l2', 'maya')}`, within())
+      expect(element.textContent).toBe('true false')
+      const { canAssign } = state()
+      await after(() => void backend.put('leads', { id: 'l2', name: 'Late', owner_id: null }))
+      expect(element.textContent).toBe('true true')
+      if (isCounting(renders())) expect(renders()).toBe(2)
+      // A compiler, or a memo, keeps what was made with the same functions.
+      if (name !== 'Vue') expect(state().canAssign).not.toBe(canAssign)
+      await after(() => store.policy({ table: 'leads', owner: 'owner_id', people: { table: 'profiles' }, rules: [{ actions: ['assign'], roles: ['admin'] }] }))
+      expect(element.textContent).toBe('false false')
+      await after(() => void backend.put('profiles', { id: 'maya', role: 'admin', name: 'Maya' }))
+      expect(element.textContent).toBe('true true')
+      const before = renders()
+      await after(() => void backend.put('patients', { id: 'p9', name: 'Cy', ward: null }))
+      await after(() => void backend.put('leads', { id: 'l2', name: 'Later', owner_id: null }))
+      if (isCounting(before)) expect(renders()).toBe(before)
+      unmount()
+      expect(store.stats().listeners).toBe(idle)
+    })
+
+    test('of what does not concern it nothing is asked again', async () => {
+      store.policy({ table: 'leads', owner: 'owner_id', people: { table: 'profiles' }, rules: [{ actions: ['assign'], roles: ['agent'] }] })
+      const { element } = mount(({ useAssignment }) => useAssignment(), ({ canAssign }) => `${canAssign('leads', 'l1', 'maya')} ${canAssign('leads', 7.5 as never, 'maya')}`, within())
+      expect(element.textContent).toBe('true false')
+      const asked = vi.spyOn(store, 'can')
+      await after(() => void backend.put('leads', { id: 'l9', name: 'Other', owner_id: null }))
+      await after(() => void backend.put('patients', { id: 'p9', name: 'Cy', ward: null }))
+      expect(asked).not.toHaveBeenCalled()
+      await after(() => void backend.put('profiles', { id: 'jonas', role: 'agent', name: 'Jonas' }))
+      expect(asked).toHaveBeenCalled()
+    })
+
+    test('a component that asks of thousands stays current too', async () => {
+      const { element } = mount(({ useAssignment }) => useAssignment(), ({ canAssign }) => Array.from({ length: 1_500 }, (_, n) => canAssign('leads', `n${n}`, 'maya')).filter(Boolean).length, within())
+      expect(element.textContent).toBe('0')
+      await after(() => void backend.put('leads', { id: 'n1400', name: 'Late', owner_id: null }))
+      expect(element.textContent).toBe('1')
+    })
+
+    test('says who was first, where a race was lost; and a listener that throws changes no answer', async () => {
+      const reported = vi.fn()
+      vi.stubGlobal('reportError', reported)
+      const winner = { user: 'jonas', at: '2026-11-22T03:38:22Z' }
+      backend.judge = () => ({ outcome: 'conflicted', code: 'taken', message: 'somebody else was first', fields: ['owner_id'], winner }) as never
+      const { state } = mount(({ useAssignment, useAssignmentError }) => ({ ...useAssignment(), error: useAssignmentError() }), () => '', within({ onError: () => { throw new Error('toast broke') } }))
+      expect(await after(() => state().assignEntity('leads', 'l1', 'maya'))).toBe(false)
+      expect((state().error as { value?: unknown } | null)).toMatchObject({ code: 'taken', winner })
+      expect(await after(() => state().assignEntity('leads', 'none', 'maya'))).toBe(false)
+      expect(reported).toHaveBeenCalledTimes(2)
     })
 
     test('without its provider says what is missing', () => {

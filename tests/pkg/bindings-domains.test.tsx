@@ -5,6 +5,7 @@ import { rotaPlugin, useAvailability as useVueAvailability, useNotifications as 
 import { StrictMode } from 'react'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createApp, nextTick } from 'vue'
+import { boundSeeded, frameworks, openBound } from './bound.js'
 import { openDomainsLive, slot, type Slot } from './domains.js'
 
 ;(globalThis as { IS_REACT_ACT_ENVIRONMENT?: boolean }).IS_REACT_ACT_ENVIRONMENT = true
@@ -80,6 +81,25 @@ test('createAvailability, updateAvailability, deleteAvailability and toggling sh
     expect(shown()).toBeUndefined()
     expect(heard.splice(0)).toEqual([`created ${id}`, `updated ${id}`, `updated ${id}`, `updated ${id}`, `deleted ${id}`])
   }
+})
+
+describe.each(frameworks)('in $name, of two tables of slots', ({ mount, after }) => {
+  test('the hook names the one that it means', async () => {
+    const declared = (store.tables as { slots: object }).slots
+    const { store: both } = await openBound(boundSeeded(), { tables: { rooms: declared, people: declared } as never })
+    const heard: string[] = []
+    const { state } = mount(
+      (bindings) => {
+        bindings.useSyncEventHandlers<Slot>({ availability_created: (_, key) => heard.push(key) }, { table: 'rooms' as never })
+        return bindings.useAvailability<Slot>({ table: 'rooms' as never })
+      },
+      () => '',
+      [['RotaProvider', { store: both }]],
+    )
+    await after(() => void state().createAvailability({ ...slot('r1'), recurrence: null }))
+    both.availability.in('people' as never).create({ ...slot('p1'), recurrence: null } as never)
+    expect([both.all('rooms' as never).length, heard]).toEqual([1, ['r1']])
+  })
 })
 
 test('in Vue a component shows its notifications and hears of slots, until it goes', async () => {

@@ -2,7 +2,7 @@
 import type { InteractionEvent } from 'rota-engine'
 import { beforeEach, describe, expect, test, vi } from 'vitest'
 import type { FakeBackend } from './backend.js'
-import { frameworks, inStrictReact, openBound, session, type Around, type BoundStore, type Session } from './bound.js'
+import { boundSeeded, boundTables, frameworks, inStrictReact, openBound, session, type Around, type BoundStore, type Session } from './bound.js'
 import { pause, until } from './world.js'
 
 let store: BoundStore
@@ -90,6 +90,79 @@ describe.each([...frameworks, inStrictReact])('in $name', ({ mount, after }) => 
     backend.put('sessions', session('s1', { turn_id: 'jonas' }))
     expect(heard).toEqual(['turn s1 maya', 'action s1 maya'])
     expect(store.stats().listeners).toBe(idle)
+  })
+
+  describe('with two tables of the domain', () => {
+    const declared = boundTables.sessions
+    const two = async () => {
+      const there = boundSeeded()
+      there.put('calls', session('k1'))
+      there.put('games', session('g1'))
+      return openBound(there, { tables: { calls: declared, games: declared } as never })
+    }
+
+    test('the provider says which one is meant, or the hook, and each has its own', async () => {
+      const { store: both, backend: there } = await two()
+      const heard: string[] = []
+      const { state, element, again } = mount(
+        ({ useLiveInteraction, useInteractionEvents }, more) => {
+          const now = () => ((more as { value?: { table: string } }).value ?? (more as { table: string })).table
+          const table = ('value' in (more as object) ? now : now()) as never
+          useInteractionEvents<Session>(({ key, interaction }: InteractionEvent<Session>) => heard.push(`${key} ${interaction.turn_id}`), { table })
+          return { calls: useLiveInteraction<Session>(), other: useLiveInteraction<Session>({ table }) }
+        },
+        ({ calls, other }) => {
+          const read = (one: unknown) => {
+            const { activeInteractions, currentInteractionId } = one as { activeInteractions: readonly Session[] & { value?: readonly Session[] }; currentInteractionId: unknown }
+            const current = (currentInteractionId as { value?: unknown } | null)?.value ?? currentInteractionId
+            return `${(activeInteractions.value ?? activeInteractions).map(({ id }) => id).join()} ${typeof current === 'string' ? current : '-'}`
+          }
+          return `${read(calls)} / ${read(other)}`
+        },
+        [['RotaProvider', { store: both }], ['LiveInteractionProvider', { table: 'calls' }]],
+        { table: 'games' },
+      )
+      expect(element.textContent).toBe('k1 - / g1 -')
+      await after(() => state().other.setCurrentInteraction('g1'))
+      expect(element.textContent).toBe('k1 - / g1 g1')
+      await after(() => void there.put('calls', session('k1', { turn_id: 'maya' })))
+      await after(() => void there.put('games', session('g1', { turn_id: 'jonas' })))
+      expect(heard).toEqual(['g1 jonas'])
+      await after(() => again({ table: 'calls' }))
+      expect(element.textContent).toBe('k1 - / k1 -')
+      await after(() => state().calls.optimisticUpdate('k1', { note: 'x' }).settled)
+      expect(there.row('calls', 'k1')).toMatchObject({ note: 'x' })
+    })
+
+    test('all of them are synchronised across tabs, or the one that is named; without any there is nothing to do', async () => {
+      const { store: both, backend: there } = await two()
+      const refreshed = vi.spyOn(both.interactions, 'in')
+      const notices = (opened: unknown, options: object = {}) => mount(({ useLiveInteractionNotifications }) => useLiveInteractionNotifications(options), () => '', [['RotaProvider', { store: opened }]]).state()
+      const [all, one] = [notices(both), notices(both, { table: 'games' })]
+      const pulls = there.pulls.length
+      await after(async () => {
+        all.syncAcrossTabs()
+        await until(() => expect(there.pulls.length).toBeGreaterThan(pulls))
+      })
+      await after(() => one.syncAcrossTabs())
+      expect(refreshed.mock.calls.flat()).toEqual(['calls', 'games', 'games'])
+      const { store: none } = await openBound(boundSeeded(), { tables: { people: boundTables.people } as never })
+      expect(() => notices(none).syncAcrossTabs()).not.toThrow()
+    })
+  })
+
+  test('what two components say of notifications under one name holds for as long as each is there', async () => {
+    const notices = (settings: object) => mount(({ useLiveInteractionNotifications }) => useLiveInteractionNotifications({ settings }), ({ notifications }) => notifications.map(({ kind, sound }) => `${kind}:${sound}`).join(), given)
+    const one = notices({ turn: { sound: false }, status: { enabled: false } })
+    const other = notices({ turn: { enabled: false } })
+    await after(() => void store.notifications.createNotification({ kind: 'turn', message: 'yours' }))
+    expect(one.element.textContent).toBe('')
+    await after(() => other.unmount())
+    expect(one.element.textContent).toBe('turn:false')
+    await after(() => void store.notifications.createNotification({ kind: 'status', message: 'paused' }))
+    expect(one.element.textContent).toBe('turn:false')
+    one.unmount()
+    expect(store.notifications.shown('live-interactions').map(({ sound }) => sound)).toEqual([true, true])
   })
 
   test('without its provider says what is missing', () => {

@@ -6,7 +6,8 @@ import { createApp, h, nextTick, ref } from 'vue'
 import { act, render } from '@testing-library/react'
 import { StrictMode } from 'react'
 import { beforeAll, describe, expect, test, vi } from 'vitest'
-import { boundOptions, boundSeeded, frameworks, inStrictReact, openBound, until, type Around } from './bound.js'
+import type { Waiting } from 'rota-engine/react'
+import { boundOptions, boundSeeded, boundTables, frameworks, inStrictReact, openBound, until, type Around } from './bound.js'
 import { isLive, pause } from './world.js'
 
 beforeAll(init)
@@ -102,6 +103,83 @@ describe.each([...frameworks, inStrictReact])('in $name', ({ mount, after }) => 
     })
     expect(element.textContent).toBe('wait')
     expect(() => unmount()).not.toThrow()
+  })
+
+  test('when the same person signs in again, the fallback opens the store anew, for all who had it', async () => {
+    const [options, seen, alone] = [boundOptions(), new Set<Store>(), new Set<Store>()]
+    const told: Waiting[] = []
+    const fallback = (waiting: Waiting) => {
+      told.push(waiting)
+      return waiting.isSignedOut ? 'who are you?' : 'wait'
+    }
+    const one = panel(seen, options, { fallback })
+    const other = panel(alone, options)
+    await until(() => expect([one.element.textContent, other.element.textContent]).toEqual(['there', 'there']))
+    const [store] = seen
+    await after(async () => {
+      await isLive(store!)
+      await store!.logout()
+      await pause(5)
+    })
+    expect([one.element.textContent, other.element.textContent]).toEqual(['who are you?', 'wait'])
+    await after(() => {
+      told.at(-1)!.reopen()
+      told.at(-1)!.reopen()
+    })
+    await until(() => expect([one.element.textContent, other.element.textContent]).toEqual(['there', 'there']))
+    const again = [...seen].at(-1)!
+    expect([again.isClosed, again === store, [...alone].at(-1) === again]).toEqual([false, false, true])
+    one.unmount()
+    expect(again.isClosed).toBe(false)
+    other.unmount()
+    expect(again.isClosed).toBe(true)
+  })
+
+  test('while nobody is signed in there is no store, and the next time the same person is, there is', async () => {
+    const backend = boundSeeded()
+    const options = boundOptions(backend)
+    const seen: Store[] = []
+    const { element, again } = mount(
+      ({ useRotaStore }, more) => {
+        const isVue = 'value' in more
+        return { own: useRotaStore((isVue ? () => (more as { value: { given: never } }).value.given : more.given) as never) as Store | undefined }
+      },
+      ({ own }) => {
+        if (own && !seen.includes(own)) seen.push(own)
+        return own ? 'open' : 'none'
+      },
+      [],
+      { given: null },
+    )
+    await pause(5)
+    expect([element.textContent, backend.connects]).toEqual(['none', 0])
+    await after(() => again({ given: options }))
+    await until(() => expect(element.textContent).toBe('open'))
+    await after(() => again({ given: null }))
+    expect([element.textContent, seen[0]!.isClosed]).toEqual(['none', true])
+    await after(() => again({ given: options }))
+    await until(() => expect(element.textContent).toBe('open'))
+    expect(seen.map(({ isClosed }) => isClosed)).toEqual([true, false])
+  })
+
+  test('a component that means other tables by the same store is told so by name, and the first one goes on', async () => {
+    vi.spyOn(console, 'error').mockImplementation(() => {})
+    vi.spyOn(console, 'warn').mockImplementation(() => {})
+    const options = boundOptions()
+    const seen = new Set<Store>()
+    const first = panel(seen, options)
+    await until(() => expect(first.element.textContent).toBe('there'))
+    const { people, companies, ...others } = boundTables
+    const onError = vi.fn()
+    const tables = { companies: { ...companies, indexed: ['name'] }, ...others, orders: people }
+    mount(stores(new Set()), () => 'there', [['ErrorBoundary', { onError }], ['RotaProvider', { options: { ...options, tables } }]])
+    await until(() => expect(onError).toHaveBeenCalled())
+    const { code, message } = onError.mock.calls[0]![0] as { code: string; message: string }
+    expect([code, message]).toEqual(['duplicate-store', expect.stringContaining('"people" is declared only there, "companies" is declared differently, "orders" is declared only here')])
+    expect([first.element.textContent, [...seen][0]!.isClosed]).toEqual(['there', false])
+    // The same, said in another order, is the same.
+    const same = panel(new Set(), { ...options, tables: Object.fromEntries(Object.entries(boundTables).reverse().map(([name, { fields, ...more }]) => [name, { fields: [...fields].reverse(), ...more }])) })
+    await until(() => expect(same.element.textContent).toBe('there'))
   })
 
   test('a store that can’t be opened ends in the boundary above', async () => {

@@ -155,6 +155,35 @@ describe.each([...frameworks, inStrictReact])('in $name', ({ name, mount, after 
     expect(heard).toEqual(['expired', 'refreshed', 'out'])
   })
 
+  test('useRealtimeAuth tells of a sign-in once, and of a fresh token that came in time', async () => {
+    const heard: string[] = []
+    const { again, element } = mount(
+      ({ useRealtimeAuth }) => useRealtimeAuth({ onSignedIn: () => heard.push('in'), onExpired: () => heard.push('expired'), onRefreshed: () => heard.push('refreshed') }),
+      ({ state }) => state,
+      given,
+      0,
+    )
+    expect([heard, element.textContent]).toEqual([['in'], 'signed-in'])
+    await after(() => again(1))
+    const tell = () => {
+      for (const listener of backend.onTokenListeners) listener()
+    }
+    await after(async () => {
+      tell()
+      await pause(2)
+    })
+    expect(heard).toEqual(['in', 'refreshed'])
+    await after(async () => {
+      Object.assign(backend, { shutOut: true, refreshHelps: false })
+      backend.cut(new BackendError('auth', 'the token has expired'))
+      await until(() => expect(store.status().link.state).toBe('paused'))
+      Object.assign(backend, { shutOut: false, refreshHelps: true })
+      tell()
+      await until(() => expect(store.status().link.state).toBe('live'))
+    })
+    expect(heard).toEqual(['in', 'refreshed', 'expired', 'refreshed'])
+  })
+
   describe('useRealtimeForms', () => {
     const message = (form: Form, key: string) => `${key} is ${form.status}`
     const forms = (options: object = {}) =>
@@ -178,6 +207,46 @@ describe.each([...frameworks, inStrictReact])('in $name', ({ name, mount, after 
       unmount()
       await pause(1_100)
       expect(store.stats()).toMatchObject({ listeners: idle, views: 0 })
+    })
+
+    test('of one’s own nothing is announced, neither while the server’s word is out nor when it has come, and of one that is refused nobody hears', async () => {
+      const heard: string[] = []
+      store.submissions.watch(({ type, key, isOwn }) => heard.push(`${type} ${key} ${isOwn}`))
+      const { state } = forms()
+      backend.hold()
+      const { settled } = await after(() => ({ settled: store.mutate({ name: 'insert', table: 'forms', record: { id: 'mine', status: 'draft', note: null } }).settled }))
+      expect(state().notifications).toEqual([])
+      await after(async () => {
+        backend.release()
+        await settled
+      })
+      backend.judge = () => ({ outcome: 'refused', code: 'forbidden', message: 'no' })
+      await after(() => store.mutate({ name: 'insert', table: 'forms', record: { id: 'refused', status: 'draft', note: null } }).settled)
+      await after(() => void backend.put('forms', { id: 'theirs', status: 'new', note: null }))
+      expect(state().notifications.map((one) => one.message)).toEqual(['theirs is new'])
+      expect(heard).toEqual(['arrived mine true', 'arrived refused true', 'withdrawn refused false', 'arrived theirs false'])
+    })
+
+    test('one that goes takes back what it has said of where the person is, and nothing that was said since', async () => {
+      const announced: unknown[] = []
+      const original = store.presence.set.bind(store.presence)
+      store.presence.set = (place) => {
+        announced.push(place?.record?.key ?? place?.place ?? null)
+        original(place)
+      }
+      const [one, other] = [forms(), forms()]
+      await after(() => one.state().edit('f1'))
+      await after(() => other.state().edit('f2'))
+      one.unmount()
+      expect(announced).toEqual(['f1', 'f2'])
+      const third = forms()
+      await after(() => third.state().edit('f3'))
+      third.unmount()
+      // The second is still there.
+      expect(announced.slice(2)).toEqual(['f3', 'f2'])
+      await after(() => store.presence.set({ place: 'board' }))
+      other.unmount()
+      expect(announced.slice(4)).toEqual(['board'])
     })
 
     test('two components tell of one that arrives once', async () => {

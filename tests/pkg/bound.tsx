@@ -187,7 +187,7 @@ function mountInVue(inner: Component, props: Readonly<Record<string, unknown>>, 
     const [name, given] = around[at] ?? []
     if (!name) return h(inner, props)
     const { fallback, ...others } = (given ?? {}) as Record<string, unknown>
-    return h(part(vue, name) as Component, others, { default: () => [tree(at + 1)], ...(fallback === undefined ? {} : { fallback: () => [fallback] }) } as never)
+    return h(part(vue, name) as Component, others, { default: () => [tree(at + 1)], ...(fallback === undefined ? {} : { fallback: (waiting: unknown) => [typeof fallback === 'function' ? (fallback as (given: unknown) => unknown)(waiting) : fallback] }) } as never)
   }
   const app = createApp({ render: () => tree(0) })
   let isThere = true

@@ -111,7 +111,7 @@ describe('a component', () => {
       return <>{useAssignmentState({ entityType: 'companies', entityId: 'c1' }).ownerName}</>
     }
     const view = render(<StrictMode>{given(<All />)}</StrictMode>)
-    expect(store.stats().listeners).toBe(idle + 6)
+    expect(store.stats().listeners).toBe(idle + 7)
     view.unmount()
     expect(store.stats().listeners).toBe(idle)
   })
@@ -195,7 +195,7 @@ describe('useAssignmentState', () => {
     backend.release()
     await settle(mutated)
     expect(state).toMatchObject({ ownerId: 'maya', ownerName: 'Maya', isUpdating: false, error: null })
-    expect(onSuccess.mock.calls).toEqual([['first', { id: mutated.id, outcome: 'confirmed' }]])
+    expect(onSuccess.mock.calls).toEqual([['first', { id: mutated.id, outcome: 'confirmed', entityType: 'companies', entityId: 'c1', userId: 'maya' }]])
     expect(onError).not.toHaveBeenCalled()
   })
 
@@ -224,7 +224,7 @@ describe('useAssignmentState', () => {
     const refused = assign('maya')
     await settle(refused)
     expect(state).toMatchObject({ ownerId: 'jonas', isUpdating: false, error: { operationId: refused.id, outcome: 'refused', code: 'forbidden', message: 'only members of Sales' } })
-    expect(onError.mock.calls).toEqual([['first', { operationId: refused.id, outcome: 'refused', code: 'forbidden', message: 'only members of Sales' }]])
+    expect(onError.mock.calls).toEqual([['first', { operationId: refused.id, outcome: 'refused', code: 'forbidden', message: 'only members of Sales', entityType: 'companies', entityId: 'c2', userId: 'maya' }]])
     backend.judge = undefined
     backend.hold()
     const again = assign('maya')
@@ -286,7 +286,8 @@ describe('useAssignmentState', () => {
   test('a record that is still to be fetched is loading, one that is not there is not', async () => {
     render(given(<Owner id="c9" />))
     expect(state).toMatchObject({ isLoading: false, canAssign: false, ownerId: null, ownerName: null })
-    expect(() => state.assignToUser('maya')).toThrowError(expect.objectContaining({ code: 'unknown-record' }))
+    expect(await act(() => state.assignToUser('maya').settled)).toMatchObject({ outcome: 'refused', code: 'unknown-record' })
+    expect(state.error).toMatchObject({ code: 'unknown-record' })
     cleanup()
     const { open, seeded } = await import('./world.js')
     const slow = seeded()

@@ -41,6 +41,10 @@ export const closed: void = store.close({ purge: true })
   }
 }, 60_000)
 
+test('an application that has said of which tables it is, is told by every hook of what there is not', () => {
+  expect(compile(join(import.meta.dirname, 'registered'))).toBe('')
+}, 60_000)
+
 test('the types say what can be read and written, and refuse what can not', () => {
   expect(compile(import.meta.dirname)).toBe('')
 }, 60_000)

@@ -108,12 +108,12 @@ describe('composables', () => {
         return () => null
       },
     })
-    expect(store.stats().listeners).toBe(idle + 6)
+    expect(store.stats().listeners).toBe(idle + 7)
     const scope = effectScope()
     app.runWithContext(() => scope.run(() => useRecord('companies', 'c2')))
-    expect(store.stats().listeners).toBe(idle + 7)
+    expect(store.stats().listeners).toBe(idle + 8)
     scope.stop()
-    expect(store.stats().listeners).toBe(idle + 6)
+    expect(store.stats().listeners).toBe(idle + 7)
     apps.pop()
     app.unmount()
     expect(store.stats().listeners).toBe(idle)
@@ -177,7 +177,7 @@ describe('useAssignmentState', () => {
     expect(text()).toBe('Maya')
     await settled
     expect(read()).toMatchObject({ ownerId: 'maya', isUpdating: false })
-    expect(onSuccess.mock.calls).toEqual([[{ id, outcome: 'confirmed' }]])
+    expect(onSuccess.mock.calls).toEqual([[{ id, outcome: 'confirmed', entityType: 'companies', entityId: 'c1', userId: 'maya' }]])
     expect(onError).not.toHaveBeenCalled()
   })
 

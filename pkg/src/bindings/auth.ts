@@ -5,9 +5,11 @@ export type AuthState = 'signed-in' | 'expired' | 'signed-out'
 
 /** What to call when that changes. */
 export interface AuthHandlers {
+  /** The store of a person who is signed in is there: told once to each component, of each store. */
+  readonly onSignedIn?: () => void
   /** The token has ended, and no fresh one could be had. */
   readonly onExpired?: () => void
-  /** There is a fresh token after all. */
+  /** There is a fresh token: in time, or after the old one has ended. */
   readonly onRefreshed?: () => void
   /** The person has logged out, here or in another tab. */
   readonly onSignedOut?: () => void
@@ -43,10 +45,21 @@ export function watchAuth(store: Store, listener: () => void): () => void {
   }
 }
 
+/** Of which store a component was told that somebody is signed in. */
+export interface ToldSignedIn {
+  of?: Store
+}
+
 /** Calls what is to be called at each change of state. */
-export function tellAuth(store: Store, handlers: () => AuthHandlers): () => void {
+export function tellAuth(store: Store, handlers: () => AuthHandlers, told: ToldSignedIn): () => void {
   let before = authOf(store).state
-  return watchAuth(store, () => {
+  if (before === 'signed-in' && told.of !== store) {
+    told.of = store
+    handlers().onSignedIn?.()
+  }
+  // One after the end of the old token is told as the change of state that it brings.
+  const stopTokens = store.isClosed ? () => undefined : store.onTokenRefreshed(() => before === 'signed-in' && handlers().onRefreshed?.())
+  const stopStates = watchAuth(store, () => {
     const { state } = authOf(store)
     if (state === before) return
     before = state
@@ -55,4 +68,8 @@ export function tellAuth(store: Store, handlers: () => AuthHandlers): () => void
     else if (state === 'signed-in') onRefreshed?.()
     else onSignedOut?.()
   })
+  return () => {
+    stopTokens()
+    stopStates()
+  }
 }

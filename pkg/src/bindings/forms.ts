@@ -1,17 +1,20 @@
-import { RotaError, type Key, type NotificationKind, type NotificationShown, type Store, type Tables } from '../index.js'
+import { RotaError, type Key, type NotificationKind, type NotificationShown, type PlaceGiven, type RegisteredRecord, type RegisteredTables, type Store, type Tables } from '../index.js'
 import { NONE } from './first.js'
 
 /** Who is editing or typing, by the key of the submission: people's ids. */
 export type Editors = Readonly<Record<string, readonly string[]>>
 
+/** What is told of a submission: as the caller says, or of the registered tables; where there are none, whoever is told says what it is. */
+export type Submitted<N, R> = [R] extends [never] ? (string extends keyof RegisteredTables ? never : RegisteredRecord<'form', N>) : R
+
 /** What tells of submissions as they arrive. */
-export interface FormsNotified {
+export interface FormsNotified<R = never> {
   /** The name under which `notifications.configure` says what is shown, and for how long; `forms` by default. */
   readonly component?: string
   /** `status` by default. */
   readonly kind?: NotificationKind
   /** What is said of one that arrives. */
-  readonly message?: (submission: never, key: string) => string
+  readonly message?: (submission: R, key: string) => string
 }
 
 const NO_EDITORS: Editors = Object.freeze({})
@@ -56,20 +59,23 @@ export class FormReads {
   }
 }
 
-/** Has each submission that arrives told once, in whatever tabs look. */
+/** Has each submission that arrives from somebody else told once, in whatever tabs look. Of one's own one knows; what was refused never arrived. */
 export function notifyArrivals(store: Store, table: string, how: () => FormsNotified): () => void {
   return store.submissions.watch((event) => {
-    if (event.table !== table || event.type !== 'arrived') return
+    if (event.table !== table || event.type !== 'arrived' || event.isOwn) return
     const { kind = 'status', message = () => `New submission: ${event.key}` } = how()
     store.notifications.createNotification({ id: `${prefixOf(table)}${event.key}`, kind, message: message(event.submission as never, event.key) })
   })
 }
 
-/** Says where this tab's person works, and takes it back. */
+/** Who has said where the person works, and has not taken it back: the last one last. */
+const editing = new WeakMap<Store, Set<Editing>>()
+
+/** Says where this tab's person works, and takes it back. What somebody else has said since stays, and what still holds is said again. */
 export class Editing {
   readonly #store: Store
   readonly #table: string
-  #isSaid = false
+  #said: PlaceGiven | undefined
 
   constructor(store: Store, table: string) {
     this.#store = store
@@ -77,13 +83,28 @@ export class Editing {
   }
 
   readonly edit = (key: Key, doing: 'editing' | 'typing' = 'editing'): void => {
-    this.#store.presence.set({ place: this.#table, doing, record: { table: this.#table, key } })
-    this.#isSaid = true
+    this.#say({ place: this.#table, doing, record: { table: this.#table, key } })
+    const all = editing.get(this.#store) ?? new Set()
+    editing.set(this.#store, all)
+    all.delete(this)
+    all.add(this)
   }
 
   readonly leave = (): void => {
-    if (this.#isSaid && !this.#store.isClosed) this.#store.presence.set(null)
-    this.#isSaid = false
+    const said = this.#said
+    this.#said = undefined
+    const all = editing.get(this.#store)
+    all?.delete(this)
+    if (!said || this.#store.isClosed || this.#store.presence.given !== said) return
+    const before = [...(all ?? [])].at(-1)
+    const place = before && before.#said
+    if (before && place) before.#say(place)
+    else this.#store.presence.set(null)
+  }
+
+  #say(place: PlaceGiven): void {
+    this.#store.presence.set(place)
+    this.#said = place
   }
 }
 

@@ -1,4 +1,7 @@
-import type { RecordEvent, Store } from '../index.js'
+import type { RecordEvent, Store, Tables, ViewSpec } from '../index.js'
+
+/** The spec of a table of patients, where there is one. */
+export type PatientsSpec<T extends Tables> = T extends { readonly patients: unknown } ? ViewSpec<T> & { readonly table: 'patients' } : ViewSpec<T>
 
 /** What to call when records come, change or go. */
 export interface RealtimeHandlers<R = object> {

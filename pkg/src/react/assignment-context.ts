@@ -1,4 +1,5 @@
-import { createContext, createElement, useContext, useState, useSyncExternalStore, type ReactNode } from 'react'
+import { createContext, createElement, useContext, useMemo, useState, useSyncExternalStore, type ReactNode } from 'react'
+import { Asking } from '../bindings/asking.js'
 import { Assigning, type AssignmentFailure, type UseAssignment } from '../bindings/assigning.js'
 import { RotaError } from '../index.js'
 import { useStore } from './store.js'
@@ -29,9 +30,11 @@ function useAssigning(): Assigning {
   return assigning
 }
 
-/** Returns how to assign whatever record. It never makes a component render again. */
+/** Returns how to assign whatever record. Renders again only when `canAssign` would answer differently what the component has asked. */
 export function useAssignment(): UseAssignment {
-  return useAssigning()
+  const assigning = useAssigning()
+  const asking = useMemo(() => new Asking(assigning), [assigning])
+  return useSyncExternalStore(asking.subscribe, asking.actions, asking.actions)
 }
 
 /** Returns the last assignment of the nearest {@link AssignmentProvider} that failed, until the next try; and renders again when that changes. */

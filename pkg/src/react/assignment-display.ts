@@ -1,7 +1,7 @@
 import { createElement, useId, useMemo, useState, type ChangeEvent, type ReactNode } from 'react'
-import type { AssignmentCallbacks } from '../bindings/assigning.js'
+import type { AssignmentCallbacks } from '../bindings/owning.js'
 import { ASSIGNMENT_TEXTS, choicesOf, displayState, displayStatus, peopleOf, refusalsOf, troubleOf, type Assignable, type AssignmentTexts, type AssignmentTrouble } from '../bindings/displaying.js'
-import { UPDATING, type Key } from '../index.js'
+import { UPDATING, type Key, type RegisteredOwned } from '../index.js'
 import { useAssignmentState } from './assignments.js'
 import { useRecords } from './records.js'
 import { useStore } from './store.js'
@@ -9,7 +9,7 @@ import { useStore } from './store.js'
 /** What a {@link UserAssignmentDisplay} takes. */
 export interface UserAssignmentDisplayProps extends AssignmentCallbacks {
   /** The table. */
-  readonly entityType: string
+  readonly entityType: RegisteredOwned
   /** The record's key. */
   readonly entityId: Key
   /** Who may be chosen; those of the table that owners' names come from, where nobody is named. With nobody there is nothing to choose. */
@@ -47,7 +47,8 @@ function Display({ entityType, entityId, people, className, texts, onSuccess, on
   const trouble = refused ?? error
   const assign = (to: string | null) => {
     setTried(to)
-    setRefused(troubleOf(() => assignToUser(to)))
+    setRefused(null)
+    assignToUser(to)
   }
   const look = () => setRefusals(refusalsOf(store, entityType, entityId, people))
   const retry = () => {

@@ -1,20 +1,20 @@
-import { useCallback, useEffect, useSyncExternalStore } from 'react'
-import { tellEnd, type AssignmentCallbacks } from '../bindings/assigning.js'
-import type { AssignmentEvent, AssignmentState, Key, Mutated } from '../index.js'
+import { useEffect, useMemo, useSyncExternalStore } from 'react'
+import { Owning, type AssignmentCallbacks } from '../bindings/owning.js'
+import type { AssignmentEvent, AssignmentState, Key, Mutated, RegisteredOwned } from '../index.js'
 import { useStore } from './store.js'
 import { useLatest } from './stored.js'
 
 /** What {@link useAssignmentState} takes. */
 export interface AssignmentOptions extends AssignmentCallbacks {
   /** The table. */
-  readonly entityType: string
+  readonly entityType: RegisteredOwned
   /** The record's key. */
   readonly entityId: Key
 }
 
 /** What {@link useAssignmentState} returns. */
 export interface UseAssignmentState extends AssignmentState {
-  /** Assigns the record to a person, or to nobody. Throws, like `mutate`, when that makes no sense. */
+  /** Assigns the record to a person, or to nobody. What is refused at once is an `error` like any other, and has no id: it was never an operation. */
   assignToUser(userId: string | null): Mutated
 }
 
@@ -23,33 +23,18 @@ export function useAssignmentState(options: AssignmentOptions): UseAssignmentSta
   const { entityType, entityId } = options
   const store = useStore()
   const text = typeof entityId === 'object' ? JSON.stringify(entityId) : entityId
-  const latest = useLatest(options)
-  const subscribe = useCallback(
-    (listener: () => void) => store.assignments.subscribe(entityType, entityId, listener),
-    // oxlint-disable-next-line react-hooks/exhaustive-deps
-    [store, entityType, text],
-  )
-  const state = useSyncExternalStore(
-    subscribe,
-    () => store.assignments.state(entityType, entityId),
-    () => store.assignments.firstState(entityType, entityId),
-  )
-  const assignToUser = useCallback(
-    (userId: string | null) => {
-      const mutated = store.assignments.assign(entityType, entityId, userId)
-      void mutated.settled.then((settlement) => tellEnd(latest.current, settlement))
-      return mutated
-    },
-    // oxlint-disable-next-line react-hooks/exhaustive-deps
-    [store, entityType, text],
-  )
-  return { ...state, assignToUser }
+  // Each record has its own: what was tried with another is not told as this one's.
+  // oxlint-disable-next-line react-hooks/exhaustive-deps
+  const owning = useMemo(() => new Owning(store, entityType, entityId, options), [store, entityType, text])
+  useEffect(() => owning.hear(options))
+  const state = useSyncExternalStore(owning.subscribe, owning.state, owning.firstState)
+  return { ...state, assignToUser: owning.assign }
 }
 
 /** What {@link useRealtimeAssignmentSync} takes. */
 export interface AssignmentSyncOptions {
   /** The tables; all whose records have an owner, where none are named. */
-  readonly entityTypes?: readonly string[]
+  readonly entityTypes?: readonly RegisteredOwned[]
   /** Called when a record has another owner than before, by whomever. */
   readonly onAssignmentChange: (event: AssignmentEvent) => void
   /** False for silence; true by default. */

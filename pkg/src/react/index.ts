@@ -1,11 +1,14 @@
 'use client'
 
 export type { AssignmentFailure, UseAssignment } from '../bindings/assigning.js'
+export type { AssignmentCallbacks, AssignmentTold } from '../bindings/owning.js'
 export type { AuthHandlers, AuthState } from '../bindings/auth.js'
 export type { Assignable, AssignmentTexts } from '../bindings/displaying.js'
 export type { BoundaryTexts, Caught, ErrorReport } from '../bindings/failing.js'
 export type { Editors } from '../bindings/forms.js'
+export type { InTable } from '../bindings/interactions.js'
 export type { NoticeSettings } from '../bindings/notices.js'
+export type { Waiting } from '../bindings/opening.js'
 export type { RealtimeHandlers, RealtimeState } from '../bindings/realtime.js'
 export type { AvailabilityActions } from '../bindings/slots.js'
 export { AssignmentProvider, useAssignment, useAssignmentError, type AssignmentProviderProps } from './assignment-context.js'
@@ -14,7 +17,7 @@ export { useAssignmentState, useRealtimeAssignmentSync, type AssignmentOptions, 
 export { useAvailability, useSyncEventHandlers } from './availability.js'
 export { ErrorBoundary, useErrorHandler, withErrorBoundary, type ErrorBoundaryProps } from './boundary.js'
 export { useRealtimeForms, type RealtimeFormsOptions, type UseRealtimeForms } from './forms.js'
-export { LiveInteractionProvider, useInteractionEvents, useLiveInteraction, type UseLiveInteraction } from './interactions.js'
+export { LiveInteractionProvider, useInteractionEvents, useLiveInteraction, type LiveInteractionProviderProps, type UseLiveInteraction } from './interactions.js'
 export { useLiveInteractionNotifications, useNotifications, type InteractionNotificationsOptions, type UseLiveInteractionNotifications } from './notifications.js'
 export {
   useFormSubmissionUpdates,

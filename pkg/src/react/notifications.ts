@@ -1,6 +1,7 @@
 import { useCallback, useEffect, useMemo, useSyncExternalStore } from 'react'
 import { NONE } from '../bindings/first.js'
 import { configureWhileThere, noticeActions, type NoticeActions, type NoticeSettings } from '../bindings/notices.js'
+import type { InTable } from '../bindings/interactions.js'
 import type { NotificationShown } from '../index.js'
 import { useStore } from './store.js'
 
@@ -16,7 +17,7 @@ export function useNotifications(component: string): readonly NotificationShown[
 }
 
 /** What {@link useLiveInteractionNotifications} takes. */
-export interface InteractionNotificationsOptions {
+export interface InteractionNotificationsOptions extends InTable {
   /** The component's name; `live-interactions` by default. */
   readonly component?: string
   /** What it shows of each kind, for how long, and with a sound or not. */
@@ -30,11 +31,11 @@ export interface UseLiveInteractionNotifications extends NoticeActions {
 }
 
 /** Returns the notifications of turns, actions and states that a component is to show, and how to make them, in all tabs of the person. */
-export function useLiveInteractionNotifications({ component = 'live-interactions', settings }: InteractionNotificationsOptions = {}): UseLiveInteractionNotifications {
+export function useLiveInteractionNotifications({ component = 'live-interactions', settings, table }: InteractionNotificationsOptions = {}): UseLiveInteractionNotifications {
   const store = useStore()
   const notifications = useNotifications(component)
   const text = settings && JSON.stringify(settings)
   useEffect(() => (text === undefined ? undefined : configureWhileThere(store, component, JSON.parse(text) as NoticeSettings)), [store, component, text])
-  const actions = useMemo(() => noticeActions(store), [store])
+  const actions = useMemo(() => noticeActions(store, () => table), [store, table])
   return { notifications, ...actions }
 }

@@ -1,8 +1,8 @@
-import { useCallback, useEffect, useSyncExternalStore } from 'react'
-import { FIRST_AUTH, authOf, tellAuth, watchAuth, type AuthHandlers, type RealtimeAuth } from '../bindings/auth.js'
+import { useCallback, useEffect, useRef, useSyncExternalStore } from 'react'
+import { FIRST_AUTH, authOf, tellAuth, watchAuth, type AuthHandlers, type RealtimeAuth, type ToldSignedIn } from '../bindings/auth.js'
 import { NONE } from '../bindings/first.js'
-import { firstRealtimeOf, realtimeOf, tellRealtime, type RealtimeHandlers, type RealtimeState } from '../bindings/realtime.js'
-import type { ProfileEvent, RecordEvent, RecordOf, Stale, Store, SubmissionEvent, Tables, ViewSpec, WatchSpec } from '../index.js'
+import { firstRealtimeOf, realtimeOf, tellRealtime, type PatientsSpec, type RealtimeHandlers, type RealtimeState } from '../bindings/realtime.js'
+import type { ProfileEvent, RecordEvent, RecordOf, RegisteredRecord, RegisteredTables, Stale, Store, SubmissionEvent, Tables, ViewSpec, WatchSpec } from '../index.js'
 import { useStore } from './store.js'
 import { useLatest, useNoted } from './stored.js'
 
@@ -25,7 +25,7 @@ function useWatching(watch: (store: Store) => () => void, isEnabled: boolean, wh
  * Calls back when records of a table, or those of them that pass a filter, come, change or go, and says whether that is live. Spec and handlers may be written down in
  * the call.
  */
-export function useRealtime<T extends Tables = Tables, const S extends WatchSpec<T> = WatchSpec<T>>(spec: S, handlers: RealtimeHandlers<RecordOf<T[S['table']]>> & Enabled = {}): RealtimeState {
+export function useRealtime<T extends Tables = RegisteredTables, const S extends WatchSpec<T> = WatchSpec<T>>(spec: S, handlers: RealtimeHandlers<RecordOf<T[S['table']]>> & Enabled = {}): RealtimeState {
   const { enabled = true } = handlers
   const latest = useLatest(handlers)
   const watched = { table: spec.table, filter: spec.filter }
@@ -51,7 +51,7 @@ const PATIENTS = { table: 'patients' } as const
  * Returns a live list of patients, or of whatever the spec describes, and calls back when one that passes its filter comes, changes or goes. Renders again only when what
  * the component reads of it has changed.
  */
-export function useRealtimePatients<T extends Tables = Tables, const S extends ViewSpec<T> = ViewSpec<T>>(
+export function useRealtimePatients<T extends Tables = RegisteredTables, const S extends ViewSpec<T> = PatientsSpec<T>>(
   spec: S = PATIENTS as unknown as S,
   handlers: RealtimeHandlers<RecordOf<T[S['table']]>> & Enabled = {},
 ): RealtimePatients<RecordOf<T[S['table']]>> {
@@ -83,19 +83,19 @@ export function useRealtimePatients<T extends Tables = Tables, const S extends V
 }
 
 /** Calls back when a submission arrives, stands differently or is gone, here, in another tab, or by somebody else. */
-export function useFormSubmissionUpdates<R = object>(listener: (event: SubmissionEvent<R>) => void, { enabled = true }: Enabled = {}): void {
+export function useFormSubmissionUpdates<R = RegisteredRecord<'form'>>(listener: (event: SubmissionEvent<R>) => void, { enabled = true }: Enabled = {}): void {
   const latest = useLatest(listener)
   useWatching((store) => store.submissions.watch((event) => latest.current(event as SubmissionEvent<R>)), enabled)
 }
 
 /** Calls back when somebody's profile comes, changes or goes; `rights` is told apart from any other edit. */
-export function useProfileUpdates<R = object>(listener: (event: ProfileEvent<R>) => void, { enabled = true }: Enabled = {}): void {
+export function useProfileUpdates<R = RegisteredRecord<'profile'>>(listener: (event: ProfileEvent<R>) => void, { enabled = true }: Enabled = {}): void {
   const latest = useLatest(listener)
   useWatching((store) => store.profiles.watch((event) => latest.current(event as ProfileEvent<R>)), enabled)
 }
 
 /** Returns the profile of the store's person, and renders again when it changes. */
-export function useOwnProfile<R = object>(): R | undefined {
+export function useOwnProfile<R = RegisteredRecord<'profile'>>(): R | undefined {
   const store = useStore()
   const subscribe = useCallback((listener: () => void) => store.profiles.subscribe(listener), [store])
   return useSyncExternalStore(
@@ -121,7 +121,8 @@ export interface UseRealtimeAuth extends RealtimeAuth {
 export function useRealtimeAuth(handlers: AuthHandlers = {}): UseRealtimeAuth {
   const store = useStore()
   const latest = useLatest(handlers)
-  useWatching((open) => tellAuth(open, () => latest.current), true)
+  const told = useRef<ToldSignedIn>({})
+  useWatching((open) => tellAuth(open, () => latest.current, told.current), true)
   const subscribe = useCallback((listener: () => void) => watchAuth(store, listener), [store])
   const signOut = useCallback((options?: { readonly unsent?: 'wait' | 'discard' }) => store.logout(options), [store])
   return useNoted(

@@ -1,9 +1,9 @@
 import { useCallback, useSyncExternalStore } from 'react'
-import type { Key, RecordOf, SnapshotOf, Tables, ViewSpec } from '../index.js'
+import type { Key, RecordOf, RegisteredTables, SnapshotOf, Tables, ViewSpec } from '../index.js'
 import { useStore } from './store.js'
 
 /** Returns a record, and renders again when it changes. */
-export function useRecord<T extends Tables = Tables, N extends keyof T & string = keyof T & string>(table: N, key: Key): RecordOf<T[N]> | undefined {
+export function useRecord<T extends Tables = RegisteredTables, N extends keyof T & string = keyof T & string>(table: N, key: Key): RecordOf<T[N]> | undefined {
   const store = useStore<T>()
   const text = typeof key === 'object' ? JSON.stringify(key) : key
   // A composite key is usually a new list at every render; its text is what counts.
@@ -17,7 +17,7 @@ export function useRecord<T extends Tables = Tables, N extends keyof T & string 
 }
 
 /** Returns all records of a table, and renders again when one changes. */
-export function useRecords<T extends Tables = Tables, N extends keyof T & string = keyof T & string>(table: N): readonly RecordOf<T[N]>[] {
+export function useRecords<T extends Tables = RegisteredTables, N extends keyof T & string = keyof T & string>(table: N): readonly RecordOf<T[N]>[] {
   const store = useStore<T>()
   const subscribe = useCallback((listener: () => void) => store.subscribe(table, listener), [store, table])
   return useSyncExternalStore(
@@ -31,7 +31,7 @@ export function useRecords<T extends Tables = Tables, N extends keyof T & string
  * Returns what a live list shows, and renders again when that changes. Equal specs share one list, which is closed with the last component
  * that shows it. The spec may be written down in the call: what counts is what it says.
  */
-export function useView<T extends Tables = Tables, const S extends ViewSpec<T> = ViewSpec<T>>(spec: S): SnapshotOf<T, S> {
+export function useView<T extends Tables = RegisteredTables, const S extends ViewSpec<T> = ViewSpec<T>>(spec: S): SnapshotOf<T, S> {
   const store = useStore<T>()
   const text = JSON.stringify(spec)
   const subscribe = useCallback(

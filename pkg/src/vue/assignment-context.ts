@@ -1,7 +1,9 @@
 import { defineComponent, inject, onScopeDispose, provide, shallowReadonly, shallowRef, type InjectionKey, type PropType, type ShallowRef } from 'vue'
+import { Asking } from '../bindings/asking.js'
 import { Assigning, type AssignmentFailure, type UseAssignment } from '../bindings/assigning.js'
 import { RotaError } from '../index.js'
 import { useStore } from './store.js'
+import { useStored } from './stored.js'
 
 const ASSIGNING: InjectionKey<Assigning> = Symbol('rota-assigning')
 
@@ -24,9 +26,12 @@ function useAssigning(): Assigning {
   return assigning
 }
 
-/** Returns how to assign whatever record. */
+/** Returns how to assign whatever record. What `canAssign` says stays current wherever it is asked while rendering, or in what is computed. */
 export function useAssignment(): UseAssignment {
-  return useAssigning()
+  const asking = new Asking(useAssigning())
+  const actions = useStored(() => asking.subscribe, asking.actions, asking.actions)
+  const { assignEntity, clearError } = asking.actions()
+  return { assignEntity, clearError, canAssign: (...question) => actions.value.canAssign(...question) }
 }
 
 /** Returns the last assignment of the nearest {@link AssignmentProvider} that failed, until the next try. */

@@ -1,6 +1,7 @@
 import { computed, defineComponent, h, shallowRef, watch, type PropType } from 'vue'
 import { ASSIGNMENT_TEXTS, choicesOf, displayState, displayStatus, peopleOf, refusalsOf, troubleOf, type Assignable, type AssignmentTexts, type AssignmentTrouble } from '../bindings/displaying.js'
-import { UPDATING, type AssignmentError, type Key, type Settlement } from '../index.js'
+import type { AssignmentCallbacks } from '../bindings/owning.js'
+import { UPDATING, type Key } from '../index.js'
 import { useAssignmentState } from './assignments.js'
 import { useRecords } from './records.js'
 import { useStore } from './store.js'
@@ -20,8 +21,8 @@ export const UserAssignmentDisplay = defineComponent({
     people: Array as unknown as PropType<readonly Assignable[]>,
     /** What it says; in English by default. */
     texts: Object as PropType<Partial<AssignmentTexts>>,
-    onSuccess: Function as PropType<(settlement: Settlement) => void>,
-    onError: Function as PropType<(error: AssignmentError) => void>,
+    onSuccess: Function as PropType<NonNullable<AssignmentCallbacks['onSuccess']>>,
+    onError: Function as PropType<NonNullable<AssignmentCallbacks['onError']>>,
   },
   setup(props) {
     const store = useStore()
@@ -53,7 +54,8 @@ export const UserAssignmentDisplay = defineComponent({
     const trouble = computed(() => refused.value ?? error.value)
     const assign = (to: string | null) => {
       tried.value = to
-      refused.value = troubleOf(() => assignToUser(to))
+      refused.value = null
+      assignToUser(to)
     }
     const look = () => {
       refusals.value = refusalsOf(store, props.entityType, props.entityId, people.value)

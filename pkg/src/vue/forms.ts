@@ -1,15 +1,15 @@
 import { onScopeDispose, toValue, type MaybeRefOrGetter } from 'vue'
 import { NONE } from '../bindings/first.js'
-import { Editing, formTable, FormReads, notifyArrivals, type Editors, type FormsNotified } from '../bindings/forms.js'
+import { Editing, formTable, FormReads, notifyArrivals, type Editors, type FormsNotified, type Submitted } from '../bindings/forms.js'
 import { firstRealtimeOf, realtimeOf, type RealtimeState } from '../bindings/realtime.js'
-import type { Key, NotificationShown, Tables, ViewSpec } from '../index.js'
+import type { Key, NotificationShown, RegisteredIn, RegisteredRecord, Tables, ViewSpec } from '../index.js'
 import { useStore } from './store.js'
 import { refsOf, useStored, useWatching, type RefsOf } from './stored.js'
 
 /** What {@link useRealtimeForms} takes; which submissions, in what order, and how many, as a view does. */
-export interface RealtimeFormsOptions extends FormsNotified {
+export interface RealtimeFormsOptions<R = never, N extends string = string> extends FormsNotified<R> {
   /** The table; the first that is declared with the domain of forms, where none is named. */
-  readonly table?: string
+  readonly table?: N
   readonly filter?: MaybeRefOrGetter<ViewSpec<Tables>['filter']>
   readonly sort?: MaybeRefOrGetter<ViewSpec<Tables>['sort']>
   readonly limit?: MaybeRefOrGetter<number | undefined>
@@ -35,16 +35,19 @@ export type UseRealtimeForms<R> = RefsOf<RealtimeForms<R>> & {
 }
 
 /** Returns submissions of forms as they stand, what has arrived, and who edits them. */
-export function useRealtimeForms<R = object>(options: RealtimeFormsOptions = {}): UseRealtimeForms<R> {
+export function useRealtimeForms<R = never, N extends RegisteredIn<'form'> = RegisteredIn<'form'>>(
+  options: RealtimeFormsOptions<Submitted<N, R>, N> = {},
+): UseRealtimeForms<RegisteredRecord<'form', N, R>> {
+  type Row = RegisteredRecord<'form', N, R>
   const { component = 'forms' } = options
   const store = useStore()
   const table = formTable(store, options.table)
   const [reads, editing] = [new FormReads(store, table), new Editing(store, table)]
   const spec = () => JSON.stringify({ table, filter: toValue(options.filter), sort: toValue(options.sort), limit: toValue(options.limit) })
-  const submissions = () => store.views.read(JSON.parse(spec()) as never).rows as readonly R[]
-  useWatching((open) => notifyArrivals(open, table, () => options))
+  const submissions = () => store.views.read(JSON.parse(spec()) as never).rows as readonly Row[]
+  useWatching((open) => notifyArrivals(open, table, () => options as FormsNotified))
   onScopeDispose(editing.leave)
-  const state = useStored<RealtimeForms<R>>(
+  const state = useStored<RealtimeForms<Row>>(
     () => {
       const given = spec()
       return (listener) => {

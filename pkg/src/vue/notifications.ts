@@ -2,6 +2,7 @@ import { toValue, type MaybeRefOrGetter, type ShallowRef } from 'vue'
 import { NONE } from '../bindings/first.js'
 import { configureWhileThere, noticeActions, type NoticeActions, type NoticeSettings } from '../bindings/notices.js'
 import type { NotificationShown } from '../index.js'
+import type { InTable } from './interactions.js'
 import { useStore } from './store.js'
 import { useStored, useWatching } from './stored.js'
 
@@ -20,7 +21,7 @@ export function useNotifications(component: MaybeRefOrGetter<string>): Readonly<
 }
 
 /** What {@link useLiveInteractionNotifications} takes. */
-export interface InteractionNotificationsOptions {
+export interface InteractionNotificationsOptions extends InTable {
   /** The component's name; `live-interactions` by default. */
   readonly component?: string
   /** What it shows of each kind, for how long, and with a sound or not. */
@@ -34,7 +35,7 @@ export interface UseLiveInteractionNotifications extends NoticeActions {
 }
 
 /** Returns the notifications of turns, actions and states that a component is to show, and how to make them, in all tabs of the person. */
-export function useLiveInteractionNotifications({ component = 'live-interactions', settings }: InteractionNotificationsOptions = {}): UseLiveInteractionNotifications {
+export function useLiveInteractionNotifications({ component = 'live-interactions', settings, table }: InteractionNotificationsOptions = {}): UseLiveInteractionNotifications {
   const notifications = useNotifications(component)
   useWatching(
     (store) => {
@@ -44,5 +45,5 @@ export function useLiveInteractionNotifications({ component = 'live-interactions
     true,
     () => JSON.stringify(toValue(settings)),
   )
-  return { notifications, ...noticeActions(useStore()) }
+  return { notifications, ...noticeActions(useStore(), () => toValue(table)) }
 }

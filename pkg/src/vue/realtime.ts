@@ -1,8 +1,8 @@
 import { toValue, type MaybeRefOrGetter, type ShallowRef } from 'vue'
 import { FIRST_AUTH, authOf, tellAuth, watchAuth, type AuthHandlers, type RealtimeAuth } from '../bindings/auth.js'
 import { NONE } from '../bindings/first.js'
-import { firstRealtimeOf, realtimeOf, tellRealtime, type RealtimeHandlers, type RealtimeState } from '../bindings/realtime.js'
-import type { ProfileEvent, RecordEvent, RecordOf, Stale, SubmissionEvent, Tables, ViewSpec, WatchSpec } from '../index.js'
+import { firstRealtimeOf, realtimeOf, tellRealtime, type PatientsSpec, type RealtimeHandlers, type RealtimeState } from '../bindings/realtime.js'
+import type { ProfileEvent, RecordEvent, RecordOf, RegisteredRecord, RegisteredTables, Stale, SubmissionEvent, Tables, ViewSpec, WatchSpec } from '../index.js'
 import { useStore } from './store.js'
 import { refsOf, useStored, useWatching, type RefsOf } from './stored.js'
 
@@ -25,7 +25,7 @@ function useTold<R>(spec: () => { readonly table: string; readonly filter?: unkn
 }
 
 /** Calls back when records of a table, or those of them that pass a filter, come, change or go, and says whether that is live. */
-export function useRealtime<T extends Tables = Tables, const S extends WatchSpec<T> = WatchSpec<T>>(
+export function useRealtime<T extends Tables = RegisteredTables, const S extends WatchSpec<T> = WatchSpec<T>>(
   spec: MaybeRefOrGetter<S>,
   handlers: RealtimeHandlers<RecordOf<T[S['table']]>> & Enabled = {},
 ): RefsOf<RealtimeState> {
@@ -49,7 +49,7 @@ export interface RealtimePatients<R> extends RealtimeState {
 const PATIENTS = { table: 'patients' } as const
 
 /** Returns a live list of patients, or of whatever the spec describes, and calls back when one that passes its filter comes, changes or goes. */
-export function useRealtimePatients<T extends Tables = Tables, const S extends ViewSpec<T> = ViewSpec<T>>(
+export function useRealtimePatients<T extends Tables = RegisteredTables, const S extends ViewSpec<T> = PatientsSpec<T>>(
   spec: MaybeRefOrGetter<S> = PATIENTS as unknown as S,
   handlers: RealtimeHandlers<RecordOf<T[S['table']]>> & Enabled = {},
 ): RefsOf<RealtimePatients<RecordOf<T[S['table']]>>> {
@@ -82,17 +82,17 @@ export function useRealtimePatients<T extends Tables = Tables, const S extends V
 }
 
 /** Calls back when a submission arrives, stands differently or is gone, here, in another tab, or by somebody else. */
-export function useFormSubmissionUpdates<R = object>(listener: (event: SubmissionEvent<R>) => void, { enabled }: Enabled = {}): void {
+export function useFormSubmissionUpdates<R = RegisteredRecord<'form'>>(listener: (event: SubmissionEvent<R>) => void, { enabled }: Enabled = {}): void {
   useWatching((store) => store.submissions.watch((event) => listener(event as SubmissionEvent<R>)), enabled)
 }
 
 /** Calls back when somebody's profile comes, changes or goes; `rights` is told apart from any other edit. */
-export function useProfileUpdates<R = object>(listener: (event: ProfileEvent<R>) => void, { enabled }: Enabled = {}): void {
+export function useProfileUpdates<R = RegisteredRecord<'profile'>>(listener: (event: ProfileEvent<R>) => void, { enabled }: Enabled = {}): void {
   useWatching((store) => store.profiles.watch((event) => listener(event as ProfileEvent<R>)), enabled)
 }
 
 /** Returns the profile of the store's person; it stays current. */
-export function useOwnProfile<R = object>(): Readonly<ShallowRef<R | undefined>> {
+export function useOwnProfile<R = RegisteredRecord<'profile'>>(): Readonly<ShallowRef<R | undefined>> {
   const store = useStore()
   return useStored(
     () => (listener) => store.profiles.subscribe(listener),
@@ -115,7 +115,8 @@ export type UseRealtimeAuth = RefsOf<RealtimeAuth> & {
 /** Returns whether the person's sign-in holds, and calls back when that changes. */
 export function useRealtimeAuth(handlers: AuthHandlers = {}): UseRealtimeAuth {
   const store = useStore()
-  useWatching((open) => tellAuth(open, () => handlers))
+  const told = {}
+  useWatching((open) => tellAuth(open, () => handlers, told))
   const state = useStored(
     () => (listener) => watchAuth(store, listener),
     () => authOf(store),

@@ -1,10 +1,10 @@
 import { toValue, type MaybeRefOrGetter, type ShallowRef } from 'vue'
-import type { Key, RecordOf, SnapshotOf, Tables, ViewSpec } from '../index.js'
+import type { Key, RecordOf, RegisteredTables, SnapshotOf, Tables, ViewSpec } from '../index.js'
 import { useStore } from './store.js'
 import { useStored } from './stored.js'
 
 /** Returns a record that stays current. */
-export function useRecord<T extends Tables = Tables, N extends keyof T & string = keyof T & string>(
+export function useRecord<T extends Tables = RegisteredTables, N extends keyof T & string = keyof T & string>(
   table: MaybeRefOrGetter<N>,
   key: MaybeRefOrGetter<Key>,
 ): Readonly<ShallowRef<RecordOf<T[N]> | undefined>> {
@@ -20,7 +20,7 @@ export function useRecord<T extends Tables = Tables, N extends keyof T & string 
 }
 
 /** Returns all records of a table; the list stays current. */
-export function useRecords<T extends Tables = Tables, N extends keyof T & string = keyof T & string>(
+export function useRecords<T extends Tables = RegisteredTables, N extends keyof T & string = keyof T & string>(
   table: MaybeRefOrGetter<N>,
 ): Readonly<ShallowRef<readonly RecordOf<T[N]>[]>> {
   const store = useStore<T>()
@@ -35,7 +35,7 @@ export function useRecords<T extends Tables = Tables, N extends keyof T & string
 }
 
 /** Returns what a live list shows; it stays current. Equal specs share one list, which is closed with the last component that shows it. */
-export function useView<T extends Tables = Tables, const S extends ViewSpec<T> = ViewSpec<T>>(spec: MaybeRefOrGetter<S>): Readonly<ShallowRef<SnapshotOf<T, S>>> {
+export function useView<T extends Tables = RegisteredTables, const S extends ViewSpec<T> = ViewSpec<T>>(spec: MaybeRefOrGetter<S>): Readonly<ShallowRef<SnapshotOf<T, S>>> {
   const store = useStore<T>()
   const read = () => store.views.read(toValue(spec) as ViewSpec<Tables>) as unknown as SnapshotOf<T, S>
   return useStored(

@@ -1,6 +1,6 @@
-import { computed, defineComponent, h, inject, onMounted, onScopeDispose, provide, shallowRef, toValue, watch, type ComputedRef, type InjectionKey, type MaybeRefOrGetter, type PropType, type SlotsType, type VNode } from 'vue'
-import { holdStore, nameOf, type Opening } from '../bindings/opening.js'
-import { RotaError, type Store, type StoreOptions, type Tables } from '../index.js'
+import { computed, defineComponent, h, inject, onMounted, onScopeDispose, provide, shallowRef, toValue, watch, type ComputedRef, type InjectionKey, type MaybeRefOrGetter, type PropType, type ShallowRef, type SlotsType, type VNode } from 'vue'
+import { holdStore, nameOf, type Opening, type Waiting } from '../bindings/opening.js'
+import { RotaError, type RegisteredTables, type Store, type StoreOptions, type Tables } from '../index.js'
 
 const STORE: InjectionKey<Store> = Symbol('rota')
 
@@ -10,7 +10,7 @@ export function provideRota(store: Store): void {
 }
 
 /** Returns the store that was given by {@link provideRota}, by a {@link RotaProvider}, or by `app.use(rotaPlugin(store))`. */
-export function useStore<T extends Tables = Tables>(): Store<T> {
+export function useStore<T extends Tables = RegisteredTables>(): Store<T> {
   const store = inject(STORE, null)
   if (!store) throw new RotaError('no-provider', 'no component above called provideRota(store), and the application has no rotaPlugin(store)')
   return store as Store<T>
@@ -27,10 +27,20 @@ export function rotaPlugin(store: Store): { install(app: { provide(key: Injectio
 }
 
 /**
- * Opens a store of a component's own, and closes it when the component goes; nothing until it is open, and once the person has logged out. Components that ask for the same
- * application and person share one. Needs no provider, and reading it throws where the store can't be opened.
+ * Opens a store of a component's own, and closes it when the component goes; nothing until it is open, once the person has logged out, and while there are no options. Components
+ * that ask for the same application and person share one. Needs no provider, and reading it throws where the store can't be opened.
  */
-export function useRotaStore<T extends Tables>(options: MaybeRefOrGetter<StoreOptions<T> | undefined>): ComputedRef<Store<T> | undefined> {
+export function useRotaStore<T extends Tables>(options: MaybeRefOrGetter<StoreOptions<T> | null | undefined>): ComputedRef<Store<T> | undefined> {
+  const [opened] = useOpening(options)
+  return computed(() => storeOf(opened.value))
+}
+
+function storeOf<T extends Tables>({ store, error }: Opening<T>): Store<T> | undefined {
+  if (error) throw error.thrown
+  return store
+}
+
+function useOpening<T extends Tables>(options: MaybeRefOrGetter<StoreOptions<T> | null | undefined>): [ShallowRef<Opening<T>>, reopen: () => void] {
   const opened = shallowRef<Opening<T>>({})
   let letGo = (): void => undefined
   const open = () => {
@@ -49,10 +59,11 @@ export function useRotaStore<T extends Tables>(options: MaybeRefOrGetter<StoreOp
     watch(nameNow, open, { flush: 'sync' })
   })
   onScopeDispose(() => letGo())
-  return computed(() => {
-    if (opened.value.error) throw opened.value.error.thrown
-    return opened.value.store
-  })
+  const reopen = () => {
+    // Whoever asks twice, or while it is open, has it.
+    if (opened.value.isSignedOut) open()
+  }
+  return [opened, reopen]
 }
 
 /** Numbers stores, so that another store has components made anew. */
@@ -75,17 +86,19 @@ const Given = defineComponent({
 
 /**
  * Gives a store to every component in its slot: one that it is given as `store`, which it neither opens nor closes, or one that it opens with `options`, and closes when it
- * goes. The slot `fallback` shows until that is open, and after the person has logged out.
+ * goes; none while there are no options, since nobody is signed in. The slot `fallback` shows until that is open, and after the person has logged out: it may have it opened anew, once
+ * they have signed in again.
  */
 export const RotaProvider = defineComponent({
   name: 'RotaProvider',
-  props: { store: Object as PropType<Store>, options: Object as PropType<StoreOptions<Tables>> },
-  slots: Object as SlotsType<{ default?: () => VNode[]; fallback?: () => VNode[] }>,
+  props: { store: Object as PropType<Store>, options: Object as PropType<StoreOptions<Tables> | null> },
+  slots: Object as SlotsType<{ default?: () => VNode[]; fallback?: (waiting: Waiting) => VNode[] }>,
   setup(props, { slots }) {
-    const opened = useRotaStore(() => (props.store ? undefined : props.options))
+    const [opened, reopen] = useOpening(() => (props.store ? undefined : props.options))
     return () => {
-      const store = props.store ?? opened.value
-      return store ? h(Given, { store, key: numberOf(store) }, { default: () => slots.default?.() }) : slots.fallback?.()
+      const store = props.store ?? storeOf(opened.value)
+      if (store) return h(Given, { store, key: numberOf(store) }, { default: () => slots.default?.() })
+      return slots.fallback?.({ isSignedOut: opened.value.isSignedOut === true, reopen })
     }
   },
 })

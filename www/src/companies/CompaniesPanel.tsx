@@ -2,14 +2,14 @@ import { useRecords, useStatus, useStore } from 'rota-engine/react'
 import { useDeferredValue, useMemo, useState, type ReactNode } from 'react'
 import { NO_FILTER, SCOPES, countOf, departmentsOf, listed, type Counts, type Filter } from '../list.js'
 import { loadOf } from '../load.js'
-import type { Company, DemoTables } from '../tables.js'
+import type { Company } from '../tables.js'
 import { CompanyRow } from './CompanyRow.js'
 
 const wordsOf = ({ name, city, industry }: Company): string => `${name} ${city} ${industry}`
 
 export function CompaniesPanel({ me }: { readonly me: string }): ReactNode {
-  const companies = useRecords<DemoTables, 'companies'>('companies')
-  const people = useRecords<DemoTables, 'people'>('people')
+  const companies = useRecords('companies')
+  const people = useRecords('people')
   const [filter, setFilter] = useState<Filter>(NO_FILTER)
   const text = useDeferredValue(filter.text)
   const shown = useMemo(() => listed(companies, { ...filter, text }, me, wordsOf), [companies, filter, text, me])
@@ -85,7 +85,7 @@ interface ListingProps {
 }
 
 function Listing({ isEmpty, found, clear, children }: ListingProps): ReactNode {
-  const store = useStore<DemoTables>()
+  const store = useStore()
   const status = useStatus()
   const load = loadOf(status, isEmpty)
   if (load.is === 'loading') {

@@ -2,7 +2,6 @@ import type { OperationView } from 'rota-engine'
 import { useOperations, useStore } from 'rota-engine/react'
 import { useMemo, useSyncExternalStore, type ReactNode } from 'react'
 import { dismiss, dismissedOperations, watchDismissed } from '../dismissed.js'
-import type { DemoTables } from '../tables.js'
 
 const SHOWN_MAX = 4
 
@@ -42,7 +41,7 @@ const TITLES: Partial<Record<OperationView['state'], string>> = {
 }
 
 function Notice({ view }: { readonly view: OperationView }): ReactNode {
-  const store = useStore<DemoTables>()
+  const store = useStore()
   const record = store.get(view.table as 'companies' | 'leads', view.key)
   return (
     <li className="notice" data-testid="notice" data-operation={view.id} data-state={view.state} data-mine={view.mine}>
