@@ -344,10 +344,11 @@ fn moved<R: Record>(step: &Step<'_>, record: &R, is_moved: bool) -> Fields {
     let mut set = step.set.clone();
     if !is_moved {
         set.remove(STATE_CHANGED_AT);
-    } else if !set.contains_key(STATE_CHANGED_AT) && record.field(STATE_CHANGED_AT).is_some() {
-        if let Some(at) = set.get(LAST_MESSAGE_AT).cloned() {
-            set.insert(STATE_CHANGED_AT.to_owned(), at);
-        }
+    } else if !set.contains_key(STATE_CHANGED_AT)
+        && record.field(STATE_CHANGED_AT).is_some()
+        && let Some(at) = set.get(LAST_MESSAGE_AT).cloned()
+    {
+        set.insert(STATE_CHANGED_AT.to_owned(), at);
     }
     set
 }
