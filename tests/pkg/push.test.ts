@@ -296,9 +296,8 @@ describe('a subscription', () => {
     Object.assign(registration.pushManager, { subscribe: () => new Promise((resolve) => (answer = resolve)) })
     const asking = codeOf(push.subscribe())
     await pause(5)
-    const leaving = tab.store.logout()
-    answer((browser.subscription = browser.make(bytes(KEY))))
-    await leaving
+    tab.store.onSignedOut(() => answer((browser.subscription = browser.make(bytes(KEY)))))
+    await tab.store.logout()
     expect([await asking, browser.saves, browser.subscription, browser.rows.size, problems]).toEqual(['closed', 0, null, 0, []])
   })
 
@@ -306,9 +305,10 @@ describe('a subscription', () => {
     await subscribed()
     await isLive(tab.store)
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
-    Object.assign(browser.subscription!, { unsubscribe: () => new Promise(() => undefined) })
+    const isAsked = new Promise<void>((resolve) => Object.assign(browser.subscription!, { unsubscribe: () => (resolve(), new Promise(() => undefined)) }))
     let isOut = false
     const out = tab.store.logout().then(() => (isOut = true))
+    await isAsked
     await vi.advanceTimersByTimeAsync(4_900)
     expect(isOut).toBe(false)
     await vi.advanceTimersByTimeAsync(200)

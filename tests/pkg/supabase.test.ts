@@ -126,10 +126,10 @@ describe('calls', () => {
   test('who is at work in a chat is told by the function of the server kit', async () => {
     for (const [data, knows] of [[true, true], [false, false]]) {
       client.reply = { data, error: null, status: 200 }
-      expect(await adapter().active?.('chats', 'c-1', signal)).toBe(knows)
+      expect(await adapter().active?.('chats', 'c-1', signal, 'maya')).toBe(knows)
     }
     expect(client.calls).toEqual([0, 1].map(() => ['record_operator_activity', { p_chat_id: 'c-1' }]))
-    await expect(adapter().active?.('talks', 'c-1', signal)).rejects.toMatchObject({ failure: 'invalid' })
+    await expect(adapter().active?.('talks', 'c-1', signal, 'maya')).rejects.toMatchObject({ failure: 'invalid' })
   })
 
   test.each([
