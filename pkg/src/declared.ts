@@ -1,5 +1,5 @@
 import { RotaError } from './errors.js'
-import type { Tables } from './tables.js'
+import { keyFields, type Tables } from './tables.js'
 
 /** Looks whether what is declared names tables and fields that are there. What has another shape than a declaration's is the engine's to refuse. */
 
@@ -15,6 +15,7 @@ export function checkPolicy(tables: Tables, declared: Readonly<Record<string, un
   const hasRoles = (textsOf(declared['rules']) ?? []).some((rule) => isObject(rule) && rule['roles'])
   const { key, role = hasRoles ? 'role' : undefined, department: theirs, active } = people
   for (const field of [key, role, theirs, active]) requireField(of, tables, [people['table']], field)
+  requireKey(of, tables, people['table'], key ?? 'id')
 }
 
 /** Refuses rules of invalidation that name what is not declared. A field must be one of some table that its rule is for. */
@@ -39,6 +40,15 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 function requireTable(of: string, tables: Tables, name: unknown): void {
   if (typeof name === 'string' && !Object.hasOwn(tables, name)) throw new RotaError('invalid-configuration', `${of} names the table "${name}", which is not declared`)
+}
+
+/** A person is looked up by the key of their record: by another field, nobody would be found, and everything be left to the server. */
+function requireKey(of: string, tables: Tables, name: unknown, field: unknown): void {
+  const table = typeof name === 'string' && Object.hasOwn(tables, name) ? tables[name] : undefined
+  if (!table || typeof field !== 'string') return
+  const keys = keyFields(table)
+  if (keys.length === 1 && keys[0] === field) return
+  throw new RotaError('invalid-configuration', `${of} knows people by "${field}", but "${name as string}" is declared with the key ${keys.map((own) => `"${own}"`).join(', ')}: declare the table with the key "${field}", or name its own as people.key`)
 }
 
 function requireField(of: string, tables: Tables, names: readonly unknown[], field: unknown): void {

@@ -12,7 +12,7 @@ export type InvalidationRule = {
   readonly unchanged?: readonly string[]
 } & (
   | {
-      /** At most 64. In a key, `$table` and `$key` stand for those of what has changed. */
+      /** At most 64. In a key, `$table` and `$key` stand for those of what has changed, the key as its record has it: text or a number. */
       readonly keys: readonly QueryKey[]
       readonly everything?: false
     }

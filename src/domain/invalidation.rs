@@ -1,6 +1,11 @@
 //! Which cached queries a change makes stale, by declared rules: exactly what is declared, all changes of one step together, each key
 //! once. A query is refetched from the server, so what counts are the server's own changes, not what a tab predicts.
 
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+
+use rustc_hash::{FxBuildHasher, FxHasher};
+
 use super::given::text;
 use crate::engine::error::Error;
 use crate::engine::record::Record;
@@ -110,17 +115,18 @@ pub(crate) fn check_fact(name: &str, fact: &Value) -> Option<Result<(), Error>> 
 pub(crate) fn stale<R: Record>(facts: &Fields, moved: &[Moved<'_, R>]) -> Invalidation {
     let mut found = Invalidation::default();
     let rules = facts.get(INVALIDATIONS).map(read).and_then(Result::ok).unwrap_or_default();
+    let mut known = Known::default();
     for moved in moved {
         for rule in rules.iter().filter(|rule| rule.applies(moved)) {
             found.everything |= rule.everything;
             for key in &rule.keys {
                 let fill = |part: &Value| match part.as_str() {
                     Some(TABLE) => Value::from(moved.table.name.as_str()),
-                    Some(KEY) => Value::from(moved.key),
+                    Some(KEY) => key_of(moved),
                     Some(_) | None => part.clone(),
                 };
                 let key: Vec<Value> = key.iter().map(fill).collect();
-                if !found.keys.contains(&key) {
+                if known.is_new(&found.keys, &key) {
                     found.keys.push(key);
                 }
             }
@@ -130,6 +136,44 @@ pub(crate) fn stale<R: Record>(facts: &Fields, moved: &[Moved<'_, R>]) -> Invali
         found.keys.clear();
     }
     found
+}
+
+/// The key of what has changed as its record has it, since a query's key with a number is none with that number as text.
+fn key_of<R: Record>(moved: &Moved<'_, R>) -> Value {
+    let own = match moved.table.key.as_slice() {
+        [field] => value_of(moved.after, field).or_else(|| value_of(moved.before, field)),
+        _ => None,
+    };
+    own.unwrap_or_else(|| Value::from(moved.key))
+}
+
+/// Which keys were found, by what their text comes to: thousands of records may change at once.
+#[derive(Default)]
+struct Known(HashMap<u64, Vec<usize>, FxBuildHasher>);
+
+impl Known {
+    /// Says whether a key is none of these, and takes it for the next of them.
+    fn is_new(&mut self, keys: &[Vec<Value>], key: &[Value]) -> bool {
+        let mut hasher = FxHasher::default();
+        key.iter().for_each(|part| hash(part, &mut hasher));
+        let alike = self.0.entry(hasher.finish()).or_default();
+        let is_new = !alike.iter().any(|at| keys.get(*at).is_some_and(|known| known == key));
+        if is_new {
+            alike.push(keys.len());
+        }
+        is_new
+    }
+}
+
+/// Equal values come to the same; what is within a list or a map is left to the comparison.
+fn hash(value: &Value, hasher: &mut FxHasher) {
+    match value {
+        Value::String(text) => text.hash(hasher),
+        // Of the two zeros one.
+        Value::Number(number) => (number + 0.0).to_bits().hash(hasher),
+        Value::Bool(is_true) => is_true.hash(hasher),
+        Value::Null | Value::List(_) | Value::Map(_) => 0_u8.hash(hasher),
+    }
 }
 
 /// The rules that five applications wrote by hand, for tables with an owner (and the field that it is in), and for those of known names.
@@ -213,6 +257,34 @@ mod tests {
         let two = stale_by(&rules, &[("companies", "c-1", from.clone(), to.clone()), ("companies", "c-2", from, to)]);
         assert_eq!(two.1.matches("jobs").count(), 1);
         assert_eq!(two.1.matches("assignment\",\"companies").count(), 2);
+    }
+
+    #[test]
+    fn the_key_of_a_record_is_named_as_the_record_has_it() {
+        let rules = default_invalidations(&[("companies", "owner_id")]);
+        let with = |id: serde_json::Value, owner: Option<&str>| serde_json::json!({"id": id, "owner_id": owner});
+        let of = |change: Change<'_>| stale_by(&rules, &[change]).1;
+        let number = of(("companies", "7", with(7.into(), None), with(7.into(), Some("maya"))));
+        assert!(number.starts_with(r#"[["assignment","companies",7],"#), "{number}");
+        let text = of(("companies", "7", with("7".into(), None), with("7".into(), Some("maya"))));
+        assert!(text.starts_with(r#"[["assignment","companies","7"],"#), "{text}");
+        let gone = of(("companies", "7", with(7.into(), Some("maya")), serde_json::Value::Null));
+        assert!(gone.starts_with(r#"[["assignment","companies",7],"#), "{gone}");
+        let bare = of(("companies", "7", serde_json::json!({"owner_id": "maya"}), serde_json::Value::Null));
+        assert!(bare.starts_with(r#"[["assignment","companies","7"],"#), "{bare}");
+    }
+
+    #[test]
+    fn a_key_that_several_rules_name_for_several_records_is_named_once() {
+        let rules = serde_json::json!([
+            {"keys": [["x", "$key"], ["x", "$table"], ["x", null], ["x", [1]], ["x", [2]], ["x", 0]]},
+            {"keys": [["x", "$key"], ["x", [2]], ["x", -0.0]]},
+        ]);
+        let rules: Value = serde_json::from_value(rules).unwrap();
+        let made = |name: &str| serde_json::json!({"id": "c-1", "name": name});
+        let changes = [("companies", "c-1", made("x"), made("y")), ("leads", "c-1", made("x"), made("y"))];
+        let expected = r#"[["x","c-1"],["x","companies"],["x",null],["x",[1]],["x",[2]],["x",0],["x","leads"]]"#;
+        assert_eq!(stale_by(&rules, &changes).1, expected);
     }
 
     #[test]

@@ -49,6 +49,13 @@ describe('a declared policy', () => {
     expect(store.can({ name: 'delete', table: 'leads', key: 'l1' })).toBeUndefined()
   })
 
+  test('that knows people by another field than the key of their records is refused, since nobody would be found', () => {
+    const error = refusal(() => store.policy({ ...leads, people: { ...leads.people, key: 'name' } }))
+    expect(error).toMatchObject({ code: 'invalid-configuration', message: expect.stringContaining('"profiles" is declared with the key "id"') })
+    store.policy({ ...leads, people: { ...leads.people, key: 'id' } })
+    expect(store.can({ name: 'delete', table: 'leads', key: 'l1' })).toMatchObject({ code: 'forbidden' })
+  })
+
   test('refuses what it does not allow, and nothing has changed', () => {
     store.policy(leads)
     const error = refusal(() => store.assignments.assign('leads', 'l1', 'jonas'))
