@@ -117,7 +117,9 @@ function overflow(key: string): string[] {
     } finally {
       if (!isOver && tries++ < 3_000) {
         try {
-          taken.push(window.tab.store!.mutate({ name: 'patch', table: 'companies', key, set: { city: `city ${tries}` }, after: taken.slice(-1) }).id)
+          // An assignment: what it runs before it comes to the engine needs less room than the engine.
+          taken.push(window.tab.store!.mutate({ name: 'assign', table: 'companies', key, to: null, after: taken.slice(-1) }).id)
+          isOver = taken.length === 5
         } catch (error) {
           isOver = (error as { code?: unknown }).code === 'engine-crashed'
         }
