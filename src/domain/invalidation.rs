@@ -155,7 +155,9 @@ impl Known {
     /// Says whether a key is none of these, and takes it for the next of them.
     fn is_new(&mut self, keys: &[Vec<Value>], key: &[Value]) -> bool {
         let mut hasher = FxHasher::default();
-        key.iter().for_each(|part| hash(part, &mut hasher));
+        for part in key {
+            hash(part, &mut hasher);
+        }
         let alike = self.0.entry(hasher.finish()).or_default();
         let is_new = !alike.iter().any(|at| keys.get(*at).is_some_and(|known| known == key));
         if is_new {
