@@ -283,7 +283,8 @@ export class Host {
   }
 
   /** Tells the server that its person is at work in a record. False where it does not know of it; undefined where the backend can't tell it. */
-  active(table: string, key: string): Promise<boolean> | undefined {
+  async active(table: string, key: string): Promise<boolean | undefined> {
+    this.#requireOwn()
     return this.#backend.active?.(table, key, this.#stopped.signal, this.#user)
   }
 

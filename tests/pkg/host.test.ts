@@ -218,6 +218,15 @@ describe('several operations in one call', () => {
   })
 })
 
+test('while somebody else is signed in, nobody is said to be at work either', async () => {
+  let calls = 0
+  Object.assign(scripted, { active: async () => ++calls > 0 })
+  host.holdBack(new BackendError('auth', 'somebody else is signed in'))
+  await expect(host.active('chats', 'c-1')).rejects.toMatchObject({ failure: 'auth' })
+  host.holdBack(undefined)
+  expect([await host.active('chats', 'c-1'), calls]).toEqual([true, 1])
+})
+
 describe('what the engine asks about tokens and the link is answered', () => {
   const refresh = async (refreshToken?: () => Promise<void>) => {
     Object.assign(scripted, { refreshToken })
